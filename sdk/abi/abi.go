@@ -1,0 +1,308 @@
+// Package abi is the contract between the gateway and a routing policy, version 1: the names a WebAssembly module
+// exports and imports, and the byte layout of what passes between them, as documented constants.
+//
+// # The idea
+//
+// A policy is a pure function from facts to a plan. The host writes facts into a buffer the guest owns, calls an export
+// with the number of bytes written, and reads the answer from the guest's memory. There is no clock, no randomness and
+// no I/O: the same snapshot and the same request give the same plan, bit for bit.
+//
+// # Life of an instance
+//
+//	_initialize()                          if exported (reactors: Go, wasi-libc), once
+//	pointsman_abi_version() -> 1           once
+//	pointsman_buffer(size) -> address      once, and again only when a larger input comes; the guest owns the memory
+//	pointsman_configure(len) -> status     once: the policy's parameters
+//	pointsman_snapshot(len) -> status      whenever the snapshot's generation changed since the instance's last call
+//	pointsman_route(len) -> plan           once a request
+//
+// Status 0 is success; anything else, a trap, exhausted fuel, or an invalid plan makes the host discard the instance,
+// count a failure and use its documented fallback order. The plan stays valid until the next call into the instance.
+//
+// # Configuration text
+//
+// pointsman_configure gets UTF-8 text, one "key=value\n" line per parameter, sorted by key, nested tables joined with
+// dots, list elements joined with commas: "band=0,1\nmin_quality=0.6\nproviders=local,groq,huggingface\n".
+//
+// # Records and strides
+//
+// All numbers are little-endian; f32 is IEEE 754 binary32. Every buffer starts with a header that carries its version, its
+// own size, and for each array of records the count and the stride (bytes from one record to the next). Fields are only
+// ever appended: a guest steps by the stride it is told and never by the one it was built with, so old guests keep
+// working when records grow.
+//
+// # Worked example: the shortest plan
+//
+// One candidate, number 3, tried once, nothing else. 32 bytes of header and one 24-byte step:
+//
+//	01 00  20 00  01 00  80 00  01 00  18 00  00 00  08 00   version 1, header 32, answer, reason 128, 1 step of 24, 0 verdicts of 8
+//	00 00 00 00  00 00 00 00  00 00 00 00  00 00 00 00       no explanation, no output cap, no status
+//	03 00  01 00  00 00 00 00  00 00 00 00  00 00 80 3f      candidate 3, 1 attempt, default timeout, no hedge, score 1.0
+//	80 00  00 00  00 00 00 00                                reason 128
+//
+// The call returns address<<32 | 56.
+package abi
+
+// Version is what pointsman_abi_version must return.
+const Version = 1
+
+// Exports of a policy module, with their WebAssembly signatures.
+const (
+	ExportVersion   = "pointsman_abi_version" // () -> i32
+	ExportBuffer    = "pointsman_buffer"      // (size i32) -> i32
+	ExportConfigure = "pointsman_configure"   // (len i32) -> i32
+	ExportSnapshot  = "pointsman_snapshot"    // (len i32) -> i32
+	ExportRoute     = "pointsman_route"       // (len i32) -> i64, address<<32 | length of a plan
+	ExportDescribe  = "pointsman_describe"    // () -> i64, address<<32 | length of UTF-8 text; optional
+	ExportNext      = "pointsman_next"        // (len i32) -> i64; optional, multi-step policies
+	ExportObserve   = "pointsman_observe"     // (len i32) -> i64; optional, learning policies
+	ExportMemory    = "memory"
+	ExportStart     = "_initialize" // () -> (); optional
+)
+
+// HostModule is the import module of the optional host functions.
+const HostModule = "pointsman_policy_v1"
+
+// ImportLog writes one line to the gateway's debug log: (level i32, address i32, len i32). Level 0 is debug, 3 is error;
+// text beyond 256 bytes is cut. It never influences a decision.
+const ImportLog = "log"
+
+// Limits the host enforces.
+const (
+	MaxSteps       = 8       // steps of a plan
+	MaxCandidates  = 8192    // records of a snapshot
+	MaxExplanation = 512     // bytes
+	MaxConfig      = 65536   // bytes of configuration text
+	MaxPlan        = 262_144 // bytes
+)
+
+// Snapshot buffer: a header, Count candidate records, a blob of names.
+const (
+	SnapshotHeaderSize = 64
+	SnapshotVersion    = 0  // u16
+	SnapshotHeader     = 2  // u16 size of this header
+	SnapshotCount      = 4  // u16 candidates
+	SnapshotStride     = 6  // u16 bytes per candidate record
+	SnapshotGeneration = 8  // u64
+	SnapshotWallMillis = 16 // i64 Unix milliseconds when the snapshot was taken
+	SnapshotBlobOff    = 24 // u32 from the start of the buffer
+	SnapshotBlobLen    = 28 // u32
+
+	CandidateSize         = 104
+	CandidateKey          = 0   // u64 identity of the deployment, stable across generations and restarts
+	CandidateModel        = 8   // u16 number of the model; equal for deployments of one model
+	CandidateProvider     = 10  // u16 number of the provider
+	CandidateTier         = 12  // u8 0..5
+	CandidateHealth       = 13  // u8 Health*
+	CandidateMode         = 14  // u8 Mode*
+	CandidateCapabilities = 16  // u32 Cap* bits
+	CandidateStrengths    = 20  // u32 bit 1<<Task* for each task the model is known to be strong at
+	CandidateContext      = 24  // u32 tokens
+	CandidateMaxOutput    = 28  // u32 tokens, 0 unknown
+	CandidateRate         = 32  // i64 micro-credits per 1,000 tokens
+	CandidatePriceIn      = 40  // i64 pico-USD per input token (1 USD per million tokens = 1,000,000)
+	CandidatePriceOut     = 48  // i64 pico-USD per output token
+	CandidatePriceCache   = 56  // i64 pico-USD per input token read from cache
+	CandidateQuality      = 64  // f32 0..1
+	CandidateTTFT         = 68  // f32 milliseconds to first token, moving average; 0 unknown
+	CandidateSpeed        = 72  // f32 output tokens per second, moving average; 0 unknown
+	CandidateErrorRate    = 76  // f32 0..1, moving average
+	CandidateSamples      = 80  // u32 outcomes seen, saturating
+	CandidateFlags        = 84  // u32 CandidateLocal …
+	CandidateNameOff      = 88  // u32 model name, from the start of the blob
+	CandidateNameLen      = 92  // u16 bytes
+	CandidateProviderLen  = 94  // u16 bytes
+	CandidateProviderOff  = 96  // u32 provider name, from the start of the blob
+	CandidateReserved     = 100 // u32 zero
+
+	CandidateLocal = 1 << 0 // CandidateFlags: runs on the operator's own machines
+)
+
+// Health of a candidate.
+const (
+	HealthUnknown = iota
+	HealthHealthy
+	HealthDegraded
+	HealthDown
+)
+
+// Mode of a candidate's model.
+const (
+	ModeChat = iota
+	ModeEmbedding
+	ModeResponses
+	ModeImage
+	ModeTranscription
+	ModeSpeech
+	ModeModeration
+	ModeRerank
+)
+
+// Capability bits.
+const (
+	CapTools = 1 << iota
+	CapVision
+	CapJSONSchema
+	CapReasoning
+	CapPromptCache
+	CapPDF
+	CapAudio
+)
+
+// Task kinds.
+const (
+	TaskUnknown = iota
+	TaskCode
+	TaskChat
+	TaskRAG
+	TaskCreative
+	TaskAnalysis
+	TaskTranslation
+	TaskSummarization
+	TaskReasoning
+)
+
+// Request buffer: a header, then one small record per candidate of the snapshot, in its order.
+const (
+	RequestHeaderSize  = 96
+	RequestVersion     = 0  // u16
+	RequestHeader      = 2  // u16 size of this header
+	RequestCount       = 4  // u16, equals the snapshot's
+	RequestStride      = 6  // u16 bytes per record
+	RequestGeneration  = 8  // u64, equals the snapshot's
+	RequestSeed        = 16 // u64
+	RequestLevel       = 24 // u8 Level*
+	RequestTask        = 25 // u8 Task*
+	RequestPrivacy     = 26 // u8 Privacy*
+	RequestLatency     = 27 // u8 Latency*
+	RequestAccountTier = 28 // u8 0 free, 1 starter, 2 professional, 3 enterprise
+	RequestFlags       = 29 // u8 Flag* bits
+	RequestModel       = 30 // u16 number of the model asked for, NoModel if none
+	RequestNeeds       = 32 // u32 Cap* bits the answer needs
+	RequestInput       = 36 // u32 tokens, estimated
+	RequestMaxOutput   = 40 // u32 tokens asked for, 0 if not given
+	RequestMessages    = 44 // u32 messages in the conversation
+	RequestCredits     = 48 // i64 micro-credits the account has available
+	RequestSession     = 56 // u64 hash of the session, 0 if none
+	RequestReserved    = 64 // 32 bytes of zero
+
+	OptionSize     = 4
+	OptionExcluded = 0 // u8 0 if the candidate may be chosen, else the Reason* why not
+	OptionFlags    = 1 // u8 Option* bits
+	OptionInflight = 2 // u16 requests under way at this moment, saturating
+
+	OptionOwnKey    = 1 << 0 // served with the account's own key: nothing is charged
+	OptionSimulated = 1 << 1 // the simulated provider would answer
+	OptionWarm      = 1 << 2 // this session's prompt cache is warm here
+)
+
+// NoModel in RequestModel says that the request names no model.
+const NoModel = 0xFFFF
+
+// Power levels.
+const (
+	LevelEco = iota + 1
+	LevelBalanced
+	LevelPrecision
+	LevelCustom
+)
+
+// Privacy wishes.
+const (
+	PrivacyAny = iota
+	PrivacyLocal
+)
+
+// Latency objectives: to the first token, under 500 ms, 2 s, 5 s.
+const (
+	LatencyUnset = iota
+	LatencyInstant
+	LatencyFast
+	LatencyNormal
+)
+
+// RequestFlags bits.
+const (
+	FlagStream     = 1 << iota
+	FlagNoFallback // the caller wants one model or an error
+)
+
+// Plan buffer: a header, steps, verdicts, explanation, anywhere after the header in that order or another.
+const (
+	PlanHeaderSize    = 32
+	PlanVersion       = 0  // u16
+	PlanHeader        = 2  // u16 size of this header; the steps follow it
+	PlanKind          = 4  // u8 Kind*
+	PlanReserved      = 5  // u8 zero
+	PlanReason        = 6  // u16 Reason* or Because*
+	PlanSteps         = 8  // u16 count, <= MaxSteps
+	PlanStepStride    = 10 // u16
+	PlanVerdicts      = 12 // u16 count: 0 or the snapshot's; they follow the steps
+	PlanVerdictStride = 14 // u16
+	PlanExplainOff    = 16 // u32 from the start of the plan, 0 if none
+	PlanExplainLen    = 20 // u32 bytes of UTF-8
+	PlanMaxOutput     = 24 // u32 output tokens to reserve credits for when the request gives no limit; 0: the engine's default
+	PlanStatus        = 28 // u16 HTTP status of a reject, 400..599; 0: 503
+	PlanReserved2     = 30 // u16 zero
+
+	StepSize      = 24
+	StepCandidate = 0  // u16 number in the snapshot
+	StepAttempts  = 2  // u8 1..3
+	StepFlags     = 3  // u8 zero
+	StepTimeout   = 4  // u32 milliseconds to the first byte, 0: the engine's default
+	StepHedge     = 8  // u32 milliseconds after which the next step starts beside this one, 0: never
+	StepScore     = 12 // f32, any finite number; larger is better
+	StepReason    = 16 // u16
+	StepReserved  = 18 // 6 bytes of zero
+
+	VerdictSize   = 8
+	VerdictScore  = 0 // f32
+	VerdictReason = 4 // u16 0: in the running; else why it is out
+	VerdictRank   = 6 // u16 1 for the first step, 2 …; 0: not in the plan
+)
+
+// Kinds of plan.
+const (
+	KindAnswer = 1 // try the steps in order
+	KindAsk    = 2 // a side call whose outcome comes back through pointsman_next
+	KindReject = 3 // refuse the request with PlanStatus and the explanation
+)
+
+// Reasons why a candidate is out. Those below 64 are decided by the engine before the policy is asked (OptionExcluded);
+// the others by policies. Policies may use 1024 and above for reasons of their own.
+const (
+	ReasonNone          = 0
+	ReasonMode          = 1 // another kind of model (embedding, …)
+	ReasonCapability    = 2 // lacks a capability the request needs
+	ReasonContext       = 3 // the prompt does not fit its context window
+	ReasonDown          = 4 // circuit open
+	ReasonNoKey         = 5 // no key for the provider, and no simulator
+	ReasonNotLocal      = 6 // the request must stay on local models
+	ReasonAccountTier   = 7 // above the account's tier
+	ReasonNotGranted    = 8 // the virtual key does not grant this model
+	ReasonUnaffordable  = 9 // its worst case exceeds the credits available
+	ReasonNotRequested  = 64
+	ReasonOutsideBand   = 65 // outside the tiers of the power level
+	ReasonQuality       = 66 // below the level's least quality
+	ReasonOverBudget    = 67 // worst case above the level's credits per request
+	ReasonOverTenth     = 68 // worst case above a tenth of the credits left
+	ReasonNotPreferred  = 69 // not at one of the level's providers
+	ReasonOutranked     = 70 // fit, but not among the best
+	ReasonNotFree       = 71 // charged, where only a free one will do
+	ReasonOutputTooLong = 72 // cannot write as much as asked for
+)
+
+// Becauses say why the first step of a plan was chosen.
+const (
+	BecauseBand       = 128 // best score in the power level's band
+	BecausePrivate    = 129 // privacy asked for: local models only
+	BecauseOwnKey     = 130 // the account's own key serves it, uncharged
+	BecauseInstant    = 131 // instant answer wanted and short: the fastest free model
+	BecauseLowCredits = 132 // almost no credits, or a free account: a free model
+	BecauseNamed      = 133 // the model that was named
+	BecauseTask       = 134 // the band's best for this kind of task
+	BecauseWidened    = 135 // nothing in the band could serve it: the nearest cheaper tier
+	BecauseFallback   = 136 // the engine's own order, because the policy failed
+	BecauseNothing    = 137 // reject: nothing capable
+	BecauseNoCredits  = 138 // reject: nothing affordable
+)

@@ -1,0 +1,140 @@
+// Package provider is what a vendor implements to add a provider to the gateway. It imports the standard library only;
+// sdk/provider/rpc carries it over go-plugin.
+//
+// An adapter is a provider's control plane: it says how to reach the provider, how to authenticate and what its errors
+// mean. In the direct mode the gateway then speaks HTTP to the provider itself, and the adapter is not on the path of
+// the bytes. In the proxied mode the adapter makes the call and streams the answer back ([Caller]).
+//
+// Methods are called concurrently. An adapter gets a credential only in the call that needs it and must not keep it.
+package provider
+
+import (
+	"context"
+	"time"
+)
+
+// Adapter is what every provider plugin implements.
+type Adapter interface {
+	// Describe says what the adapter is. It is called once after the start.
+	Describe(ctx context.Context) (*Description, error)
+	// Prepare turns the operator's settings for one provider into an endpoint the gateway can use until it expires.
+	// It does no I/O towards the provider. A settings error should name the setting.
+	Prepare(ctx context.Context, req *PrepareRequest) (*Endpoint, error)
+}
+
+// Caller is implemented by adapters whose endpoints are proxied.
+type Caller interface {
+	// Call performs one request. It sends the head first, then body parts in order; for a streamed answer each part is
+	// the payload of one event in the endpoint's dialect, otherwise the parts concatenate to the body. It returns when
+	// the answer is complete; cancelling ctx must end it promptly. An error of the provider is an answer with its
+	// status, not a Go error; a Go error means that no answer could be had.
+	Call(ctx context.Context, req *CallRequest, answer AnswerWriter) error
+}
+
+// AnswerWriter receives the answer of a proxied call. It is not safe for concurrent use.
+type AnswerWriter interface {
+	Head(status int, header map[string]string) error
+	Part(data []byte) error
+}
+
+// Dialect is the wire format of an endpoint.
+type Dialect string
+
+// The dialects the gateway can translate.
+const (
+	DialectOpenAI    Dialect = "openai"    // Chat Completions
+	DialectAnthropic Dialect = "anthropic" // Messages
+)
+
+// Mode says who performs the calls.
+type Mode string
+
+// The modes.
+const (
+	ModeDirect  Mode = "direct"
+	ModeProxied Mode = "proxied"
+)
+
+// Description identifies an adapter.
+type Description struct {
+	Name    string // as in `adapter = "…"` of the configuration: [a-z0-9-]{1,32}
+	Version string // semantic version
+	Summary string // one line
+}
+
+// PrepareRequest carries the operator's settings of one provider. It holds no credential.
+type PrepareRequest struct {
+	Provider string            // name in the configuration
+	BaseURL  string            // "" for the adapter's default
+	Settings map[string]string // further keys of the provider's table
+}
+
+// Endpoint is an endpoint descriptor: everything the gateway needs to call a provider.
+type Endpoint struct {
+	Mode    Mode
+	Dialect Dialect
+	BaseURL string            // scheme, host, optional path prefix, no trailing slash; empty when proxied
+	Paths   map[string]string // operation ("chat", "embeddings", "models") -> path appended to BaseURL
+	Headers map[string]string // sent with every request; never a credential
+	Auth    Auth
+	Body    BodyRules
+	Errors  []ErrorRule
+	Expires time.Time // zero: valid until the settings change
+}
+
+// Auth says where the credential goes. The gateway puts it there; the adapter never sees it.
+type Auth struct {
+	Header string // "Authorization", "x-api-key"; empty: no credential is sent
+	Prefix string // "Bearer "
+}
+
+// BodyRules are the request fields the provider treats in its own way.
+type BodyRules struct {
+	// StreamUsage: the provider sends token usage in a stream when asked by stream_options.include_usage.
+	StreamUsage bool
+	// MaxTokensField is the name of the output limit if it is not the dialect's own, e.g. "max_completion_tokens".
+	MaxTokensField string
+	// DefaultMaxTokens is sent when the dialect demands a limit and the caller gave none (Anthropic), in tokens.
+	DefaultMaxTokens int
+	// Drop lists top-level request fields the provider refuses; they are removed and named to the caller.
+	Drop []string
+}
+
+// ErrorClass says what an error means for routing.
+type ErrorClass string
+
+// The classes. Only Auth, RateLimited, Quota, Overloaded, Server and NotFound let the gateway try the next candidate;
+// ContextLength lets it try one with a larger window; the others are the caller's to mend.
+const (
+	ClassAuth          ErrorClass = "auth"
+	ClassRateLimited   ErrorClass = "rate_limited"
+	ClassQuota         ErrorClass = "quota"
+	ClassOverloaded    ErrorClass = "overloaded"
+	ClassServer        ErrorClass = "server"
+	ClassNotFound      ErrorClass = "not_found" // the provider does not know the model
+	ClassContextLength ErrorClass = "context_length"
+	ClassContentFilter ErrorClass = "content_filter"
+	ClassBadRequest    ErrorClass = "bad_request"
+)
+
+// ErrorRule maps an error answer to its class. Rules are tried in order; the first whose every given part matches wins.
+// Without a match the status decides: 401 and 403 auth, 402 quota, 404 not_found, 408 and 5xx server, 429 rate_limited,
+// 503 and 529 overloaded, other 4xx bad_request.
+type ErrorRule struct {
+	Status   int    // 0 matches any
+	Contains string // bytes that occur in the body, "" matches any
+	Class    ErrorClass
+}
+
+// CallRequest is one proxied call.
+type CallRequest struct {
+	Provider   string
+	Operation  string // "chat"
+	Model      string // upstream model id; Body carries it too
+	Stream     bool
+	Body       []byte // in the endpoint's dialect
+	Credential string // for this call only
+	BaseURL    string
+	Settings   map[string]string
+	RequestID  string
+}

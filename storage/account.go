@@ -1,0 +1,46 @@
+package storage
+
+import "time"
+
+// AccountTier bounds the model tiers an account may use and carries its markup under the cost-plus tariff.
+type AccountTier string
+
+// The account tiers, poorest first.
+const (
+	TierFree         AccountTier = "free"
+	TierStarter      AccountTier = "starter"
+	TierProfessional AccountTier = "professional"
+	TierEnterprise   AccountTier = "enterprise"
+)
+
+// Account is a customer of the gateway. Its credit balance is not here: the ledger alone holds balances.
+type Account struct {
+	ID           string      `json:"id"` // [a-z0-9][a-z0-9._-]{0,63}
+	Tier         AccountTier `json:"tier"`
+	DefaultLevel string      `json:"default_power_level"` // eco, balanced or precision
+	Created      time.Time   `json:"created"`
+}
+
+// VirtualKey is a bearer key of an account. The key itself is shown once and never stored: Hash is
+// HMAC-SHA-256(pepper, key).
+type VirtualKey struct {
+	ID      string    `json:"id"` // "key_" + 16 hex digits
+	Account string    `json:"account"`
+	Name    string    `json:"name,omitempty"`
+	Hint    string    `json:"hint"` // "pm-…" + last four characters
+	Hash    [32]byte  `json:"hash"`
+	Created time.Time `json:"created"`
+	Revoked time.Time `json:"revoked,omitzero"` // zero while the key is valid
+}
+
+// ProviderKey is an account's own key at a provider (BYOK), encrypted. Sealed can be opened only with the same
+// (Account, Provider, ID, Version), which are its additional authenticated data.
+type ProviderKey struct {
+	Account  string    `json:"account"`
+	Provider string    `json:"provider"`
+	ID       string    `json:"id"` // "byok_" + 16 hex digits, new at every replacement
+	Version  uint32    `json:"version"`
+	Hint     string    `json:"hint"` // last four characters of the key, "" for keys under 12 characters
+	Sealed   []byte    `json:"sealed"`
+	Created  time.Time `json:"created"`
+}

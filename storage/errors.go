@@ -1,0 +1,20 @@
+package storage
+
+import "errors"
+
+// Errors of the stores. Callers decide with errors.Is, never by text.
+var (
+	// ErrNotFound: the record does not exist.
+	ErrNotFound = errors.New("not found")
+	// ErrExists: a record with that id exists already.
+	ErrExists = errors.New("already exists")
+	// ErrInsufficientCredits: the hold is larger than what the account has available.
+	ErrInsufficientCredits = errors.New("insufficient credits")
+	// ErrConflict: the same idempotency reference was used before with other content.
+	ErrConflict = errors.New("reference already used with other content")
+	// ErrHalted: the ledger stopped taking work because a commit failed or its proof did not hold; only a restart that
+	// verifies clears it.
+	ErrHalted = errors.New("ledger halted")
+	// ErrClosed: the store was closed.
+	ErrClosed = errors.New("store closed")
+)

@@ -1,0 +1,91 @@
+package storage
+
+import (
+	"encoding/hex"
+	"fmt"
+	"time"
+)
+
+// RequestID identifies one accepted request: 6 bytes of Unix milliseconds, big-endian, then 10 random bytes, so that
+// byte order is time order. Its text form is 32 lower-case hex digits.
+type RequestID [16]byte
+
+// String is the text form.
+func (id RequestID) String() string { return hex.EncodeToString(id[:]) }
+
+// ParseRequestID reads the text form.
+func ParseRequestID(text string) (id RequestID, err error) {
+	if len(text) != 32 {
+		return id, fmt.Errorf("request id %.40q does not have 32 hex digits", text)
+	}
+	_, err = hex.Decode(id[:], []byte(text))
+	return id, err
+}
+
+// Balance is an account's standing in the ledger.
+type Balance struct {
+	Account string
+	Posted  Credits // sum of all settled postings
+	Held    Credits // sum of open holds, >= 0
+}
+
+// Available is what new holds may take: posted less held.
+func (b Balance) Available() Credits { return b.Posted - b.Held }
+
+// Hold reserves the worst case of a request before it is dispatched.
+type Hold struct {
+	Request RequestID
+	Account string
+	Amount  Credits // >= 0
+	Expires time.Time
+}
+
+// Settlement ends a hold. Charge 0 is a void. A charge above the hold takes the excess from what the account has
+// available at that moment; what even that cannot cover is written as a loss, so that a balance never goes below zero.
+type Settlement struct {
+	Request RequestID
+	Charge  Credits // >= 0
+	Reason  string  // the usage outcome, <= 32 bytes, kept in the entry
+}
+
+// Receipt tells what a settlement did.
+type Receipt struct {
+	Charged Credits // what the account paid
+	Loss    Credits // what it could not pay
+	Balance Balance // after it
+	Repeat  bool    // the request had been settled before; Charged and Loss are those of the first time
+}
+
+// Grant adds (or, negative, takes back) credits outside of requests. Reference makes it idempotent per account: the same
+// reference and amount again changes nothing, the same reference with another amount is ErrConflict.
+type Grant struct {
+	Account   string
+	Amount    Credits
+	Reference string // 1 to 128 bytes
+	Kind      string // purchase, bonus, refund, adjustment, opening
+}
+
+// Batch is one durable commit shared by every operation that was coalesced into it.
+// Wait may be called by many goroutines, any number of times.
+type Batch struct {
+	done chan struct{}
+	err  error
+}
+
+// NewBatch returns a batch that is not yet committed. Stores call it; others only Wait.
+func NewBatch() *Batch { return &Batch{done: make(chan struct{})} }
+
+// Finish wakes every waiter with the commit's result. It must be called exactly once.
+func (b *Batch) Finish(err error) {
+	b.err = err
+	close(b.done)
+}
+
+// Wait returns when the batch is on disk (nil) or has failed. A nil batch is durable already.
+func (b *Batch) Wait() error {
+	if b == nil {
+		return nil
+	}
+	<-b.done
+	return b.err
+}

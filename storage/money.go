@@ -1,0 +1,69 @@
+package storage
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+)
+
+// Credits is an amount of the operator's currency in micro-credits: 1 credit = 1,000,000.
+type Credits int64
+
+// CreditsPerCredit is the number of micro-credits in one credit.
+const CreditsPerCredit Credits = 1_000_000
+
+// String prints the amount in credits as a decimal without trailing zeros: "999.998", "-0.5", "0".
+func (c Credits) String() string { return formatDecimal(int64(c), 6) }
+
+// ParseCredits reads a decimal amount of credits such as "10", "0.002" or "-1.5". More than six fractional digits, an
+// exponent, a sign of "+", white space, or an amount outside int64 micro-credits is an error that names the text.
+func ParseCredits(text string) (Credits, error) {
+	n, err := parseDecimal(text, 6)
+	return Credits(n), err
+}
+
+// NanoUSD is an amount of US dollars in nano-dollars: 1 USD = 1,000,000,000.
+type NanoUSD int64
+
+// String prints the amount in dollars as a decimal without trailing zeros.
+func (u NanoUSD) String() string { return formatDecimal(int64(u), 9) }
+
+func formatDecimal(n int64, digits int) string {
+	sign := ""
+	u := uint64(n)
+	if n < 0 {
+		sign, u = "-", -u
+	}
+	s := strconv.FormatUint(u, 10)
+	if len(s) <= digits {
+		s = strings.Repeat("0", digits-len(s)+1) + s
+	}
+	whole, frac := s[:len(s)-digits], strings.TrimRight(s[len(s)-digits:], "0")
+	if frac == "" {
+		return sign + whole
+	}
+	return sign + whole + "." + frac
+}
+
+func parseDecimal(text string, digits int) (int64, error) {
+	bad := fmt.Errorf("amount %.40q is not a decimal number with at most %d fractional digits", text, digits)
+	rest, negative := strings.CutPrefix(text, "-")
+	whole, frac, dotted := strings.Cut(rest, ".")
+	if whole == "" || len(frac) > digits || dotted && frac == "" {
+		return 0, bad
+	}
+	scaled := whole + frac + strings.Repeat("0", digits-len(frac))
+	for _, c := range scaled {
+		if c < '0' || c > '9' {
+			return 0, bad
+		}
+	}
+	n, err := strconv.ParseInt(scaled, 10, 64)
+	if err != nil {
+		return 0, fmt.Errorf("amount %.40q is too large", text)
+	}
+	if negative {
+		n = -n
+	}
+	return n, nil
+}

@@ -1,0 +1,46 @@
+package storage
+
+import "time"
+
+// Outcome is the terminal state of an accepted request.
+type Outcome string
+
+// The outcomes.
+const (
+	OutcomeOK            Outcome = "ok"
+	OutcomeClientAbort   Outcome = "client_abort"   // the client left before the end
+	OutcomeUpstreamAbort Outcome = "upstream_abort" // the upstream broke off after content was sent
+	OutcomeUpstreamError Outcome = "upstream_error" // every attempt failed
+	OutcomeRejected      Outcome = "rejected"       // refused before any attempt: no candidate, no credits
+	OutcomeInterrupted   Outcome = "interrupted"    // the gateway died with the hold open; found at the next start
+)
+
+// Usage is the one terminal record of an accepted request.
+type Usage struct {
+	Request      RequestID
+	ClientID     string // x-request-id as the client sent it, "" if we made the id
+	Account      string
+	Key          string // virtual key id
+	Model        string // public name of the model that answered, or was asked for
+	Provider     string // who answered: a provider's name or "simulator"
+	PowerLevel   string
+	Policy       string
+	Endpoint     string // "chat"
+	Stream       bool
+	BYOK         bool
+	Simulated    bool
+	Estimated    bool // the upstream reported no usage; tokens are our own count
+	Outcome      Outcome
+	Status       int // HTTP status the client got
+	ErrorCode    string
+	Attempts     int
+	InputTokens  int64
+	OutputTokens int64
+	CachedTokens int64 // part of InputTokens read from a prompt cache
+	Reasoning    int64 // part of OutputTokens
+	Credits      Credits
+	CostUSD      NanoUSD       // what the provider charges the operator
+	TTFT         time.Duration // to the first content byte; 0 if none came
+	Latency      time.Duration // to the last byte
+	Overhead     time.Duration // the part of Latency that was ours before the first attempt
+}
