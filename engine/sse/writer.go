@@ -1,0 +1,38 @@
+package sse
+
+import "bytes"
+
+// Done is the payload that ends an OpenAI stream.
+const Done = "[DONE]"
+
+// AppendEvent appends one event with its blank line. An empty name writes no event field; name must not contain line
+// ends. Data of several lines is written as several data fields.
+func AppendEvent(dst []byte, name string, data []byte) []byte {
+	if name != "" {
+		dst = append(dst, "event: "...)
+		dst = append(dst, name...)
+		dst = append(dst, '\n')
+	}
+	for {
+		dst = append(dst, "data: "...)
+		i := bytes.IndexAny(data, "\r\n")
+		if i < 0 {
+			dst = append(dst, data...)
+			return append(dst, '\n', '\n')
+		}
+		dst = append(dst, data[:i]...)
+		dst = append(dst, '\n')
+		if data[i] == '\r' && i+1 < len(data) && data[i+1] == '\n' {
+			i++
+		}
+		data = data[i+1:]
+	}
+}
+
+// AppendComment appends a comment block, which clients ignore: the keep-alive of an idle stream. Text must not contain
+// line ends.
+func AppendComment(dst []byte, text string) []byte {
+	dst = append(dst, ':', ' ')
+	dst = append(dst, text...)
+	return append(dst, '\n', '\n')
+}
