@@ -1,0 +1,18 @@
+package provider
+
+import "errors"
+
+// Errors that cross the process boundary: an adapter may return them (wrapped), and the gateway recognises them with
+// errors.Is whatever language the plugin is written in.
+var (
+	// ErrUnavailable means that the adapter cannot answer now (its process is gone or restarting): try another one.
+	ErrUnavailable = errors.New("provider adapter unavailable")
+	// ErrTooLarge means that a message exceeds the limit between the gateway and a plugin (32 MiB).
+	ErrTooLarge = errors.New("message too large for a provider plugin")
+	// ErrUnknownAdapter means that no plugin holds an adapter of that name.
+	ErrUnknownAdapter = errors.New("unknown provider adapter")
+	// ErrNotProxied means that the adapter makes no calls itself: its endpoints are direct.
+	ErrNotProxied = errors.New("provider adapter does not make calls")
+	// ErrSetting means that a setting of the provider is wrong; the message names it.
+	ErrSetting = errors.New("wrong provider setting")
+)

@@ -1,0 +1,159 @@
+package rpc
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/pointsman/pointsman/sdk/provider"
+	providerv1 "github.com/pointsman/pointsman/sdk/provider/rpc/v1"
+)
+
+// Client is the gateway's side of one plugin process. It is safe for concurrent use. Its errors match those of
+// sdk/provider, or the error of the context.
+type Client struct {
+	conn   *grpc.ClientConn
+	client providerv1.ProviderServiceClient
+	health grpc_health_v1.HealthClient
+}
+
+// NewClient returns a client on a connection; the caller keeps and closes the connection.
+func NewClient(conn *grpc.ClientConn) *Client {
+	return &Client{
+		conn: conn, client: providerv1.NewProviderServiceClient(conn), health: grpc_health_v1.NewHealthClient(conn),
+	}
+}
+
+// Conn returns the connection, for watching its state.
+func (c *Client) Conn() *grpc.ClientConn { return c.conn }
+
+// Describe lists the adapters of the process.
+func (c *Client) Describe(ctx context.Context) ([]provider.Description, error) {
+	resp, err := c.client.Describe(ctx, &providerv1.DescribeRequest{})
+	if err != nil {
+		return nil, fromStatus(ctx, err)
+	}
+	out := make([]provider.Description, 0, len(resp.GetAdapters()))
+	for _, d := range resp.GetAdapters() {
+		out = append(out, provider.Description{Name: d.GetName(), Version: d.GetVersion(), Summary: d.GetSummary()})
+	}
+	return out, nil
+}
+
+// Ping asks whether the process answers at all; any answer will do.
+func (c *Client) Ping(ctx context.Context) error {
+	_, err := c.health.Check(ctx, &grpc_health_v1.HealthCheckRequest{Service: "plugin"})
+	switch status.Code(err) {
+	case codes.Unavailable, codes.DeadlineExceeded, codes.Canceled:
+		return err
+	}
+	return nil
+}
+
+// Prepare asks an adapter for an endpoint.
+func (c *Client) Prepare(ctx context.Context, adapter string, req *provider.PrepareRequest) (*provider.Endpoint, error) {
+	resp, err := c.client.Prepare(ctx, &providerv1.PrepareRequest{
+		Adapter: adapter, Provider: req.Provider, BaseUrl: req.BaseURL, Settings: req.Settings,
+	})
+	if err != nil {
+		return nil, fromStatus(ctx, err)
+	}
+	return endpointFromProto(resp.GetEndpoint())
+}
+
+// Call lets an adapter make one call. The answer's methods run on the caller's goroutine; an error of theirs ends the
+// call and is returned as it is.
+func (c *Client) Call(ctx context.Context, adapter string, req *provider.CallRequest, answer provider.AnswerWriter) error {
+	msg := &providerv1.CallRequest{
+		Adapter: adapter, Provider: req.Provider, Operation: req.Operation, Model: req.Model, Stream: req.Stream,
+		Body: req.Body, Credential: req.Credential, BaseUrl: req.BaseURL, Settings: req.Settings, RequestId: req.RequestID,
+	}
+	if size := proto.Size(msg); size > MaxMessageBytes {
+		return fmt.Errorf("%w: the request has %d bytes, the limit is %d", provider.ErrTooLarge, size, MaxMessageBytes)
+	}
+	callCtx, cancel := context.WithCancel(ctx)
+	defer cancel() // also tells the plugin when the answer's writer failed
+	stream, err := c.client.Call(callCtx, msg)
+	if err != nil {
+		return fromStatus(ctx, err)
+	}
+	in := answerReader{answer: answer, streamed: req.Stream}
+	for {
+		resp, err := stream.Recv()
+		if errors.Is(err, io.EOF) {
+			return in.end()
+		}
+		if err != nil {
+			return fromStatus(ctx, err)
+		}
+		if err := in.take(resp); err != nil {
+			return err
+		}
+	}
+}
+
+// answerReader checks the order of an answer and puts split events together again.
+type answerReader struct {
+	answer   provider.AnswerWriter
+	streamed bool
+	begun    bool
+	pending  []byte // the pieces of an event so far
+}
+
+func (r *answerReader) take(resp *providerv1.CallResponse) error {
+	switch kind := resp.GetKind().(type) {
+	case *providerv1.CallResponse_Head:
+		if r.begun {
+			return errors.New("the plugin sent a second head")
+		}
+		r.begun = true
+		code := int(kind.Head.GetStatus())
+		if code < 200 || code > 599 {
+			return fmt.Errorf("the plugin sent the status %d", code)
+		}
+		return r.answer.Head(code, kind.Head.GetHeader())
+	case *providerv1.CallResponse_Part:
+		if !r.begun {
+			return errors.New("the plugin sent a part before the head")
+		}
+		return r.part(kind.Part)
+	}
+	return errors.New("the plugin sent a message of an unknown kind")
+}
+
+func (r *answerReader) part(part *providerv1.Part) error {
+	data := part.GetData()
+	if !r.streamed {
+		return r.answer.Part(data)
+	}
+	if !part.GetMore() && r.pending == nil {
+		return r.answer.Part(data)
+	}
+	if len(r.pending)+len(data) > MaxMessageBytes {
+		return fmt.Errorf("%w: an event of the answer exceeds %d bytes", provider.ErrTooLarge, MaxMessageBytes)
+	}
+	r.pending = append(r.pending, data...)
+	if part.GetMore() {
+		return nil
+	}
+	event := r.pending
+	r.pending = nil
+	return r.answer.Part(event)
+}
+
+func (r *answerReader) end() error {
+	switch {
+	case !r.begun:
+		return errors.New("the plugin ended the call without an answer")
+	case r.pending != nil:
+		return errors.New("the plugin ended the call inside an event")
+	}
+	return nil
+}
