@@ -1,0 +1,136 @@
+// Package envelope reads a chat-completions request in one strict pass and rewrites it by splicing.
+//
+// The gateway never builds the request as Go values. It reads the few fields that routing, limits and prices depend on,
+// remembers where the top-level members lie, and forwards the client's own bytes with the members that must change
+// spliced in. Everything unknown survives byte for byte.
+//
+// # Strictness
+//
+// The pass accepts exactly the JSON texts that jsontext accepts (duplicate names, invalid UTF-8, lone surrogates and
+// trailing data are refused; a differential fuzz test holds the two together), and then refuses more: nesting and value
+// counts above Limits, numbers no float64 holds, case variants of known fields, fields that would point the gateway at
+// another host, and values outside what the API documents. A syntax fault is reported before a value fault, wherever
+// the two lie; limits yield to a value fault found earlier. A null where a value is optional means absent.
+//
+// # Caveats
+//
+// An Envelope holds offsets into the body it was read from: Splice needs those same bytes. Its strings are copies and
+// may outlive the body. InputTokens is an estimate, not a count.
+package envelope
+
+// Limits bounds what Parse is willing to walk through.
+type Limits struct {
+	MaxDepth int // nested objects and arrays
+	MaxNodes int // values of any kind, keys not counted
+}
+
+// DefaultLimits returns the limits of a gateway that is not told otherwise: depth 64, 100,000 values.
+func DefaultLimits() Limits { return Limits{MaxDepth: 64, MaxNodes: 100_000} }
+
+// Envelope is what the gateway knows of a request. The zero value is ready for Parse and may be reused for request
+// after request by one goroutine at a time; reuse keeps its buffers, so that a parse usually allocates nothing.
+type Envelope struct {
+	Model      string // the model asked for, or ""
+	HasModel   bool
+	PowerLevel string // the power level asked for, well formed but not looked up, or ""
+	HasLevel   bool
+
+	Stream       bool
+	IncludeUsage bool   // the client itself asked for stream_options.include_usage
+	MaxTokens    uint32 // max_completion_tokens, else max_tokens, else 0
+	N            int    // answers asked for, 1 if absent
+
+	Messages    int
+	TextBytes   int // bytes of prompt text: message strings unescaped, tools and response schema as JSON
+	WideBytes   int // those of TextBytes that are not ASCII
+	Images      int
+	InputTokens uint32 // estimated, see estimate
+	Needs       uint32 // abi.Cap* bits the answer needs
+	Task        uint8  // abi.Task*: pointsman.task, else detected, see DetectTask
+
+	Policy     string // pointsman.policy, well formed but not looked up, or ""
+	Privacy    uint8  // abi.Privacy*
+	Latency    uint8  // abi.Latency*
+	Session    uint64 // FNV-1a of pointsman.session, 0 if none
+	NoFallback bool   // pointsman.fallback is false
+
+	members []member
+	limit   field // which member MaxTokens came from, or fieldOther
+	usage   span  // value of stream_options.include_usage
+	names   []name
+	scratch []byte
+}
+
+// span is a range of the body.
+type span struct{ off, end uint32 }
+
+// member is one top-level member: `"key": value`, from the key's quote to the value's end.
+type member struct {
+	off, keyEnd, val, end uint32
+	field                 field
+}
+
+// field tells the members that Splice treats specially.
+type field uint8
+
+const (
+	fieldOther field = iota
+	fieldModel
+	fieldPowerLevel
+	fieldPointsman
+	fieldStreamOptions
+	fieldMaxTokens
+	fieldMaxCompletionTokens
+)
+
+// Parse reads body into a new Envelope. See (*Envelope).Parse.
+func Parse(body []byte, lim Limits) (*Envelope, *Error) {
+	e := new(Envelope)
+	if err := e.Parse(body, lim); err != nil {
+		return nil, err
+	}
+	return e, nil
+}
+
+// Parse reads body into e, replacing what e held. It neither changes nor keeps body. After an error e holds nothing
+// to rely on, but may be used for the next Parse.
+func (e *Envelope) Parse(body []byte, lim Limits) *Error {
+	old := *e
+	*e = Envelope{N: 1, members: old.members[:0], names: old.names[:0], scratch: old.scratch[:0]}
+	p := parser{scanner: scanner{b: body, lim: lim, names: e.names, scratch: e.scratch}, e: e, old: &old}
+	p.body()
+	e.names, e.scratch = p.names[:0], p.scratch[:0]
+	switch {
+	case p.fault != nil && (p.refusal == nil || !p.limited):
+		return p.fault
+	case p.refusal != nil:
+		return p.refusal
+	}
+	e.InputTokens = p.estimate()
+	if e.Task == 0 && p.lastUser.end > p.lastUser.off {
+		e.Task = DetectTask(body[p.lastUser.off:p.lastUser.end])
+	}
+	return nil
+}
+
+// What things are taken to cost in tokens, chosen to err on the high side for common tokenizers.
+const (
+	tokensPerMessage = 4
+	tokensPriming    = 3
+	tokensPerImage   = 1000
+	tokensPerFile    = 1000
+	bytesPerToken16  = 16  // encoded bytes of a file for each token beyond tokensPerFile
+	bytesPerToken512 = 512 // encoded bytes of audio for each token: compressed speech, the dearest common kind
+)
+
+// estimate gives the input tokens: ASCII at 3.5 bytes a token, other text at 2 bytes a token (Chinese is 3 bytes and
+// seldom above 1.5 tokens a character), 4 tokens a message, 1,000 an image or file, and encoded media by length.
+func (p *parser) estimate() uint32 {
+	e := p.e
+	ascii := e.TextBytes - e.WideBytes
+	t := (ascii*2+6)/7 + (e.WideBytes+1)/2
+	t += e.Messages*tokensPerMessage + tokensPriming
+	t += e.Images*tokensPerImage + p.files*tokensPerFile
+	t += p.fileBytes/bytesPerToken16 + p.audioBytes/bytesPerToken512
+	return uint32(min(t, 1<<31-1))
+}

@@ -1,0 +1,505 @@
+package envelope
+
+import (
+	"bytes"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/pointsman/pointsman/sdk/abi"
+)
+
+// Bounds of the values that the gateway checks before any provider sees them.
+const (
+	maxOutputTokens = 1<<31 - 1
+	maxAnswers      = 128
+	maxMessages     = 10_000
+	maxStops        = 64
+	maxBiases       = 1024
+	maxTopLogprobs  = 20
+	maxModelName    = 128
+	maxName         = 32 // of power levels and policies
+	maxSession      = 256
+)
+
+// parser gives meaning to what the scanner walks over.
+type parser struct {
+	scanner
+	e, old  *Envelope // being filled; what it held, whose equal strings are used again
+	refusal *Error    // the first value fault
+
+	maxTokens, maxCompletion uint32
+	files                    int
+	fileBytes, audioBytes    int  // encoded
+	lastUser                 span // raw text of the last user message
+	hasMessages              bool
+}
+
+// body reads the whole request.
+func (p *parser) body() {
+	p.space()
+	switch {
+	case p.i == len(p.b):
+		p.fail(p.i, "the request body is empty")
+		return
+	case p.b[p.i] != '{':
+		p.fail(p.i, "the request body must be an object")
+		return
+	}
+	var f frame
+	for p.begin(&f); p.member(&f); {
+		m := member{off: uint32(p.keyOff), keyEnd: uint32(p.keyEnd), val: uint32(p.i)}
+		m.field = p.field()
+		m.end = uint32(p.i)
+		p.e.members = append(p.e.members, m)
+	}
+	if p.space(); p.fault == nil && p.i < len(p.b) {
+		p.fail(p.i, "data after the request object")
+	}
+	if !p.hasMessages {
+		p.refuse(400, CodeInvalidValue, "messages", "messages is required")
+	}
+	switch {
+	case p.maxCompletion > 0:
+		p.e.MaxTokens, p.e.limit = p.maxCompletion, fieldMaxCompletionTokens
+	case p.maxTokens > 0:
+		p.e.MaxTokens, p.e.limit = p.maxTokens, fieldMaxTokens
+	}
+}
+
+// field reads the value of one top-level member, named by p.key.
+func (p *parser) field() field {
+	switch string(p.key) {
+	case "model":
+		p.model()
+		return fieldModel
+	case "power_level":
+		p.powerLevel()
+		return fieldPowerLevel
+	case "pointsman":
+		p.extension()
+		return fieldPointsman
+	case "messages":
+		p.messages()
+	case "stream":
+		p.e.Stream, _ = p.flag()
+	case "stream_options":
+		p.streamOptions()
+		return fieldStreamOptions
+	case "max_tokens":
+		p.maxTokens = uint32(p.integer(1, maxOutputTokens, 0))
+		return fieldMaxTokens
+	case "max_completion_tokens":
+		p.maxCompletion = uint32(p.integer(1, maxOutputTokens, 0))
+		return fieldMaxCompletionTokens
+	case "n":
+		p.e.N = int(p.integer(1, maxAnswers, 1))
+	case "tools", "functions":
+		p.tools()
+	case "response_format":
+		p.responseFormat()
+	case "temperature":
+		p.float(0, 2)
+	case "top_p":
+		p.float(0, 1)
+	case "presence_penalty", "frequency_penalty":
+		p.float(-2, 2)
+	case "top_logprobs":
+		p.integer(0, maxTopLogprobs, 0)
+	case "logprobs":
+		p.flag()
+	case "stop":
+		p.stop()
+	case "logit_bias":
+		p.logitBias()
+	case "user":
+		p.optionalText()
+	default:
+		p.unknown()
+		p.value()
+	}
+	return fieldOther
+}
+
+// known lists the fields whose case variants are refused: a lenient reader further on would take them for the real one.
+func known() []string {
+	return []string{
+		"model", "power_level", "pointsman", "messages", "stream", "stream_options", "max_tokens", "max_completion_tokens",
+		"n", "tools", "functions", "response_format", "temperature", "top_p", "presence_penalty", "frequency_penalty",
+		"top_logprobs", "logprobs", "stop", "logit_bias", "user",
+	}
+}
+
+// unknown lets a top-level field pass unless it varies a known one or would send the request, or a key, elsewhere.
+func (p *parser) unknown() {
+	if p.refusal != nil {
+		return
+	}
+	if elsewhere(p.key) {
+		p.refuse(400, CodeUnknownParameter, cut(string(p.key)), "unknown parameter %s: providers and keys are configured in the gateway, never in a request", quote(p.key))
+		return
+	}
+	p.variant("", known())
+}
+
+// variant refuses p.key if it is one of names but for the case of its letters.
+func (p *parser) variant(path string, names []string) {
+	for _, name := range names {
+		if folds(p.key, name) {
+			p.refuse(400, CodeUnknownParameter, cut(path+string(p.key)), "unknown parameter %s: did you mean %q?", quote(p.key), name)
+			return
+		}
+	}
+}
+
+func folds(key []byte, name string) bool {
+	return len(key) >= len(name) && strings.EqualFold(view(key), name)
+}
+
+// elsewhere tells names such as base_url, api_base, apiKey, azure_endpoint or webhook_url.
+func elsewhere(key []byte) bool {
+	if len(key) < 7 || len(key) > 64 {
+		return false
+	}
+	var buf [64]byte
+	plain := buf[:0]
+	for _, c := range key {
+		if c != '_' && c != '-' && c != '.' {
+			if c-'A' < 26 {
+				c |= 0x20
+			}
+			plain = append(plain, c)
+		}
+	}
+	for _, tail := range [...]string{"baseurl", "apibase", "apikey", "apiurl", "apihost", "endpoint", "endpointurl", "webhook", "webhookurl", "callbackurl", "proxyurl"} {
+		if len(plain) >= len(tail) && string(plain[len(plain)-len(tail):]) == tail {
+			return true
+		}
+	}
+	return false
+}
+
+// decoded returns the meaning of the string scanned last, valid until the pass ends.
+func (p *parser) decoded() []byte {
+	raw := p.b[p.off:p.end]
+	if !p.escaped {
+		return raw
+	}
+	at := len(p.scratch)
+	p.scratch = unescape(p.scratch, raw)
+	return p.scratch[at:]
+}
+
+// keep copies b to a string, or returns the equal one of an earlier request.
+func keep(b []byte, old string) string {
+	if string(b) == old {
+		return old
+	}
+	return string(b)
+}
+
+func (p *parser) model() {
+	if p.peek() == 'n' {
+		p.value()
+		return
+	}
+	if p.peek() != '"' {
+		p.value()
+		p.refuse(404, CodeModelNotFound, "model", "model must be a string")
+		return
+	}
+	if !p.textValue() {
+		return
+	}
+	name := p.decoded()
+	if !modelName(name) {
+		p.refuse(404, CodeModelNotFound, "model", "the model %s does not exist: names are 1 to %d of A-Z a-z 0-9 . _ : / @ -", quote(name), maxModelName)
+		return
+	}
+	p.e.Model, p.e.HasModel = keep(name, p.old.Model), true
+}
+
+// modelName checks the grammar of model names: 1 to 128 of [A-Za-z0-9._:/@-], with no empty, "." or ".." segment
+// between slashes.
+func modelName(name []byte) bool {
+	if len(name) == 0 || len(name) > maxModelName {
+		return false
+	}
+	segment := 0
+	for i, c := range name {
+		switch {
+		case c == '/':
+			if emptySegment(name[segment:i]) {
+				return false
+			}
+			segment = i + 1
+		case c-'A' < 26, c-'a' < 26, c-'0' < 10, c == '.', c == '_', c == ':', c == '@', c == '-':
+		default:
+			return false
+		}
+	}
+	return !emptySegment(name[segment:])
+}
+
+func emptySegment(s []byte) bool {
+	return len(s) == 0 || string(s) == "." || string(s) == ".."
+}
+
+// shortName checks the grammar of power levels and policies: 1 to 32 of [a-z0-9_-].
+func shortName(name []byte) bool {
+	for _, c := range name {
+		if c-'a' >= 26 && c-'0' >= 10 && c != '_' && c != '-' {
+			return false
+		}
+	}
+	return len(name) > 0 && len(name) <= maxName
+}
+
+func (p *parser) powerLevel() {
+	if p.peek() == 'n' {
+		p.value()
+		return
+	}
+	if p.peek() != '"' {
+		p.value()
+		p.refuse(400, CodeInvalidPowerLevel, "power_level", "power_level must be a string")
+		return
+	}
+	if !p.textValue() {
+		return
+	}
+	name := p.decoded()
+	if !shortName(name) {
+		p.refuse(400, CodeInvalidPowerLevel, "power_level", "invalid power_level %s: names are 1 to %d of a-z 0-9 _ -", quote(name), maxName)
+		return
+	}
+	p.e.PowerLevel, p.e.HasLevel = keep(name, p.old.PowerLevel), true
+}
+
+// flag reads a boolean; null is absent.
+func (p *parser) flag() (value, present bool) {
+	off := p.i
+	c := p.peek()
+	p.value()
+	if c != 't' && c != 'f' && c != 'n' {
+		p.invalid(off, "", "must be true or false")
+	}
+	return c == 't', c != 'n'
+}
+
+// integer reads a whole number from low to high; null gives absent.
+func (p *parser) integer(low, high, absent int64) int64 {
+	off := p.i
+	c := p.peek()
+	p.value()
+	if c == 'n' {
+		return absent
+	}
+	if c == '-' || c-'0' < 10 {
+		if v, err := strconv.ParseInt(view(p.b[off:p.i]), 10, 64); err == nil && v >= low && v <= high {
+			return v
+		}
+	}
+	p.invalid(off, "", fmt.Sprintf("must be a whole number from %d to %d", low, high))
+	return absent
+}
+
+// float checks a number from low to high; null is absent.
+func (p *parser) float(low, high float64) {
+	off := p.i
+	c := p.peek()
+	p.value()
+	if c == 'n' || p.fault != nil {
+		return
+	}
+	if c == '-' || c-'0' < 10 {
+		if v, err := strconv.ParseFloat(view(p.b[off:p.i]), 64); err == nil && v >= low && v <= high {
+			return
+		}
+	}
+	p.invalid(off, "", fmt.Sprintf("must be a number from %g to %g", low, high))
+}
+
+// optionalText reads a string; null is absent.
+func (p *parser) optionalText() bool {
+	off := p.i
+	c := p.peek()
+	p.value()
+	if c != '"' && c != 'n' {
+		p.invalid(off, "", "must be a string")
+	}
+	return c == '"' && p.fault == nil
+}
+
+func (p *parser) streamOptions() {
+	off := p.i
+	if p.peek() != '{' {
+		if p.peek() != 'n' {
+			p.invalid(off, "", "must be an object")
+		}
+		p.value()
+		return
+	}
+	var f frame
+	for p.begin(&f); p.member(&f); {
+		if string(p.key) == "include_usage" {
+			p.e.usage.off = uint32(p.i)
+			p.e.IncludeUsage, _ = p.flag()
+			p.e.usage.end = uint32(p.i)
+			continue
+		}
+		p.variant("stream_options.", []string{"include_usage"})
+		p.value()
+	}
+}
+
+// tools reads tools, or the older functions, whose JSON is prompt text for the model.
+func (p *parser) tools() {
+	off, wide := p.i, p.textWide
+	typed := string(p.key) == "tools"
+	if p.peek() != '[' {
+		if p.peek() != 'n' {
+			p.invalid(off, "", "must be an array")
+		}
+		p.value()
+		return
+	}
+	var f frame
+	for p.begin(&f); p.element(&f); {
+		p.tool(typed)
+	}
+	if f.n > 0 {
+		p.e.Needs |= abi.CapTools
+		p.e.TextBytes += p.i - off
+		p.e.WideBytes += p.textWide - wide
+	}
+}
+
+func (p *parser) tool(typed bool) {
+	off := p.i
+	if p.peek() != '{' {
+		p.invalid(off, "", "must be an object")
+		p.value()
+		return
+	}
+	var f frame
+	has := false
+	for p.begin(&f); p.member(&f); {
+		if typed && string(p.key) == "type" {
+			has = p.optionalText()
+			continue
+		}
+		p.value()
+	}
+	if typed && !has {
+		p.invalid(off, ".type", "is required")
+	}
+}
+
+func (p *parser) responseFormat() {
+	off, wide := p.i, p.textWide
+	if p.peek() != '{' {
+		if p.peek() != 'n' {
+			p.invalid(off, "", "must be an object")
+		}
+		p.value()
+		return
+	}
+	var f frame
+	has, schema := false, false
+	for p.begin(&f); p.member(&f); {
+		if string(p.key) == "type" {
+			has = p.optionalText()
+			schema = has && string(p.decoded()) == "json_schema"
+			continue
+		}
+		p.value()
+	}
+	if p.fault != nil {
+		return
+	}
+	if !has {
+		p.invalid(off, ".type", "is required")
+	}
+	if schema {
+		p.e.Needs |= abi.CapJSONSchema
+		p.e.TextBytes += p.i - off
+		p.e.WideBytes += p.textWide - wide
+	}
+}
+
+func (p *parser) stop() {
+	off := p.i
+	switch p.peek() {
+	case '"', 'n':
+		p.value()
+	case '[':
+		var f frame
+		for p.begin(&f); p.element(&f); {
+			at := p.i
+			if p.peek() != '"' {
+				p.invalid(at, "", "must be a string")
+			}
+			p.value()
+			if f.n > maxStops {
+				p.invalid(off, "", "must have at most "+strconv.Itoa(maxStops)+" entries")
+			}
+		}
+	default:
+		p.invalid(off, "", "must be a string or an array of strings")
+		p.value()
+	}
+}
+
+func (p *parser) logitBias() {
+	off := p.i
+	if p.peek() != '{' {
+		if p.peek() != 'n' {
+			p.invalid(off, "", "must be an object")
+		}
+		p.value()
+		return
+	}
+	var f frame
+	for p.begin(&f); p.member(&f); {
+		p.float(-100, 100)
+		if f.n > maxBiases {
+			p.invalid(off, "", "must have at most "+strconv.Itoa(maxBiases)+" members")
+		}
+	}
+}
+
+// nearest returns the name most like key by edit distance.
+func nearest(key []byte, names []string) string {
+	if len(key) > 64 {
+		key = key[:64]
+	}
+	lower := string(bytes.ToLower(key))
+	best, at := "", 1<<30
+	for _, name := range names {
+		if d := distance(lower, name); d < at {
+			best, at = name, d
+		}
+	}
+	return best
+}
+
+func distance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			cost := diagonal
+			if a[i] != b[j] {
+				cost++
+			}
+			diagonal = row[j+1]
+			row[j+1] = min(cost, row[j]+1, row[j+1]+1)
+		}
+	}
+	return row[len(b)]
+}

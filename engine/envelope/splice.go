@@ -1,0 +1,197 @@
+package envelope
+
+import (
+	"slices"
+	"strconv"
+
+	"github.com/go-json-experiment/json/jsontext"
+)
+
+// Edits says how a request changes on its way to a provider. The zero value only removes what is the gateway's own.
+type Edits struct {
+	Model          string   // the name to send; "" leaves the client's
+	IncludeUsage   bool     // set stream_options.include_usage, keeping the other stream options
+	MaxTokensField string   // the name the provider wants for the output limit; "" leaves the client's
+	MaxTokens      uint32   // the output limit to send, under MaxTokensField or "max_tokens"; 0 leaves the client's
+	Drop           []string // top-level members to remove; what an edit above sets is then added anew
+}
+
+// Splice appends to dst the request body with the edits made and power_level and pointsman removed; everything else is
+// copied byte for byte. body must be the bytes e was parsed from, and dst must not overlap it. It allocates only if
+// dst lacks room. With MaxTokensField or MaxTokens set, at most one of max_tokens and max_completion_tokens is left:
+// the one Envelope.MaxTokens came from.
+func (e *Envelope) Splice(dst, body []byte, edits Edits) []byte {
+	if len(e.members) == 0 {
+		return append(dst, body...)
+	}
+	w := writer{dst: dst, body: body, e: e, edits: edits}
+	w.copyTo(e.members[0].off)
+	for i := range e.members {
+		m := &e.members[i]
+		if e.drops(m, body, edits) {
+			w.remove(i)
+			continue
+		}
+		w.separate(i)
+		switch m.field {
+		case fieldModel:
+			w.model(m)
+		case fieldStreamOptions:
+			w.streamOptions(m)
+		case fieldMaxTokens, fieldMaxCompletionTokens:
+			w.limit(m)
+		}
+		w.copyTo(m.end)
+	}
+	w.addMissing()
+	return append(w.dst, body[w.done:]...)
+}
+
+// drops tells whether the member is left out.
+func (e *Envelope) drops(m *member, body []byte, edits Edits) bool {
+	switch m.field {
+	case fieldPowerLevel, fieldPointsman:
+		return true
+	case fieldMaxTokens, fieldMaxCompletionTokens:
+		if (edits.MaxTokensField != "" || edits.MaxTokens > 0) && m.field != e.limit {
+			return true
+		}
+	}
+	key := body[m.off+1 : m.keyEnd-1]
+	if edits.MaxTokensField != "" && m.field != e.limit && (e.limit != fieldOther || edits.MaxTokens > 0) && keyIs(key, edits.MaxTokensField) {
+		return true // the limit takes this name
+	}
+	return slices.ContainsFunc(edits.Drop, func(name string) bool { return keyIs(key, name) })
+}
+
+// keyIs tells whether the raw key means name.
+func keyIs(raw []byte, name string) bool {
+	if string(raw) == name {
+		return true
+	}
+	if slices.Contains(raw, '\\') {
+		return string(unescape(nil, raw)) == name
+	}
+	return false
+}
+
+// writer copies the body up to edits and writes those.
+type writer struct {
+	dst, body []byte
+	done      uint32 // body is dealt with up to here
+	kept      int    // members written
+	e         *Envelope
+	edits     Edits
+
+	hasModel, hasUsage, hasLimit bool
+}
+
+// copyTo copies the body up to off.
+func (w *writer) copyTo(off uint32) {
+	w.dst = append(w.dst, w.body[w.done:off]...)
+	w.done = off
+}
+
+// remove skips member i and the separator before it.
+func (w *writer) remove(i int) { w.done = w.e.members[i].end }
+
+// separate writes what stands between the member before and member i, or nothing if i is the first one kept.
+func (w *writer) separate(i int) {
+	if w.kept == 0 {
+		w.done = w.e.members[i].off
+	}
+	w.kept++
+	w.copyTo(w.e.members[i].off)
+}
+
+func (w *writer) model(m *member) {
+	w.hasModel = true
+	if w.edits.Model == "" {
+		return
+	}
+	w.copyTo(m.val)
+	w.dst = appendString(w.dst, w.edits.Model)
+	w.done = m.end
+}
+
+func (w *writer) streamOptions(m *member) {
+	w.hasUsage = true
+	usage := w.e.usage
+	switch {
+	case !w.edits.IncludeUsage || w.e.IncludeUsage:
+	case w.body[m.val] != '{': // null
+		w.copyTo(m.val)
+		w.dst = append(w.dst, usageOptions...)
+		w.done = m.end
+	case usage.end > 0: // false or null
+		w.copyTo(usage.off)
+		w.dst = append(w.dst, "true"...)
+		w.done = usage.end
+	default:
+		w.copyTo(m.val + 1)
+		w.dst = append(w.dst, `"include_usage":true`...)
+		if !emptyObject(w.body[m.val:m.end]) {
+			w.dst = append(w.dst, ',')
+		}
+	}
+}
+
+// usageOptions are the stream options of a request that has none.
+const usageOptions = `{"include_usage":true}`
+
+// emptyObject tells {} and { } from objects with members.
+func emptyObject(b []byte) bool {
+	for _, c := range b[1 : len(b)-1] {
+		if c > ' ' {
+			return false
+		}
+	}
+	return true
+}
+
+func (w *writer) limit(m *member) {
+	w.hasLimit = true
+	if w.edits.MaxTokensField != "" {
+		w.dst = appendString(w.dst, w.edits.MaxTokensField)
+		w.done = m.keyEnd
+	}
+	if w.edits.MaxTokens > 0 {
+		w.copyTo(m.val)
+		w.dst = strconv.AppendUint(w.dst, uint64(w.edits.MaxTokens), 10)
+		w.done = m.end
+	}
+}
+
+// addMissing adds the members to be set that the request does not have, after its last one.
+func (w *writer) addMissing() {
+	if w.edits.Model != "" && !w.hasModel {
+		w.add("model")
+		w.dst = appendString(w.dst, w.edits.Model)
+	}
+	if w.edits.IncludeUsage && !w.hasUsage {
+		w.add("stream_options")
+		w.dst = append(w.dst, usageOptions...)
+	}
+	if w.edits.MaxTokens > 0 && !w.hasLimit {
+		name := w.edits.MaxTokensField
+		if name == "" {
+			name = "max_tokens"
+		}
+		w.add(name)
+		w.dst = strconv.AppendUint(w.dst, uint64(w.edits.MaxTokens), 10)
+	}
+}
+
+func (w *writer) add(name string) {
+	if w.kept > 0 {
+		w.dst = append(w.dst, ',')
+	}
+	w.kept++
+	w.dst = append(appendString(w.dst, name), ':')
+}
+
+// appendString appends s as a JSON string; what is not UTF-8 in it becomes U+FFFD.
+func appendString(dst []byte, s string) []byte {
+	dst, _ = jsontext.AppendQuote(dst, s) // its only error is the replacement of invalid UTF-8
+	return dst
+}
