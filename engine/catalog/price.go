@@ -74,7 +74,7 @@ func (p Price) Incomplete(u Usage) bool {
 	return u.CacheRead > 0 && p.CacheRead == 0 && p.In > 0 || u.CacheWrite > 0 && p.CacheWrite == 0 && p.In > 0
 }
 
-// pico is a 128-bit sum of non-negative pico-dollars: five products of int64 always fit.
+// pico is a 128-bit sum of non-negative pico-dollars: with prices up to MaxPrice, which Build enforces, it cannot overflow.
 type pico struct{ hi, lo uint64 }
 
 func (s *pico) add(tokens, price int64) {
