@@ -15,6 +15,10 @@ var (
 	// ErrHalted: the ledger stopped taking work because a commit failed or its proof did not hold; only a restart that
 	// verifies clears it.
 	ErrHalted = errors.New("ledger halted")
+	// ErrInvalid: the record breaks a documented bound (an id's form, an amount's range, a text's length).
+	ErrInvalid = errors.New("invalid record")
+	// ErrLowSpace: the disk is below its low-water mark; holds are refused until space is made, settlements go on.
+	ErrLowSpace = errors.New("disk space is below the low-water mark")
 	// ErrClosed: the store was closed.
 	ErrClosed = errors.New("store closed")
 )

@@ -1,0 +1,223 @@
+package badgerdb
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/dgraph-io/badger/v4"
+
+	"github.com/pointsman/pointsman/storage"
+)
+
+// CreateAccount stores the account and its opening grant (0 or more credits) in one commit, and returns once they are on
+// disk. A zero Created becomes now. Errors: ErrExists, ErrInvalid (id or amount), ErrHalted, ErrClosed. Safe for concurrent
+// use: of two calls with the same id one gets ErrExists.
+func (s *Store) CreateAccount(a storage.Account, opening storage.Credits) error {
+	if !validAccountID(a.ID) || opening < 0 {
+		return fmt.Errorf("creating account %.64q with %s credits: %w", a.ID, opening, storage.ErrInvalid)
+	}
+	if a.Created.IsZero() {
+		a.Created = s.config.Clock()
+	}
+	a.Created = a.Created.UTC()
+	record, err := json.Marshal(a)
+	if err != nil {
+		return fmt.Errorf("creating account %s: %w", a.ID, err)
+	}
+	batch, err := s.openAccount(a, opening, record)
+	if err == nil {
+		err = batch.Wait()
+	}
+	if err != nil {
+		return fmt.Errorf("creating account %s: %w", a.ID, err)
+	}
+	return nil
+}
+
+func (s *Store) openAccount(record storage.Account, opening storage.Credits, encoded []byte) (*storage.Batch, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.usable(); err != nil {
+		return nil, err
+	}
+	if s.accounts[record.ID] != nil {
+		return nil, storage.ErrExists
+	}
+	if !s.issuable(opening) {
+		return nil, storage.ErrInvalid
+	}
+	a := &account{record: record}
+	s.accounts[record.ID] = a
+	s.totals.accounts++
+	return s.issue(a, storage.Grant{
+		Account: record.ID, Amount: opening, Reference: "opening", Kind: "opening",
+	}, encoded), nil
+}
+
+// UpdateAccount replaces the tier and the default power level of an account and returns once that is on disk. Its id and
+// time of creation never change, and its credits are the ledger's alone. Errors: ErrNotFound, ErrClosed.
+func (s *Store) UpdateAccount(a storage.Account) error {
+	s.keysMu.Lock()
+	defer s.keysMu.Unlock()
+	current, err := s.Account(a.ID)
+	if err != nil {
+		return err
+	}
+	current.Tier, current.DefaultLevel = a.Tier, a.DefaultLevel
+	if err := s.put(textKey(keyAccount, a.ID), current); err != nil {
+		return fmt.Errorf("updating account %s: %w", a.ID, err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.accounts[a.ID].record = current
+	return nil
+}
+
+// Account returns one account's record. It works while the ledger is halted. Errors: ErrNotFound.
+func (s *Store) Account(id string) (storage.Account, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if a := s.accounts[id]; a != nil {
+		return a.record, nil
+	}
+	return storage.Account{}, fmt.Errorf("account %.64q: %w", id, storage.ErrNotFound)
+}
+
+// Accounts returns every account's record, ordered by id. It works while the ledger is halted.
+func (s *Store) Accounts() ([]storage.Account, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	list := make([]storage.Account, 0, len(s.accounts))
+	for _, a := range s.accounts {
+		list = append(list, a.record)
+	}
+	slices.SortFunc(list, func(x, y storage.Account) int { return strings.Compare(x.ID, y.ID) })
+	return list, nil
+}
+
+func (s *Store) readAccounts() ([]storage.Account, error) {
+	return list[storage.Account](s.db, []byte{keyAccount})
+}
+
+// PutVirtualKey stores a key, replacing the one with the same id. Errors: ErrInvalid (no id), ErrClosed.
+func (s *Store) PutVirtualKey(k storage.VirtualKey) error {
+	if k.ID == "" {
+		return fmt.Errorf("storing a virtual key without an id: %w", storage.ErrInvalid)
+	}
+	s.keysMu.Lock()
+	defer s.keysMu.Unlock()
+	return s.put(textKey(keyVirtualKey, k.ID), k)
+}
+
+// VirtualKeys returns all virtual keys, revoked ones too, ordered by id.
+func (s *Store) VirtualKeys() ([]storage.VirtualKey, error) {
+	return list[storage.VirtualKey](s.db, []byte{keyVirtualKey})
+}
+
+// RevokeVirtualKey marks a key as revoked at the given time; a key that is revoked already keeps its first time. Errors:
+// ErrNotFound, ErrClosed.
+func (s *Store) RevokeVirtualKey(id string, at time.Time) error {
+	s.keysMu.Lock()
+	defer s.keysMu.Unlock()
+	var k storage.VirtualKey
+	err := s.db.View(func(txn *badger.Txn) error { return get(txn, textKey(keyVirtualKey, id), &k) })
+	if err != nil {
+		return fmt.Errorf("virtual key %.64q: %w", id, err)
+	}
+	if !k.Revoked.IsZero() {
+		return nil
+	}
+	k.Revoked = at.UTC()
+	return s.put(textKey(keyVirtualKey, id), k)
+}
+
+// PutProviderKey stores an account's key at a provider in place of the former one. Errors: ErrInvalid (no id,
+// account or provider), ErrClosed.
+func (s *Store) PutProviderKey(k storage.ProviderKey) error {
+	if k.ID == "" || k.Account == "" || k.Provider == "" || strings.Contains(k.Account+k.Provider, "\x00") {
+		return fmt.Errorf("storing a provider key of account %.64q at %.64q: %w", k.Account, k.Provider, storage.ErrInvalid)
+	}
+	s.keysMu.Lock()
+	defer s.keysMu.Unlock()
+	return s.put(providerKeyKey(k.Account, k.Provider), k)
+}
+
+// DeleteProviderKey removes an account's key at a provider for good. A marker without key material takes its place, because a
+// value that was overwritten cannot come back where deleted ones have. Errors: ErrNotFound, ErrClosed.
+func (s *Store) DeleteProviderKey(account, provider string) error {
+	s.keysMu.Lock()
+	defer s.keysMu.Unlock()
+	key := providerKeyKey(account, provider)
+	var k storage.ProviderKey
+	err := s.db.View(func(txn *badger.Txn) error { return get(txn, key, &k) })
+	if err == nil && k.ID == "" {
+		err = storage.ErrNotFound
+	}
+	if err != nil {
+		return fmt.Errorf("provider key of account %.64q at %.64q: %w", account, provider, err)
+	}
+	return s.put(key, storage.ProviderKey{Account: account, Provider: provider})
+}
+
+// ProviderKeys returns all provider keys, ordered by account and provider.
+func (s *Store) ProviderKeys() ([]storage.ProviderKey, error) {
+	keys, err := list[storage.ProviderKey](s.db, []byte{keyProviderKey})
+	return slices.DeleteFunc(keys, func(k storage.ProviderKey) bool { return k.ID == "" }), err
+}
+
+// put stores a record as JSON and returns once it is on disk.
+func (s *Store) put(key []byte, record any) error {
+	value, err := json.Marshal(record)
+	if err != nil {
+		return fmt.Errorf("encoding %T: %w", record, err)
+	}
+	return guard("storing a record", func() error {
+		err := s.db.Update(func(txn *badger.Txn) error { return txn.Set(key, value) })
+		if errors.Is(err, badger.ErrDBClosed) || errors.Is(err, badger.ErrBlockedWrites) {
+			err = storage.ErrClosed
+		}
+		return err
+	})
+}
+
+func get(txn *badger.Txn, key []byte, record any) error {
+	item, err := txn.Get(key)
+	if errors.Is(err, badger.ErrKeyNotFound) {
+		return storage.ErrNotFound
+	}
+	if err != nil {
+		return err
+	}
+	return item.Value(func(v []byte) error { return json.Unmarshal(v, record) })
+}
+
+// list decodes all records under a prefix.
+func list[T any](db *badger.DB, prefix []byte) (records []T, err error) {
+	err = guard("reading records", func() error {
+		return db.View(func(txn *badger.Txn) error {
+			return eachKey(txn, prefix, func(_ []byte, item *badger.Item) error {
+				var record T
+				err := item.Value(func(v []byte) error { return json.Unmarshal(v, &record) })
+				records = append(records, record)
+				return err
+			})
+		})
+	})
+	return records, err
+}
+
+// validAccountID tells whether the id is [a-z0-9][a-z0-9._-]{0,63}.
+func validAccountID(id string) bool {
+	for i := range len(id) {
+		c := id[i]
+		alphanumeric := c >= 'a' && c <= 'z' || c >= '0' && c <= '9'
+		if !alphanumeric && (i == 0 || c != '.' && c != '_' && c != '-') {
+			return false
+		}
+	}
+	return id != "" && len(id) <= 64
+}

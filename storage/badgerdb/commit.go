@@ -1,0 +1,251 @@
+package badgerdb
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+
+	"github.com/dgraph-io/badger/v4"
+
+	"github.com/pointsman/pointsman/storage"
+)
+
+// batchSize bounds a batch so that its records always fit into one Badger transaction at the smallest memory setting
+// (0.6 MiB, 5,000 records): a line and its index keys take 700 bytes and four records at most.
+const batchSize = 800
+
+// recentSize is how many ended requests stay in memory, so that a repeated call is answered without the disk.
+const recentSize = 1 << 14
+
+// op is one line on its way to disk. Position, Seq, Previous and Hash of the entry are the committer's to fill in.
+type op struct {
+	entry   storage.Entry
+	account *account
+	request *request // nil on grants
+	record  []byte   // the account's record, when the line opens it
+}
+
+// batch is what one transaction writes, and the ledger's standing after it.
+type batch struct {
+	ops    []op
+	done   *storage.Batch
+	totals totals
+	oldest *request
+}
+
+// grantRef names a grant; pendingGrant is one that is not on disk yet.
+type grantRef struct{ account, reference string }
+
+type pendingGrant struct {
+	amount storage.Credits
+	batch  *storage.Batch
+}
+
+// enter appends a decided line to the open batch. The caller holds mu, so lines are in the order of their decisions.
+func (s *Store) enter(o op) *storage.Batch {
+	a, e := o.account, &o.entry
+	e.Account, e.Time = a.record.ID, s.config.Clock()
+	e.Posted, e.Held, e.Open = a.posted, a.held, a.open
+	if o.request != nil {
+		e.Request = o.request.id
+		if e.Kind != storage.EntryHold {
+			o.request.queued++
+		}
+	}
+	s.totals.post(e.Kind, e.Amount, e.Charged, e.Loss)
+	done := s.batch.done
+	s.batch.ops = append(s.batch.ops, o)
+	if len(s.batch.ops) == batchSize {
+		s.seal()
+	}
+	select {
+	case s.wake <- struct{}{}:
+	default: // the committer is awake already
+	}
+	return done
+}
+
+// seal closes the open batch for commit and begins another. The caller holds mu: the totals are those after its last line.
+func (s *Store) seal() {
+	s.batch.totals, s.batch.oldest = s.totals, s.oldest
+	s.sealed = append(s.sealed, s.batch)
+	s.batch = &batch{ops: s.spare[:0], done: storage.NewBatch()}
+	s.spare = nil
+}
+
+// take returns the next batch to commit, nil when nothing is waiting.
+func (s *Store) take() *batch {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.sealed) == 0 {
+		if len(s.batch.ops) == 0 {
+			return nil
+		}
+		s.seal()
+	}
+	b := s.sealed[0]
+	s.sealed = s.sealed[1:]
+	return b
+}
+
+// commitAll is the committer: it writes batches one by one until stop is closed and nothing is left, or a write fails.
+func (s *Store) commitAll() {
+	defer close(s.committed)
+	for running := true; running; {
+		select {
+		case <-s.wake:
+		case <-s.stop:
+			running = false
+		}
+		for b := s.take(); b != nil; b = s.take() {
+			err := guard("committing to the ledger", func() error { return s.write(b) })
+			b.done.Finish(s.finish(b, err))
+		}
+	}
+}
+
+// finish lets go of what is on disk now, or halts the ledger: its memory is ahead of the disk and nothing may build on it.
+// It returns what the batch's waiters are told.
+func (s *Store) finish(b *batch, err error) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err != nil {
+		s.halt(err)
+		return s.fault
+	}
+	for i := range b.ops {
+		o := &b.ops[i]
+		switch o.entry.Kind {
+		case storage.EntryHold:
+		case storage.EntryGrant:
+			delete(s.grants, grantRef{o.entry.Account, o.entry.Reference})
+		default:
+			o.request.queued--
+			s.remember(o.request)
+		}
+	}
+	clear(b.ops)
+	s.spare = b.ops
+	return nil
+}
+
+// remember puts an ended request that is on disk into the ring of recent ones, and forgets the one it displaces.
+func (s *Store) remember(r *request) {
+	old := s.recent[s.recentAt]
+	s.recent[s.recentAt] = r
+	s.recentAt = (s.recentAt + 1) % recentSize
+	if old == nil || old.queued > 0 || s.requests[old.id] != old {
+		return
+	}
+	delete(s.requests, old.id)
+	if bytes.Compare(old.id[:], s.forgotten[:]) > 0 {
+		s.forgotten = old.id
+	}
+}
+
+// halt refuses all further work and fails what is waiting. The caller holds mu.
+func (s *Store) halt(cause error) {
+	s.fault = fmt.Errorf("%w: %w", storage.ErrHalted, cause)
+	s.config.Logger.Error("ledger halted", "cause", cause)
+	for _, b := range append(s.sealed, s.batch) {
+		b.done.Finish(s.fault)
+	}
+	s.sealed, s.batch = nil, &batch{done: storage.NewBatch()}
+}
+
+// write numbers and chains the lines, commits them with their indexes and the checkpoint in one synced transaction, and
+// then moves the head mark. Only the committer calls it.
+func (s *Store) write(b *batch) error {
+	w := &s.writer
+	w.begin(s.db, 4*len(b.ops)+1)
+	defer w.txn.Discard()
+	for i := range b.ops {
+		s.chain(w, &b.ops[i])
+	}
+	for i := range b.ops {
+		s.index(w, &b.ops[i])
+	}
+	s.head.totals, s.head.oldest = b.totals, s.head.position+1
+	if b.oldest != nil {
+		s.head.oldest = b.oldest.position
+	}
+	w.set([]byte{keyCheckpoint}, s.head.encode())
+	if err := w.commit(); err != nil {
+		return err
+	}
+	return s.headFile.write(headMark{s.head.position, s.head.hash})
+}
+
+// chain gives the line its place in both orders and writes it.
+func (s *Store) chain(w *writer, o *op) {
+	e, a := &o.entry, o.account
+	e.Position, e.Seq, e.Previous = s.head.position+1, a.last.seq+1, a.last.position
+	if e.Kind == storage.EntryHold {
+		o.request.position = e.Position
+	}
+	key := w.cut(appendEntryKey(w.buf, e.Position))
+	line := appendEntry(w.buf, e)
+	e.Hash, w.hashed = entryHash(w.hashed, e.Position, &s.head.hash, &a.last.hash, line[len(w.buf):])
+	w.set(key, w.cut(append(line, e.Hash[:]...)))
+	s.head.position, s.head.hash = e.Position, e.Hash
+	a.last = chainEnd{e.Position, e.Seq, e.Hash}
+}
+
+// index writes the records that find the line again.
+func (s *Store) index(w *writer, o *op) {
+	e := &o.entry
+	position := w.cut(binary.BigEndian.AppendUint64(w.buf, e.Position))
+	if o.account.last.position == e.Position { // the account's last line in this batch
+		w.set(w.cut(append(append(w.buf, keyHead), e.Account...)), position)
+	}
+	switch e.Kind {
+	case storage.EntryHold:
+	case storage.EntryGrant:
+		w.set(w.cut(appendGrantKey(w.buf, e.Account, e.Reference)), position)
+	default:
+		w.set(w.cut(appendRequestKey(w.buf, e.Request)), position)
+	}
+	if o.record != nil {
+		w.set(textKey(keyAccount, e.Account), o.record)
+	}
+}
+
+// writer builds one transaction in memory that is reused from commit to commit; Badger reads it until the commit is done.
+type writer struct {
+	txn     *badger.Txn
+	buf     []byte
+	records []badger.Entry
+	hashed  []byte
+	err     error
+}
+
+func (w *writer) begin(db *badger.DB, most int) {
+	w.txn, w.err, w.buf = db.NewTransaction(true), nil, w.buf[:0]
+	if cap(w.records) < most {
+		w.records = make([]badger.Entry, 0, most)
+	}
+	clear(w.records)
+	w.records = w.records[:0]
+}
+
+// cut takes what was appended to buf as a slice of its own.
+func (w *writer) cut(extended []byte) []byte {
+	piece := extended[len(w.buf):len(extended):len(extended)]
+	w.buf = extended
+	return piece
+}
+
+// set adds a record; the first error is kept for commit.
+func (w *writer) set(key, value []byte) {
+	w.records = append(w.records, badger.Entry{Key: key, Value: value})
+	if err := w.txn.SetEntry(&w.records[len(w.records)-1]); err != nil && w.err == nil {
+		w.err = err
+	}
+}
+
+func (w *writer) commit() error {
+	if w.err != nil {
+		return w.err
+	}
+	return w.txn.Commit()
+}

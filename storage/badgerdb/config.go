@@ -1,0 +1,86 @@
+package badgerdb
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/dgraph-io/badger/v4"
+	"github.com/dgraph-io/badger/v4/options"
+)
+
+// Config says where and how a database is kept. The zero value of every field but Dir means its default.
+type Config struct {
+	Dir       string           // data directory; the databases are <Dir>/ledger and <Dir>/log
+	Logger    *slog.Logger     // default: discard
+	Clock     func() time.Time // default: time.Now
+	MemoryMB  int              // write buffers of one database under load, in MiB; 16 to 1024, default 32
+	MinFreeMB int              // free disk space in MiB under which holds are refused; default 256, negative: no check
+	VerifyMax int              // ledger lines checked by Open at most, but for open holds; default 500,000
+	Retain    time.Duration    // age at which log records expire; default 30 days
+	MaxLogMB  int              // size in MiB above which the oldest days of the log are dropped; default 4096
+	Queue     int              // log records that may wait for the writer; default 8192
+}
+
+// withDefaults fills in the defaults and checks the bounds.
+func (c Config) withDefaults() (Config, error) {
+	if c.Dir == "" {
+		return c, errors.New("storage directory is not set")
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.Clock == nil {
+		c.Clock = time.Now
+	}
+	setDefault(&c.MemoryMB, 32)
+	setDefault(&c.MinFreeMB, 256)
+	setDefault(&c.VerifyMax, 500_000)
+	setDefault(&c.Retain, 30*24*time.Hour)
+	setDefault(&c.MaxLogMB, 4096)
+	setDefault(&c.Queue, 8192)
+	if c.MemoryMB < 16 || c.MemoryMB > 1024 {
+		return c, fmt.Errorf("storage memory of %d MiB is not within 16 to 1024", c.MemoryMB)
+	}
+	if c.VerifyMax < 0 || c.Retain < 0 || c.MaxLogMB < 0 || c.Queue < 0 {
+		return c, errors.New("storage limits must not be negative")
+	}
+	return c, nil
+}
+
+func setDefault[T comparable](field *T, value T) {
+	var zero T
+	if *field == zero {
+		*field = value
+	}
+}
+
+// badgerOptions maps the one memory knob to Badger's many. Two write buffers and one being flushed are in use at worst;
+// tables are not compressed, so blocks are read from the mapped file and need no cache of our own.
+func (c Config) badgerOptions(dir string) badger.Options {
+	memTable := int64(c.MemoryMB) << 20 / 4
+	return badger.DefaultOptions(dir).
+		WithLogger(logger{c.Logger.With("database", dir)}).
+		WithMetricsEnabled(false).
+		WithDetectConflicts(false). // every read-modify-write here is serialized by its owner
+		WithCompression(options.None).
+		WithBlockCacheSize(0).
+		WithIndexCacheSize(0).
+		WithMemTableSize(memTable).
+		WithNumMemtables(2).
+		WithBaseTableSize(4 << 20).
+		WithNumLevelZeroTables(3).
+		WithNumLevelZeroTablesStall(8).
+		WithNumCompactors(2).
+		WithValueThreshold(min(1<<20, memTable/8)). // all values stay in the tree: no value log, no garbage collection of it
+		WithValueLogFileSize(2 << 20)
+}
+
+// logger hands Badger's messages to slog: they are about files, which operators need only when something is wrong.
+type logger struct{ to *slog.Logger }
+
+func (l logger) Errorf(format string, args ...any)   { l.to.Warn(message(format, args)) }
+func (l logger) Warningf(format string, args ...any) { l.to.Warn(message(format, args)) }
+func (l logger) Infof(format string, args ...any)    { l.to.Debug(message(format, args)) }
+func (l logger) Debugf(format string, args ...any)   {}

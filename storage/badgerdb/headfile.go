@@ -1,0 +1,84 @@
+package badgerdb
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"os"
+	"path/filepath"
+)
+
+// headFile remembers the last acknowledged position of the ledger outside of Badger. A ledger that ends before it has lost
+// its tail, which the ledger alone cannot see: its checkpoint goes with the tail.
+//
+// It is written after every commit and not synced, so it is never ahead of the disk. Two slots in different sectors take
+// turns, so that a torn write leaves the other one.
+type headFile struct {
+	f    *os.File
+	turn int64
+}
+
+// headMark is what the head file remembers.
+type headMark struct {
+	position uint64
+	hash     [hashSize]byte
+}
+
+const (
+	headName     = "ledger.head"
+	headSlotSize = 512
+	headSlotUsed = 8 + hashSize + 4
+)
+
+// openHeadFile opens or creates <dir>/ledger.head and returns its newest readable mark; position 0 when there is none.
+func openHeadFile(dir string) (*headFile, headMark, error) {
+	f, err := os.OpenFile(filepath.Join(dir, headName), os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, headMark{}, fmt.Errorf("opening the ledger's head file: %w", err)
+	}
+	mark, err := readHeadMark(f)
+	if err != nil {
+		f.Close()
+		return nil, headMark{}, err
+	}
+	return &headFile{f: f}, mark, nil
+}
+
+// readHeadMark returns the newer of the two slots. A file that has been written but has no readable slot is an error.
+func readHeadMark(f io.ReaderAt) (newest headMark, err error) {
+	var b [2 * headSlotSize]byte
+	n, err := f.ReadAt(b[:], 0)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return newest, fmt.Errorf("reading the ledger's head file: %w", err)
+	}
+	for slot := b[:n]; len(slot) >= headSlotUsed; slot = slot[min(headSlotSize, len(slot)):] {
+		sum := binary.BigEndian.Uint32(slot[headSlotUsed-4:])
+		position := binary.BigEndian.Uint64(slot)
+		if sum == crc32.ChecksumIEEE(slot[:headSlotUsed-4]) && position > newest.position {
+			newest.position = position
+			copy(newest.hash[:], slot[8:])
+		}
+	}
+	if newest.position == 0 && n > 0 {
+		return newest, errors.New("the ledger's head file " + headName + " is damaged")
+	}
+	return newest, nil
+}
+
+func (h *headFile) write(mark headMark) error {
+	var b [headSlotUsed]byte
+	binary.BigEndian.PutUint64(b[:], mark.position)
+	copy(b[8:], mark.hash[:])
+	binary.BigEndian.PutUint32(b[headSlotUsed-4:], crc32.ChecksumIEEE(b[:headSlotUsed-4]))
+	h.turn ^= 1
+	if _, err := h.f.WriteAt(b[:], h.turn*headSlotSize); err != nil {
+		return fmt.Errorf("writing the ledger's head file: %w", err)
+	}
+	return nil
+}
+
+func (h *headFile) close() error {
+	return errors.Join(h.f.Sync(), h.f.Close())
+}

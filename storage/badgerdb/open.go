@@ -1,0 +1,124 @@
+package badgerdb
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+
+	"github.com/dgraph-io/badger/v4"
+)
+
+// openFreeBytes must be free to open a database at all: Badger maps its files, and a full disk under a mapped file kills
+// the process instead of returning an error.
+const openFreeBytes = 48 << 20
+
+// openDatabase makes <dir>/<name> private, makes sure no other process has it open, and opens it with a panic of Badger
+// (it panics on some damaged files) turned into an error.
+func openDatabase(config Config, name string, opts func(badger.Options) badger.Options) (db *badger.DB, err error) {
+	dir := filepath.Join(config.Dir, name)
+	if err := privateDir(config.Dir, dir); err != nil {
+		return nil, err
+	}
+	if free, err := freeBytes(dir); err == nil && config.MinFreeMB >= 0 && free < openFreeBytes {
+		return nil, fmt.Errorf("opening %s: only %d MiB of disk space are free, %d are needed", dir, free>>20, openFreeBytes>>20)
+	}
+	lock, err := lockDir(dir)
+	if err != nil {
+		return nil, err
+	}
+	lock.Close() // Badger takes the same lock itself; between the two nothing was touched yet
+	err = guard("opening "+dir, func() error {
+		db, err = badger.Open(opts(config.badgerOptions(dir)))
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return db, nil
+}
+
+// privateDir creates the directories for the owner alone, and closes existing ones to others.
+func privateDir(dirs ...string) error {
+	for _, dir := range dirs {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return fmt.Errorf("creating data directory: %w", err)
+		}
+		if err := os.Chmod(dir, 0o700); err != nil {
+			return fmt.Errorf("making data directory private: %w", err)
+		}
+	}
+	return nil
+}
+
+// lockDir takes Badger's own lock on the directory, or says which process holds it.
+func lockDir(dir string) (*os.File, error) {
+	f, err := os.Open(dir)
+	if err != nil {
+		return nil, fmt.Errorf("opening data directory: %w", err)
+	}
+	err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+	if err == nil {
+		return f, nil
+	}
+	f.Close()
+	if !errors.Is(err, syscall.EWOULDBLOCK) {
+		return nil, fmt.Errorf("locking data directory %s: %w", dir, err)
+	}
+	owner := "another process"
+	if pid, err := os.ReadFile(filepath.Join(dir, "LOCK")); err == nil && len(pid) > 1 {
+		owner = "process " + strings.TrimSpace(string(pid))
+	}
+	return nil, fmt.Errorf("data directory %s is in use by %s", dir, owner)
+}
+
+// guard runs fn and returns a panic in it as an error.
+func guard(doing string, fn func() error) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("%s: the database is damaged: %v", doing, p)
+		}
+	}()
+	if err := fn(); err != nil {
+		return fmt.Errorf("%s: %w", doing, err)
+	}
+	return nil
+}
+
+// checkSchema writes the schema version into a new database and refuses one written by a newer program.
+func checkSchema(db *badger.DB, key []byte) error {
+	return db.Update(func(txn *badger.Txn) error {
+		item, err := txn.Get(key)
+		if errors.Is(err, badger.ErrKeyNotFound) {
+			return txn.Set(key, binary.BigEndian.AppendUint32(nil, schema))
+		}
+		if err != nil {
+			return err
+		}
+		return item.Value(func(v []byte) error {
+			if len(v) != 4 || binary.BigEndian.Uint32(v) != schema {
+				return fmt.Errorf("the database has schema %x, this program knows %d", v, schema)
+			}
+			return nil
+		})
+	})
+}
+
+// schema is the version of the key layout in the package documentation.
+const schema = 1
+
+// freeBytes is what an unprivileged process may still write under dir.
+func freeBytes(dir string) (uint64, error) {
+	var st syscall.Statfs_t
+	if err := syscall.Statfs(dir, &st); err != nil {
+		return 0, fmt.Errorf("reading free disk space: %w", err)
+	}
+	return st.Bavail * uint64(st.Bsize), nil
+}
+
+func message(format string, args []any) string {
+	return strings.TrimSpace(fmt.Sprintf(format, args...))
+}

@@ -1,0 +1,161 @@
+package badgerdb
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/dgraph-io/badger/v4"
+
+	"github.com/pointsman/pointsman/storage"
+)
+
+// Store keeps accounts, keys and the credits ledger. All methods are safe for concurrent use.
+type Store struct {
+	config      Config
+	db          *badger.DB
+	interrupted []storage.Hold
+	lowSpace    atomic.Bool
+
+	// One lock for all accounts: it is held for less than a microsecond, and every decision appends to the same batch anyway.
+	mu        sync.Mutex
+	fault     error // why the ledger halted
+	closed    bool
+	accounts  map[string]*account
+	requests  map[storage.RequestID]*request // open holds and recently ended ones
+	grants    map[grantRef]pendingGrant
+	totals    totals
+	oldest    *request // list of open holds, in the order of their lines
+	newest    *request
+	recent    [recentSize]*request
+	recentAt  int
+	forgotten storage.RequestID // the highest id of an ended request that is on disk only
+	batch     *batch            // open
+	sealed    []*batch          // waiting for the committer
+	spare     []op              // of the last committed batch, for the next one
+
+	keysMu sync.Mutex // serializes read-modify-write of keys
+
+	// The committer's own.
+	head     checkpoint
+	headFile *headFile
+	writer   writer
+
+	wake      chan struct{} // something may be waiting for the committer
+	stop      chan struct{}
+	committed chan struct{} // closed when the committer has ended
+	tended    chan struct{} // closed when the sweeper has ended
+}
+
+// Open opens or creates <config.Dir>/ledger, checks the ledger and ends the holds that a former run left open (see
+// [Store.Interrupted]). It fails at once, naming the process, when another one has the directory open.
+//
+// A ledger whose proof does not hold does not fail Open: it comes up halted ([Store.Halted] tells why), so that keys still
+// work and requests that cost nothing go on.
+func Open(config Config) (*Store, error) {
+	config, err := config.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	db, err := openDatabase(config, "ledger", func(o badger.Options) badger.Options { return o.WithSyncWrites(true) })
+	if err != nil {
+		return nil, err
+	}
+	s := &Store{
+		config:    config,
+		db:        db,
+		accounts:  map[string]*account{},
+		requests:  map[storage.RequestID]*request{},
+		grants:    map[grantRef]pendingGrant{},
+		batch:     &batch{done: storage.NewBatch()},
+		wake:      make(chan struct{}, 1),
+		stop:      make(chan struct{}),
+		committed: make(chan struct{}),
+		tended:    make(chan struct{}),
+	}
+	if err := s.load(); err != nil {
+		return nil, errors.Join(fmt.Errorf("opening the ledger: %w", err), db.Close())
+	}
+	go s.commitAll()
+	err = s.interrupt()
+	go s.tend() // after it, so that no hold of a former run is taken for one that expired in this
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("ending interrupted holds: %w", err), s.Close())
+	}
+	return s, nil
+}
+
+// Halted returns why the ledger takes no work, wrapped in ErrHalted; nil while it does.
+func (s *Store) Halted() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.fault
+}
+
+// Interrupted returns the holds that Open found left behind by a former run and ended without a charge.
+func (s *Store) Interrupted() []storage.Hold { return s.interrupted }
+
+// interrupt ends every hold that was found open.
+func (s *Store) interrupt() error {
+	s.mu.Lock()
+	var last *storage.Batch
+	for r := s.oldest; r != nil; r = s.oldest {
+		s.interrupted = append(s.interrupted, storage.Hold{
+			Request: r.id, Account: r.account.record.ID, Amount: r.amount, Expires: r.expires,
+		})
+		s.lapse(r, storage.EntryInterrupt)
+		last = r.batch
+	}
+	s.mu.Unlock()
+	return last.Wait()
+}
+
+// tend ends expired holds and watches the disk, once a second.
+func (s *Store) tend() {
+	defer close(s.tended)
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for {
+		s.sweep(s.config.Clock())
+		s.watchSpace()
+		select {
+		case <-tick.C:
+		case <-s.stop:
+			return
+		}
+	}
+}
+
+// watchSpace refuses holds while the disk is nearly full: Badger's files are mapped, and running out of space under them
+// kills the process.
+func (s *Store) watchSpace() {
+	free, err := freeBytes(s.config.Dir)
+	if err != nil || s.config.MinFreeMB < 0 {
+		return
+	}
+	low := free < uint64(s.config.MinFreeMB)<<20
+	if low != s.lowSpace.Swap(low) {
+		s.config.Logger.Warn("disk space against its low-water mark", "low", low, "free_mib", free>>20)
+	}
+}
+
+// Close commits what is waiting and closes the database. Holds that are still open stay so; the next Open ends them.
+func (s *Store) Close() error {
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return nil
+	}
+	s.closed = true
+	s.mu.Unlock()
+	close(s.stop)
+	<-s.committed
+	<-s.tended
+	err := guard("closing the ledger", s.db.Close)
+	if s.headFile != nil {
+		err = errors.Join(err, s.headFile.close())
+	}
+	return err
+}
