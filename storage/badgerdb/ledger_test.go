@@ -1,0 +1,160 @@
+package badgerdb
+
+import (
+	"bytes"
+	"testing"
+	"time"
+
+	"github.com/pointsman/pointsman/storage"
+	"github.com/pointsman/pointsman/storage/storagetest"
+)
+
+// verified is a store that is verified whenever it is closed.
+type verified struct {
+	*Store
+	t   *testing.T
+	dir string
+}
+
+func (v verified) Close() error {
+	if err := v.Store.Close(); err != nil {
+		return err
+	}
+	return Verify(v.dir, v.t.Output())
+}
+
+func TestLedgerConforms(t *testing.T) {
+	storagetest.RunLedger(t, func(t *testing.T, dir string) storagetest.Ledger {
+		return verified{openStore(t, Config{Dir: dir}), t, dir}
+	})
+}
+
+func openStore(t testing.TB, config Config) *Store {
+	t.Helper()
+	if config.Dir == "" {
+		config.Dir = t.TempDir()
+	}
+	s, err := Open(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	if err := s.Halted(); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func fund(t testing.TB, s *Store, id string, opening storage.Credits) {
+	t.Helper()
+	if err := s.CreateAccount(storage.Account{ID: id, Tier: storage.TierFree}, opening); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// charge reserves and settles the same amount.
+func charge(t testing.TB, s *Store, account string, amount storage.Credits) storage.RequestID {
+	t.Helper()
+	id := storagetest.NewRequest()
+	if _, err := s.Reserve(storage.Hold{Request: id, Account: account, Amount: amount, Expires: time.Now().Add(time.Hour)}); err != nil {
+		t.Fatal(err)
+	}
+	_, batch, err := s.Settle(storage.Settlement{Request: id, Charge: amount, Reason: "ok"})
+	if err != nil || batch.Wait() != nil {
+		t.Fatal(err)
+	}
+	return id
+}
+
+// TestForgotten: what left memory is still answered from disk.
+func TestForgotten(t *testing.T) {
+	s := openStore(t, Config{})
+	fund(t, s, "a", 1_000_000)
+	first := charge(t, s, "a", 7)
+	var last *storage.Batch
+	for range recentSize + batchSize {
+		id := storagetest.NewRequest()
+		if _, err := s.Reserve(storage.Hold{Request: id, Account: "a", Amount: 1, Expires: time.Now().Add(time.Hour)}); err != nil {
+			t.Fatal(err)
+		}
+		_, batch, err := s.Settle(storage.Settlement{Request: id, Charge: 0})
+		if err != nil {
+			t.Fatal(err)
+		}
+		last = batch
+	}
+	if err := last.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	s.mu.Lock()
+	known := s.requests[first]
+	s.mu.Unlock()
+	if known != nil {
+		t.Fatal("the first request is still in memory")
+	}
+	if got, _, err := s.Settle(storage.Settlement{Request: first, Charge: 9}); err != nil || !got.Repeat || got.Charged != 7 {
+		t.Fatalf("settling it again gave %+v, %v", got, err)
+	}
+	if _, err := s.Reserve(storage.Hold{Request: first, Account: "a", Amount: 7}); err == nil {
+		t.Fatal("its id was taken again")
+	}
+}
+
+func TestEntries(t *testing.T) {
+	s := openStore(t, Config{})
+	fund(t, s, "a", 100)
+	fund(t, s, "b", 100)
+	for range 5 {
+		charge(t, s, "a", 1)
+		charge(t, s, "b", 1)
+	}
+	var seqs []uint64
+	for from := uint64(0); ; {
+		entries, err := s.Entries("a", from, 4)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range entries {
+			seqs = append(seqs, e.Seq)
+		}
+		if from = entries[len(entries)-1].Previous; from == 0 {
+			break
+		}
+	}
+	if len(seqs) != 11 || seqs[0] != 11 || seqs[10] != 1 {
+		t.Fatalf("entries have seqs %v", seqs)
+	}
+	if _, err := s.Entries("nobody", 0, 1); err == nil {
+		t.Fatal("an unknown account has entries")
+	}
+}
+
+// TestSuffix: with a low bound Open starts late, at an open hold if that is older, and still knows everything.
+func TestSuffix(t *testing.T) {
+	dir := t.TempDir()
+	s := openStore(t, Config{Dir: dir})
+	fund(t, s, "idle", 50)
+	fund(t, s, "a", 1000)
+	charge(t, s, "a", 1)
+	hold := storage.Hold{Request: storagetest.NewRequest(), Account: "a", Amount: 5, Expires: time.Now().Add(time.Hour)}
+	if _, err := s.Reserve(hold); err != nil {
+		t.Fatal(err)
+	}
+	for range 100 {
+		charge(t, s, "a", 1)
+	}
+	s.Close()
+	for range 3 {
+		s = openStore(t, Config{Dir: dir, VerifyMax: 10})
+		b, _ := s.Balance("a")
+		idle, _ := s.Balance("idle")
+		if b.Posted != 899 || b.Held != 0 || idle.Posted != 50 {
+			t.Fatalf("balances are %+v and %+v", b, idle)
+		}
+		s.Close()
+	}
+	var out bytes.Buffer
+	if err := Verify(dir, &out); err != nil || bytes.Count(out.Bytes(), []byte("\n")) != 1 {
+		t.Fatalf("%v: %s", err, out.String())
+	}
+}
