@@ -95,9 +95,8 @@ func Parse(body []byte, lim Limits) (*Envelope, *Error) {
 // Parse reads body into e, replacing what e held. It neither changes nor keeps body. After an error e holds nothing
 // to rely on, but may be used for the next Parse.
 func (e *Envelope) Parse(body []byte, lim Limits) *Error {
-	old := *e
-	*e = Envelope{N: 1, members: old.members[:0], names: old.names[:0], scratch: old.scratch[:0]}
-	p := parser{scanner: scanner{b: body, lim: lim, names: e.names, scratch: e.scratch}, e: e, old: &old}
+	p := parser{scanner: scanner{b: body, lim: lim, names: e.names, scratch: e.scratch}, e: e, old: texts{e.Model, e.PowerLevel, e.Policy}}
+	*e = Envelope{N: 1, members: e.members[:0]}
 	p.body()
 	e.names, e.scratch = p.names[:0], p.scratch[:0]
 	switch {

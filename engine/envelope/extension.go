@@ -75,7 +75,7 @@ func (p *parser) policy() {
 		p.refuse(404, CodePolicyNotFound, "pointsman.policy", "the policy %s does not exist: names are 1 to %d of a-z 0-9 _ -", quote(name), maxName)
 		return
 	}
-	p.e.Policy = keep(name, p.old.Policy)
+	p.e.Policy = keep(name, p.old.policy)
 }
 
 // choose reads one of the words; null is absent.

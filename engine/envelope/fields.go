@@ -25,8 +25,9 @@ const (
 // parser gives meaning to what the scanner walks over.
 type parser struct {
 	scanner
-	e, old  *Envelope // being filled; what it held, whose equal strings are used again
-	refusal *Error    // the first value fault
+	e       *Envelope
+	old     texts  // of the request before
+	refusal *Error // the first value fault
 
 	maxTokens, maxCompletion uint32
 	files                    int
@@ -34,6 +35,9 @@ type parser struct {
 	lastUser                 span // raw text of the last user message
 	hasMessages              bool
 }
+
+// texts are the strings an envelope keeps; one equal to that of the request before is used again, not copied.
+type texts struct{ model, level, policy string }
 
 // body reads the whole request.
 func (p *parser) body() {
@@ -216,7 +220,7 @@ func (p *parser) model() {
 		p.refuse(404, CodeModelNotFound, "model", "the model %s does not exist: names are 1 to %d of A-Z a-z 0-9 . _ : / @ -", quote(name), maxModelName)
 		return
 	}
-	p.e.Model, p.e.HasModel = keep(name, p.old.Model), true
+	p.e.Model, p.e.HasModel = keep(name, p.old.model), true
 }
 
 // modelName checks the grammar of model names: 1 to 128 of [A-Za-z0-9._:/@-], with no empty, "." or ".." segment
@@ -273,7 +277,7 @@ func (p *parser) powerLevel() {
 		p.refuse(400, CodeInvalidPowerLevel, "power_level", "invalid power_level %s: names are 1 to %d of a-z 0-9 _ -", quote(name), maxName)
 		return
 	}
-	p.e.PowerLevel, p.e.HasLevel = keep(name, p.old.PowerLevel), true
+	p.e.PowerLevel, p.e.HasLevel = keep(name, p.old.level), true
 }
 
 // flag reads a boolean; null is absent.

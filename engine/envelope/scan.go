@@ -64,6 +64,12 @@ func (s *scanner) peek() byte {
 }
 
 func (s *scanner) space() {
+	if s.i < len(s.b) && s.b[s.i] <= ' ' {
+		s.spaces()
+	}
+}
+
+func (s *scanner) spaces() {
 	for s.i < len(s.b) {
 		switch s.b[s.i] {
 		case ' ', '\n', '\t', '\r':
@@ -267,7 +273,7 @@ scan:
 			x := binary.LittleEndian.Uint64(b[i:])
 			quotes, slashes := x^('"'*ones), x^('\\'*ones)
 			// The lowest bit set marks the first quote, backslash or control character; higher ones may be false.
-			stop := ((x-' '*ones)&^x | (quotes-ones)&^quotes | (slashes-ones)&^slashes) & highs
+			stop := ((x - ' '*ones) | (quotes - ones) | (slashes - ones)) &^ x & highs
 			high := x & highs
 			if stop != 0 {
 				at := bits.TrailingZeros64(stop) &^ 7
@@ -294,6 +300,12 @@ scan:
 		case b[i] == '"':
 			break scan
 		case b[i] == '\\':
+			s.escaped = true
+			if i+1 < len(b) && (b[i+1] == 'n' || b[i+1] == '"') { // by far the most common
+				saved++
+				i += 2
+				continue
+			}
 			width, means := escape(b[i:])
 			if width == 0 {
 				s.fail(i, "invalid escape in a string")
@@ -302,7 +314,6 @@ scan:
 			if means > 1 {
 				s.wide += means
 			}
-			s.escaped = true
 			saved += width - means
 			i += width
 		default:
