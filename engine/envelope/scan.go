@@ -269,6 +269,7 @@ func (s *scanner) str() bool {
 	saved := 0 // bytes that escapes take beyond what they mean
 scan:
 	for {
+		stopped := false
 		for i+8 <= len(b) {
 			x := binary.LittleEndian.Uint64(b[i:])
 			quotes, slashes := x^('"'*ones), x^('\\'*ones)
@@ -281,6 +282,7 @@ scan:
 					s.wide += bits.OnesCount64(high & (1<<at - 1))
 				}
 				i += at >> 3
+				stopped = true
 				break
 			}
 			if high != 0 {
@@ -288,7 +290,7 @@ scan:
 			}
 			i += 8
 		}
-		for ; i < len(b) && b[i] != '"' && b[i] != '\\' && b[i] >= ' '; i++ {
+		for ; !stopped && i < len(b) && b[i] != '"' && b[i] != '\\' && b[i] >= ' '; i++ {
 			if b[i] >= utf8.RuneSelf {
 				s.wide++
 			}

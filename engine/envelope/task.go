@@ -8,15 +8,15 @@ import (
 
 // How much of a text DetectTask reads: instructions stand at the beginning or the end of what is pasted.
 const (
-	taskHead = 256
-	taskTail = 128
+	taskHead = 192
+	taskTail = 96
 )
 
 // taskBar is the least score that counts as a sign.
 const taskBar = 2
 
 // DetectTask guesses the kind of task from a user's text, given as the raw contents of a JSON string. It is a cheap
-// and deterministic hint: code fences and English key words in the first 256 and last 128 bytes score for a task, the
+// and deterministic hint: code fences and English key words in the first 192 and last 96 bytes score for a task, the
 // highest score of at least 2 wins, ties go to the more explicit kind, and text without a sign is chat. A request that
 // knows better says so in pointsman.task.
 func DetectTask(raw []byte) uint8 {
