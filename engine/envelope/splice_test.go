@@ -146,7 +146,7 @@ func model(t *testing.T, e *Envelope, body []byte, edits Edits) []raw {
 	has := map[string]bool{}
 	limited := false
 	for _, m := range rawMembers(t, body) {
-		isLimit := m.key == limitName
+		isLimit := limitName != "" && m.key == limitName
 		switch {
 		case m.key == "power_level", m.key == "pointsman", slices.Contains(edits.Drop, m.key):
 			continue
