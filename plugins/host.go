@@ -1,0 +1,197 @@
+package plugins
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/pointsman/pointsman/sdk/provider"
+)
+
+// State is what a plugin is doing.
+type State string
+
+// The states.
+const (
+	StateStarting   State = "starting"   // its first start is under way
+	StateRunning    State = "running"    // it answers
+	StateRestarting State = "restarting" // it was lost, and is being started again
+	StateFailed     State = "failed"     // it could not be started; the host goes on trying
+	StateStopped    State = "stopped"    // the host was closed
+)
+
+// Status is one plugin's state.
+type Status struct {
+	Plugin    string    // its name, [BuiltinName] for the built-in process
+	PID       int       // 0 when not running
+	Adapters  []string  // names, sorted; kept while it restarts
+	State     State     //
+	Restarts  int       // how often it was lost
+	Since     time.Time // when it entered the state
+	LastError string    // why it was lost or could not be started the last time
+}
+
+// Host runs the plugin processes. It is safe for concurrent use.
+type Host struct {
+	config   Config
+	dir      string
+	launcher *launcher
+	plugins  []*supervised
+	cancel   context.CancelFunc
+	running  sync.WaitGroup
+	closing  sync.Once
+
+	mu     sync.Mutex                             // guards changes of routes
+	routes atomic.Pointer[map[string]*supervised] // adapter name -> its plugin
+}
+
+// New returns a host that runs nothing yet.
+func New(config Config) (*Host, error) {
+	if err := config.Validate(); err != nil {
+		return nil, err
+	}
+	h := &Host{config: config.withDefaults()}
+	h.routes.Store(&map[string]*supervised{})
+	if config.Builtin {
+		h.plugins = append(h.plugins, newSupervised(h, BuiltinName, nil))
+	}
+	for _, name := range slices.Sorted(maps.Keys(config.Plugins)) {
+		plugin := config.Plugins[name]
+		h.plugins = append(h.plugins, newSupervised(h, name, &plugin))
+	}
+	return h, nil
+}
+
+// Start starts all plugins at once and returns when each is running or has failed to start, with the failures. The
+// host keeps the others running, and goes on trying to start those that failed, until [Host.Close]. ctx bounds the
+// wait only. Start must be called once.
+func (h *Host) Start(ctx context.Context) error {
+	dir, err := os.MkdirTemp(h.config.Dir, "pointsman-") // mode 0700: nobody else reaches the sockets
+	if err != nil {
+		return fmt.Errorf("making the directory for plugin sockets: %w", err)
+	}
+	h.dir = dir
+	h.launcher = newLauncher()
+	runCtx, cancel := context.WithCancel(context.Background())
+	h.cancel = cancel
+	for _, p := range h.plugins {
+		h.running.Go(func() { p.run(runCtx) })
+	}
+	var errs []error
+	for _, p := range h.plugins {
+		select {
+		case <-p.tried:
+			errs = append(errs, p.firstError)
+		case <-ctx.Done():
+			errs = append(errs, fmt.Errorf("starting plugin %q: %w", p.name, ctx.Err()))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// Close ends all plugins and waits until they are gone; a plugin that does not end by itself within 2 s is killed.
+// Calls in flight fail with [provider.ErrUnavailable].
+func (h *Host) Close() {
+	h.closing.Do(func() {
+		if h.cancel == nil {
+			return
+		}
+		h.cancel()
+		h.running.Wait()
+		h.launcher.close()
+		_ = os.RemoveAll(h.dir)
+	})
+}
+
+// Prepare asks an adapter for an endpoint. Its errors match those of sdk/provider or of ctx.
+func (h *Host) Prepare(ctx context.Context, adapter string, req *provider.PrepareRequest) (*provider.Endpoint, error) {
+	inst, err := h.instance(adapter)
+	if err != nil {
+		return nil, err
+	}
+	endpoint, err := inst.client.Prepare(ctx, adapter, req)
+	if err != nil {
+		return nil, fmt.Errorf("preparing provider %q by adapter %q: %w", req.Provider, adapter, err)
+	}
+	return endpoint, nil
+}
+
+// Call lets an adapter perform one request of a proxied endpoint; the answer's methods run on the caller's goroutine.
+// Its errors match those of sdk/provider, of ctx, or of the answer. Cancelling ctx ends the adapter's call too.
+func (h *Host) Call(ctx context.Context, adapter string, req *provider.CallRequest, answer provider.AnswerWriter) error {
+	inst, err := h.instance(adapter)
+	if err != nil {
+		return err
+	}
+	if err := inst.client.Call(ctx, adapter, req, answer); err != nil {
+		return fmt.Errorf("calling adapter %q: %w", adapter, err)
+	}
+	return nil
+}
+
+// Adapters returns the names of the adapters, sorted.
+func (h *Host) Adapters() []string {
+	return slices.Sorted(maps.Keys(*h.routes.Load()))
+}
+
+// Descriptions returns what the adapters say about themselves, sorted by name. Adapters whose plugin is not running
+// are left out.
+func (h *Host) Descriptions() []provider.Description {
+	var out []provider.Description
+	for _, p := range h.plugins {
+		if inst := p.current.Load(); inst != nil {
+			out = append(out, inst.adapters...)
+		}
+	}
+	slices.SortFunc(out, func(a, b provider.Description) int { return cmp.Compare(a.Name, b.Name) })
+	return out
+}
+
+// Status returns the state of each plugin, the built-in process first, the others by name.
+func (h *Host) Status() []Status {
+	out := make([]Status, 0, len(h.plugins))
+	for _, p := range h.plugins {
+		out = append(out, p.snapshot())
+	}
+	return out
+}
+
+func (h *Host) instance(adapter string) (*instance, error) {
+	p := (*h.routes.Load())[adapter]
+	if p == nil {
+		return nil, fmt.Errorf("%w %.64q", provider.ErrUnknownAdapter, adapter)
+	}
+	inst := p.current.Load()
+	if inst == nil {
+		return nil, fmt.Errorf("%w: plugin %q is not running", provider.ErrUnavailable, p.name)
+	}
+	return inst, nil
+}
+
+// register makes p the owner of its adapters. An adapter of another plugin is refused: a third-party plugin must not
+// take the place of a built-in adapter, whose credentials it would then see.
+func (h *Host) register(p *supervised, adapters []provider.Description) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	routes := make(map[string]*supervised)
+	for name, owner := range *h.routes.Load() {
+		if owner != p {
+			routes[name] = owner
+		}
+	}
+	for _, adapter := range adapters {
+		if owner := routes[adapter.Name]; owner != nil {
+			return fmt.Errorf("adapter %q is already provided by plugin %q", adapter.Name, owner.name)
+		}
+		routes[adapter.Name] = p
+	}
+	h.routes.Store(&routes)
+	return nil
+}

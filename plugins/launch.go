@@ -1,0 +1,130 @@
+package plugins
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	goplugin "github.com/hashicorp/go-plugin"
+	"github.com/hashicorp/go-plugin/runner"
+
+	"github.com/pointsman/pointsman/sdk/provider"
+	"github.com/pointsman/pointsman/sdk/provider/rpc"
+)
+
+// searchPath is the only variable a plugin gets unasked: scripts begin with `#!/usr/bin/env`.
+const searchPath = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+// instance is one running process and the connection to it.
+type instance struct {
+	client   *rpc.Client
+	process  *process
+	protocol *goplugin.Client
+	dir      string
+	adapters []provider.Description // sorted by name
+}
+
+// launch starts the process of p and returns when it has answered. The instance must be closed.
+func launch(ctx context.Context, p *supervised) (_ *instance, err error) {
+	dir, err := os.MkdirTemp(p.host.dir, "")
+	if err != nil {
+		return nil, fmt.Errorf("making its directory: %w", err)
+	}
+	inst := &instance{dir: dir, process: newProcess(p, dir)}
+	defer func() {
+		if err != nil {
+			inst.process.kill()
+			inst.close()
+		}
+	}()
+
+	ctx, cancel := context.WithTimeout(ctx, p.host.config.StartTimeout)
+	defer cancel()
+	// go-plugin knows no context: ending the process ends whatever go-plugin waits for.
+	stop := context.AfterFunc(ctx, inst.process.kill)
+	defer stop()
+
+	inst.protocol = goplugin.NewClient(&goplugin.ClientConfig{
+		HandshakeConfig:  rpc.Handshake(),
+		VersionedPlugins: rpc.VersionedPlugins(),
+		AllowedProtocols: []goplugin.Protocol{goplugin.ProtocolGRPC},
+		RunnerFunc: func(_ hclog.Logger, spec *exec.Cmd, _ string) (runner.Runner, error) {
+			return inst.process, inst.process.prepare(p, spec.Env)
+		},
+		UnixSocketConfig: &goplugin.UnixSocketConfig{TempDir: dir},
+		StartTimeout:     2 * p.host.config.StartTimeout, // ours comes first
+		Logger:           hclog.NewNullLogger(),          // what it would say is in the errors
+		SyncStdout:       inst.process.log,               // what a plugin prints once its handshake is done
+		SyncStderr:       inst.process.log,
+		SkipHostEnv:      true, // the gateway's environment holds the providers' keys
+		// The keys of mutual TLS take 30 to 40 ms, and guard against another process of the same user that connects
+		// first. For third-party plugins that is worth it; the built-in process is on the way to the first request.
+		AutoMTLS:        p.plugin != nil && !p.plugin.PlainSocket,
+		GRPCDialOptions: rpc.DialOptions(),
+	})
+	if _, err := inst.protocol.Start(); err != nil {
+		return nil, inst.process.explain(ctx, err)
+	}
+	conn, err := inst.protocol.Client()
+	if err != nil {
+		return nil, inst.process.explain(ctx, err)
+	}
+	if inst.client, err = rpc.Dispense(conn); err != nil {
+		return nil, err
+	}
+	if inst.adapters, err = inst.client.Describe(ctx); err != nil {
+		return nil, inst.process.explain(ctx, fmt.Errorf("asking for its adapters: %w", err))
+	}
+	if err := checkAdapters(inst.adapters); err != nil {
+		return nil, err
+	}
+	// Connected: nobody else needs the socket, and a gateway killed by force leaves no file behind.
+	_ = os.RemoveAll(dir)
+	return inst, nil
+}
+
+// close ends the process, by force if it does not end by itself, and frees everything.
+func (i *instance) close() {
+	force := time.AfterFunc(closingTimeout, i.process.kill)
+	defer force.Stop()
+	if i.protocol != nil {
+		i.protocol.Kill()
+	}
+	i.process.kill()
+	_ = os.RemoveAll(i.dir)
+}
+
+func checkAdapters(adapters []provider.Description) error {
+	if len(adapters) == 0 {
+		return errors.New("it holds no adapters")
+	}
+	slices.SortFunc(adapters, func(a, b provider.Description) int { return strings.Compare(a.Name, b.Name) })
+	valid := regexp.MustCompile(`^[a-z0-9-]{1,32}$`)
+	for i, a := range adapters {
+		if !valid.MatchString(a.Name) {
+			return fmt.Errorf("its adapter's name %.64q does not match [a-z0-9-]{1,32}", a.Name)
+		}
+		if i > 0 && adapters[i-1].Name == a.Name {
+			return fmt.Errorf("it holds the adapter %q twice", a.Name)
+		}
+	}
+	return nil
+}
+
+// allowedEnv returns the entries of the gateway's environment that the operator allowed by name.
+func allowedEnv(names []string) []string {
+	var out []string
+	for _, name := range names {
+		if value, ok := os.LookupEnv(name); ok {
+			out = append(out, name+"="+value)
+		}
+	}
+	return out
+}
