@@ -1,0 +1,138 @@
+package dialect
+
+// Chunk is what the relay needs to know of one event of a stream.
+type Chunk struct {
+	// Content: the event carries a part of the answer: text, reasoning, a refusal, a tool call, audio, an image. The
+	// role delta that opens a stream, empty texts, pings and the like do not count.
+	Content bool
+	// Finish is the finish_reason, nil if there is none. It is a view into the data of the event.
+	Finish []byte
+	// Usage: there is a usage object; see [OpenAIUsage].
+	Usage bool
+	// UsageNull: there is a usage member that is null, as OpenAI puts it into every chunk if usage was asked for.
+	UsageNull bool
+	// NoChoices: the choices are absent or empty, as in the final usage chunk.
+	NoChoices bool
+	// Error: the event is an error object; see [ReadError].
+	Error bool
+	// Done: the event ends the stream. Only translated streams set it; OpenAI's own end in a payload that is not JSON.
+	Done bool
+	// Malformed: the payload is not a JSON object. Nothing else is set.
+	Malformed bool
+
+	model span // the value of the model member
+}
+
+type span struct{ start, end int }
+
+// ChunkInfo examines the payload of one event of an OpenAI stream (not the final [DONE]).
+func ChunkInfo(data []byte) Chunk {
+	info := Chunk{NoChoices: true}
+	var key []byte
+	c := cursor{b: data}
+	for c.object(); c.member(&key); {
+		switch string(key) {
+		case "choices":
+			info.NoChoices = true
+			if c.kind() != '[' {
+				c.value()
+				continue
+			}
+			for c.array(); c.element(); {
+				info.NoChoices = false
+				info.choice(&c)
+			}
+		case "usage":
+			k := c.kind()
+			c.value()
+			info.Usage, info.UsageNull = k == '{', k == 'n'
+		case "error":
+			info.Error = !isNull(c.value())
+		case "model":
+			v := c.value()
+			info.model = span{c.i - len(v), c.i}
+		default:
+			c.value()
+		}
+	}
+	if !c.end() {
+		return Chunk{Malformed: true}
+	}
+	return info
+}
+
+// choice examines one element of choices.
+func (info *Chunk) choice(c *cursor) {
+	if c.kind() != '{' {
+		c.value()
+		return
+	}
+	var key []byte
+	for c.object(); c.member(&key); {
+		switch string(key) {
+		case "finish_reason":
+			if v := c.value(); len(v) > 2 && isString(v) {
+				info.Finish = inner(v)
+			}
+		case "delta":
+			if c.kind() != '{' {
+				c.value()
+				continue
+			}
+			for c.object(); c.member(&key); {
+				counts := isContent(key)
+				if v := c.value(); counts && !isEmpty(v) {
+					info.Content = true
+				}
+			}
+		case "text": // legacy completions
+			if !isEmpty(c.value()) {
+				info.Content = true
+			}
+		default:
+			c.value()
+		}
+	}
+}
+
+// isContent tells the members of a delta that are part of the answer.
+func isContent(key []byte) bool {
+	switch string(key) {
+	case "content", "reasoning_content", "reasoning", "refusal", "tool_calls", "function_call", "audio", "images",
+		"thinking_blocks":
+		return true
+	}
+	return false
+}
+
+// isEmpty reports whether a value is null, "", [] or {}.
+func isEmpty(v []byte) bool {
+	if isNull(v) {
+		return true
+	}
+	switch v[0] {
+	case '"':
+		return len(v) == 2
+	case '[':
+		c := cursor{b: v}
+		c.array()
+		return !c.element()
+	case '{':
+		var key []byte
+		c := cursor{b: v}
+		c.object()
+		return !c.member(&key)
+	}
+	return false
+}
+
+// SpliceModel appends data, the payload that the chunk was read from, with the value of its model member replaced. A
+// chunk without one is appended as it is.
+func (info Chunk) SpliceModel(dst, data []byte, model string) []byte {
+	if info.model.end == 0 {
+		return append(dst, data...)
+	}
+	dst = append(dst, data[:info.model.start]...)
+	dst = appendQuoted(dst, model)
+	return append(dst, data[info.model.end:]...)
+}

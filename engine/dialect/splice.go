@@ -1,0 +1,188 @@
+package dialect
+
+import "strconv"
+
+// Extra are the members that the gateway adds to the usage of an answer.
+type Extra struct {
+	CostUSD string // price in dollars as a plain decimal, written as a number; "" leaves the upstream's own
+	Credits string // credits charged as a plain decimal, written as a string; "" omits it
+	BYOK    bool   // the caller's own provider key was used
+}
+
+// SpliceModel appends body with the value of every top-level model member replaced. A body that is not a JSON object is
+// appended as it is.
+func SpliceModel(dst, body []byte, model string) []byte {
+	from, start := 0, len(dst)
+	var key []byte
+	c := cursor{b: body}
+	for c.object(); c.member(&key); {
+		v := c.value()
+		if string(key) != "model" || v == nil {
+			continue
+		}
+		dst = append(dst, body[from:c.i-len(v)]...)
+		dst = appendQuoted(dst, model)
+		from = c.i
+	}
+	if !c.end() {
+		return append(dst[:start], body...)
+	}
+	return append(dst, body[from:]...)
+}
+
+// SpliceUsage appends an OpenAI answer or chunk with the extra members put into its usage object, in place of members
+// of the same names; a body without a usage object gets one made of u. A body that is not a JSON object is appended as
+// it is.
+func SpliceUsage(dst, body []byte, u Usage, extra Extra) []byte {
+	at, members := span{}, 0
+	var key, usage []byte
+	c := cursor{b: body}
+	for c.object(); c.member(&key); {
+		members++
+		if v := c.value(); string(key) == "usage" {
+			usage, at = v, span{c.i - len(v), c.i}
+		}
+	}
+	closing := c.i - 1
+	if !c.end() {
+		return append(dst, body...)
+	}
+	switch {
+	case len(usage) > 0 && usage[0] == '{':
+		dst = append(dst, body[:at.start]...)
+		dst = spliceInto(dst, usage, extra)
+	case at.end > 0:
+		dst = append(dst, body[:at.start]...)
+		dst = AppendUsage(dst, u, extra)
+	default:
+		dst = append(dst, body[:closing]...)
+		if members > 0 {
+			dst = append(dst, ',')
+		}
+		dst = append(dst, `"usage":`...)
+		dst = AppendUsage(dst, u, extra)
+		at.end = closing
+	}
+	return append(dst, body[at.end:]...)
+}
+
+// spliceInto appends the object usage, which is valid, with the extra members at its end.
+func spliceInto(dst, usage []byte, extra Extra) []byte {
+	dst = append(dst, '{')
+	open := len(dst)
+	var key []byte
+	c := cursor{b: usage}
+	c.object()
+	from := c.i
+	for c.member(&key) {
+		c.value()
+		member := usage[from:c.i] // with the comma and the space before it
+		from = c.i
+		switch string(key) {
+		case "credits", "is_byok":
+			continue
+		case "cost":
+			if extra.CostUSD != "" {
+				continue
+			}
+		}
+		if len(dst) == open && member[0] == ',' {
+			member = member[1:]
+		}
+		dst = append(dst, member...)
+	}
+	if len(dst) > open {
+		dst = append(dst, ',')
+	}
+	return append(appendExtra(dst, extra), '}')
+}
+
+// appendExtra appends the members, without braces.
+func appendExtra(dst []byte, extra Extra) []byte {
+	if extra.CostUSD != "" {
+		dst = append(dst, `"cost":`...)
+		dst = append(dst, extra.CostUSD...)
+		dst = append(dst, ',')
+	}
+	if extra.Credits != "" {
+		dst = append(dst, `"credits":`...)
+		dst = appendQuoted(dst, extra.Credits)
+		dst = append(dst, ',')
+	}
+	dst = append(dst, `"is_byok":`...)
+	return strconv.AppendBool(dst, extra.BYOK)
+}
+
+// AppendUsage appends u as the usage object of an OpenAI answer, with the extra members.
+func AppendUsage(dst []byte, u Usage, extra Extra) []byte {
+	return append(appendExtra(append(appendCounts(dst, u), ','), extra), '}')
+}
+
+// appendCounts appends the usage object of OpenAI without its closing brace.
+func appendCounts(dst []byte, u Usage) []byte {
+	number := func(name string, n int64) {
+		dst = append(dst, name...)
+		dst = strconv.AppendInt(dst, n, 10)
+	}
+	number(`{"prompt_tokens":`, u.Input)
+	number(`,"completion_tokens":`, u.Output)
+	number(`,"total_tokens":`, u.Input+u.Output)
+	number(`,"prompt_tokens_details":{"cached_tokens":`, u.CacheRead)
+	if u.CacheWrite > 0 {
+		number(`,"cache_write_tokens":`, u.CacheWrite)
+	}
+	number(`},"completion_tokens_details":{"reasoning_tokens":`, u.Reasoning)
+	return append(dst, '}')
+}
+
+// StripUsage appends an OpenAI chunk without its top-level usage member: what the upstream would have sent if the
+// gateway had not asked for usage on its own account. A body that is not a JSON object is appended as it is.
+func StripUsage(dst, body []byte) []byte {
+	start := len(dst)
+	var key []byte
+	c := cursor{b: body}
+	c.object()
+	from, first := 0, true
+	for {
+		before := c.i
+		if !c.member(&key) {
+			break
+		}
+		v := c.value()
+		if string(key) != "usage" || v == nil {
+			first = false
+			continue
+		}
+		if before > from {
+			dst = append(dst, body[from:before]...)
+		}
+		from = c.i
+		if first && c.kind() == ',' {
+			from = c.i + 1
+		}
+	}
+	if !c.end() {
+		return append(dst[:start], body...)
+	}
+	return append(dst, body[from:]...)
+}
+
+// FinalUsageChunk appends the payload of the chunk that tells the usage of a stream: no choices, and a usage object
+// made of u and extra.
+func FinalUsageChunk(dst []byte, id, model string, created int64, u Usage, extra Extra) []byte {
+	dst = appendChunkHead(dst, id, model, created)
+	dst = append(dst, `"choices":[],"usage":`...)
+	dst = AppendUsage(dst, u, extra)
+	return append(dst, '}')
+}
+
+// appendChunkHead appends the members that every chunk of a stream begins with, the last comma included.
+func appendChunkHead(dst []byte, id, model string, created int64) []byte {
+	dst = append(dst, `{"id":`...)
+	dst = appendQuoted(dst, id)
+	dst = append(dst, `,"object":"chat.completion.chunk","created":`...)
+	dst = strconv.AppendInt(dst, created, 10)
+	dst = append(dst, `,"model":`...)
+	dst = appendQuoted(dst, model)
+	return append(dst, ',')
+}

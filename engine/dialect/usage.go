@@ -1,0 +1,266 @@
+package dialect
+
+import (
+	"bytes"
+	"strconv"
+)
+
+// MaxTokens is the largest count of tokens that is believed; larger ones are cut to it and flagged.
+const MaxTokens = 1_000_000_000
+
+// Usage is what an upstream says a request has used, in the normal form.
+type Usage struct {
+	Input        int64 // all prompt tokens, with those read from and written to a prompt cache
+	Output       int64 // all completion tokens, with reasoning
+	CacheRead    int64 // part of Input
+	CacheWrite   int64 // part of Input
+	CacheWrite1h int64 // part of CacheWrite, kept for an hour and dearer
+	Reasoning    int64 // part of Output
+	// Reported is set if the upstream gave a count of prompt or completion tokens.
+	Reported bool
+	// Suspect is set if a number was out of range, of the wrong type, inconsistent or decreasing, and has been mended.
+	Suspect bool
+	// CostUSD is the upstream's own price for the request, a plain decimal with at most nine fractional digits, or "".
+	CostUSD string
+}
+
+// OpenAIUsage finds the usage object of an OpenAI answer, buffered or a chunk; false if there is none that reports
+// tokens. Numbers that make no sense are mended and flagged; a body that is not JSON has no usage.
+func OpenAIUsage(body []byte) (Usage, bool) {
+	if !bytes.Contains(body, []byte("usage")) && bytes.IndexByte(body, '\\') < 0 {
+		return Usage{}, false
+	}
+	raw := topMember(body, "usage")
+	if len(raw) == 0 || raw[0] != '{' {
+		return Usage{}, false
+	}
+	u := parseOpenAIUsage(raw)
+	return u, u.Reported
+}
+
+// AnthropicUsage finds the usage object of a buffered Anthropic answer, see [OpenAIUsage].
+func AnthropicUsage(body []byte) (Usage, bool) {
+	raw := topMember(body, "usage")
+	if len(raw) == 0 || raw[0] != '{' {
+		return Usage{}, false
+	}
+	var n anthropicCounts
+	n.merge(raw)
+	u := n.usage()
+	return u, u.Reported
+}
+
+// topMember returns the value of the last top-level member of that name, nil if there is none or body is not an object.
+func topMember(body []byte, name string) (found []byte) {
+	var key []byte
+	c := cursor{b: body}
+	for c.object(); c.member(&key); {
+		if v := c.value(); string(key) == name {
+			found = v
+		}
+	}
+	if !c.end() {
+		return nil
+	}
+	return found
+}
+
+// tally reads counts and remembers whether any was senseless.
+type tally struct {
+	suspect bool
+}
+
+// count reads one number of tokens; ok is false if there is none.
+func (t *tally) count(v []byte) (n int64, ok bool) {
+	if isNull(v) {
+		return 0, false
+	}
+	if n, err := strconv.ParseInt(string(v), 10, 64); err == nil && n >= 0 && n <= MaxTokens {
+		return n, true
+	}
+	if v[0] != '-' && (v[0] < '0' || v[0] > '9') {
+		t.suspect = true
+		return 0, false
+	}
+	f, err := strconv.ParseFloat(string(v), 64)
+	switch {
+	case f < 0:
+		t.suspect = true
+		return 0, true
+	case err != nil || f > MaxTokens:
+		t.suspect = true
+		return MaxTokens, true
+	}
+	n = int64(f)
+	if float64(n) != f {
+		t.suspect = true
+		n++ // a part of a token counts as one
+	}
+	return n, true
+}
+
+// within cuts a part to its whole.
+func (t *tally) within(part, whole int64) int64 {
+	if part > whole {
+		t.suspect = true
+		return whole
+	}
+	return part
+}
+
+func parseOpenAIUsage(raw []byte) Usage {
+	var u Usage
+	var t tally
+	var total int64
+	var hasIn, hasOut, hasTotal bool
+	var key []byte
+	c := cursor{b: raw}
+	for c.object(); c.member(&key); {
+		switch string(key) {
+		case "prompt_tokens":
+			u.Input, hasIn = t.count(c.value())
+		case "completion_tokens":
+			u.Output, hasOut = t.count(c.value())
+		case "input_tokens": // the names of the Responses API
+			if n, ok := t.count(c.value()); ok && !hasIn {
+				u.Input, hasIn = n, true
+			}
+		case "output_tokens":
+			if n, ok := t.count(c.value()); ok && !hasOut {
+				u.Output, hasOut = n, true
+			}
+		case "total_tokens":
+			total, hasTotal = t.count(c.value())
+		case "prompt_cache_hit_tokens": // DeepSeek
+			if n, ok := t.count(c.value()); ok {
+				u.CacheRead = n
+			}
+		case "prompt_tokens_details", "completion_tokens_details", "input_tokens_details", "output_tokens_details":
+			t.details(&c, &u)
+		case "cost":
+			u.CostUSD = t.cost(c.value())
+		default:
+			c.value()
+		}
+	}
+	u.Reported = hasIn || hasOut
+	// Some providers count reasoning beside the completion; only the total tells.
+	if hasTotal && u.Reasoning > 0 && total == u.Input+u.Output+u.Reasoning {
+		u.Output += u.Reasoning
+	}
+	if hasTotal && hasIn && total != u.Input+u.Output {
+		t.suspect = true
+	}
+	u.CacheRead = t.within(u.CacheRead, u.Input)
+	u.CacheWrite = t.within(u.CacheWrite, u.Input-u.CacheRead)
+	u.Reasoning = t.within(u.Reasoning, u.Output)
+	u.Suspect = t.suspect
+	return u
+}
+
+// details reads one of the objects that break a count down.
+func (t *tally) details(c *cursor, u *Usage) {
+	if c.kind() != '{' {
+		t.suspect = t.suspect || !isNull(c.value())
+		return
+	}
+	var key []byte
+	for c.object(); c.member(&key); {
+		into := (*int64)(nil)
+		switch string(key) {
+		case "cached_tokens":
+			into = &u.CacheRead
+		case "cache_write_tokens":
+			into = &u.CacheWrite
+		case "reasoning_tokens":
+			into = &u.Reasoning
+		}
+		v := c.value()
+		if into == nil {
+			continue
+		}
+		if n, ok := t.count(v); ok {
+			*into = n
+		}
+	}
+}
+
+// cost turns an upstream's price into a plain decimal; "" if it is none.
+func (t *tally) cost(v []byte) string {
+	if isNull(v) {
+		return ""
+	}
+	const dearest = 1e6 // dollars for one request
+	f, err := strconv.ParseFloat(string(v), 64)
+	if err != nil || f < 0 || f > dearest {
+		t.suspect = true
+		return ""
+	}
+	text := strconv.FormatFloat(f, 'f', 9, 64)
+	text = string(bytes.TrimRight([]byte(text), "0"))
+	return string(bytes.TrimSuffix([]byte(text), []byte(".")))
+}
+
+// anthropicCounts are the counts of Anthropic's usage object, which a stream reports cumulatively and in parts.
+type anthropicCounts struct {
+	tally
+	input, output, read, write, write1h int64
+	reported                            bool
+}
+
+// merge takes over one usage object. A count never decreases.
+func (n *anthropicCounts) merge(raw []byte) {
+	var key []byte
+	c := cursor{b: raw}
+	for c.object(); c.member(&key); {
+		switch string(key) {
+		case "input_tokens":
+			n.reported = n.raise(&n.input, c.value()) || n.reported
+		case "output_tokens":
+			n.reported = n.raise(&n.output, c.value()) || n.reported
+		case "cache_read_input_tokens":
+			n.raise(&n.read, c.value())
+		case "cache_creation_input_tokens":
+			n.raise(&n.write, c.value())
+		case "cache_creation":
+			if c.kind() != '{' {
+				c.value()
+				continue
+			}
+			for c.object(); c.member(&key); {
+				if v := c.value(); string(key) == "ephemeral_1h_input_tokens" {
+					n.raise(&n.write1h, v)
+				}
+			}
+		default:
+			c.value()
+		}
+	}
+}
+
+func (n *anthropicCounts) raise(to *int64, v []byte) bool {
+	m, ok := n.count(v)
+	if !ok {
+		return false
+	}
+	if m < *to {
+		n.suspect = true
+		return true
+	}
+	*to = m
+	return true
+}
+
+// usage is the normal form of the counts.
+func (n *anthropicCounts) usage() Usage {
+	u := Usage{
+		Input:      n.input + n.read + n.write,
+		Output:     n.output,
+		CacheRead:  n.read,
+		CacheWrite: n.write,
+		Reported:   n.reported,
+	}
+	u.CacheWrite1h = n.within(n.write1h, n.write)
+	u.Suspect = n.suspect
+	return u
+}
