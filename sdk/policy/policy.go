@@ -1,5 +1,5 @@
 // Package policy is the Go view of the policy contract in sdk/abi: the facts a policy decides on, the plan it returns,
-// and their encoding. Hosts and tests use it natively; guests compile it with GOOS=wasip1 and register a [Func].
+// and their encoding. Hosts and tests use it natively; guests compile it with GOOS=wasip1 and register a [Policy].
 package policy
 
 // Snapshot is one generation of what is known about every candidate. It is immutable once published.
@@ -63,7 +63,7 @@ type Option struct {
 	Inflight uint16
 }
 
-// Plan is a policy's decision.
+// Plan is a policy's decision. Its slices are reused by [DecodePlan] and by [Plan.Reset]: copy what outlives the next call.
 type Plan struct {
 	Kind        uint8
 	Reason      uint16
@@ -71,7 +71,12 @@ type Plan struct {
 	MaxOutput   uint32 // output tokens to reserve for when the request gives no limit
 	Steps       []Step
 	Verdicts    []Verdict // empty, or one per candidate
-	Explanation string
+	Explanation []byte    // UTF-8, at most abi.MaxExplanation bytes
+}
+
+// Reset empties a plan and keeps its memory.
+func (p *Plan) Reset() {
+	*p = Plan{Steps: p.Steps[:0], Verdicts: p.Verdicts[:0], Explanation: p.Explanation[:0]}
 }
 
 // Step is one candidate to try.

@@ -1,0 +1,302 @@
+package policy
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"unicode/utf8"
+
+	"github.com/pointsman/pointsman/sdk/abi"
+)
+
+// ErrMalformed: bytes that are not an encoding of what they should be. Every decoding error wraps it and says what is wrong.
+var ErrMalformed = errors.New("malformed policy record")
+
+func malformed(format string, args ...any) error {
+	return fmt.Errorf("%w: %s", ErrMalformed, fmt.Sprintf(format, args...))
+}
+
+// table is where the records of an array lie in a buffer.
+type table struct{ offset, stride, count int }
+
+// header checks the fixed part that every buffer begins with and returns its size.
+func header(what string, b []byte, least int) (int, error) {
+	if len(b) < least {
+		return 0, malformed("%s of %d bytes has no header", what, len(b))
+	}
+	if v := get16(b, 0); v != abi.Version {
+		return 0, malformed("%s of version %d, not %d", what, v, abi.Version)
+	}
+	size := int(get16(b, 2))
+	if size < least || size > len(b) {
+		return 0, malformed("%s header of %d bytes, of %d in all", what, size, len(b))
+	}
+	return size, nil
+}
+
+// records checks that count records of a stride fit in the buffer from an offset on.
+func records(what string, b []byte, offset int, stride, count uint16, least int) (table, error) {
+	t := table{offset: offset, stride: int(stride), count: int(count)}
+	if count > 0 && t.stride < least {
+		return t, malformed("%s stride of %d bytes, less than %d", what, stride, least)
+	}
+	if end := offset + t.stride*t.count; end > len(b) {
+		return t, malformed("%d %s end at byte %d of %d", count, what, end, len(b))
+	}
+	return t, nil
+}
+
+func (t table) at(b []byte, i int) []byte { return b[t.offset+i*t.stride:] }
+func (t table) end() int                  { return t.offset + t.stride*t.count }
+
+// DecodePlan reads a plan about so many candidates into p and reuses the slices of p. It accepts exactly the plans the
+// contract allows; the error wraps [ErrMalformed]. It does not allocate once the slices of p are large enough.
+func DecodePlan(b []byte, candidates int, p *Plan) error {
+	p.Reset()
+	if len(b) > abi.MaxPlan {
+		return malformed("plan of %d bytes, more than %d", len(b), abi.MaxPlan)
+	}
+	size, err := header("plan", b, abi.PlanHeaderSize)
+	if err != nil {
+		return err
+	}
+	steps, err := records("steps", b, size, get16(b, abi.PlanStepStride), get16(b, abi.PlanSteps), abi.StepSize)
+	if err != nil {
+		return err
+	}
+	verdicts, err := records("verdicts", b, steps.end(), get16(b, abi.PlanVerdictStride), get16(b, abi.PlanVerdicts), abi.VerdictSize)
+	if err != nil {
+		return err
+	}
+	p.Kind, p.Reason = b[abi.PlanKind], get16(b, abi.PlanReason)
+	p.MaxOutput, p.Status = get32(b, abi.PlanMaxOutput), get16(b, abi.PlanStatus)
+	if err := checkHead(b, p, steps.count); err != nil {
+		return err
+	}
+	if err := decodeSteps(b, steps, candidates, p); err != nil {
+		return err
+	}
+	if err := decodeVerdicts(b, verdicts, candidates, p); err != nil {
+		return err
+	}
+	return decodeExplanation(b, size, p)
+}
+
+func checkHead(b []byte, p *Plan, steps int) error {
+	switch {
+	case b[abi.PlanReserved] != 0 || get16(b, abi.PlanReserved2) != 0:
+		return malformed("plan with reserved bytes set")
+	case p.Kind != abi.KindAnswer && p.Kind != abi.KindAsk && p.Kind != abi.KindReject:
+		return malformed("plan of unknown kind %d", p.Kind)
+	case steps > abi.MaxSteps:
+		return malformed("plan of %d steps, more than %d", steps, abi.MaxSteps)
+	case p.Kind == abi.KindReject && steps > 0:
+		return malformed("reject plan with %d steps", steps)
+	case p.Kind != abi.KindReject && steps == 0:
+		return malformed("plan without a step")
+	case p.Kind == abi.KindReject && p.Status != 0 && (p.Status < 400 || p.Status > 599):
+		return malformed("reject plan with status %d", p.Status)
+	case p.Kind != abi.KindReject && p.Status != 0:
+		return malformed("plan with status %d that rejects nothing", p.Status)
+	}
+	return nil
+}
+
+func decodeSteps(b []byte, t table, candidates int, p *Plan) error {
+	for i := range t.count {
+		r := t.at(b, i)
+		s := Step{
+			Candidate:     get16(r, abi.StepCandidate),
+			Attempts:      r[abi.StepAttempts],
+			TimeoutMillis: get32(r, abi.StepTimeout),
+			HedgeMillis:   get32(r, abi.StepHedge),
+			Score:         getf(r, abi.StepScore),
+			Reason:        get16(r, abi.StepReason),
+		}
+		switch {
+		case int(s.Candidate) >= candidates:
+			return malformed("step %d names candidate %d of %d", i, s.Candidate, candidates)
+		case s.Attempts < 1 || s.Attempts > 3:
+			return malformed("step %d with %d attempts", i, s.Attempts)
+		case !finite(s.Score):
+			return malformed("step %d with a score that is no finite number", i)
+		case r[abi.StepFlags] != 0 || get32(r, abi.StepReserved) != 0 || get16(r, abi.StepReserved+4) != 0:
+			return malformed("step %d with reserved bytes set", i)
+		}
+		for j := range p.Steps {
+			if p.Steps[j].Candidate == s.Candidate {
+				return malformed("steps %d and %d name candidate %d", j, i, s.Candidate)
+			}
+		}
+		p.Steps = append(p.Steps, s)
+	}
+	return nil
+}
+
+func decodeVerdicts(b []byte, t table, candidates int, p *Plan) error {
+	if t.count == 0 {
+		return nil
+	}
+	if t.count != candidates {
+		return malformed("%d verdicts about %d candidates", t.count, candidates)
+	}
+	p.Verdicts = slices.Grow(p.Verdicts, t.count)
+	ranked := 0
+	for i := range t.count {
+		r := t.at(b, i)
+		v := Verdict{Score: getf(r, abi.VerdictScore), Reason: get16(r, abi.VerdictReason), Rank: get16(r, abi.VerdictRank)}
+		if !finite(v.Score) {
+			return malformed("verdict %d with a score that is no finite number", i)
+		}
+		if v.Rank > 0 {
+			if int(v.Rank) > len(p.Steps) || int(p.Steps[v.Rank-1].Candidate) != i {
+				return malformed("verdict %d claims rank %d of the plan", i, v.Rank)
+			}
+			ranked++
+		}
+		p.Verdicts = append(p.Verdicts, v)
+	}
+	if ranked != len(p.Steps) {
+		return malformed("%d steps, %d verdicts with a rank", len(p.Steps), ranked)
+	}
+	return nil
+}
+
+func decodeExplanation(b []byte, size int, p *Plan) error {
+	off, length := uint64(get32(b, abi.PlanExplainOff)), uint64(get32(b, abi.PlanExplainLen))
+	switch {
+	case length == 0 && off == 0:
+		return nil
+	case length > abi.MaxExplanation:
+		return malformed("explanation of %d bytes, more than %d", length, abi.MaxExplanation)
+	case off < uint64(size) || off+length > uint64(len(b)):
+		return malformed("explanation of %d bytes at %d of %d", length, off, len(b))
+	}
+	text := b[off : off+length]
+	if !utf8.Valid(text) {
+		return malformed("explanation that is not UTF-8")
+	}
+	p.Explanation = append(p.Explanation, text...)
+	return nil
+}
+
+func finite(f float32) bool { return math.Float32bits(f)&0x7F80_0000 != 0x7F80_0000 }
+
+// DecodeSnapshot reads a snapshot into s and reuses its candidates, and their names where they did not change. The error
+// wraps [ErrMalformed].
+func DecodeSnapshot(b []byte, s *Snapshot) error {
+	size, err := header("snapshot", b, abi.SnapshotHeaderSize)
+	if err != nil {
+		return err
+	}
+	t, err := records("candidates", b, size, get16(b, abi.SnapshotStride), get16(b, abi.SnapshotCount), abi.CandidateSize)
+	if err != nil {
+		return err
+	}
+	off, length := uint64(get32(b, abi.SnapshotBlobOff)), uint64(get32(b, abi.SnapshotBlobLen))
+	switch {
+	case t.count > abi.MaxCandidates:
+		return malformed("snapshot of %d candidates, more than %d", t.count, abi.MaxCandidates)
+	case off+length > uint64(len(b)):
+		return malformed("names of %d bytes at %d of %d", length, off, len(b))
+	}
+	blob := b[off : off+length]
+	s.Generation = get64(b, abi.SnapshotGeneration)
+	s.WallMillis = int64(get64(b, abi.SnapshotWallMillis))
+	s.Candidates = slices.Grow(s.Candidates[:0], t.count)[:t.count]
+	for i := range s.Candidates {
+		if err := decodeCandidate(t.at(b, i), blob, &s.Candidates[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func decodeCandidate(r, blob []byte, c *Candidate) error {
+	model, err := name(blob, get32(r, abi.CandidateNameOff), get16(r, abi.CandidateNameLen), c.ModelName)
+	if err != nil {
+		return err
+	}
+	provider, err := name(blob, get32(r, abi.CandidateProviderOff), get16(r, abi.CandidateProviderLen), c.ProviderName)
+	if err != nil {
+		return err
+	}
+	*c = Candidate{
+		Key:            get64(r, abi.CandidateKey),
+		Model:          get16(r, abi.CandidateModel),
+		Provider:       get16(r, abi.CandidateProvider),
+		Tier:           r[abi.CandidateTier],
+		Health:         r[abi.CandidateHealth],
+		Mode:           r[abi.CandidateMode],
+		Capabilities:   get32(r, abi.CandidateCapabilities),
+		Strengths:      get32(r, abi.CandidateStrengths),
+		ContextWindow:  get32(r, abi.CandidateContext),
+		MaxOutput:      get32(r, abi.CandidateMaxOutput),
+		CreditsPer1K:   int64(get64(r, abi.CandidateRate)),
+		PriceIn:        int64(get64(r, abi.CandidatePriceIn)),
+		PriceOut:       int64(get64(r, abi.CandidatePriceOut)),
+		PriceCacheRead: int64(get64(r, abi.CandidatePriceCache)),
+		Quality:        getf(r, abi.CandidateQuality),
+		TTFT:           getf(r, abi.CandidateTTFT),
+		TokensPerSec:   getf(r, abi.CandidateSpeed),
+		ErrorRate:      getf(r, abi.CandidateErrorRate),
+		Samples:        get32(r, abi.CandidateSamples),
+		Flags:          get32(r, abi.CandidateFlags),
+		ModelName:      model,
+		ProviderName:   provider,
+	}
+	return nil
+}
+
+// name returns the text at an offset of the blob, and the old string when that is equal, so that nothing is allocated.
+func name(blob []byte, off uint32, length uint16, old string) (string, error) {
+	end := uint64(off) + uint64(length)
+	if end > uint64(len(blob)) {
+		return "", malformed("name of %d bytes at %d of %d", length, off, len(blob))
+	}
+	text := blob[off:end]
+	if string(text) == old {
+		return old, nil
+	}
+	return string(text), nil
+}
+
+// DecodeRequest reads a request into r and reuses its options. The error wraps [ErrMalformed].
+func DecodeRequest(b []byte, r *Request) error {
+	size, err := header("request", b, abi.RequestHeaderSize)
+	if err != nil {
+		return err
+	}
+	t, err := records("options", b, size, get16(b, abi.RequestStride), get16(b, abi.RequestCount), abi.OptionSize)
+	if err != nil {
+		return err
+	}
+	if t.count > abi.MaxCandidates {
+		return malformed("request about %d candidates, more than %d", t.count, abi.MaxCandidates)
+	}
+	options := slices.Grow(r.Options[:0], t.count)[:t.count]
+	for i := range options {
+		o := t.at(b, i)
+		options[i] = Option{Excluded: o[abi.OptionExcluded], Flags: o[abi.OptionFlags], Inflight: get16(o, abi.OptionInflight)}
+	}
+	*r = Request{
+		Generation:  get64(b, abi.RequestGeneration),
+		Seed:        get64(b, abi.RequestSeed),
+		Level:       b[abi.RequestLevel],
+		Task:        b[abi.RequestTask],
+		Privacy:     b[abi.RequestPrivacy],
+		Latency:     b[abi.RequestLatency],
+		AccountTier: b[abi.RequestAccountTier],
+		Flags:       b[abi.RequestFlags],
+		Model:       get16(b, abi.RequestModel),
+		Needs:       get32(b, abi.RequestNeeds),
+		InputTokens: get32(b, abi.RequestInput),
+		MaxOutput:   get32(b, abi.RequestMaxOutput),
+		Messages:    get32(b, abi.RequestMessages),
+		Credits:     int64(get64(b, abi.RequestCredits)),
+		Session:     get64(b, abi.RequestSession),
+		Options:     options,
+	}
+	return nil
+}
