@@ -25,15 +25,19 @@ type Adapter interface {
 // Caller is implemented by adapters whose endpoints are proxied.
 type Caller interface {
 	// Call performs one request. It sends the head first, then body parts in order; for a streamed answer each part is
-	// the payload of one event in the endpoint's dialect, otherwise the parts concatenate to the body. It returns when
-	// the answer is complete; cancelling ctx must end it promptly. An error of the provider is an answer with its
-	// status, not a Go error; a Go error means that no answer could be had.
+	// the payload of one event in the endpoint's dialect (the end marker "[DONE]" is not one), otherwise, and for every
+	// status but 200, the parts concatenate to the body. It returns when the answer is complete; cancelling ctx must end
+	// it promptly. An error of the provider is an answer with its status, not a Go error; a Go error means that no
+	// answer could be had.
 	Call(ctx context.Context, req *CallRequest, answer AnswerWriter) error
 }
 
-// AnswerWriter receives the answer of a proxied call. It is not safe for concurrent use.
+// AnswerWriter receives the answer of a proxied call. It is not safe for concurrent use. An error of its methods means
+// that nobody reads the answer any more: the call should end.
 type AnswerWriter interface {
+	// Head sends the status, 200 to 599, and the header. It is called once.
 	Head(status int, header map[string]string) error
+	// Part sends data, which may be used again afterwards. It blocks while the reader is slow.
 	Part(data []byte) error
 }
 
