@@ -9,6 +9,7 @@ import (
 // Types and codes of the errors Parse returns.
 const (
 	TypeInvalidRequest = "invalid_request_error"
+	TypeNotFound       = "not_found_error" // with status 404
 
 	CodeInvalidJSON       = "invalid_json"
 	CodeDuplicateKey      = "duplicate_key"
@@ -73,7 +74,11 @@ func (s *scanner) duplicate(off int, key []byte) {
 // refuse records the first value fault, unless the scan has stopped already; otherwise the scan goes on, because a syntax fault further on outranks it.
 func (p *parser) refuse(status int, code, param, format string, args ...any) {
 	if p.refusal == nil && p.fault == nil {
-		p.refusal = &Error{Status: status, Type: TypeInvalidRequest, Code: code, Param: param, Message: fmt.Sprintf(format, args...)}
+		kind := TypeInvalidRequest
+		if status == 404 {
+			kind = TypeNotFound
+		}
+		p.refusal = &Error{Status: status, Type: kind, Code: code, Param: param, Message: fmt.Sprintf(format, args...)}
 	}
 }
 
