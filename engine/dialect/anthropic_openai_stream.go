@@ -48,7 +48,7 @@ const (
 )
 
 // NewStreamAnthropicToOpenAI starts a translation whose chunks carry the given id, model name and time.
-func NewStreamAnthropicToOpenAI(id, model string, created int64) *StreamAnthropicToOpenAI {
+func NewStreamAnthropicToOpenAI(model, id string, created int64) *StreamAnthropicToOpenAI {
 	head := appendChunkHead(nil, id, model, created)
 	return &StreamAnthropicToOpenAI{head: append(head, `"choices":[{"index":0,"delta":`...)}
 }
