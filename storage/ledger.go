@@ -13,6 +13,12 @@ type RequestID [16]byte
 // String is the text form.
 func (id RequestID) String() string { return hex.EncodeToString(id[:]) }
 
+// Time is when the id was made, to the millisecond.
+func (id RequestID) Time() time.Time {
+	ms := int64(id[0])<<40 | int64(id[1])<<32 | int64(id[2])<<24 | int64(id[3])<<16 | int64(id[4])<<8 | int64(id[5])
+	return time.UnixMilli(ms)
+}
+
 // ParseRequestID reads the text form.
 func ParseRequestID(text string) (id RequestID, err error) {
 	if len(text) != 32 {

@@ -28,8 +28,8 @@ func fault(e *storage.Entry, format string, args ...any) error {
 	return fmt.Errorf("account %s seq %d (ledger position %d): %s", e.Account, e.Seq, e.Position, fmt.Sprintf(format, args...))
 }
 
-// add checks the next line; value is the line as stored.
-func (a *audit) add(e *storage.Entry, value []byte) error {
+// add checks the next line; stored is its encoding and hash.
+func (a *audit) add(e *storage.Entry, stored []byte) error {
 	if e.Position != a.position+1 {
 		return fault(e, "ledger positions %d to %d are missing", a.position+1, e.Position-1)
 	}
@@ -38,7 +38,7 @@ func (a *audit) add(e *storage.Entry, value []byte) error {
 		return err
 	}
 	var hash [hashSize]byte
-	hash, a.hashed = entryHash(a.hashed, e.Position, &a.hash, &acc.last.hash, value[:len(value)-hashSize])
+	hash, a.hashed = entryHash(a.hashed, e.Position, &a.hash, &acc.last.hash, stored[:len(stored)-hashSize])
 	switch {
 	case e.Seq != acc.last.seq+1:
 		return fault(e, "follows seq %d", acc.last.seq)

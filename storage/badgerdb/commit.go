@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
+	"time"
 
 	"github.com/dgraph-io/badger/v4"
 
@@ -11,8 +12,12 @@ import (
 )
 
 // batchSize bounds a batch so that its records always fit into one Badger transaction at the smallest memory setting
-// (0.6 MiB, 5,000 records): a line and its index keys take 700 bytes and four records at most.
+// (0.6 MiB, 6,000 records): a line and its index keys take 700 bytes and four records at most.
 const batchSize = 800
+
+// headEvery is how many lines old an account's head record may grow. It is what a start has to read again at least, and
+// spares a busy account a record in every commit.
+const headEvery = 100_000
 
 // recentSize is how many ended requests stay in memory, so that a repeated call is answered without the disk.
 const recentSize = 1 << 14
@@ -98,8 +103,13 @@ func (s *Store) commitAll() {
 			running = false
 		}
 		for b := s.take(); b != nil; b = s.take() {
+			began := time.Now()
 			err := guard("committing to the ledger", func() error { return s.write(b) })
+			full := len(b.ops) == batchSize
 			b.done.Finish(s.finish(b, err))
+			if running && !full {
+				time.Sleep(s.config.CommitEvery - time.Since(began))
+			}
 		}
 	}
 }
@@ -115,6 +125,7 @@ func (s *Store) finish(b *batch, err error) error {
 	}
 	for i := range b.ops {
 		o := &b.ops[i]
+		o.account.newest = o.entry.Position
 		switch o.entry.Kind {
 		case storage.EntryHold:
 		case storage.EntryGrant:
@@ -157,14 +168,19 @@ func (s *Store) halt(cause error) {
 // then moves the head mark. Only the committer calls it.
 func (s *Store) write(b *batch) error {
 	w := &s.writer
-	w.begin(s.db, 4*len(b.ops)+1)
+	w.begin(s.db, 2*len(b.ops)+batchSize+2)
 	defer w.txn.Discard()
+	key := w.cut(appendEntryKey(w.buf, s.head.position+1))
+	page := append(w.page[:0], pageVersion)
 	for i := range b.ops {
-		s.chain(w, &b.ops[i])
+		page = s.chain(page, &b.ops[i])
 	}
+	w.page = page
+	w.set(key, page)
 	for i := range b.ops {
 		s.index(w, &b.ops[i])
 	}
+	s.flushHeads(w)
 	s.head.totals, s.head.oldest = b.totals, s.head.position+1
 	if b.oldest != nil {
 		s.head.oldest = b.oldest.position
@@ -176,37 +192,54 @@ func (s *Store) write(b *batch) error {
 	return s.headFile.write(headMark{s.head.position, s.head.hash})
 }
 
-// chain gives the line its place in both orders and writes it.
-func (s *Store) chain(w *writer, o *op) {
-	e, a := &o.entry, o.account
+// chain gives the line its place in both orders and appends it to the page.
+func (s *Store) chain(page []byte, o *op) []byte {
+	e, a, w := &o.entry, o.account, &s.writer
 	e.Position, e.Seq, e.Previous = s.head.position+1, a.last.seq+1, a.last.position
+	w.line = appendEntry(w.line[:0], e)
+	e.Hash, w.hashed = entryHash(w.hashed, e.Position, &s.head.hash, &a.last.hash, w.line)
+	s.head.position, s.head.hash = e.Position, e.Hash
+	a.last = chainEnd{e.Position, e.Seq, e.Hash}
+	if a.dirtySince == 0 {
+		a.dirtySince = e.Position
+		s.dirty = append(s.dirty, a)
+	}
 	if e.Kind == storage.EntryHold {
 		o.request.position = e.Position
 	}
-	key := w.cut(appendEntryKey(w.buf, e.Position))
-	line := appendEntry(w.buf, e)
-	e.Hash, w.hashed = entryHash(w.hashed, e.Position, &s.head.hash, &a.last.hash, line[len(w.buf):])
-	w.set(key, w.cut(append(line, e.Hash[:]...)))
-	s.head.position, s.head.hash = e.Position, e.Hash
-	a.last = chainEnd{e.Position, e.Seq, e.Hash}
+	page = binary.AppendUvarint(page, uint64(len(w.line)+hashSize))
+	return append(append(page, w.line...), e.Hash[:]...)
 }
 
 // index writes the records that find the line again.
 func (s *Store) index(w *writer, o *op) {
 	e := &o.entry
-	position := w.cut(binary.BigEndian.AppendUint64(w.buf, e.Position))
-	if o.account.last.position == e.Position { // the account's last line in this batch
-		w.set(w.cut(append(append(w.buf, keyHead), e.Account...)), position)
-	}
 	switch e.Kind {
 	case storage.EntryHold:
 	case storage.EntryGrant:
-		w.set(w.cut(appendGrantKey(w.buf, e.Account, e.Reference)), position)
+		w.point(appendGrantKey(w.buf, e.Account, e.Reference), e.Position)
 	default:
-		w.set(w.cut(appendRequestKey(w.buf, e.Request)), position)
+		w.point(appendRequestKey(w.buf, e.Request), e.Position)
 	}
 	if o.record != nil {
 		w.set(textKey(keyAccount, e.Account), o.record)
+	}
+}
+
+// flushHeads writes the head records that have been inexact for long, as many as one transaction bears.
+func (s *Store) flushHeads(w *writer) {
+	for n := 0; len(s.dirty) > 0 && n < batchSize; n++ {
+		a := s.dirty[0]
+		if a.dirtySince+headEvery > s.head.position {
+			break
+		}
+		w.point(append(append(w.buf, keyHead), a.record.ID...), a.last.position)
+		a.dirtySince = 0
+		s.dirty = s.dirty[1:]
+	}
+	s.head.indexed = s.head.position + 1
+	if len(s.dirty) > 0 {
+		s.head.indexed = s.dirty[0].dirtySince
 	}
 }
 
@@ -214,8 +247,10 @@ func (s *Store) index(w *writer, o *op) {
 type writer struct {
 	txn     *badger.Txn
 	buf     []byte
-	records []badger.Entry
+	page    []byte
+	line    []byte
 	hashed  []byte
+	records []badger.Entry
 	err     error
 }
 
@@ -233,6 +268,12 @@ func (w *writer) cut(extended []byte) []byte {
 	piece := extended[len(w.buf):len(extended):len(extended)]
 	w.buf = extended
 	return piece
+}
+
+// point adds an index record: the key that was appended to buf, and a ledger position.
+func (w *writer) point(extended []byte, position uint64) {
+	key := w.cut(extended)
+	w.set(key, w.cut(binary.BigEndian.AppendUint64(w.buf, position)))
 }
 
 // set adds a record; the first error is kept for commit.

@@ -9,14 +9,17 @@ import (
 	"github.com/pointsman/pointsman/storage"
 )
 
-// account is an account's standing. posted, held and open are guarded by Store.mu and run ahead of the disk; last belongs
-// to the committer.
+// account is an account's standing. posted, held and open are guarded by Store.mu and run ahead of the disk, newest is
+// guarded by it and does not; last and dirtySince belong to the committer.
 type account struct {
 	record storage.Account
 	posted storage.Credits
 	held   storage.Credits
 	open   uint64 // holds
-	last   chainEnd
+	newest uint64 // position of the last line on disk
+
+	last       chainEnd
+	dirtySince uint64 // position of its first line after its head record was written; 0 when that is exact
 }
 
 // chainEnd is where an account's chain of ledger lines stands.

@@ -2,6 +2,7 @@ package badgerdb
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"time"
 
@@ -55,6 +56,13 @@ func (s *Store) adopt(a *audit, records []storage.Account) error {
 		return err
 	}
 	s.accounts, s.totals, s.head = a.standing, a.totals, a.checkpoint
+	for _, acc := range s.accounts {
+		acc.newest = acc.last.position
+		if acc.last.position >= s.head.indexed {
+			acc.dirtySince = s.head.indexed
+			s.dirty = append(s.dirty, acc)
+		}
+	}
 	holds := make([]storage.Entry, 0, len(a.holds))
 	for _, hold := range a.holds {
 		holds = append(holds, hold)
@@ -138,22 +146,17 @@ func (s *Store) granted(account, reference string) (amount *storage.Credits, bat
 
 // Entries returns up to limit ledger lines of an account, newest first, starting at ledger position from (0: its newest
 // line). The last one's Previous is where to go on; 0 means there is no more. Lines that are not on disk yet are not seen.
-// Errors: ErrNotFound when the account has none or from is not a line of it.
+// Errors: ErrNotFound when there is no such account or from is not a line of it.
 func (s *Store) Entries(account string, from uint64, limit int) (entries []storage.Entry, err error) {
+	if from == 0 {
+		s.mu.Lock()
+		if a := s.accounts[account]; a != nil {
+			from = a.newest
+		}
+		s.mu.Unlock()
+	}
 	err = guard("reading the ledger", func() error {
 		return s.db.View(func(txn *badger.Txn) error {
-			if from == 0 {
-				item, err := txn.Get(textKey(keyHead, account))
-				if errors.Is(err, badger.ErrKeyNotFound) {
-					return storage.ErrNotFound
-				}
-				if err != nil {
-					return err
-				}
-				if from, err = readPosition(item); err != nil {
-					return err
-				}
-			}
 			for position := from; position != 0 && len(entries) < limit; {
 				e, err := readEntry(txn, position)
 				if err != nil {
@@ -168,5 +171,8 @@ func (s *Store) Entries(account string, from uint64, limit int) (entries []stora
 			return nil
 		})
 	})
+	if err == nil && from == 0 {
+		err = fmt.Errorf("account %.64q: %w", account, storage.ErrNotFound)
+	}
 	return entries, err
 }

@@ -12,8 +12,8 @@ import (
 )
 
 // prove checks the ledger and returns the standing of every account and every open hold. It follows the lines from the first
-// one (most 0), or the last most lines and whatever before them an open hold needs; accounts without a line in there are
-// taken from their last line. The error is one line that names the first fault.
+// one (most 0), or the last most lines and whatever before them open holds and inexact heads need; accounts without a line
+// in there are taken from their last line. The error is one line that names the first fault.
 func prove(txn *badger.Txn, mark headMark, most uint64) (*audit, error) {
 	end, err := readCheckpoint(txn)
 	if err != nil {
@@ -31,7 +31,7 @@ func prove(txn *badger.Txn, mark headMark, most uint64) (*audit, error) {
 		seed:     maphash.MakeSeed(),
 	}
 	if most != 0 && end.position > most {
-		if start := min(end.position-most+1, end.oldest); start > 1 {
+		if start := min(end.position-most+1, end.oldest, end.indexed); start > 1 {
 			before, err := readEntry(txn, start-1)
 			if err != nil {
 				return nil, err
@@ -47,7 +47,7 @@ func prove(txn *badger.Txn, mark headMark, most uint64) (*audit, error) {
 		return nil, fmt.Errorf("ledger ends at position %d (hash %x), its checkpoint says %d (%x)",
 			a.position, a.hash[:4], end.position, end.hash[:4])
 	}
-	if err := a.checkHeads(txn, start); err != nil {
+	if err := a.checkHeads(txn, start, end.indexed); err != nil {
 		return nil, err
 	}
 	if a.whole {
@@ -73,19 +73,19 @@ func checkMark(txn *badger.Txn, mark headMark, last uint64) error {
 	return err
 }
 
-// checkHeads compares the pointers to the accounts' last lines with what the lines said, and adds the accounts that had no
-// line at or after start.
-func (a *audit) checkHeads(txn *badger.Txn, start uint64) error {
-	heads := 0
+// checkHeads compares the head records with what the lines said, and adds the accounts that had no line at or after start.
+// An account's head is exact if its last line is before indexed; later lines may have moved on from it.
+func (a *audit) checkHeads(txn *badger.Txn, start, indexed uint64) error {
+	headed := map[string]bool{}
 	err := eachKey(txn, []byte{keyHead}, func(key []byte, item *badger.Item) error {
-		heads++
 		id := string(key[1:])
+		headed[id] = true
 		position, err := readPosition(item)
 		if err != nil {
 			return err
 		}
 		if acc := a.standing[id]; acc != nil {
-			if acc.last.position != position {
+			if acc.last.position < position || acc.last.position < indexed && acc.last.position != position {
 				return fmt.Errorf("account %s seq %d: last line is at ledger position %d, its head says %d",
 					id, acc.last.seq, acc.last.position, position)
 			}
@@ -101,8 +101,10 @@ func (a *audit) checkHeads(txn *badger.Txn, start uint64) error {
 	if err != nil {
 		return err
 	}
-	if heads != len(a.standing) {
-		return fmt.Errorf("ledger has lines of %d accounts, but heads of %d", len(a.standing), heads)
+	for id, acc := range a.standing {
+		if !headed[id] && acc.last.position < indexed {
+			return fmt.Errorf("account %s seq %d: has no head", id, acc.last.seq)
+		}
 	}
 	return nil
 }
@@ -179,28 +181,48 @@ func (a *audit) checkAccounts(records []storage.Account) error {
 }
 
 // eachEntry decodes the lines from a position to the end.
-func eachEntry(txn *badger.Txn, from uint64, fn func(e *storage.Entry, value []byte) error) error {
+func eachEntry(txn *badger.Txn, from uint64, fn func(e *storage.Entry, line []byte) error) error {
 	it := txn.NewIterator(badger.IteratorOptions{Prefix: []byte{keyEntry}})
 	defer it.Close()
-	for it.Seek(appendEntryKey(nil, from)); it.Valid(); it.Next() {
+	first, err := pageOf(txn, from)
+	if err != nil {
+		return err
+	}
+	for it.Seek(appendEntryKey(nil, first)); it.Valid(); it.Next() {
 		item := it.Item()
-		key := item.Key()
-		if len(key) != 9 {
-			return fmt.Errorf("ledger has a malformed key %x", key)
+		if len(item.Key()) != 9 {
+			return fmt.Errorf("ledger has a malformed key %x", item.Key())
 		}
-		position := binary.BigEndian.Uint64(key[1:])
-		err := item.Value(func(value []byte) error {
-			e, err := decodeEntry(position, value)
-			if err != nil {
-				return fmt.Errorf("ledger position %d: %w", position, err)
-			}
-			return fn(&e, value)
+		err := item.Value(func(page []byte) error {
+			return eachLine(binary.BigEndian.Uint64(item.Key()[1:]), page, func(position uint64, line []byte) error {
+				if position < from {
+					return nil
+				}
+				e, err := decodeEntry(position, line)
+				if err != nil {
+					return fmt.Errorf("ledger position %d: %w", position, err)
+				}
+				return fn(&e, line)
+			})
 		})
 		if err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// pageOf returns the position of the first line of the page that should hold a line; 0 when there is no page before it.
+func pageOf(txn *badger.Txn, position uint64) (first uint64, err error) {
+	it := txn.NewIterator(badger.IteratorOptions{Reverse: true, Prefix: []byte{keyEntry}})
+	defer it.Close()
+	if it.Seek(appendEntryKey(nil, position)); !it.Valid() {
+		return 0, nil
+	}
+	if len(it.Item().Key()) != 9 {
+		return 0, fmt.Errorf("ledger has a malformed key %x", it.Item().Key())
+	}
+	return binary.BigEndian.Uint64(it.Item().Key()[1:]), nil
 }
 
 // eachKey calls fn for every record under a prefix; the key is valid during the call only.
@@ -226,18 +248,27 @@ func readPosition(item *badger.Item) (position uint64, err error) {
 	return position, err
 }
 
+// readEntry returns one line.
 func readEntry(txn *badger.Txn, position uint64) (e storage.Entry, err error) {
-	item, err := txn.Get(appendEntryKey(nil, position))
+	first, err := pageOf(txn, position)
+	if err != nil {
+		return e, err
+	}
+	item, err := txn.Get(appendEntryKey(nil, first))
 	if err == nil {
-		err = item.Value(func(v []byte) error {
-			e, err = decodeEntry(position, v)
-			return err
+		err = item.Value(func(page []byte) error {
+			return eachLine(first, page, func(at uint64, line []byte) error {
+				if at == position {
+					e, err = decodeEntry(position, line)
+				}
+				return err
+			})
 		})
 	}
-	if errors.Is(err, badger.ErrKeyNotFound) {
+	switch {
+	case errors.Is(err, badger.ErrKeyNotFound) || err == nil && e.Position == 0:
 		return e, fmt.Errorf("ledger position %d is missing", position)
-	}
-	if err != nil {
+	case err != nil:
 		return e, fmt.Errorf("reading ledger position %d: %w", position, err)
 	}
 	return e, nil
@@ -247,7 +278,7 @@ func readEntry(txn *badger.Txn, position uint64) (e storage.Entry, err error) {
 func readCheckpoint(txn *badger.Txn) (c checkpoint, err error) {
 	item, err := txn.Get([]byte{keyCheckpoint})
 	if errors.Is(err, badger.ErrKeyNotFound) {
-		return checkpoint{oldest: 1}, nil
+		return checkpoint{oldest: 1, indexed: 1}, nil
 	}
 	if err != nil {
 		return c, fmt.Errorf("reading the ledger's checkpoint: %w", err)

@@ -40,6 +40,7 @@ type Store struct {
 
 	// The committer's own.
 	head     checkpoint
+	dirty    []*account // accounts with dirtySince set, in that order
 	headFile *headFile
 	writer   writer
 
