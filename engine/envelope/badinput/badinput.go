@@ -15,7 +15,7 @@
 //	want STATUS TYPE CODE PARAM        the answer; STATUS may be two joined by |, * claims nothing, - claims null
 //	want-header NAME: VALUE            a header of the answer
 //
-// In with, body, query and header, <<N TEXT>> stands for TEXT repeated N times, with %d in it for the number of the
+// In with, body, query and header, <<N TEXT>> stands for TEXT repeated N times, with one %d in it for the number of the
 // repetition. Default headers are "Authorization: Bearer {{KEY}}" and "Content-Type: application/json". The runner
 // replaces {{KEY}} by a valid key, {{KEY:UPPER}} by that key in upper case, and {{REVOKED}} by a key that was revoked.
 package badinput
@@ -237,8 +237,8 @@ func (c *Case) want(fields []string) error {
 func expand(text string) (string, error) {
 	var out strings.Builder
 	for {
-		before, rest, found := strings.Cut(text, "<<")
-		out.WriteString(before)
+		plain, rest, found := strings.Cut(text, "<<")
+		out.WriteString(plain)
 		if !found {
 			return out.String(), nil
 		}
@@ -248,8 +248,14 @@ func expand(text string) (string, error) {
 		if err != nil || !closed || n < 1 || n > 10_000_000 {
 			return "", fmt.Errorf("<<N TEXT>> is malformed: %.40q", "<<"+rest)
 		}
-		for i := range n {
-			out.WriteString(strings.ReplaceAll(what, "%d", strconv.Itoa(i)))
+		before, behind, numbered := strings.Cut(what, "%d")
+		if !numbered {
+			out.WriteString(strings.Repeat(what, n))
+		}
+		for i := 0; numbered && i < n; i++ {
+			out.WriteString(before)
+			out.WriteString(strconv.Itoa(i))
+			out.WriteString(behind)
 		}
 		text = after
 	}
