@@ -43,6 +43,8 @@ var (
 	ErrAccountID = errors.New("account id must be 1 to 64 of a-z, 0-9, '.', '_', '-', beginning with a letter or digit")
 	// ErrTier: no such account tier.
 	ErrTier = errors.New("tier must be free, starter, professional or enterprise")
+	// ErrLevel: no such power level, or custom, which needs a model and so is no default.
+	ErrLevel = errors.New("default_power_level must be eco, balanced or precision")
 	// ErrProviderKey: a provider key is malformed.
 	ErrProviderKey = errors.New("provider key must be 1 to 4096 visible ASCII characters without spaces")
 )
@@ -139,6 +141,8 @@ func (d *Directory) CreateAccount(id string, tier storage.AccountTier, level str
 		return a, ErrAccountID
 	case !slices.Contains([]storage.AccountTier{storage.TierFree, storage.TierStarter, storage.TierProfessional, storage.TierEnterprise}, a.Tier):
 		return a, ErrTier
+	case !slices.Contains([]string{"eco", "balanced", "precision"}, a.DefaultLevel):
+		return a, ErrLevel
 	}
 	return a, d.update(func(ix *index) error {
 		if ix.accounts[id] != nil {

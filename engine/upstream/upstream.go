@@ -368,3 +368,13 @@ func classify(err error) error {
 		return fmt.Errorf("%w: %w", ErrBroken, err)
 	}
 }
+
+// Reach makes a connection and keeps it for the first request. Errors are those of Exchange.Do.
+func (g *Target) Reach(ctx context.Context) error {
+	c, err := g.dial(ctx)
+	if err != nil {
+		return err
+	}
+	g.release(c)
+	return nil
+}

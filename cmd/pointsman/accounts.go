@@ -1,0 +1,87 @@
+package main
+
+import (
+	"fmt"
+	"net/url"
+	"text/tabwriter"
+)
+
+type accountsCmd struct {
+	Create accountsCreate `cmd:"" help:"Create an account with the opening credits of the configuration."`
+	List   accountsList   `cmd:"" help:"List accounts with their balances."`
+	Grant  accountsGrant  `cmd:"" help:"Add credits to an account, once per reference."`
+}
+
+// accountEntry is an account as the admin API shows it.
+type accountEntry struct {
+	ID        string `json:"id"`
+	Tier      string `json:"tier"`
+	Level     string `json:"default_power_level"`
+	Remaining string `json:"credits_remaining"`
+	Held      string `json:"credits_held"`
+}
+
+type accountsCreate struct {
+	adminFlags
+	ID    string `arg:"" help:"1 to 64 of a-z, 0-9, '.', '_', '-'."`
+	Tier  string `help:"free, starter, professional or enterprise."`
+	Level string `help:"Default power level: eco, balanced or precision."`
+}
+
+// Run creates the account.
+func (a *accountsCreate) Run(term terminal) error {
+	c, err := a.client()
+	if err != nil {
+		return err
+	}
+	var made accountEntry
+	body := map[string]string{"id": a.ID, "tier": a.Tier, "default_power_level": a.Level}
+	if err := c.call("POST", "/api/v1/admin/accounts", body, &made); err != nil {
+		return err
+	}
+	fmt.Fprintf(term.out, "account %s: %s credits, tier %s, power level %s\n", made.ID, made.Remaining, made.Tier, made.Level)
+	return nil
+}
+
+type accountsList struct{ adminFlags }
+
+// Run lists the accounts.
+func (a *accountsList) Run(term terminal) error {
+	c, err := a.client()
+	if err != nil {
+		return err
+	}
+	var list struct{ Data []accountEntry }
+	if err := c.call("GET", "/api/v1/admin/accounts", nil, &list); err != nil {
+		return err
+	}
+	w := tabwriter.NewWriter(term.out, 0, 4, 2, ' ', 0)
+	fmt.Fprintln(w, "ACCOUNT\tCREDITS\tHELD\tTIER\tPOWER LEVEL")
+	for _, e := range list.Data {
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", e.ID, e.Remaining, e.Held, e.Tier, e.Level)
+	}
+	return w.Flush()
+}
+
+type accountsGrant struct {
+	adminFlags
+	ID        string `arg:"" help:"The account."`
+	Amount    string `arg:"" help:"Credits, a decimal number."`
+	Reference string `required:"" help:"What the grant is for, such as an invoice number. The same reference grants once."`
+	Kind      string `help:"purchase, bonus, refund or adjustment." default:"purchase" enum:"purchase,bonus,refund,adjustment"`
+}
+
+// Run grants the credits.
+func (a *accountsGrant) Run(term terminal) error {
+	c, err := a.client()
+	if err != nil {
+		return err
+	}
+	var after accountEntry
+	body := map[string]string{"amount": a.Amount, "reference": a.Reference, "kind": a.Kind}
+	if err := c.call("POST", "/api/v1/admin/accounts/"+url.PathEscape(a.ID)+"/credits", body, &after); err != nil {
+		return err
+	}
+	fmt.Fprintf(term.out, "account %s: %s credits\n", a.ID, after.Remaining)
+	return nil
+}

@@ -1,0 +1,345 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/valyala/fasthttp"
+
+	"github.com/pointsman/pointsman/cmd/pointsman/config"
+	"github.com/pointsman/pointsman/engine"
+	"github.com/pointsman/pointsman/engine/admin"
+	"github.com/pointsman/pointsman/engine/catalog"
+	"github.com/pointsman/pointsman/engine/directory"
+	"github.com/pointsman/pointsman/engine/upstream"
+	"github.com/pointsman/pointsman/engine/vault"
+	"github.com/pointsman/pointsman/plugins"
+	"github.com/pointsman/pointsman/policies"
+	"github.com/pointsman/pointsman/policies/builtin"
+	"github.com/pointsman/pointsman/storage"
+	"github.com/pointsman/pointsman/storage/badgerdb"
+)
+
+// gateway is the running system. start wires it, top to bottom: this is the diagram.
+//
+//	clients ── api ─┐                     ┌─ plugins ── adapter processes
+//	                ├─ engine ─┬─ policies (Wasm)
+//	operators ─ admin ┘        ├─ ledger ── store ─┐
+//	                           ├─ directory ───────┴─ <data>/ledger (Badger, synced)
+//	                           └─ log ─────────────── <data>/log    (Badger)
+type gateway struct {
+	cfg       *config.Config
+	dataDir   string
+	started   time.Time
+	log       *slog.Logger
+	masterKey string
+	firstKey  string // the key of the account made at the first start, shown once
+
+	store     *badgerdb.Store
+	usage     *badgerdb.Log
+	directory *directory.Directory
+	plugins   *plugins.Host
+	policies  *policies.Host
+	sources   map[string]string // policy -> "built-in" or its file
+	engine    *engine.Engine
+
+	api, admin           *fasthttp.Server
+	listener, adminListn net.Listener
+	serving              sync.WaitGroup
+}
+
+// options are what the command line adds to the configuration.
+type options struct {
+	dataDir string
+	log     *slog.Logger
+	env     func(string) string
+}
+
+// start brings the gateway up and returns when it takes requests. On an error nothing is left running.
+func start(ctx context.Context, cfg *config.Config, opt options) (g *gateway, err error) {
+	g = &gateway{cfg: cfg, dataDir: opt.dataDir, started: time.Now(), log: opt.log, sources: map[string]string{}}
+	defer func() {
+		if err != nil {
+			g.stop(context.Background()) //nolint:errcheck // the first error is the one to tell
+		}
+	}()
+	if err = os.MkdirAll(g.dataDir, 0o700); err != nil {
+		return g, fmt.Errorf("creating the data directory: %w", err)
+	}
+	models, err := catalog.Build(cfg.Models)
+	if err != nil {
+		return g, err
+	}
+
+	// Addresses first: a second gateway fails here, before it touches anything.
+	if g.listener, err = net.Listen("tcp", cfg.Server.Listen); err != nil {
+		return g, fmt.Errorf("listening for the API: %w", err)
+	}
+	if g.adminListn, err = net.Listen("tcp", cfg.Server.AdminListen); err != nil {
+		return g, fmt.Errorf("listening for the admin API: %w", err)
+	}
+
+	// What takes time starts side by side: plugin processes, policies, databases, a look for local models.
+	var probed map[string]string
+	err = inParallel(
+		func() error { return g.startPlugins(ctx) },
+		func() error { return g.loadPolicies(ctx) },
+		func() error { return g.openStore() },
+		func() error { return g.openLog() },
+		func() error { probed = probeLocal(ctx, cfg); return nil },
+	)
+	if err != nil {
+		return g, err
+	}
+	if err = g.openDirectory(opt.env); err != nil {
+		return g, err
+	}
+
+	g.engine, err = engine.New(engine.Config{
+		Catalog: models, Providers: engineProviders(cfg, probed), Simulate: cfg.Simulator.Enabled,
+		Directory: g.directory, Ledger: g.store, Log: g.usage, Generations: g.usage, Policies: policyHost{g.policies}, Adapters: g.plugins,
+		Transport: upstream.New(upstream.Config{}), MaxBody: cfg.Server.MaxBodyBytes, Logger: g.log,
+	})
+	if err != nil {
+		return g, err
+	}
+	g.recordInterrupted()
+	g.api = engine.NewServer(g.engine.Routes().Handler(g.log), cfg.Server.MaxBodyBytes)
+	g.admin = engine.NewServer(admin.Handler(admin.Config{
+		Engine: g.engine, Directory: g.directory, Ledger: g.store, MasterKey: g.masterKey, Status: g.status, Logger: g.log,
+	}), 1<<20)
+	g.serve(g.api, g.listener)
+	g.serve(g.admin, g.adminListn)
+	return g, nil
+}
+
+func (g *gateway) serve(s *fasthttp.Server, ln net.Listener) {
+	g.serving.Go(func() {
+		if err := s.Serve(ln); err != nil {
+			g.log.Error("server stopped", "address", ln.Addr().String(), "error", err)
+		}
+	})
+}
+
+// stop ends the gateway in the reverse order: no new requests, those under way finish until ctx ends, then everything is
+// written and closed.
+func (g *gateway) stop(ctx context.Context) error {
+	var errs []error
+	if g.engine != nil {
+		g.engine.Drain()
+	}
+	for _, s := range []*fasthttp.Server{g.api, g.admin} {
+		if s != nil {
+			errs = append(errs, s.ShutdownWithContext(ctx))
+		}
+	}
+	for _, ln := range []net.Listener{g.listener, g.adminListn} {
+		if ln != nil {
+			ln.Close() // closed already where its server was started
+		}
+	}
+	if g.engine != nil {
+		errs = append(errs, g.engine.Close(ctx))
+	}
+	if g.usage != nil {
+		errs = append(errs, g.usage.Close())
+	}
+	if g.store != nil {
+		errs = append(errs, g.store.Close())
+	}
+	if g.policies != nil {
+		errs = append(errs, g.policies.Close(context.Background()))
+	}
+	if g.plugins != nil {
+		g.plugins.Close()
+	}
+	g.serving.Wait()
+	return errors.Join(errs...)
+}
+
+func (g *gateway) openStore() (err error) {
+	g.store, err = badgerdb.Open(badgerdb.Config{Dir: g.dataDir, Logger: g.log})
+	if err == nil && g.store.Halted() != nil {
+		g.log.Error("the credit ledger is halted: requests that cost credits are refused", "error", g.store.Halted())
+	}
+	return err
+}
+
+func (g *gateway) openLog() (err error) {
+	g.usage, err = badgerdb.OpenLog(badgerdb.Config{Dir: g.dataDir, Logger: g.log, Retain: time.Duration(g.cfg.Storage.LogDays) * 24 * time.Hour})
+	return err
+}
+
+// openDirectory opens the vault and the directory, and makes the first account with a key when there is none.
+func (g *gateway) openDirectory(env func(string) string) (err error) {
+	if g.masterKey = env("POINTSMAN_MASTER_KEY"); g.masterKey == "" {
+		if g.masterKey, err = vault.ReadOrCreateSecret(g.masterKeyPath(), vault.NewMasterKey); err != nil {
+			return err
+		}
+	}
+	if len(g.masterKey) < 16 {
+		return errors.New("the master key has fewer than 16 characters")
+	}
+	v, err := vault.Open(filepath.Join(g.dataDir, "root.key"))
+	if err != nil {
+		return err
+	}
+	a := g.cfg.Accounts
+	g.directory, err = directory.Open(g.store, g.store, v, directory.Defaults{Credits: a.DefaultCredits, Tier: a.DefaultTier, Level: a.DefaultPowerLevel}, time.Now)
+	if err != nil || len(g.directory.Accounts()) > 0 || g.store.Halted() != nil {
+		return err
+	}
+	if _, err = g.directory.CreateAccount("default", "", ""); err != nil {
+		return fmt.Errorf("creating the first account: %w", err)
+	}
+	_, g.firstKey, err = g.directory.CreateKey("default", "made at the first start")
+	return err
+}
+
+func (g *gateway) masterKeyPath() string { return filepath.Join(g.dataDir, "master.key") }
+
+func (g *gateway) startPlugins(ctx context.Context) error {
+	list := map[string]plugins.Plugin{}
+	for _, p := range g.cfg.Plugins {
+		list[p.Name] = plugins.Plugin{Path: p.Path, SHA256: p.SHA256, Args: p.Args, Env: p.Env}
+	}
+	host, err := plugins.New(plugins.Config{Builtin: true, Plugins: list, Logger: g.log})
+	if err != nil {
+		return err
+	}
+	g.plugins = host
+	return host.Start(ctx)
+}
+
+// loadPolicies loads the four built-in policies, then what the configuration replaces or adds.
+func (g *gateway) loadPolicies(ctx context.Context) (err error) {
+	g.policies, err = policies.New(ctx, policies.Config{CacheDir: filepath.Join(g.dataDir, "cache", "wasm"), Logger: g.log})
+	if err != nil {
+		return err
+	}
+	modules, params := builtin.Modules(), map[string]string{}
+	for name := range modules {
+		g.sources[name] = "built-in"
+	}
+	for _, p := range g.cfg.Policies {
+		params[p.Name] = p.Params
+		if p.File == "" {
+			if modules[p.Name] == nil {
+				return fmt.Errorf("policy %s: no file is given and no built-in policy has that name", p.Name)
+			}
+			continue
+		}
+		if modules[p.Name], err = os.ReadFile(p.File); err != nil {
+			return fmt.Errorf("policy %s: %w", p.Name, err)
+		}
+		g.sources[p.Name] = p.File
+	}
+	for name, module := range modules {
+		if _, err := g.policies.Load(ctx, name, module, params[name]); err != nil {
+			return fmt.Errorf("policy %s (%s): %w", name, g.sources[name], err)
+		}
+	}
+	return nil
+}
+
+// recordInterrupted writes a usage record for every request that the last run of the gateway left without an end.
+func (g *gateway) recordInterrupted() {
+	for _, h := range g.store.Interrupted() {
+		g.usage.Append(storage.LogRecord{Usage: storage.Usage{
+			Request: h.Request, Account: h.Account, Endpoint: "chat", Outcome: storage.OutcomeInterrupted, ErrorCode: "interrupted",
+		}})
+	}
+	if n := len(g.store.Interrupted()); n > 0 {
+		g.log.Warn("the last run ended with requests under way; their holds were released without a charge", "requests", n)
+	}
+}
+
+// status is the state of everything, for `pointsman doctor`.
+func (g *gateway) status() admin.Status {
+	s := admin.Status{
+		Version: version, Started: g.started, Config: g.cfg.File, DataDir: g.dataDir, Listen: g.listener.Addr().String(),
+		Models: len(g.engine.Catalog.Models), Accounts: len(g.directory.Accounts()), Providers: g.engine.Health(), Ledger: "ok",
+		Simulated: g.engine.Simulated(),
+	}
+	if err := g.store.Halted(); err != nil {
+		s.Ledger = err.Error()
+	}
+	for _, p := range g.policies.List() {
+		s.Policies = append(s.Policies, admin.PolicyStatus{Name: p.Name, Digest: p.Digest, Source: g.sources[p.Name], Decisions: p.Decisions, Failures: p.Failures.Total()})
+	}
+	for _, p := range g.plugins.Status() {
+		s.Plugins = append(s.Plugins, admin.PluginStatus{Name: p.Plugin, State: string(p.State), Adapters: p.Adapters, Restarts: p.Restarts, Error: p.LastError})
+	}
+	return s
+}
+
+// policyHost gives the engine the view of the policy host that it declares.
+type policyHost struct{ *policies.Host }
+
+// Digest is the digest of a loaded policy.
+func (h policyHost) Digest(name string) (string, bool) {
+	info, ok := h.Info(name)
+	return info.Digest, ok
+}
+
+// engineProviders turns the configured providers into the engine's, local ones at the address where they answered.
+func engineProviders(cfg *config.Config, probed map[string]string) []engine.Provider {
+	var out []engine.Provider
+	for i := range cfg.Providers {
+		p := &cfg.Providers[i]
+		e := engine.Provider{
+			Name: p.Name, Adapter: p.Adapter, BaseURL: p.BaseURL, Key: p.APIKey.Reveal(), Usable: p.Usable(),
+			AllowPrivate: p.AllowPrivate, Settings: p.Settings, FirstByte: p.Timeout,
+		}
+		if len(p.Probe) > 0 {
+			e.BaseURL, e.Usable = cmp.Or(probed[p.Name], p.BaseURL), e.Usable && probed[p.Name] != ""
+		}
+		out = append(out, e)
+	}
+	return out
+}
+
+// probeLocal finds out which local providers answer, and where. Nothing listening on loopback says so at once.
+func probeLocal(ctx context.Context, cfg *config.Config) map[string]string {
+	found := map[string]string{}
+	ctx, cancel := context.WithTimeout(ctx, 200*time.Millisecond)
+	defer cancel()
+	for _, p := range cfg.Providers {
+		for _, base := range p.Probe {
+			if found[p.Name] == "" && answers(ctx, base) {
+				found[p.Name] = base
+			}
+		}
+	}
+	return found
+}
+
+func answers(ctx context.Context, base string) bool {
+	_, rest, _ := strings.Cut(base, "://")
+	host, _, _ := strings.Cut(rest, "/")
+	conn, err := new(net.Dialer).DialContext(ctx, "tcp", host)
+	if err != nil {
+		return false
+	}
+	conn.Close()
+	return true
+}
+
+func inParallel(jobs ...func() error) error {
+	errs := make([]error, len(jobs))
+	var wg sync.WaitGroup
+	for i, job := range jobs {
+		wg.Go(func() { errs[i] = job() })
+	}
+	wg.Wait()
+	return errors.Join(errs...)
+}

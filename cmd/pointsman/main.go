@@ -1,0 +1,75 @@
+// Command pointsman is the gateway and its tools in one binary: serve, demo, doctor, accounts, keys, ledger, config.
+//
+// The same binary is also the process of the built-in provider adapters: the gateway starts itself once more for them.
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/alecthomas/kong"
+
+	"github.com/pointsman/pointsman/plugins/builtin"
+)
+
+// version is set by the release build.
+var version = "dev"
+
+// cli is the command line. Every flag can also be set by the environment variable that --help shows.
+type cli struct {
+	Serve    serveCmd    `cmd:"" help:"Run the gateway. Works without a config file and without provider keys."`
+	Demo     demoCmd     `cmd:"" help:"Show the whole idea in five seconds: four power levels route, stream, charge and explain themselves."`
+	Doctor   doctorCmd   `cmd:"" help:"Run ten checks on a running gateway or a data directory."`
+	Accounts accountsCmd `cmd:"" help:"Create and list accounts, grant credits."`
+	Keys     keysCmd     `cmd:"" help:"Create, list and revoke virtual keys."`
+	Ledger   ledgerCmd   `cmd:"" help:"Prove the credit ledger."`
+	Config   configCmd   `cmd:"" help:"Check configuration files."`
+	Version  versionCmd  `cmd:"" help:"Print the version."`
+}
+
+// terminal is where a command writes; tests give it buffers.
+type terminal struct {
+	out, err io.Writer
+}
+
+func main() {
+	if builtin.IsProcess() { // before anything else: this process is a plugin
+		builtin.Serve()
+		return
+	}
+	os.Exit(run(os.Args[1:], terminal{os.Stdout, os.Stderr}))
+}
+
+// run executes one command line and returns the exit status: 0, 1 for a failure, 2 for a wrong command line.
+func run(args []string, term terminal) int {
+	var c cli
+	parser, err := kong.New(&c,
+		kong.Name("pointsman"),
+		kong.Description("A gateway that routes LLM requests by policies you can test, replay, sign and explain."),
+		kong.Writers(term.out, term.err),
+		kong.Vars{"data": defaultDataDir()},
+		kong.UsageOnError(),
+	)
+	if err != nil {
+		panic(err) // a mistake in the tags above
+	}
+	ctx, err := parser.Parse(args)
+	if err != nil {
+		fmt.Fprintf(term.err, "pointsman: %v\n", err)
+		return 2
+	}
+	if err := ctx.Run(term); err != nil {
+		fmt.Fprintf(term.err, "pointsman: %v\n", err)
+		return 1
+	}
+	return 0
+}
+
+type versionCmd struct{}
+
+// Run prints the version.
+func (versionCmd) Run(term terminal) error {
+	fmt.Fprintln(term.out, "pointsman", version)
+	return nil
+}

@@ -1,0 +1,158 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/pointsman/pointsman/cmd/pointsman/config"
+)
+
+// drainTime is how long requests under way may go on after the first SIGTERM.
+const drainTime = 30 * time.Second
+
+type serveCmd struct {
+	Config      string `help:"TOML configuration file; without one the gateway runs on its defaults." type:"existingfile" env:"POINTSMAN_CONFIG"`
+	Data        string `help:"Data directory: ledger, keys, logs." default:"${data}" env:"POINTSMAN_DATA"`
+	Listen      string `help:"Address of the API, in place of the configured one." env:"POINTSMAN_LISTEN"`
+	AdminListen string `help:"Address of the admin API, in place of the configured one." env:"POINTSMAN_ADMIN_LISTEN"`
+	Log         string `help:"Least level that is logged." enum:"debug,info,warn,error" default:"info" env:"POINTSMAN_LOG"`
+}
+
+// Run serves until SIGTERM or SIGINT; a second one ends at once.
+func (s *serveCmd) Run(term terminal) error {
+	cfg, err := loadConfig(s.Config)
+	if err != nil {
+		return err
+	}
+	if s.Listen != "" {
+		cfg.Server.Listen = s.Listen
+	}
+	if s.AdminListen != "" {
+		cfg.Server.AdminListen = s.AdminListen
+	}
+	data, err := filepath.Abs(s.Data)
+	if err != nil {
+		return err
+	}
+	log := newLogger(term.err, s.Log)
+	ctx, cancel := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	defer cancel()
+	g, err := start(ctx, cfg, options{dataDir: data, log: log, env: os.Getenv})
+	if err != nil {
+		return err
+	}
+	g.banner(term.out)
+	<-ctx.Done()
+	cancel() // from here a second signal ends the process
+	log.Info("stopping: finishing the requests under way", "at most", drainTime.String())
+	ending, done := context.WithTimeout(context.Background(), drainTime)
+	defer done()
+	return g.stop(ending)
+}
+
+// loadConfig reads a configuration file, or the defaults, with the environment of the process.
+func loadConfig(path string) (*config.Config, error) {
+	if path == "" {
+		return config.Default(os.Getenv)
+	}
+	return config.Load(path, os.Getenv)
+}
+
+func newLogger(w io.Writer, level string) *slog.Logger {
+	var l slog.Level
+	if err := l.UnmarshalText([]byte(level)); err != nil {
+		l = slog.LevelInfo
+	}
+	return slog.New(slog.NewJSONHandler(w, &slog.HandlerOptions{Level: l}))
+}
+
+// defaultDataDir is where a gateway keeps its data if it is not told.
+func defaultDataDir() string {
+	if dir := os.Getenv("XDG_DATA_HOME"); dir != "" {
+		return filepath.Join(dir, "pointsman")
+	}
+	home, err := os.UserHomeDir()
+	if err != nil {
+		return "pointsman-data"
+	}
+	return filepath.Join(home, ".local", "share", "pointsman")
+}
+
+// banner says what is running, on which policies and providers, and what to try first.
+func (g *gateway) banner(w io.Writer) {
+	api := "http://" + g.listener.Addr().String()
+	fmt.Fprintf(w, "pointsman %s\n", version)
+	fmt.Fprintf(w, "  api        %s/v1\n", api)
+	fmt.Fprintf(w, "  admin      http://%s\n", g.adminListn.Addr())
+	fmt.Fprintf(w, "  data       %s\n", g.dataDir)
+	if os.Getenv("POINTSMAN_MASTER_KEY") == "" {
+		fmt.Fprintf(w, "  master key %s\n", g.masterKeyPath())
+	} else {
+		fmt.Fprintf(w, "  master key from POINTSMAN_MASTER_KEY\n")
+	}
+	for i, p := range g.policies.List() {
+		fmt.Fprintf(w, "  %-10s %-10s %.12s  %s\n", label(i, "policies"), p.Name, p.Digest, g.sources[p.Name])
+	}
+	var simulated, unconfigured []string
+	shown := 0
+	for _, p := range g.engine.Health() {
+		switch {
+		case p.Configured:
+			fmt.Fprintf(w, "  %-10s %-12s %s\n", label(shown, "providers"), p.Provider, g.keySource(p.Provider))
+			shown++
+		case p.Status == "simulated":
+			simulated = append(simulated, p.Provider)
+		default:
+			unconfigured = append(unconfigured, p.Provider)
+		}
+	}
+	if len(simulated) > 0 {
+		fmt.Fprintf(w, "  SIMULATED  %s: no key, so answers for %d of %d models are made up, and say so\n",
+			strings.Join(simulated, ", "), g.engine.Simulated(), len(g.engine.Catalog.Models))
+	}
+	if len(unconfigured) > 0 {
+		fmt.Fprintf(w, "  no key     %s: used only with an account's own key\n", strings.Join(unconfigured, ", "))
+	}
+	for _, warning := range g.cfg.Warnings {
+		fmt.Fprintf(w, "  warning    %s\n", warning)
+	}
+	if g.firstKey == "" {
+		return
+	}
+	fmt.Fprintf(w, "\n  A first account, \"default\", was made. Its key, shown only now:\n\n      %s\n\n  Try:\n\n", g.firstKey)
+	fmt.Fprintf(w, "      curl %s/v1/chat/completions -H 'Authorization: Bearer %s' \\\n", api, g.firstKey)
+	fmt.Fprintf(w, "        -H 'Content-Type: application/json' -d '{\"model\":\"eco\",\"messages\":[{\"role\":\"user\",\"content\":\"Hello\"}]}'\n\n")
+}
+
+func label(i int, text string) string {
+	if i > 0 {
+		return ""
+	}
+	return text
+}
+
+// keySource says where a provider's key came from, or where it answers.
+func (g *gateway) keySource(name string) string {
+	i := slices.IndexFunc(g.cfg.Providers, func(p config.Provider) bool { return p.Name == name })
+	if i < 0 {
+		return ""
+	}
+	p := g.cfg.Providers[i]
+	switch p.KeySource {
+	case "":
+		return "needs no key"
+	case "file":
+		return "key from " + g.cfg.File
+	default:
+		return "key from " + p.KeySource
+	}
+}

@@ -1,0 +1,326 @@
+// Package admin is the operator's API: accounts, virtual keys, credits, usage of everybody, the state of policies and
+// plugins, and metrics. It listens on its own address, loopback unless configured otherwise, and everything but
+// /health and /metrics needs the master key as a bearer token.
+package admin
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/subtle"
+	"errors"
+	"log/slog"
+	"strings"
+	"time"
+
+	"github.com/valyala/fasthttp"
+
+	"github.com/pointsman/pointsman/engine"
+	"github.com/pointsman/pointsman/engine/directory"
+	"github.com/pointsman/pointsman/storage"
+)
+
+// Ledger is what the operator's API needs of the credit ledger.
+type Ledger interface {
+	Grant(g storage.Grant) (storage.Balance, error)
+	Balance(account string) (storage.Balance, error)
+}
+
+// Config is what the API is built from.
+type Config struct {
+	Engine    *engine.Engine
+	Directory *directory.Directory
+	Ledger    Ledger
+	MasterKey string
+	Status    func() Status
+	Logger    *slog.Logger
+}
+
+// Status is the state of the whole gateway, for `pointsman doctor` and the console.
+type Status struct {
+	Version   string                  `json:"version"`
+	Started   time.Time               `json:"started"`
+	Config    string                  `json:"config"` // path of the file, "" for the defaults
+	DataDir   string                  `json:"data_dir"`
+	Listen    string                  `json:"listen"`
+	Models    int                     `json:"models"`
+	Simulated int                     `json:"simulated_models"`
+	Accounts  int                     `json:"accounts"`
+	Policies  []PolicyStatus          `json:"policies"`
+	Plugins   []PluginStatus          `json:"plugins"`
+	Providers []engine.ProviderHealth `json:"providers"`
+	Ledger    string                  `json:"ledger"` // "ok" or why it takes no work
+}
+
+// PolicyStatus is one loaded policy.
+type PolicyStatus struct {
+	Name      string `json:"name"`
+	Digest    string `json:"digest"`
+	Source    string `json:"source"` // "built-in" or the file
+	Decisions uint64 `json:"decisions"`
+	Failures  uint64 `json:"failures"`
+}
+
+// PluginStatus is one plugin process.
+type PluginStatus struct {
+	Name     string   `json:"name"`
+	State    string   `json:"state"`
+	Adapters []string `json:"adapters"`
+	Restarts int      `json:"restarts"`
+	Error    string   `json:"error,omitempty"`
+}
+
+type api struct {
+	Config
+	key [32]byte // digest of the master key, for a comparison in constant time whatever the lengths
+}
+
+// Handler serves the operator's API.
+func Handler(cfg Config) fasthttp.RequestHandler {
+	a := &api{cfg, sha256.Sum256([]byte(cfg.MasterKey))}
+	public := cfg.Engine.Routes()
+	table := engine.Routes{
+		"/health":                  public["/health"],
+		"/health/live":             public["/health/live"],
+		"/health/ready":            public["/health/ready"],
+		"/metrics":                 {"GET": a.metrics},
+		"/api/v1/admin/accounts":   {"GET": a.admin(a.listAccounts), "POST": a.admin(a.createAccount)},
+		"/api/v1/admin/accounts/":  {"GET": a.admin(a.account), "POST": a.admin(a.grant)},
+		"/api/v1/admin/keys":       {"GET": a.admin(a.listKeys), "POST": a.admin(a.createKey)},
+		"/api/v1/admin/keys/":      {"DELETE": a.admin(a.revokeKey)},
+		"/api/v1/admin/usage":      {"GET": a.admin(a.usage)},
+		"/api/v1/admin/decisions/": {"GET": a.admin(a.decision)},
+		"/api/v1/admin/status":     {"GET": a.admin(a.status)},
+	}
+	return table.Handler(cfg.Logger)
+}
+
+// admin lets a request through that carries the master key, and no browser's request from another site.
+func (a *api) admin(next fasthttp.RequestHandler) fasthttp.RequestHandler {
+	return func(ctx *fasthttp.RequestCtx) {
+		if site := string(ctx.Request.Header.Peek("Sec-Fetch-Site")); site != "" && site != "same-origin" && site != "none" {
+			fault(ctx, fasthttp.StatusForbidden, "cross_origin", "", "requests from other sites are refused")
+			return
+		}
+		given := sha256.Sum256(engine.Bearer(ctx))
+		if subtle.ConstantTimeCompare(given[:], a.key[:]) != 1 {
+			fault(ctx, fasthttp.StatusUnauthorized, "invalid_api_key", "", "this API needs the master key: Authorization: Bearer sk-pointsman-…")
+			return
+		}
+		next(ctx)
+	}
+}
+
+func (a *api) metrics(ctx *fasthttp.RequestCtx) {
+	ctx.SetContentType("text/plain; version=0.0.4")
+	a.Engine.WriteMetrics(ctx)
+}
+
+func (a *api) status(ctx *fasthttp.RequestCtx) { engine.WriteJSON(ctx, fasthttp.StatusOK, a.Status()) }
+
+// reach connects to every configured provider, which is free, and says which took the connection.
+func (a *api) reach(ctx *fasthttp.RequestCtx) {
+	limit, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	engine.WriteJSON(ctx, fasthttp.StatusOK, map[string]any{"data": a.Engine.Reach(limit)})
+}
+
+func (a *api) usage(ctx *fasthttp.RequestCtx) {
+	a.Engine.WriteUsage(ctx, string(ctx.QueryArgs().Peek("account")))
+}
+
+func (a *api) decision(ctx *fasthttp.RequestCtx) {
+	a.Engine.WriteDecision(ctx, string(ctx.QueryArgs().Peek("account")), engine.Part(ctx))
+}
+
+// accountEntry is an account as the API shows it.
+type accountEntry struct {
+	ID           string `json:"id"`
+	Tier         string `json:"tier"`
+	DefaultLevel string `json:"default_power_level"`
+	Created      string `json:"created"`
+	Remaining    string `json:"credits_remaining"`
+	Held         string `json:"credits_held"`
+}
+
+func (a *api) entryOf(account storage.Account) (accountEntry, error) {
+	b, err := a.Ledger.Balance(account.ID)
+	return accountEntry{
+		account.ID, string(account.Tier), account.DefaultLevel, account.Created.UTC().Format(time.RFC3339),
+		b.Available().String(), b.Held.String(),
+	}, err
+}
+
+func (a *api) createAccount(ctx *fasthttp.RequestCtx) {
+	var body struct {
+		ID           string              `json:"id"`
+		Tier         storage.AccountTier `json:"tier"`
+		DefaultLevel string              `json:"default_power_level"`
+	}
+	if f := engine.ReadJSON(ctx, &body); f != nil {
+		f.Write(ctx)
+		return
+	}
+	account, err := a.Directory.CreateAccount(body.ID, body.Tier, body.DefaultLevel)
+	if err != nil {
+		a.refuse(ctx, err, "id")
+		return
+	}
+	entry, err := a.entryOf(account)
+	if err != nil {
+		a.refuse(ctx, err, "id")
+		return
+	}
+	engine.WriteJSON(ctx, fasthttp.StatusCreated, entry)
+}
+
+func (a *api) listAccounts(ctx *fasthttp.RequestCtx) {
+	list := []accountEntry{}
+	for _, account := range a.Directory.Accounts() {
+		entry, err := a.entryOf(account)
+		if err != nil {
+			a.refuse(ctx, err, "")
+			return
+		}
+		list = append(list, entry)
+	}
+	engine.WriteJSON(ctx, fasthttp.StatusOK, map[string]any{"data": list})
+}
+
+func (a *api) account(ctx *fasthttp.RequestCtx) {
+	for _, account := range a.Directory.Accounts() {
+		if account.ID == engine.Part(ctx) {
+			entry, err := a.entryOf(account)
+			if err != nil {
+				a.refuse(ctx, err, "")
+				return
+			}
+			engine.WriteJSON(ctx, fasthttp.StatusOK, entry)
+			return
+		}
+	}
+	a.refuse(ctx, storage.ErrNotFound, "account")
+}
+
+// grant adds credits to an account, once per reference.
+func (a *api) grant(ctx *fasthttp.RequestCtx) {
+	id, ok := strings.CutSuffix(engine.Part(ctx), "/credits")
+	if !ok {
+		fault(ctx, fasthttp.StatusNotFound, "not_found", "", "no such path; credits are granted at /api/v1/admin/accounts/ID/credits")
+		return
+	}
+	var body struct {
+		Amount    string `json:"amount"`
+		Reference string `json:"reference"`
+		Kind      string `json:"kind"`
+	}
+	if f := engine.ReadJSON(ctx, &body); f != nil {
+		f.Write(ctx)
+		return
+	}
+	amount, err := storage.ParseCredits(body.Amount)
+	switch {
+	case err != nil:
+		fault(ctx, fasthttp.StatusBadRequest, "invalid_value", "amount", err.Error())
+		return
+	case amount <= 0 || amount > maxGrant:
+		fault(ctx, fasthttp.StatusBadRequest, "invalid_value", "amount", "amount must be above 0 and at most 1000000000 credits")
+		return
+	case len(body.Reference) == 0 || len(body.Reference) > 128:
+		fault(ctx, fasthttp.StatusBadRequest, "invalid_value", "reference", "reference must have 1 to 128 bytes: it makes the grant idempotent")
+		return
+	}
+	if body.Kind == "" {
+		body.Kind = "purchase"
+	}
+	b, err := a.Ledger.Grant(storage.Grant{Account: id, Amount: amount, Reference: body.Reference, Kind: body.Kind})
+	if err != nil {
+		a.refuse(ctx, err, "reference")
+		return
+	}
+	engine.WriteJSON(ctx, fasthttp.StatusOK, map[string]string{
+		"account": id, "credits_remaining": b.Available().String(), "credits_held": b.Held.String(), "reference": body.Reference,
+	})
+}
+
+const maxGrant = 1_000_000_000 * storage.CreditsPerCredit
+
+// keyEntry is a virtual key as the API shows it.
+type keyEntry struct {
+	ID      string `json:"id"`
+	Account string `json:"account"`
+	Name    string `json:"name,omitempty"`
+	Hint    string `json:"hint"`
+	Key     string `json:"key,omitempty"` // at creation only
+	Created string `json:"created"`
+	Revoked string `json:"revoked,omitempty"`
+}
+
+func showKey(k storage.VirtualKey, text string) keyEntry {
+	entry := keyEntry{ID: k.ID, Account: k.Account, Name: k.Name, Hint: k.Hint, Key: text, Created: k.Created.UTC().Format(time.RFC3339)}
+	if !k.Revoked.IsZero() {
+		entry.Revoked = k.Revoked.UTC().Format(time.RFC3339)
+	}
+	return entry
+}
+
+func (a *api) createKey(ctx *fasthttp.RequestCtx) {
+	var body struct {
+		Account string `json:"account"`
+		Name    string `json:"name"`
+	}
+	if f := engine.ReadJSON(ctx, &body); f != nil {
+		f.Write(ctx)
+		return
+	}
+	if len(body.Name) > 128 {
+		fault(ctx, fasthttp.StatusBadRequest, "invalid_value", "name", "name may have 128 bytes")
+		return
+	}
+	k, text, err := a.Directory.CreateKey(body.Account, body.Name)
+	if err != nil {
+		a.refuse(ctx, err, "account")
+		return
+	}
+	engine.WriteJSON(ctx, fasthttp.StatusCreated, showKey(k, text))
+}
+
+func (a *api) listKeys(ctx *fasthttp.RequestCtx) {
+	list := []keyEntry{}
+	for _, k := range a.Directory.Keys(string(ctx.QueryArgs().Peek("account"))) {
+		list = append(list, showKey(k, ""))
+	}
+	engine.WriteJSON(ctx, fasthttp.StatusOK, map[string]any{"data": list})
+}
+
+func (a *api) revokeKey(ctx *fasthttp.RequestCtx) {
+	if err := a.Directory.RevokeKey(engine.Part(ctx)); err != nil {
+		a.refuse(ctx, err, "id")
+		return
+	}
+	ctx.SetStatusCode(fasthttp.StatusNoContent)
+}
+
+// refuse answers with the status of a store's or the directory's error.
+func (a *api) refuse(ctx *fasthttp.RequestCtx, err error, param string) {
+	switch {
+	case errors.Is(err, storage.ErrNotFound):
+		fault(ctx, fasthttp.StatusNotFound, "not_found", param, err.Error())
+	case errors.Is(err, storage.ErrExists):
+		fault(ctx, fasthttp.StatusConflict, "already_exists", param, err.Error())
+	case errors.Is(err, storage.ErrConflict):
+		fault(ctx, fasthttp.StatusConflict, "reference_conflict", param, err.Error())
+	case errors.Is(err, directory.ErrAccountID), errors.Is(err, directory.ErrTier), errors.Is(err, directory.ErrLevel), errors.Is(err, storage.ErrInvalid):
+		fault(ctx, fasthttp.StatusBadRequest, "invalid_value", param, err.Error())
+	default:
+		a.Logger.Error("admin request failed", "path", string(ctx.Path()), "error", err)
+		fault(ctx, fasthttp.StatusServiceUnavailable, "storage_unavailable", "", "the store cannot take requests at the moment")
+	}
+}
+
+func fault(ctx *fasthttp.RequestCtx, status int, code, param, message string) {
+	f := engine.Fault{Status: status, Type: "invalid_request_error", Code: code, Param: param, Message: message}
+	if status == fasthttp.StatusUnauthorized {
+		f.Type = "authentication_error"
+	}
+	f.Write(ctx)
+}

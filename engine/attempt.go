@@ -1,0 +1,296 @@
+package engine
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/valyala/fasthttp"
+
+	"github.com/pointsman/pointsman/engine/catalog"
+	"github.com/pointsman/pointsman/engine/dialect"
+	"github.com/pointsman/pointsman/engine/record"
+	"github.com/pointsman/pointsman/engine/snapshot"
+	"github.com/pointsman/pointsman/engine/sse"
+	"github.com/pointsman/pointsman/engine/upstream"
+	"github.com/pointsman/pointsman/sdk/abi"
+	adapter "github.com/pointsman/pointsman/sdk/provider"
+)
+
+// answer is what an attempt got, in the OpenAI dialect whatever the provider speaks.
+type answer struct {
+	deployment *deployment
+	own        bool // with the account's own key
+	simulated  bool
+	began      time.Time
+	ttft       time.Duration
+	took       time.Duration // until the last byte; of a stream, until the relay measures it
+	body       []byte        // of a buffered answer; valid until close
+	events     *sse.Reader   // of a streamed one
+	held       []byte        // events read ahead, up to and with the first content
+	usage      dialect.Usage
+	content    int        // tokens seen in a stream by our own estimate, see chunkOverhead
+	dropped    []string   // request fields the provider could not take
+	close      func(bool) // true after the whole answer was read
+}
+
+func (a *answer) provider() string {
+	if a.simulated {
+		return simulatorName
+	}
+	return a.deployment.Provider
+}
+
+// failure is why an attempt got no answer.
+type failure struct {
+	class      adapter.ErrorClass
+	err        error // of the transport or the plugin, nil for an error answer
+	status     int   // of the error answer
+	message    string
+	retryAfter time.Duration
+	own        bool
+	model      *catalog.Model
+}
+
+// clientGone ends a call nobody waits for; the status is nginx's convention and appears in the usage record only.
+var clientGone = &Fault{Status: 499, Type: typeRequest, Code: "client_closed_request", Message: "the client closed the connection"}
+
+// attempt tries candidate i once and notes the outcome.
+func (e *Engine) attempt(c *call, i int) (*answer, *failure) {
+	d := e.deployments[i]
+	flags := c.req.Options[i].Flags
+	a := &answer{deployment: d, own: flags&abi.OptionOwnKey != 0, simulated: flags&abi.OptionSimulated != 0, began: e.Now()}
+	e.live.Start(i)
+	f := e.try(c, a)
+	if f == nil && c.env.Stream {
+		if f = a.awaitContent(e.Now); f != nil {
+			a.close(false)
+		}
+	}
+	noted := record.Attempt{Candidate: uint16(i), TTFT: a.ttft, Latency: e.Now().Sub(a.began)}
+	if f != nil {
+		f.own, f.model = a.own, d.Model
+		noted.Status, noted.Class = uint16(f.status), f.label()
+		e.live.Done(i, snapshot.Outcome{Verdict: f.verdict(), Duration: noted.Latency})
+		e.metrics.attempt(a.provider(), f.label())
+		e.Logger.Debug("attempt failed", "request", c.id, "model", d.Model.Name, "provider", a.provider(), "class", f.label(), "status", f.status, "error", f.err)
+	}
+	c.attempts = append(c.attempts, noted)
+	return a, f
+}
+
+// try reaches the provider, directly or through its plugin.
+func (e *Engine) try(c *call, a *answer) *failure {
+	p := a.deployment.endpoint
+	if a.simulated {
+		p = e.providers[simulatorName]
+	}
+	key := p.Key
+	if a.own {
+		sealed := c.caller.OwnKey(a.deployment.Provider)
+		own, err := e.Directory.Unseal(sealed)
+		if err != nil {
+			return &failure{class: adapter.ClassAuth, err: fmt.Errorf("the stored key for provider %s cannot be opened: %w", a.deployment.Provider, err)}
+		}
+		key = own
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	descriptor, target, err := p.prepare(ctx, e.Now())
+	cancel()
+	if err != nil {
+		return &failure{class: adapter.ClassServer, err: err}
+	}
+	if descriptor.Mode == adapter.ModeProxied {
+		return e.proxied(c, a, p, key)
+	}
+	return e.direct(c, a, p, descriptor, target, key)
+}
+
+// awaitContent reads events until the first content, which they hold back: until then another candidate may still take
+// over without the client having seen a thing.
+func (a *answer) awaitContent(now func() time.Time) *failure {
+	finished := false
+	for {
+		event, err := a.events.Next()
+		if err != nil {
+			if finished && errors.Is(err, io.EOF) {
+				return nil
+			}
+			return transportFailure(err)
+		}
+		if event.Data == nil {
+			continue
+		}
+		if string(event.Data) == sse.Done {
+			if !finished {
+				return &failure{class: adapter.ClassServer, message: "the stream ended without an answer"}
+			}
+			a.held = append(a.held, event.Raw...)
+			return nil
+		}
+		info := dialect.ChunkInfo(event.Data)
+		if info.Error {
+			return errorAnswer(fasthttp.StatusBadGateway, event.Data, nil, "")
+		}
+		a.held = append(a.held, event.Raw...)
+		finished = finished || len(info.Finish) > 0
+		if info.Content {
+			a.ttft = now().Sub(a.began)
+			return nil
+		}
+	}
+}
+
+// transportFailure is the failure behind an error of the transport or a plugin.
+func transportFailure(err error) *failure {
+	return &failure{class: adapter.ClassServer, err: err}
+}
+
+// errorAnswer classifies a provider's error answer by its rules, then by its status. The key is cut out of the message,
+// for some providers repeat it.
+func errorAnswer(status int, body []byte, rules []adapter.ErrorRule, key string) *failure {
+	f := &failure{status: status, class: classOf(status)}
+	for _, r := range rules {
+		if (r.Status == 0 || r.Status == status) && (r.Contains == "" || bytes.Contains(body, []byte(r.Contains))) {
+			f.class = r.Class
+			break
+		}
+	}
+	detail, _ := dialect.ReadError(body)
+	f.message = detail.Message
+	if key != "" {
+		f.message = strings.ReplaceAll(f.message, key, "***")
+	}
+	f.message = clip(f.message, 512)
+	return f
+}
+
+func classOf(status int) adapter.ErrorClass {
+	switch {
+	case status == 401, status == 403:
+		return adapter.ClassAuth
+	case status == 402:
+		return adapter.ClassQuota
+	case status == 404:
+		return adapter.ClassNotFound
+	case status == 429:
+		return adapter.ClassRateLimited
+	case status == 503, status == 529:
+		return adapter.ClassOverloaded
+	case status == 408, status >= 500, status < 400: // a redirect or an interim status is no answer
+		return adapter.ClassServer
+	default:
+		return adapter.ClassBadRequest
+	}
+}
+
+func (f *failure) cancelled() bool {
+	return errors.Is(f.err, upstream.ErrCancelled) || errors.Is(f.err, context.Canceled)
+}
+
+// retryable says that the same candidate may do better at once.
+func (f *failure) retryable() bool {
+	return !f.cancelled() && (f.class == adapter.ClassServer || f.class == adapter.ClassOverloaded)
+}
+
+// final says that no candidate would do better.
+func (f *failure) final() bool {
+	return f.cancelled() || f.class == adapter.ClassBadRequest || f.class == adapter.ClassContentFilter
+}
+
+// allows says whether the plan may go on with a model: after a prompt that was too long, only a larger window helps.
+func (f *failure) allows(next *catalog.Model, c *call) bool {
+	if f.class != adapter.ClassContextLength {
+		return true
+	}
+	return next.ContextWindow > f.model.ContextWindow
+}
+
+func (f *failure) verdict() snapshot.Verdict {
+	switch {
+	case f.final(), f.class == adapter.ClassContextLength, f.own && (f.class == adapter.ClassAuth || f.class == adapter.ClassQuota || f.class == adapter.ClassRateLimited):
+		return snapshot.Neutral
+	case f.class == adapter.ClassAuth, f.class == adapter.ClassQuota, f.class == adapter.ClassNotFound:
+		return snapshot.Broken
+	default:
+		return snapshot.Failure
+	}
+}
+
+// label is the short name of a failure in records and metrics.
+func (f *failure) label() string {
+	switch {
+	case f.cancelled():
+		return "cancelled"
+	case errors.Is(f.err, upstream.ErrConnect), errors.Is(f.err, upstream.ErrAddress):
+		return "connect"
+	case errors.Is(f.err, upstream.ErrTimeout), errors.Is(f.err, context.DeadlineExceeded):
+		return "timeout"
+	default:
+		return string(f.class)
+	}
+}
+
+// fault is what the client is told when the last attempt failed like this. A provider's own words are passed on only
+// where they are about the request, never where they could be about the operator's account.
+func (f *failure) fault(c *call) *Fault {
+	if f == nil {
+		return &Fault{Status: fasthttp.StatusBadGateway, Type: typeProvider, Code: "provider_error", Message: "no candidate could be tried"}
+	}
+	what := "the provider"
+	if n := len(c.attempts); n > 1 {
+		what = "all " + strconv.Itoa(n) + " attempts failed; the last provider"
+	}
+	of := &Fault{Status: fasthttp.StatusBadGateway, Type: typeProvider, Code: "provider_error", Message: what + " failed to answer"}
+	switch f.class {
+	case adapter.ClassBadRequest:
+		of.Status, of.Type, of.Code, of.Message = max(400, f.status), typeRequest, "provider_rejected_request", f.orElse("the provider rejected the request")
+	case adapter.ClassContextLength:
+		of.Status, of.Type, of.Code, of.Param, of.Message = 400, typeRequest, "context_length_exceeded", "messages", f.orElse("the prompt is longer than the model's context window")
+	case adapter.ClassContentFilter:
+		of.Status, of.Type, of.Code, of.Message = 400, typeRequest, "content_filter", f.orElse("the provider's content filter refused the request")
+	case adapter.ClassRateLimited:
+		of.Status, of.Type, of.Code, of.Message = 429, typeRate, "provider_rate_limited", what+" limits the rate of requests"
+		of.RetryAfter = max(f.retryAfter, time.Second)
+	case adapter.ClassOverloaded:
+		of.Status, of.Code, of.Message = 503, "provider_overloaded", what+" is overloaded"
+		of.RetryAfter = max(f.retryAfter, time.Second)
+	case adapter.ClassAuth, adapter.ClassQuota:
+		of.Code, of.Message = "provider_refused_credentials", what+" refused the gateway's credentials"
+		if f.own {
+			of.Status, of.Type, of.Code, of.Message = 403, typePermission, "provider_key_rejected", "the provider refused your own key; check it with the provider, then store it again"
+		}
+	case adapter.ClassNotFound:
+		of.Code, of.Message = "provider_model_not_found", what+" does not know the model"
+	}
+	switch f.label() {
+	case "cancelled":
+		return clientGone
+	case "timeout":
+		of.Status, of.Code, of.Message = 504, "provider_timeout", what+" did not answer in time"
+	case "connect":
+		of.Code, of.Message = "provider_unreachable", what+" could not be reached"
+	}
+	return of
+}
+
+func (f *failure) orElse(message string) string {
+	if f.message != "" {
+		return f.message
+	}
+	return message
+}
+
+// retryAfter reads a Retry-After header in seconds, capped at a minute.
+func retryAfter(header []byte) time.Duration {
+	n, err := strconv.Atoi(string(header))
+	if err != nil || n < 0 {
+		return 0
+	}
+	return min(time.Duration(n)*time.Second, time.Minute)
+}

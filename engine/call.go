@@ -1,0 +1,141 @@
+package engine
+
+import (
+	"crypto/rand"
+	"encoding/binary"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/valyala/fasthttp"
+
+	"github.com/pointsman/pointsman/engine/catalog"
+	"github.com/pointsman/pointsman/engine/directory"
+	"github.com/pointsman/pointsman/engine/envelope"
+	"github.com/pointsman/pointsman/engine/record"
+	"github.com/pointsman/pointsman/sdk/policy"
+	"github.com/pointsman/pointsman/storage"
+)
+
+// call is one request on its way through the engine. It belongs to the goroutine that serves the request, but for leave.
+type call struct {
+	id       storage.RequestID
+	clientID string // x-request-id as the client sent it
+	began    time.Time
+	caller   *directory.Caller
+	body     []byte // fasthttp's: only until the handler returns
+	scratch  []byte // the request as it goes to a provider
+	env      envelope.Envelope
+
+	// What was asked and decided.
+	level  uint8          // abi.Level*
+	policy string         // name of the policy
+	model  *catalog.Model // named by the request, or nil
+	pinned string         // provider named by the request, or ""
+	snap   *policy.Published
+	req    policy.Request
+	plan   policy.Plan
+	failed error // why the policy failed and the engine used its own order, or nil
+
+	// What it may cost.
+	steps   []policy.Step // of the plan, less those the account cannot pay for
+	halted  bool          // the ledger takes no work: only what costs nothing can go on
+	holding bool          // a hold is open in the ledger
+	hold    storage.Credits
+	held    *storage.Batch
+
+	// What happened.
+	attempts   []record.Attempt
+	dispatched time.Time // of the first attempt
+	usage      storage.Usage
+	settled    bool
+
+	watch *watch
+
+	mu     sync.Mutex // guards what follows against leave
+	left   bool
+	cancel func() // cuts the attempt under way
+}
+
+// begin takes a call for a request and gives the answer its request id.
+func (e *Engine) begin(ctx *fasthttp.RequestCtx) *call {
+	c := e.calls.Get().(*call)
+	c.began = e.Now()
+	c.id = newRequestID(c.began)
+	c.clientID = clientRequestID(ctx)
+	c.body = ctx.PostBody()
+	c.usage.Request, c.usage.ClientID = c.id, c.clientID
+	shown := c.clientID
+	if shown == "" {
+		shown = c.id.String()
+	}
+	ctx.Response.Header.Set("X-Request-Id", shown)
+	return c
+}
+
+// end gives the call back. Nothing may refer to it any more.
+func (e *Engine) end(c *call) {
+	if c.watch != nil {
+		c.watch.forget()
+	}
+	clean := call{env: c.env, scratch: c.scratch[:0], steps: c.steps[:0], attempts: c.attempts[:0]}
+	clean.req.Options, clean.plan.Steps, clean.plan.Verdicts = c.req.Options[:0], c.plan.Steps[:0], c.plan.Verdicts[:0]
+	*c = clean
+	e.calls.Put(c)
+}
+
+// leave notes that the client is gone and cuts the attempt under way. The watcher calls it from its own goroutine.
+func (c *call) leave() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.left = true
+	if c.cancel != nil {
+		c.cancel()
+	}
+}
+
+// cutWith registers how to cut the attempt that begins now; false says that the client left already.
+func (c *call) cutWith(cancel func()) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.cancel = cancel
+	return !c.left
+}
+
+func (c *call) clientLeft() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.left
+}
+
+func newRequestID(now time.Time) (id storage.RequestID) {
+	binary.BigEndian.PutUint64(id[:8], uint64(now.UnixMilli())<<16)
+	rand.Read(id[6:]) // never fails: crypto/rand ends the process instead
+	return id
+}
+
+// clientRequestID is the client's own x-request-id if it is short and harmless, else "".
+func clientRequestID(ctx *fasthttp.RequestCtx) string {
+	id := ctx.Request.Header.Peek("X-Request-Id")
+	if len(id) == 0 || len(id) > 64 {
+		return ""
+	}
+	for _, b := range id {
+		if (b < '0' || b > '9') && (b < 'A' || b > 'Z') && (b < 'a' || b > 'z') && b != '-' && b != '_' && b != '.' {
+			return ""
+		}
+	}
+	return string(id)
+}
+
+// requestIDText is the id for an answer that is about no call.
+func requestIDText(ctx *fasthttp.RequestCtx) string {
+	if id := clientRequestID(ctx); id != "" {
+		return id
+	}
+	return newRequestID(time.Now()).String()
+}
+
+func setInt(ctx *fasthttp.RequestCtx, header string, n int64) {
+	ctx.Response.Header.Set(header, strconv.FormatInt(n, 10))
+}

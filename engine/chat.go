@@ -1,0 +1,301 @@
+package engine
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/valyala/fasthttp"
+
+	"github.com/pointsman/pointsman/engine/envelope"
+	"github.com/pointsman/pointsman/engine/snapshot"
+	"github.com/pointsman/pointsman/sdk/abi"
+	"github.com/pointsman/pointsman/sdk/policy"
+	"github.com/pointsman/pointsman/storage"
+)
+
+// chat is the way of a chat completion, in order. A step that cannot go on returns the fault the client gets.
+func (e *Engine) chat(ctx *fasthttp.RequestCtx) {
+	c := e.begin(ctx)
+	fault := e.admit(ctx, c)
+	if fault != nil { // not accepted: no usage record
+		e.refuse(ctx, c, fault)
+		return
+	}
+	e.inflight.Add(1)
+	c.watch = e.watch.add(ctx.Conn(), c.id[15], c.leave)
+	if fault = e.decide(c); fault == nil {
+		fault = e.reserve(c)
+	}
+	var a *answer
+	if fault == nil {
+		a, fault = e.attemptAll(c)
+	}
+	switch {
+	case fault != nil:
+		e.fail(ctx, c, fault)
+	case c.env.Stream:
+		e.relay(ctx, c, a)
+	default:
+		e.reply(ctx, c, a)
+	}
+}
+
+// admit authenticates the caller, reads the few fields of the body that routing depends on, and resolves what was asked
+// for: a level, a model or both, and the policy that decides.
+func (e *Engine) admit(ctx *fasthttp.RequestCtx, c *call) (fault *Fault) {
+	if c.caller, fault = e.authenticate(ctx); fault != nil {
+		return fault
+	}
+	if err := checkMedia(ctx); err != nil {
+		return err
+	}
+	if err := c.env.Parse(c.body, envelope.DefaultLimits()); err != nil {
+		return fromEnvelope(err)
+	}
+	if fault = e.resolve(ctx, c); fault != nil {
+		return fault
+	}
+	c.usage.Account, c.usage.Key = c.caller.Account.ID, c.caller.KeyID
+	c.usage.Endpoint, c.usage.Stream = "chat", c.env.Stream
+	c.usage.PowerLevel, c.usage.Policy = levelName(c.level), c.policy
+	return nil
+}
+
+// resolve turns the request's model and power level into a level, a policy and perhaps a named model.
+func (e *Engine) resolve(ctx *fasthttp.RequestCtx, c *call) *Fault {
+	asked := c.env.Model
+	if !c.env.HasModel {
+		asked = "auto"
+	}
+	if c.env.HasLevel {
+		level, ok := parseLevel(c.env.PowerLevel)
+		if !ok {
+			return badRequest("invalid_power_level", "power_level",
+				fmt.Sprintf("power_level %.32q is unknown; use eco, balanced, precision or custom", c.env.PowerLevel))
+		}
+		c.level = level
+	}
+	if level, policyName, routed := e.routedName(asked, c.caller.Account.DefaultLevel); routed {
+		if c.level == 0 {
+			c.level = level
+		}
+		if c.level == abi.LevelCustom {
+			return badRequest("invalid_power_level", "power_level", "power_level custom needs the exact name of a model in model")
+		}
+		c.policy = policyName
+	} else {
+		found, ok := e.Catalog.Resolve(asked)
+		if !ok || found.Model.Mode != abi.ModeChat {
+			return notFound("model_not_found", "model", fmt.Sprintf("model %.64q does not exist or cannot chat; GET /v1/models lists what you may use", asked))
+		}
+		c.model, c.pinned = found.Model, found.Provider
+		c.usage.Model = c.model.Name
+		e.noteDeprecated(ctx, found)
+		if c.level == 0 {
+			c.level = abi.LevelCustom
+		}
+		c.policy = levelName(abi.LevelCustom)
+	}
+	if c.env.Policy != "" {
+		c.policy = c.env.Policy
+	}
+	if c.policy == "" {
+		c.policy = levelName(c.level)
+	}
+	if _, ok := e.Policies.Digest(c.policy); !ok {
+		return notFound("policy_not_found", "model", fmt.Sprintf("policy %.64q does not exist", c.policy))
+	}
+	return nil
+}
+
+// decide states the facts of the request beside the current snapshot and lets the policy make a plan. A policy that fails
+// costs the client nothing: the engine's own order takes its place, and the failure is counted.
+func (e *Engine) decide(c *call) *Fault {
+	balance, err := e.Ledger.Balance(c.caller.Account.ID)
+	c.halted = err != nil // what costs nothing goes on: own keys and free models
+	c.snap = e.live.Current()
+	e.describe(c, balance)
+	if c.failed = e.Policies.Route(c.policy, c.snap, &c.req, &c.plan); c.failed == nil {
+		c.failed = e.checkPlan(c)
+	}
+	if c.failed != nil {
+		e.metrics.policyFailure(c.policy)
+		e.Logger.Warn("policy failed, using the engine's own order", "policy", c.policy, "request", c.id, "error", c.failed)
+		e.ownOrder(c)
+	}
+	if c.plan.Kind == abi.KindReject {
+		return e.rejection(c)
+	}
+	return nil
+}
+
+// describe fills the request a policy sees: what is asked, and for every candidate whether the engine could use it.
+func (e *Engine) describe(c *call, balance storage.Balance) {
+	account := c.caller.Account
+	r := &c.req
+	options := r.Options[:0]
+	*r = policy.Request{
+		Generation: c.snap.Generation, Seed: seedOf(c.id), Level: c.level, Task: c.env.Task, Privacy: c.env.Privacy,
+		Latency: c.env.Latency, AccountTier: tierNumber(account.Tier), Model: abi.NoModel, Needs: c.env.Needs,
+		InputTokens: c.env.InputTokens, MaxOutput: c.env.MaxTokens, Messages: uint32(c.env.Messages),
+		Credits: int64(max(balance.Available(), 0)), Session: c.env.Session,
+	}
+	if c.env.Stream {
+		r.Flags |= abi.FlagStream
+	}
+	if c.env.NoFallback {
+		r.Flags |= abi.FlagNoFallback
+	}
+	if c.model != nil {
+		r.Model = c.model.Number
+	}
+	for i, d := range e.deployments {
+		o := policy.Option{Inflight: e.live.Inflight(i)}
+		o.Excluded, o.Flags = e.option(c, i, d)
+		options = append(options, o)
+	}
+	r.Options = options
+}
+
+// option tells whether candidate i can serve the request at all, and with whose key.
+func (e *Engine) option(c *call, i int, d *deployment) (excluded, flags uint8) {
+	named := c.model == d.Model
+	switch {
+	case c.caller.HasOwnKeys() && c.caller.OwnKey(d.Provider) != nil:
+		flags = abi.OptionOwnKey
+	case d.platform:
+	case d.simulate:
+		flags = abi.OptionSimulated
+	default:
+		return abi.ReasonNoKey, 0
+	}
+	switch {
+	case d.Model.Mode != abi.ModeChat:
+		excluded = abi.ReasonMode
+	case named && c.pinned != "" && d.Provider != c.pinned:
+		excluded = abi.ReasonNotRequested
+	case !named && c.env.Needs&^d.Model.Capabilities != 0: // who names a model knows what it can do
+		excluded = abi.ReasonCapability
+	case !named && d.Model.ContextWindow > 0 && c.env.InputTokens > d.Model.ContextWindow:
+		excluded = abi.ReasonContext
+	case c.env.Privacy == abi.PrivacyLocal && !d.Local:
+		excluded = abi.ReasonNotLocal
+	case flags&abi.OptionOwnKey == 0 && !d.Model.AllowedFor(c.caller.Account.Tier):
+		excluded = abi.ReasonAccountTier
+	case !e.live.Usable(i):
+		excluded = abi.ReasonDown
+	}
+	return excluded, flags
+}
+
+// reserve drops the steps the account cannot pay for and holds the worst case of those that stay. The hold is decided
+// here and written to disk while the provider works; nothing reaches the client before it is there.
+func (e *Engine) reserve(c *call) *Fault {
+	c.steps = e.keepToOwnKeys(c, append(c.steps[:0], c.plan.Steps...))
+	available := storage.Credits(c.req.Credits)
+	for {
+		c.hold = 0
+		steps := c.steps[:0]
+		for _, s := range c.steps {
+			if worst := e.worstCase(c, int(s.Candidate)); worst <= available {
+				steps = append(steps, s)
+				c.hold = max(c.hold, worst)
+			}
+		}
+		c.steps = steps
+		if len(steps) == 0 && c.halted {
+			return storageUnavailable()
+		}
+		if len(steps) == 0 {
+			return noCredits(fmt.Sprintf("the account has %s credits available, which does not cover the worst case of any model this request may use", available))
+		}
+		if c.hold == 0 {
+			return nil // own keys and free models leave the ledger alone
+		}
+		held, err := e.Ledger.Reserve(storage.Hold{
+			Request: c.id, Account: c.caller.Account.ID, Amount: c.hold, Expires: c.began.Add(holdLife),
+		})
+		switch {
+		case err == nil:
+			c.held, c.holding = held, true
+			return nil
+		case errors.Is(err, storage.ErrInsufficientCredits): // another request was faster: less is available now
+			available = c.hold - 1
+		default:
+			e.Logger.Error("reserving credits", "request", c.id, "error", err)
+			return storageUnavailable()
+		}
+	}
+}
+
+// worstCase is what candidate i may charge for the request: the estimated input and the longest output it may write.
+func (e *Engine) worstCase(c *call, i int) storage.Credits {
+	if c.req.Options[i].Flags&abi.OptionOwnKey != 0 {
+		return 0
+	}
+	d := e.deployments[i]
+	output := c.env.MaxTokens
+	if output == 0 {
+		output = c.plan.MaxOutput
+	}
+	if output == 0 {
+		output = defaultMaxOutput
+	}
+	if d.Model.MaxOutput > 0 {
+		output = min(output, d.Model.MaxOutput)
+	}
+	return d.Model.Charge(int64(c.env.InputTokens) + int64(output)*int64(max(c.env.N, 1)))
+}
+
+// attemptAll tries the steps of the plan in order until one answers. A streamed answer counts as one only when its first
+// content is there, so that falling back is still possible until then.
+func (e *Engine) attemptAll(c *call) (*answer, *Fault) {
+	c.dispatched = e.Now()
+	var last *failure
+	for _, step := range c.steps {
+		for range max(step.Attempts, 1) {
+			if c.clientLeft() {
+				return nil, clientGone
+			}
+			if last != nil && !last.allows(e.deployments[step.Candidate].Model, c) {
+				break
+			}
+			a, failed := e.attempt(c, int(step.Candidate))
+			if failed == nil {
+				return a, nil
+			}
+			if last = failed; !failed.retryable() {
+				break
+			}
+		}
+		if last != nil && last.final() {
+			break
+		}
+	}
+	return nil, last.fault(c)
+}
+
+// reply settles a buffered answer and sends it.
+func (e *Engine) reply(ctx *fasthttp.RequestCtx, c *call, a *answer) {
+	e.measure(c, a, snapshot.Success)
+	if fault := e.settle(c, storage.OutcomeOK, fasthttp.StatusOK); fault != nil {
+		a.close(true)
+		e.finish(c)
+		fault.Write(ctx)
+		return
+	}
+	e.describeAnswer(ctx, c, a)
+	ctx.SetContentType("application/json")
+	ctx.Response.SetBodyRaw(e.pricedBody(c, a))
+	setInt(ctx, "X-Pointsman-Overhead-Us", (e.Now().Sub(c.began) - a.took).Microseconds())
+	a.close(true)
+	e.finish(c)
+}
+
+func seedOf(id storage.RequestID) uint64 {
+	var seed uint64
+	for _, b := range id[8:] {
+		seed = seed<<8 | uint64(b)
+	}
+	return seed
+}

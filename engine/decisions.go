@@ -1,0 +1,240 @@
+package engine
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/valyala/fasthttp"
+
+	"github.com/pointsman/pointsman/engine/catalog"
+	"github.com/pointsman/pointsman/engine/record"
+	"github.com/pointsman/pointsman/sdk/abi"
+	"github.com/pointsman/pointsman/sdk/policy"
+	"github.com/pointsman/pointsman/storage"
+)
+
+// Explanation is a decision with everything it rested on. It is made by repeating the decision on its recorded inputs, so
+// that Reproduced is a proof: the same module decided the same again.
+type Explanation struct {
+	RequestID   string            `json:"request_id"`
+	Policy      string            `json:"policy"`
+	Digest      string            `json:"policy_digest"`
+	Reproduced  *bool             `json:"reproduced"` // null when the module was replaced since
+	Failure     string            `json:"policy_failure,omitempty"`
+	Decision    string            `json:"decision"` // answer or reject
+	Reason      string            `json:"reason"`
+	Why         string            `json:"why"`
+	Explanation string            `json:"explanation,omitempty"`
+	Generation  uint64            `json:"snapshot_generation"`
+	Asked       ExplainedRequest  `json:"asked"`
+	Candidates  []ExplainedOption `json:"candidates"` // those of the plan first, then the others in catalog order
+	Attempts    []ExplainedTry    `json:"attempts"`
+	Usage       UsageEntry        `json:"usage"`
+}
+
+// ExplainedRequest is what the policy was told of the request.
+type ExplainedRequest struct {
+	PowerLevel   string   `json:"power_level"`
+	Model        string   `json:"model,omitempty"`
+	Task         string   `json:"task"`
+	Needs        []string `json:"needs"`
+	Private      bool     `json:"private"`
+	InputTokens  uint32   `json:"input_tokens_estimated"`
+	MaxOutput    uint32   `json:"max_output_tokens"`
+	OutputCap    uint32   `json:"output_tokens_reserved"` // the policy's, when the request gave no limit
+	Credits      string   `json:"credits_available"`
+	AccountTier  uint8    `json:"account_tier"`
+	Stream       bool     `json:"stream"`
+	NoFallback   bool     `json:"no_fallback"`
+	Conversation uint32   `json:"messages"`
+}
+
+// ExplainedOption is one candidate: its facts at the time, and why it is in or out.
+type ExplainedOption struct {
+	Rank          int      `json:"rank,omitempty"` // 1 is the first choice; 0: not in the plan
+	Model         string   `json:"model"`
+	Provider      string   `json:"provider"`
+	In            bool     `json:"in"`
+	Reason        string   `json:"reason"`
+	Why           string   `json:"why"`
+	Score         float32  `json:"score"`
+	Tier          uint8    `json:"tier"`
+	CreditsPer1K  string   `json:"credits_per_1k"`
+	WorstCase     string   `json:"credits_worst_case"`
+	Quality       float32  `json:"quality"`
+	Health        string   `json:"health"`
+	TTFT          float32  `json:"ttft_ms"`
+	TokensPerSec  float32  `json:"tokens_per_second"`
+	ErrorRate     float32  `json:"error_rate"`
+	Inflight      uint16   `json:"inflight"`
+	ContextWindow uint32   `json:"context_window"`
+	Capabilities  []string `json:"capabilities"`
+	OwnKey        bool     `json:"byok"`
+	Simulated     bool     `json:"simulated"`
+}
+
+// ExplainedTry is one attempt.
+type ExplainedTry struct {
+	Model    string  `json:"model"`
+	Provider string  `json:"provider"`
+	Outcome  string  `json:"outcome"`
+	Status   uint16  `json:"status"`
+	TTFT     float64 `json:"ttft_ms"`
+	Latency  float64 `json:"latency_ms"`
+}
+
+// showDecision explains a decision of the caller's own.
+func (e *Engine) showDecision(ctx *fasthttp.RequestCtx) {
+	caller, fault := e.authenticate(ctx)
+	if fault != nil {
+		fault.Write(ctx)
+		return
+	}
+	e.WriteDecision(ctx, caller.Account.ID, Part(ctx))
+}
+
+// WriteDecision answers with the explanation of a request of an account, or of anybody's when account is empty.
+func (e *Engine) WriteDecision(ctx *fasthttp.RequestCtx, account, requestID string) {
+	explained, err := e.Explain(account, requestID)
+	switch {
+	case errors.Is(err, storage.ErrNotFound):
+		notFound("decision_not_found", "request_id", fmt.Sprintf("no decision is recorded for request %.64q", requestID)).Write(ctx)
+	case err != nil:
+		e.Logger.Error("explaining a decision", "request", clip(requestID, 64), "error", err)
+		(&Fault{Status: fasthttp.StatusInternalServerError, Type: typeServer, Code: "internal_error", Message: "the decision's record cannot be read"}).Write(ctx)
+	default:
+		WriteJSON(ctx, fasthttp.StatusOK, explained)
+	}
+}
+
+// Explain repeats a recorded decision and says why every candidate was in or out. storage.ErrNotFound: no such request,
+// or no decision was made for it.
+func (e *Engine) Explain(account, requestID string) (*Explanation, error) {
+	usage, data, err := e.Log.Find(account, requestID)
+	if err != nil {
+		return nil, err
+	}
+	if len(data) == 0 {
+		return nil, storage.ErrNotFound
+	}
+	d, err := record.DecodeDecision(data)
+	if err != nil {
+		return nil, err
+	}
+	snap, err := e.generation(d.Request.Generation)
+	if err != nil {
+		return nil, err
+	}
+	x := &Explanation{
+		RequestID: requestID, Policy: d.Policy, Digest: d.Digest, Failure: d.Failure, Decision: "answer",
+		Reason: policy.ReasonName(d.Plan.Reason), Why: policy.ReasonText(d.Plan.Reason), Explanation: string(d.Plan.Explanation),
+		Generation: d.Request.Generation, Asked: explainRequest(d, snap), Usage: NewUsageEntry(&usage),
+	}
+	if d.Plan.Kind == abi.KindReject {
+		x.Decision = "reject"
+	}
+	again := d.Plan
+	if digest, _ := e.Policies.Digest(d.Policy); digest == d.Digest && d.Failure == "" {
+		again = new(policy.Plan)
+		err := e.Policies.Route(d.Policy, snap, d.Request, again)
+		same := err == nil && samePlan(d.Plan, again)
+		x.Reproduced = &same
+	}
+	x.Candidates = explainOptions(d, snap, again)
+	for _, a := range d.Attempts {
+		c := &snap.Candidates[a.Candidate]
+		try := ExplainedTry{c.ModelName, c.ProviderName, a.Class, a.Status, millis(a.TTFT), millis(a.Latency)}
+		if try.Outcome == "" {
+			try.Outcome = "ok"
+		}
+		x.Attempts = append(x.Attempts, try)
+	}
+	return x, nil
+}
+
+// generation rebuilds a recorded snapshot from its last key frame on.
+func (e *Engine) generation(wanted uint64) (*policy.Published, error) {
+	var s policy.Snapshot
+	found := false
+	err := e.Generations.WalkGenerations(wanted-min(wanted, record.KeyFrameEvery), wanted, func(generation uint64, data []byte) error {
+		if !found && !record.IsKeyFrame(data) {
+			return nil
+		}
+		found = true
+		return record.ApplyGeneration(&s, generation, data)
+	})
+	if err == nil && s.Generation != wanted {
+		err = fmt.Errorf("snapshot generation %d: %w", wanted, storage.ErrNotFound)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return policy.Publish(s), nil
+}
+
+func samePlan(a, b *policy.Plan) bool {
+	return a.Kind == b.Kind && a.Reason == b.Reason && a.Status == b.Status && a.MaxOutput == b.MaxOutput &&
+		bytes.Equal(a.Explanation, b.Explanation) && slices.Equal(a.Steps, b.Steps)
+}
+
+func explainRequest(d *record.Decision, snap *policy.Published) ExplainedRequest {
+	r := d.Request
+	asked := ExplainedRequest{
+		PowerLevel: levelName(r.Level), Task: policy.TaskName(r.Task), Needs: catalog.CapabilityNames(r.Needs),
+		Private: r.Privacy == abi.PrivacyLocal, InputTokens: r.InputTokens, MaxOutput: r.MaxOutput, OutputCap: d.Plan.MaxOutput,
+		Credits: storage.Credits(r.Credits).String(), AccountTier: r.AccountTier, Stream: r.Flags&abi.FlagStream != 0,
+		NoFallback: r.Flags&abi.FlagNoFallback != 0, Conversation: r.Messages,
+	}
+	for i := range snap.Candidates {
+		if snap.Candidates[i].Model == r.Model {
+			asked.Model = snap.Candidates[i].ModelName
+		}
+	}
+	return asked
+}
+
+func explainOptions(d *record.Decision, snap *policy.Published, plan *policy.Plan) []ExplainedOption {
+	ranks := map[int]int{}
+	for i, s := range plan.Steps {
+		ranks[int(s.Candidate)] = i + 1
+	}
+	options := make([]ExplainedOption, len(snap.Candidates))
+	output := d.Request.MaxOutput
+	if output == 0 {
+		output = d.Plan.MaxOutput
+	}
+	for i := range options {
+		c, o := &snap.Candidates[i], d.Request.Options[i]
+		x := ExplainedOption{
+			Rank: ranks[i], Model: c.ModelName, Provider: c.ProviderName, Tier: c.Tier, CreditsPer1K: storage.Credits(c.CreditsPer1K).String(),
+			Quality: c.Quality, Health: policy.HealthName(c.Health), TTFT: c.TTFT, TokensPerSec: c.TokensPerSec, ErrorRate: c.ErrorRate,
+			Inflight: o.Inflight, ContextWindow: c.ContextWindow, Capabilities: catalog.CapabilityNames(c.Capabilities),
+			OwnKey: o.Flags&abi.OptionOwnKey != 0, Simulated: o.Flags&abi.OptionSimulated != 0,
+		}
+		model := catalog.Model{Rate: storage.Credits(c.CreditsPer1K)}
+		if !x.OwnKey {
+			x.WorstCase = model.Charge(int64(d.Request.InputTokens) + int64(output)).String()
+		} else {
+			x.WorstCase = "0"
+		}
+		reason := uint16(o.Excluded)
+		if reason == 0 && i < len(plan.Verdicts) {
+			reason, x.Score = plan.Verdicts[i].Reason, plan.Verdicts[i].Score
+		}
+		if x.Rank > 0 {
+			step := plan.Steps[x.Rank-1]
+			x.In, x.Score, reason = true, step.Score, step.Reason
+		}
+		x.Reason, x.Why = policy.ReasonName(reason), policy.ReasonText(reason)
+		options[i] = x
+	}
+	slices.SortStableFunc(options, func(a, b ExplainedOption) int {
+		if (a.Rank > 0) != (b.Rank > 0) {
+			return b.Rank - a.Rank // the ranked one first
+		}
+		return a.Rank - b.Rank
+	})
+	return options
+}

@@ -1,0 +1,93 @@
+package engine
+
+import (
+	"net"
+	"sync"
+	"time"
+)
+
+// watchInterval is how often the client connections of waiting requests are looked at. A client that leaves is noticed
+// within one to two of them.
+const watchInterval = 200 * time.Millisecond
+
+// watcher notices clients that leave while their request waits, which fasthttp never tells. One goroutine looks at the
+// sockets of all requests older than one interval, without taking a byte from them, so that short requests cost two
+// map operations and no system call.
+//
+// The rule: a connection is gone when the peer closed or half-closed it or reset it. Bytes of a next, pipelined
+// request mean that the client is there.
+type watcher struct {
+	shards [16]watchShard
+	stop   chan struct{}
+	once   sync.Once
+}
+
+type watchShard struct {
+	mu      sync.Mutex
+	watches map[*watch]struct{}
+}
+
+// watch is one watched request.
+type watch struct {
+	conn  net.Conn
+	gone  func() // called once, from the watcher's goroutine
+	round bool   // has been there for one interval
+	shard *watchShard
+}
+
+func newWatcher() *watcher {
+	w := &watcher{stop: make(chan struct{})}
+	for i := range w.shards {
+		w.shards[i].watches = map[*watch]struct{}{}
+	}
+	go w.run()
+	return w
+}
+
+// add watches conn until forget. spread picks the shard.
+func (w *watcher) add(conn net.Conn, spread byte, gone func()) *watch {
+	s := &w.shards[int(spread)%len(w.shards)]
+	one := &watch{conn: conn, gone: gone, shard: s}
+	s.mu.Lock()
+	s.watches[one] = struct{}{}
+	s.mu.Unlock()
+	return one
+}
+
+// forget ends a watch. After it returned, gone is not called any more.
+func (one *watch) forget() {
+	one.shard.mu.Lock()
+	delete(one.shard.watches, one)
+	one.shard.mu.Unlock()
+}
+
+func (w *watcher) run() {
+	tick := time.NewTicker(watchInterval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-w.stop:
+			return
+		case <-tick.C:
+			for i := range w.shards {
+				w.shards[i].look()
+			}
+		}
+	}
+}
+
+func (s *watchShard) look() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for one := range s.watches {
+		switch {
+		case !one.round:
+			one.round = true
+		case peerGone(one.conn):
+			delete(s.watches, one)
+			one.gone()
+		}
+	}
+}
+
+func (w *watcher) close() { w.once.Do(func() { close(w.stop) }) }

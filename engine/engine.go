@@ -1,0 +1,219 @@
+// Package engine is the data plane: it takes requests, lets a policy decide, talks to providers, relays answers and
+// settles what they cost.
+//
+// Read [Engine.chat] in chat.go first: it is the way of a request from top to bottom. The other files are its steps
+// (attempt.go, direct.go, proxied.go, stream.go, settle.go), the edges (routes.go, auth.go, errors.go, disconnect.go), and one
+// file per family of endpoints.
+//
+// The engine knows no database, no Wasm runtime and no plugin protocol: it declares the few methods it needs of them
+// below, and the command wires the real ones in.
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/pointsman/pointsman/engine/catalog"
+	"github.com/pointsman/pointsman/engine/directory"
+	"github.com/pointsman/pointsman/engine/record"
+	"github.com/pointsman/pointsman/engine/snapshot"
+	"github.com/pointsman/pointsman/engine/upstream"
+	"github.com/pointsman/pointsman/sdk/policy"
+	adapter "github.com/pointsman/pointsman/sdk/provider"
+	"github.com/pointsman/pointsman/storage"
+)
+
+// Ledger is the credit ledger. Reserve and Settle decide in memory and return the batch whose Wait tells when the
+// decision is on disk.
+type Ledger interface {
+	Reserve(h storage.Hold) (*storage.Batch, error)
+	Settle(s storage.Settlement) (storage.Receipt, *storage.Batch, error)
+	Balance(account string) (storage.Balance, error)
+	Halted() error // why the ledger takes no more work, nil while it does
+}
+
+// Log keeps usage and decision records. Append never blocks a request.
+type Log interface {
+	Append(r storage.LogRecord)
+	Usage(account, cursor string, limit int) ([]storage.Usage, string, error)
+	Find(account, requestID string) (storage.Usage, []byte, error)
+}
+
+// Generations keeps the snapshots that decisions were made on.
+type Generations interface {
+	AppendGeneration(generation uint64, data []byte)
+	WalkGenerations(from, to uint64, visit func(generation uint64, data []byte) error) error
+}
+
+// Policies decides. Route fails when the policy does, and the engine then uses its own order.
+type Policies interface {
+	Route(name string, snap *policy.Published, req *policy.Request, plan *policy.Plan) error
+	Digest(name string) (digest string, ok bool)
+	Names() []string
+}
+
+// Adapters reaches the provider plugins.
+type Adapters interface {
+	Prepare(ctx context.Context, adapter string, req *adapter.PrepareRequest) (*adapter.Endpoint, error)
+	Call(ctx context.Context, adapter string, req *adapter.CallRequest, answer adapter.AnswerWriter) error
+}
+
+// Provider is an operator's settings for one provider.
+type Provider struct {
+	Name         string
+	Adapter      string
+	BaseURL      string // "" for the adapter's default
+	Key          string // the platform's key, "" if it has none
+	Usable       bool   // the platform can use it: it has a key, or needs none
+	AllowPrivate bool
+	Settings     map[string]string
+	FirstByte    time.Duration // how long to wait for the first byte; 0: 60 s
+}
+
+// Config is what the engine is built from. Everything is required unless said otherwise.
+type Config struct {
+	Catalog     *catalog.Catalog
+	Providers   []Provider
+	Simulate    bool // the simulator answers for models without a usable provider
+	Directory   *directory.Directory
+	Ledger      Ledger
+	Log         Log
+	Generations Generations
+	Policies    Policies
+	Adapters    Adapters
+	Transport   *upstream.Transport
+	MaxBody     int              // bytes of a request body; 0: 32 MiB
+	Logger      *slog.Logger     // nil: the default logger
+	Now         func() time.Time // nil: time.Now
+}
+
+// Engine serves requests. It is safe for concurrent use.
+type Engine struct {
+	Config
+	providers   map[string]*endpoint
+	deployments []*deployment
+	live        *snapshot.Live
+	watch       *watcher
+	metrics     *metricSet
+	calls       sync.Pool
+	warned      sync.Map // deprecated name -> time of the last warning
+	inflight    sync.WaitGroup
+	draining    atomic.Bool
+}
+
+// deployment is a catalog deployment with what the engine needs to use it.
+type deployment struct {
+	*catalog.Deployment
+	endpoint *endpoint
+	platform bool // the platform can use its provider
+	simulate bool // no provider of its model is usable by the platform, so the simulator stands in
+}
+
+// simulatorName is the provider and adapter that answers in place of providers without a key.
+const simulatorName = "simulator"
+
+// New builds the engine. It fails if a deployment names an unknown provider.
+func New(cfg Config) (*Engine, error) {
+	if cfg.Logger == nil {
+		cfg.Logger = slog.Default()
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if cfg.MaxBody == 0 {
+		cfg.MaxBody = 32 << 20
+	}
+	e := &Engine{Config: cfg, providers: map[string]*endpoint{}, watch: newWatcher(), metrics: newMetricSet()}
+	for _, p := range append(cfg.Providers, Provider{Name: simulatorName, Adapter: simulatorName}) {
+		if e.providers[p.Name] != nil {
+			return nil, fmt.Errorf("provider %q is defined twice", p.Name)
+		}
+		if p.FirstByte == 0 {
+			p.FirstByte = time.Minute
+		}
+		e.providers[p.Name] = &endpoint{Provider: p, adapters: cfg.Adapters, transport: cfg.Transport}
+	}
+	usable := map[*catalog.Model]bool{}
+	for _, d := range cfg.Catalog.Deployments {
+		p := e.providers[d.Provider]
+		if p == nil {
+			return nil, fmt.Errorf("model %q is deployed at provider %q, which is not defined", d.Model.Name, d.Provider)
+		}
+		e.deployments = append(e.deployments, &deployment{Deployment: d, endpoint: p, platform: p.Usable})
+		usable[d.Model] = usable[d.Model] || p.Usable
+	}
+	for _, d := range e.deployments {
+		d.simulate = cfg.Simulate && !usable[d.Model]
+	}
+	e.live = snapshot.New(cfg.Catalog.Candidates(), cfg.Now, e.keepGeneration)
+	e.calls.New = func() any { return new(call) }
+	return e, nil
+}
+
+// Drain makes the gateway answer that it is not ready, so that no new requests are sent to it.
+func (e *Engine) Drain() { e.draining.Store(true) }
+
+// Close waits until every request under way has been settled, or until ctx ends.
+func (e *Engine) Close(ctx context.Context) error {
+	done := make(chan struct{})
+	go func() {
+		e.inflight.Wait()
+		close(done)
+	}()
+	defer e.watch.close()
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return errors.New("requests were still under way when the time to finish them ran out")
+	}
+}
+
+// keepGeneration writes a new generation to the log.
+func (e *Engine) keepGeneration(previous, next *policy.Published) {
+	var base *policy.Snapshot
+	if previous != nil {
+		base = &previous.Snapshot
+	}
+	e.Generations.AppendGeneration(next.Generation, record.AppendGeneration(nil, base, &next.Snapshot, next.Bytes))
+}
+
+// endpoint is a provider with its descriptor, which is asked from the adapter when it is first needed and when it
+// expires.
+type endpoint struct {
+	Provider
+	adapters  Adapters
+	transport *upstream.Transport
+
+	mu       sync.Mutex
+	prepared *adapter.Endpoint
+	target   *upstream.Target // nil when proxied
+}
+
+// prepare returns the descriptor, and the target of a direct one.
+func (p *endpoint) prepare(ctx context.Context, now time.Time) (*adapter.Endpoint, *upstream.Target, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.prepared != nil && (p.prepared.Expires.IsZero() || now.Before(p.prepared.Expires)) {
+		return p.prepared, p.target, nil
+	}
+	prepared, err := p.adapters.Prepare(ctx, p.Adapter, &adapter.PrepareRequest{Provider: p.Name, BaseURL: p.BaseURL, Settings: p.Settings})
+	if err != nil {
+		if p.prepared != nil { // an expired descriptor beats none while the plugin restarts
+			return p.prepared, p.target, nil
+		}
+		return nil, nil, fmt.Errorf("preparing provider %s: %w", p.Name, err)
+	}
+	if prepared.Mode == adapter.ModeDirect {
+		if p.target, err = p.transport.Target(prepared.BaseURL, p.AllowPrivate); err != nil {
+			return nil, nil, fmt.Errorf("preparing provider %s: %w", p.Name, err)
+		}
+	}
+	p.prepared = prepared
+	return p.prepared, p.target, nil
+}

@@ -1,0 +1,78 @@
+package engine
+
+import (
+	"strconv"
+	"time"
+
+	"github.com/valyala/fasthttp"
+
+	"github.com/pointsman/pointsman/engine/dialect"
+	"github.com/pointsman/pointsman/engine/envelope"
+)
+
+// Fault is an error as the client sees it. Codes are stable; messages are for people.
+type Fault struct {
+	Status     int
+	Type       string
+	Code       string
+	Param      string // "" for none
+	Message    string
+	RetryAfter time.Duration // 0 for none
+}
+
+// Error is the message.
+func (f *Fault) Error() string { return f.Message }
+
+// Types of fault, as OpenAI names them.
+const (
+	typeRequest    = "invalid_request_error"
+	typeAuth       = "authentication_error"
+	typeCredits    = "insufficient_credits_error"
+	typeNotFound   = "not_found_error"
+	typeRate       = "rate_limit_error"
+	typeProvider   = "provider_error"
+	typeServer     = "server_error"
+	typePermission = "permission_error"
+)
+
+func badRequest(code, param, message string) *Fault {
+	return &Fault{Status: fasthttp.StatusBadRequest, Type: typeRequest, Code: code, Param: param, Message: message}
+}
+
+func notFound(code, param, message string) *Fault {
+	return &Fault{Status: fasthttp.StatusNotFound, Type: typeNotFound, Code: code, Param: param, Message: message}
+}
+
+func unauthorized(message string) *Fault {
+	return &Fault{Status: fasthttp.StatusUnauthorized, Type: typeAuth, Code: "invalid_api_key", Message: message}
+}
+
+func noCredits(message string) *Fault {
+	return &Fault{Status: fasthttp.StatusPaymentRequired, Type: typeCredits, Code: "insufficient_credits", Message: message}
+}
+
+func storageUnavailable() *Fault {
+	return &Fault{
+		Status: fasthttp.StatusServiceUnavailable, Type: typeServer, Code: "storage_unavailable",
+		Message: "the credit ledger cannot take requests at the moment", RetryAfter: 5 * time.Second,
+	}
+}
+
+func fromEnvelope(err *envelope.Error) *Fault {
+	return &Fault{Status: err.Status, Type: err.Type, Code: err.Code, Param: err.Param, Message: err.Message}
+}
+
+// Write sends the fault in OpenAI's shape.
+func (f *Fault) Write(ctx *fasthttp.RequestCtx) {
+	ctx.Response.ResetBody()
+	ctx.SetStatusCode(f.Status)
+	ctx.SetContentType("application/json")
+	switch {
+	case f.RetryAfter > 0:
+		seconds := (f.RetryAfter + time.Second - 1) / time.Second
+		ctx.Response.Header.Set("Retry-After", strconv.Itoa(int(seconds)))
+	case f.Status == fasthttp.StatusUnauthorized:
+		ctx.Response.Header.Set("WWW-Authenticate", `Bearer realm="pointsman"`)
+	}
+	ctx.Response.SetBodyRaw(dialect.OpenAIError(nil, f.Type, f.Code, f.Param, f.Message))
+}

@@ -1,0 +1,74 @@
+package engine
+
+import (
+	"io"
+	"sync"
+
+	"github.com/VictoriaMetrics/metrics"
+
+	"github.com/pointsman/pointsman/storage"
+)
+
+// metricSet counts what operators watch. Label values come from the catalog, the configuration and fixed lists only, never
+// from requests, so that their number is bounded.
+type metricSet struct {
+	set      *metrics.Set
+	counters sync.Map // name with labels -> *metrics.Counter
+	latency  *metrics.Histogram
+	overhead *metrics.Histogram
+	ttft     *metrics.Histogram
+}
+
+func newMetricSet() *metricSet {
+	set := metrics.NewSet()
+	return &metricSet{
+		set:      set,
+		latency:  set.NewHistogram("pointsman_request_duration_seconds"),
+		overhead: set.NewHistogram("pointsman_request_overhead_seconds"),
+		ttft:     set.NewHistogram("pointsman_time_to_first_token_seconds"),
+	}
+}
+
+// key is the labels of a counter as a comparable value, so that finding one builds no string.
+type key struct{ name, label1, value1, label2, value2 string }
+
+func (m *metricSet) add(k key, n int) {
+	c, ok := m.counters.Load(k)
+	if !ok {
+		name := k.name + "{" + k.label1 + "=\"" + k.value1 + "\""
+		if k.label2 != "" {
+			name += "," + k.label2 + "=\"" + k.value2 + "\""
+		}
+		c, _ = m.counters.LoadOrStore(k, m.set.GetOrCreateCounter(name+"}"))
+	}
+	c.(*metrics.Counter).Add(n)
+}
+
+func (m *metricSet) request(u *storage.Usage) {
+	m.add(key{"pointsman_requests_total", "outcome", string(u.Outcome), "policy", u.Policy}, 1)
+	m.latency.Update(u.Latency.Seconds())
+	m.overhead.Update(u.Overhead.Seconds())
+	if u.TTFT > 0 {
+		m.ttft.Update(u.TTFT.Seconds())
+	}
+	if u.Outcome == storage.OutcomeOK {
+		m.add(key{"pointsman_tokens_total", "direction", "input", "model", u.Model}, int(u.InputTokens))
+		m.add(key{"pointsman_tokens_total", "direction", "output", "model", u.Model}, int(u.OutputTokens))
+		m.add(key{"pointsman_microcredits_total", "model", u.Model, "", ""}, int(u.Credits))
+	}
+}
+
+func (m *metricSet) refusal(code string) {
+	m.add(key{"pointsman_refusals_total", "code", code, "", ""}, 1)
+}
+
+func (m *metricSet) attempt(provider, outcome string) {
+	m.add(key{"pointsman_attempts_total", "provider", provider, "outcome", outcome}, 1)
+}
+
+func (m *metricSet) policyFailure(name string) {
+	m.add(key{"pointsman_policy_failures_total", "policy", name, "", ""}, 1)
+}
+
+// WriteMetrics writes all metrics in the Prometheus text format.
+func (e *Engine) WriteMetrics(w io.Writer) { e.metrics.set.WritePrometheus(w) }

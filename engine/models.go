@@ -1,0 +1,125 @@
+package engine
+
+import (
+	"encoding/json"
+	"fmt"
+
+	"github.com/valyala/fasthttp"
+
+	"github.com/pointsman/pointsman/engine/catalog"
+	"github.com/pointsman/pointsman/engine/directory"
+	"github.com/pointsman/pointsman/sdk/abi"
+	"github.com/pointsman/pointsman/sdk/policy"
+)
+
+// modelEntry is OpenAI's model object with what a user of this gateway wants to know beside it.
+type modelEntry struct {
+	ID              string            `json:"id"`
+	Object          string            `json:"object"`
+	Created         int64             `json:"created"`
+	OwnedBy         string            `json:"owned_by"`
+	Mode            string            `json:"mode"`
+	Tier            uint8             `json:"tier"`
+	PowerLevel      string            `json:"power_level,omitempty"` // whose band the tier is in
+	CreditsPer1K    string            `json:"credits_per_1k"`
+	ContextWindow   uint32            `json:"context_window,omitempty"`
+	MaxOutputTokens uint32            `json:"max_output_tokens,omitempty"`
+	Capabilities    []string          `json:"capabilities"`
+	Health          string            `json:"health"` // of the best deployment
+	Simulated       bool              `json:"simulated"`
+	OwnKey          bool              `json:"byok"` // the account's own key would be used
+	Deployments     []deploymentEntry `json:"deployments"`
+	Aliases         []modelAlias      `json:"aliases,omitempty"`
+}
+
+type deploymentEntry struct {
+	Provider string `json:"provider"`
+	Health   string `json:"health"`
+}
+
+type modelAlias struct {
+	Name       string `json:"name"`
+	Deprecated bool   `json:"deprecated"`
+	Since      string `json:"since,omitempty"`
+	Reason     string `json:"reason,omitempty"`
+}
+
+// listModels lists the models the caller may use.
+func (e *Engine) listModels(ctx *fasthttp.RequestCtx) {
+	caller, fault := e.authenticate(ctx)
+	if fault != nil {
+		fault.Write(ctx)
+		return
+	}
+	list := make([]modelEntry, 0, len(e.Catalog.Models))
+	snap := e.live.Current()
+	for _, m := range e.Catalog.Models {
+		if entry, ok := e.entryOf(m, caller, snap.Candidates); ok {
+			list = append(list, entry)
+		}
+	}
+	WriteJSON(ctx, fasthttp.StatusOK, map[string]any{"object": "list", "data": list})
+}
+
+// showModel describes one model by its name or an alias.
+func (e *Engine) showModel(ctx *fasthttp.RequestCtx) {
+	caller, fault := e.authenticate(ctx)
+	if fault != nil {
+		fault.Write(ctx)
+		return
+	}
+	if found, ok := e.Catalog.Resolve(Part(ctx)); ok {
+		if entry, usable := e.entryOf(found.Model, caller, e.live.Current().Candidates); usable {
+			e.noteDeprecated(ctx, found)
+			WriteJSON(ctx, fasthttp.StatusOK, entry)
+			return
+		}
+	}
+	notFound("model_not_found", "model", fmt.Sprintf("model %.64q does not exist; GET /v1/models lists what you may use", Part(ctx))).Write(ctx)
+}
+
+// entryOf describes a model to a caller; false if the caller cannot use it.
+func (e *Engine) entryOf(m *catalog.Model, caller *directory.Caller, live []policy.Candidate) (modelEntry, bool) {
+	entry := modelEntry{
+		ID: m.Name, Object: "model", Created: 0, OwnedBy: m.Deployments[0].Provider, Mode: catalog.ModeName(m.Mode), Tier: m.Tier,
+		PowerLevel: levelOfTier(m.Tier), CreditsPer1K: m.Rate.String(), ContextWindow: m.ContextWindow, MaxOutputTokens: m.MaxOutput,
+		Capabilities: catalog.CapabilityNames(m.Capabilities), Simulated: true,
+	}
+	usable := m.AllowedFor(caller.Account.Tier)
+	reachable := false
+	health := uint8(abi.HealthDown)
+	for _, d := range m.Deployments {
+		r := e.deployments[d.Index]
+		own := caller.OwnKey(d.Provider) != nil
+		entry.OwnKey = entry.OwnKey || own
+		entry.Simulated = entry.Simulated && !own && !r.platform && r.simulate
+		reachable = reachable || own || r.platform || r.simulate
+		entry.Deployments = append(entry.Deployments, deploymentEntry{d.Provider, policy.HealthName(live[d.Index].Health)})
+		health = min(health, live[d.Index].Health) // the codes count from good to bad, but for unknown, which is no worse than good
+	}
+	entry.Health = policy.HealthName(health)
+	for _, a := range m.Aliases {
+		entry.Aliases = append(entry.Aliases, modelAlias{a.Name, a.Deprecated, a.Since, a.Reason})
+	}
+	return entry, reachable && (usable || entry.OwnKey)
+}
+
+func levelOfTier(tier uint8) string {
+	for level := uint8(abi.LevelEco); level <= abi.LevelPrecision; level++ {
+		if lo, hi := catalog.LevelTiers(level); lo <= tier && tier <= hi {
+			return levelName(level)
+		}
+	}
+	return ""
+}
+
+// WriteJSON answers with v.
+func WriteJSON(ctx *fasthttp.RequestCtx, status int, v any) {
+	body, err := json.Marshal(v)
+	if err != nil { // our own types always marshal
+		panic(err)
+	}
+	ctx.SetStatusCode(status)
+	ctx.SetContentType("application/json")
+	ctx.SetBody(body)
+}

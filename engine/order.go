@@ -1,0 +1,145 @@
+package engine
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/valyala/fasthttp"
+
+	"github.com/pointsman/pointsman/engine/catalog"
+	"github.com/pointsman/pointsman/sdk/abi"
+	"github.com/pointsman/pointsman/sdk/policy"
+	"github.com/pointsman/pointsman/storage"
+)
+
+const (
+	// defaultMaxOutput is the output, in tokens, that credits are held for when neither the request nor the policy says.
+	defaultMaxOutput = 4096
+	// holdLife is how long a hold may stay open before it expires: the longest answer and a margin.
+	holdLife = 30 * time.Minute
+)
+
+var levels = [...]string{abi.LevelEco: "eco", abi.LevelBalanced: "balanced", abi.LevelPrecision: "precision", abi.LevelCustom: "custom"}
+
+func levelName(level uint8) string { return levels[level] }
+
+func parseLevel(name string) (uint8, bool) {
+	i := slices.Index(levels[1:], name)
+	return uint8(i + 1), i >= 0
+}
+
+// routedName understands the names in `model` that ask for routing: auto, a power level, auto/LEVEL and auto/POLICY. "auto"
+// means the account's own level.
+func (e *Engine) routedName(asked, accountLevel string) (level uint8, policyName string, ok bool) {
+	name, routed := strings.CutPrefix(asked, "auto/")
+	if level, known := parseLevel(name); known {
+		return level, "", true
+	}
+	level, _ = parseLevel(accountLevel)
+	switch {
+	case asked == "auto":
+		return level, "", true
+	case routed:
+		return level, name, true
+	default:
+		return 0, "", false
+	}
+}
+
+func tierNumber(t storage.AccountTier) uint8 {
+	return uint8(max(0, slices.Index([]storage.AccountTier{storage.TierFree, storage.TierStarter, storage.TierProfessional, storage.TierEnterprise}, t)))
+}
+
+// noteDeprecated tells the client, and once an hour the operator, that a retired name was used.
+func (e *Engine) noteDeprecated(ctx *fasthttp.RequestCtx, found catalog.Resolution) {
+	if found.Alias == nil || !found.Alias.Deprecated {
+		return
+	}
+	ctx.Response.Header.Set("X-Pointsman-Deprecated-Model", found.Alias.Name+" -> "+found.Model.Name)
+	last, seen := e.warned.Load(found.Alias.Name)
+	if now := e.Now(); !seen || now.Sub(last.(time.Time)) > time.Hour {
+		e.warned.Store(found.Alias.Name, now)
+		e.Logger.Warn("a retired model name is in use", "name", found.Alias.Name, "answered by", found.Model.Name, "since", found.Alias.Since)
+	}
+}
+
+// checkPlan refuses a plan that would break a promise of the engine: a policy ranks, it cannot lift an exclusion.
+func (e *Engine) checkPlan(c *call) error {
+	if c.plan.Kind == abi.KindReject {
+		return nil
+	}
+	if c.plan.Kind != abi.KindAnswer || len(c.plan.Steps) == 0 {
+		return fmt.Errorf("plan of kind %d with %d steps", c.plan.Kind, len(c.plan.Steps))
+	}
+	for _, s := range c.plan.Steps {
+		if why := c.req.Options[s.Candidate].Excluded; why != 0 {
+			return fmt.Errorf("plan uses candidate %d, which is excluded: %s", s.Candidate, policy.ReasonName(uint16(why)))
+		}
+		if c.model != nil && c.env.NoFallback && e.deployments[s.Candidate].Model != c.model {
+			return errors.New("plan falls back although the request forbids it")
+		}
+	}
+	return nil
+}
+
+// ownOrder is the documented order when a policy fails: the named model's deployments, or else the models of the level's
+// tiers and below, dearest tier first; within a tier the cheapest first; ties in catalog order.
+func (e *Engine) ownOrder(c *call) {
+	_, highest := catalog.LevelTiers(c.level)
+	c.plan = policy.Plan{Kind: abi.KindAnswer, Reason: abi.BecauseFallback, Steps: c.plan.Steps[:0], Verdicts: c.plan.Verdicts[:0]}
+	var fit []*deployment
+	for i, d := range e.deployments {
+		wanted := d.Model == c.model || c.model == nil && d.Model.Tier <= highest
+		if wanted && c.req.Options[i].Excluded == 0 {
+			fit = append(fit, d)
+		}
+	}
+	slices.SortStableFunc(fit, func(a, b *deployment) int {
+		return cmp.Or(cmp.Compare(b.Model.Tier, a.Model.Tier), cmp.Compare(a.Model.Rate, b.Model.Rate))
+	})
+	for _, d := range fit[:min(len(fit), abi.MaxSteps)] {
+		c.plan.Steps = append(c.plan.Steps, policy.Step{Candidate: uint16(d.Index), Attempts: 1, Reason: abi.BecauseFallback})
+	}
+	if len(c.plan.Steps) == 0 {
+		c.plan.Kind, c.plan.Reason = abi.KindReject, abi.BecauseNothing
+	}
+}
+
+// rejection is the fault of a plan that refuses the request.
+func (e *Engine) rejection(c *call) *Fault {
+	message := string(c.plan.Explanation)
+	if c.halted && c.plan.Reason == abi.BecauseNoCredits {
+		return storageUnavailable()
+	}
+	if c.plan.Reason == abi.BecauseNoCredits {
+		if message == "" {
+			message = fmt.Sprintf("the account has %s credits available, too few for any model that could serve this request", storage.Credits(c.req.Credits))
+		}
+		return noCredits(message)
+	}
+	if message == "" {
+		message = "no model meets the requirements of this request"
+	}
+	f := &Fault{Status: fasthttp.StatusServiceUnavailable, Type: typeServer, Code: "no_candidate", Message: message}
+	if c.plan.Status != 0 {
+		f.Status, f.Type, f.Code = int(c.plan.Status), typeRequest, "rejected_by_policy"
+	}
+	if f.Status == fasthttp.StatusServiceUnavailable {
+		f.RetryAfter = 5 * time.Second
+	}
+	return f
+}
+
+// keepToOwnKeys drops the steps paid by the platform from a plan that begins with the account's own key: who brings a key
+// is never charged behind their back.
+func (e *Engine) keepToOwnKeys(c *call, steps []policy.Step) []policy.Step {
+	own := func(s policy.Step) bool { return c.req.Options[s.Candidate].Flags&abi.OptionOwnKey != 0 }
+	if len(steps) == 0 || !own(steps[0]) {
+		return steps
+	}
+	return slices.DeleteFunc(steps, func(s policy.Step) bool { return !own(s) })
+}

@@ -1,0 +1,100 @@
+package engine
+
+import (
+	"context"
+	"io"
+	"net/http"
+	"time"
+
+	"github.com/pointsman/pointsman/engine/envelope"
+	"github.com/pointsman/pointsman/engine/sse"
+	adapter "github.com/pointsman/pointsman/sdk/provider"
+)
+
+// proxied lets the provider's plugin make the call and takes the answer from it: a buffered one whole, a streamed one
+// through a pipe that holds the plugin back when the client is slow.
+func (e *Engine) proxied(c *call, a *answer, p *endpoint, key string) *failure {
+	c.scratch = c.env.Splice(c.scratch[:0], c.body, envelope.Edits{Model: a.deployment.Upstream, IncludeUsage: c.env.Stream})
+	ctx, cancel := context.WithCancel(context.Background())
+	if !c.cutWith(cancel) {
+		cancel()
+		return transportFailure(context.Canceled)
+	}
+	req := &adapter.CallRequest{
+		Provider: p.Name, Operation: "chat", Model: a.deployment.Upstream, Stream: c.env.Stream, Body: c.scratch,
+		Credential: key, BaseURL: p.BaseURL, Settings: p.Settings, RequestID: c.id.String(),
+	}
+	w := &pluginAnswer{head: make(chan int, 1), first: time.AfterFunc(p.FirstByte, cancel), stream: c.env.Stream}
+	if !c.env.Stream {
+		defer cancel()
+		err := e.Adapters.Call(ctx, p.Adapter, req, w)
+		w.first.Stop()
+		if err != nil {
+			return transportFailure(err)
+		}
+		if status := <-w.head; status != http.StatusOK {
+			return errorAnswer(status, w.body, nil, key)
+		}
+		a.close = func(bool) {}
+		return a.take(w.body, adapter.DialectOpenAI, c, e)
+	}
+	reader, writer := io.Pipe()
+	w.pipe = writer
+	go func() {
+		err := e.Adapters.Call(ctx, p.Adapter, req, w)
+		w.first.Stop()
+		writer.CloseWithError(err) // nil becomes io.EOF, the clean end
+		close(w.head)
+	}()
+	a.close = func(bool) {
+		cancel()
+		reader.Close()
+	}
+	status, ok := <-w.head
+	switch {
+	case !ok:
+		defer a.close(false)
+		_, err := reader.Read(make([]byte, 1))
+		return transportFailure(err)
+	case status != http.StatusOK:
+		defer a.close(false)
+		body, _ := io.ReadAll(io.LimitReader(reader, maxErrorBody)) // what can be read of it will do
+		return errorAnswer(status, body, nil, key)
+	}
+	a.events = sse.NewReader(reader, 0)
+	return nil
+}
+
+// pluginAnswer receives a plugin's answer: into a buffer, or as server-sent events into a pipe.
+type pluginAnswer struct {
+	head   chan int // the status, once
+	first  *time.Timer
+	stream bool
+	failed bool // the status is an error: parts are its body, not events
+	body   []byte
+	pipe   *io.PipeWriter
+}
+
+// Head takes the status.
+func (w *pluginAnswer) Head(status int, _ map[string]string) error {
+	w.first.Stop()
+	w.failed = status != http.StatusOK
+	w.head <- status
+	return nil
+}
+
+// Part takes a piece of the body, or one event.
+func (w *pluginAnswer) Part(data []byte) error {
+	switch {
+	case !w.stream:
+		w.body = append(w.body, data...)
+		return nil
+	case w.failed:
+		_, err := w.pipe.Write(data)
+		return err
+	default:
+		w.body = sse.AppendEvent(w.body[:0], "", data)
+		_, err := w.pipe.Write(w.body)
+		return err
+	}
+}

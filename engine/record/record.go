@@ -1,0 +1,255 @@
+// Package record is the byte format of decision records and of the snapshot generations they refer to: all that is needed
+// to explain a decision later and to repeat it bit for bit.
+//
+// # Decision, version 1
+//
+//	u8 version
+//	string policy, string digest (hex of the module's SHA-256), string failure
+//	bytes request    policy.AppendRequest
+//	bytes plan       policy.AppendPlan, without verdicts: they follow from repeating the decision
+//	uvarint count, then per attempt: uvarint candidate, status, TTFT and latency in microseconds, string class
+//
+// Strings and bytes are a uvarint length and the content.
+//
+// # Generation, version 1
+//
+//	u8 version, u8 kind
+//	kind 0, key frame:  policy.AppendSnapshot
+//	kind 1, difference: uvarint base generation, varint milliseconds since the base,
+//	                    uvarint count, then per changed candidate: uvarint number, u8 health, f32 TTFT, tokens per second and
+//	                    error rate (little-endian), uvarint samples
+//
+// A key frame stands at the beginning of each run of the gateway and at every [KeyFrameEvery]th generation after.
+package record
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math"
+	"time"
+
+	"github.com/pointsman/pointsman/sdk/policy"
+)
+
+const version = 1
+
+// KeyFrameEvery is the distance between key frames in generations: what a reader must go back at most.
+const KeyFrameEvery = 256
+
+const (
+	keyFrame   = 0
+	difference = 1
+)
+
+// ErrFormat: the bytes are not a record this package wrote.
+var ErrFormat = errors.New("record is damaged or of an unknown version")
+
+// Decision is one decision with what became of it.
+type Decision struct {
+	Policy   string
+	Digest   string
+	Failure  string // why the policy failed and the engine's own order was used, "" if it did not
+	Request  *policy.Request
+	Plan     *policy.Plan
+	Attempts []Attempt
+}
+
+// Attempt is one try of a candidate. Class is "" for an answer, else the kind of failure.
+type Attempt struct {
+	Candidate uint16
+	Status    uint16 // the provider's HTTP status, 0 if none came
+	Class     string
+	TTFT      time.Duration
+	Latency   time.Duration
+}
+
+// AppendDecision appends a decision's record.
+func AppendDecision(dst []byte, d *Decision) []byte {
+	dst = append(dst, version)
+	dst = appendString(dst, d.Policy)
+	dst = appendString(dst, d.Digest)
+	dst = appendString(dst, d.Failure)
+	dst = appendSized(dst, func(b []byte) []byte { return policy.AppendRequest(b, d.Request) })
+	plan := *d.Plan
+	plan.Verdicts = nil
+	dst = appendSized(dst, func(b []byte) []byte { return policy.AppendPlan(b, &plan) })
+	dst = binary.AppendUvarint(dst, uint64(len(d.Attempts)))
+	for _, a := range d.Attempts {
+		dst = binary.AppendUvarint(dst, uint64(a.Candidate))
+		dst = binary.AppendUvarint(dst, uint64(a.Status))
+		dst = binary.AppendUvarint(dst, uint64(max(a.TTFT, 0).Microseconds()))
+		dst = binary.AppendUvarint(dst, uint64(max(a.Latency, 0).Microseconds()))
+		dst = appendString(dst, a.Class)
+	}
+	return dst
+}
+
+// DecodeDecision reads a decision's record. The result shares no memory with data.
+func DecodeDecision(data []byte) (*Decision, error) {
+	r := reader{rest: data}
+	if r.byte() != version {
+		return nil, ErrFormat
+	}
+	d := &Decision{Policy: string(r.sized()), Digest: string(r.sized()), Failure: string(r.sized()), Request: new(policy.Request), Plan: new(policy.Plan)}
+	request, plan := r.sized(), r.sized()
+	count := r.uvarint()
+	for range min(count, 1024) {
+		d.Attempts = append(d.Attempts, Attempt{
+			Candidate: uint16(r.uvarint()), Status: uint16(r.uvarint()),
+			TTFT: time.Duration(r.uvarint()) * time.Microsecond, Latency: time.Duration(r.uvarint()) * time.Microsecond,
+			Class: string(r.sized()),
+		})
+	}
+	if r.bad || len(r.rest) > 0 {
+		return nil, ErrFormat
+	}
+	if err := policy.DecodeRequest(request, d.Request); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrFormat, err)
+	}
+	if err := policy.DecodePlan(plan, len(d.Request.Options), d.Plan); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrFormat, err)
+	}
+	return d, nil
+}
+
+// AppendGeneration appends the record of next: its difference to previous, or all of it where previous is nil, is not the
+// generation right before, or a key frame is due. encoded is policy.AppendSnapshot of next.
+func AppendGeneration(dst []byte, previous, next *policy.Snapshot, encoded []byte) []byte {
+	dst = append(dst, version)
+	if previous == nil || next.Generation%KeyFrameEvery == 0 || len(previous.Candidates) != len(next.Candidates) {
+		dst = append(dst, keyFrame)
+		return append(dst, encoded...)
+	}
+	dst = append(dst, difference)
+	dst = binary.AppendUvarint(dst, previous.Generation)
+	dst = binary.AppendVarint(dst, next.WallMillis-previous.WallMillis)
+	changed := 0
+	for i := range next.Candidates {
+		if next.Candidates[i] != previous.Candidates[i] {
+			changed++
+		}
+	}
+	dst = binary.AppendUvarint(dst, uint64(changed))
+	for i := range next.Candidates {
+		c := &next.Candidates[i]
+		if *c == previous.Candidates[i] {
+			continue
+		}
+		dst = binary.AppendUvarint(dst, uint64(i))
+		dst = append(dst, c.Health)
+		dst = appendFloat(dst, c.TTFT)
+		dst = appendFloat(dst, c.TokensPerSec)
+		dst = appendFloat(dst, c.ErrorRate)
+		dst = binary.AppendUvarint(dst, uint64(c.Samples))
+	}
+	return dst
+}
+
+// IsKeyFrame tells whether a generation's record stands alone.
+func IsKeyFrame(data []byte) bool { return len(data) > 1 && data[0] == version && data[1] == keyFrame }
+
+// ApplyGeneration moves s to the generation that data records. A key frame replaces s; a difference needs s at its base.
+func ApplyGeneration(s *policy.Snapshot, generation uint64, data []byte) error {
+	r := reader{rest: data}
+	if r.byte() != version {
+		return ErrFormat
+	}
+	switch r.byte() {
+	case keyFrame:
+		if err := policy.DecodeSnapshot(r.rest, s); err != nil {
+			return fmt.Errorf("%w: %w", ErrFormat, err)
+		}
+		return nil
+	case difference:
+	default:
+		return ErrFormat
+	}
+	if base := r.uvarint(); base != s.Generation {
+		return fmt.Errorf("generation %d builds on %d, which is missing", generation, base)
+	}
+	s.Generation = generation
+	s.WallMillis += r.varint()
+	for range min(r.uvarint(), uint64(len(s.Candidates))) {
+		i := r.uvarint()
+		if i >= uint64(len(s.Candidates)) {
+			return ErrFormat
+		}
+		c := &s.Candidates[i]
+		c.Health, c.TTFT, c.TokensPerSec, c.ErrorRate, c.Samples = r.byte(), r.float(), r.float(), r.float(), uint32(r.uvarint())
+	}
+	if r.bad || len(r.rest) > 0 {
+		return ErrFormat
+	}
+	return nil
+}
+
+func appendString(dst []byte, s string) []byte {
+	dst = binary.AppendUvarint(dst, uint64(len(s)))
+	return append(dst, s...)
+}
+
+// appendSized appends what encode appends, behind its length in a uvarint of three bytes, so that nothing is copied.
+func appendSized(dst []byte, encode func([]byte) []byte) []byte {
+	at := len(dst)
+	dst = encode(append(dst, 0, 0, 0))
+	n := len(dst) - at - 3
+	dst[at], dst[at+1], dst[at+2] = byte(n)|0x80, byte(n>>7)|0x80, byte(n>>14)
+	return dst
+}
+
+func appendFloat(dst []byte, f float32) []byte {
+	return binary.LittleEndian.AppendUint32(dst, math.Float32bits(f))
+}
+
+// reader takes values off the front; once something does not fit, bad is set and everything reads as zero.
+type reader struct {
+	rest []byte
+	bad  bool
+}
+
+func (r *reader) take(n uint64) []byte {
+	if r.bad || n > uint64(len(r.rest)) {
+		r.bad = true
+		return nil
+	}
+	b := r.rest[:n]
+	r.rest = r.rest[n:]
+	return b
+}
+
+func (r *reader) byte() byte {
+	if b := r.take(1); b != nil {
+		return b[0]
+	}
+	return 0
+}
+
+func (r *reader) uvarint() uint64 {
+	v, n := binary.Uvarint(r.rest)
+	if n <= 0 {
+		r.bad = true
+		return 0
+	}
+	r.take(uint64(n))
+	return v
+}
+
+func (r *reader) varint() int64 {
+	v, n := binary.Varint(r.rest)
+	if n <= 0 {
+		r.bad = true
+		return 0
+	}
+	r.take(uint64(n))
+	return v
+}
+
+func (r *reader) sized() []byte { return r.take(r.uvarint()) }
+
+func (r *reader) float() float32 {
+	if b := r.take(4); b != nil {
+		return math.Float32frombits(binary.LittleEndian.Uint32(b))
+	}
+	return 0
+}

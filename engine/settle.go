@@ -1,0 +1,164 @@
+package engine
+
+import (
+	"strings"
+
+	"github.com/valyala/fasthttp"
+
+	"github.com/pointsman/pointsman/engine/catalog"
+	"github.com/pointsman/pointsman/engine/dialect"
+	"github.com/pointsman/pointsman/engine/record"
+	"github.com/pointsman/pointsman/engine/snapshot"
+	"github.com/pointsman/pointsman/storage"
+)
+
+// chunkOverhead is what an event of an OpenAI stream wraps around its text, in bytes. Without a report of usage the output
+// is estimated from it: one token an event, and one for every four bytes that an event is longer.
+const chunkOverhead = 200
+
+// measure takes an answer's usage, or estimates it when the provider reported none, and prices it. Counts beyond what the
+// model could possibly read or write are not believed.
+func (e *Engine) measure(c *call, a *answer, verdict snapshot.Verdict) {
+	d, u := a.deployment, a.usage
+	if !u.Reported {
+		u.Input = int64(c.env.InputTokens)
+		u.Output = int64(a.content)
+		c.usage.Estimated = true
+	}
+	if limit := int64(d.Model.ContextWindow); limit > 0 {
+		u.Input, u.Output = min(u.Input, limit), min(u.Output, limit*int64(max(c.env.N, 1)))
+	}
+	a.usage = u
+	c.usage.Model, c.usage.Provider, c.usage.BYOK, c.usage.Simulated = d.Model.Name, a.provider(), a.own, a.simulated
+	c.usage.InputTokens, c.usage.OutputTokens, c.usage.CachedTokens, c.usage.Reasoning = u.Input, u.Output, u.CacheRead, u.Reasoning
+	c.usage.TTFT = a.ttft + a.began.Sub(c.began)
+	if !a.own {
+		c.usage.Credits = d.Model.Charge(u.Input + u.Output)
+	}
+	if !a.simulated && !a.own {
+		c.usage.CostUSD = d.Price.Cost(catalog.Usage{Input: u.Input, Output: u.Output, CacheRead: u.CacheRead, CacheWrite: u.CacheWrite, Reasoning: u.Reasoning})
+	}
+	e.live.Done(d.Index, snapshot.Outcome{Verdict: verdict, TTFT: a.ttft, Duration: a.took, OutputTokens: u.Output})
+	e.metrics.attempt(a.provider(), "ok")
+	last := &c.attempts[len(c.attempts)-1]
+	last.Status, last.TTFT, last.Latency = fasthttp.StatusOK, a.ttft, a.took
+}
+
+// settle ends a call exactly once: it settles or voids the hold, waits until that is durable, and hands the usage and the
+// decision to the log. The fault says that the charge could not be made durable; the client must then not get its answer.
+func (e *Engine) settle(c *call, outcome storage.Outcome, status int) *Fault {
+	if c.settled {
+		return nil
+	}
+	c.settled = true
+	u := &c.usage
+	u.Outcome, u.Status, u.Attempts = outcome, status, len(c.attempts)
+	u.Latency = e.Now().Sub(c.began)
+	if !c.dispatched.IsZero() {
+		u.Overhead = c.dispatched.Sub(c.began)
+	}
+	var fault *Fault
+	if c.holding {
+		receipt, batch, err := e.Ledger.Settle(storage.Settlement{Request: c.id, Charge: u.Credits, Reason: string(outcome)})
+		if err == nil {
+			u.Credits = receipt.Charged
+			err = batch.Wait()
+		}
+		if err != nil {
+			e.Logger.Error("settling credits", "request", c.id, "account", u.Account, "charge", u.Credits, "error", err)
+			fault = storageUnavailable()
+			u.Credits, u.Outcome, u.Status, u.ErrorCode = 0, storage.OutcomeInterrupted, fault.Status, fault.Code
+		}
+	}
+	e.Log.Append(storage.LogRecord{Usage: *u, Decision: e.decisionRecord(c)})
+	e.metrics.request(u)
+	return fault
+}
+
+// decisionRecord is everything needed to explain and to repeat the decision, or nil if none was made.
+func (e *Engine) decisionRecord(c *call) []byte {
+	if c.snap == nil {
+		return nil
+	}
+	digest, _ := e.Policies.Digest(c.policy)
+	d := record.Decision{Policy: c.policy, Digest: digest, Request: &c.req, Plan: &c.plan, Attempts: c.attempts}
+	if c.failed != nil {
+		d.Failure = clip(c.failed.Error(), 200)
+	}
+	return record.AppendDecision(nil, &d)
+}
+
+// finish lets go of a settled call.
+func (e *Engine) finish(c *call) {
+	e.end(c)
+	e.inflight.Done()
+}
+
+// fail settles an accepted request that gets an error, charging nothing, and sends the error.
+func (e *Engine) fail(ctx *fasthttp.RequestCtx, c *call, fault *Fault) {
+	outcome := storage.OutcomeRejected
+	switch {
+	case c.clientLeft() || fault == clientGone:
+		outcome = storage.OutcomeClientAbort
+	case len(c.attempts) > 0:
+		outcome = storage.OutcomeUpstreamError
+	}
+	c.usage.Credits, c.usage.CostUSD, c.usage.ErrorCode = 0, 0, fault.Code
+	if unsettled := e.settle(c, outcome, fault.Status); unsettled != nil {
+		fault = unsettled
+	}
+	e.describeDecision(ctx, c)
+	e.finish(c)
+	fault.Write(ctx)
+}
+
+// refuse answers a request that was not accepted.
+func (e *Engine) refuse(ctx *fasthttp.RequestCtx, c *call, fault *Fault) {
+	e.metrics.refusal(fault.Code)
+	e.end(c)
+	fault.Write(ctx)
+}
+
+// describeDecision sets the headers that hold for every accepted request.
+func (e *Engine) describeDecision(ctx *fasthttp.RequestCtx, c *call) {
+	h := &ctx.Response.Header
+	h.Set("X-Pointsman-Policy", c.policy)
+	h.Set("X-Pointsman-Power-Level", levelName(c.level))
+	setInt(ctx, "X-Pointsman-Attempts", int64(len(c.attempts)))
+}
+
+// describeAnswer sets the headers that say who answered. Price and credits of a stream are not known yet; they come with
+// its usage.
+func (e *Engine) describeAnswer(ctx *fasthttp.RequestCtx, c *call, a *answer) {
+	e.describeDecision(ctx, c)
+	h := &ctx.Response.Header
+	h.Set("X-Pointsman-Model", a.deployment.Model.Name)
+	h.Set("X-Pointsman-Provider", a.provider())
+	setInt(ctx, "X-Pointsman-Tier", int64(a.deployment.Model.Tier))
+	if a.simulated {
+		h.Set("X-Pointsman-Simulated", "true")
+	}
+	if len(a.dropped) > 0 {
+		h.Set("X-Pointsman-Dropped", strings.Join(a.dropped, ", "))
+	}
+	if !c.env.Stream {
+		h.Set("X-Pointsman-Credits", c.usage.Credits.String())
+		h.Set("X-Pointsman-Cost-Usd", c.usage.CostUSD.String())
+	}
+}
+
+// pricedBody is a buffered answer with credits and cost in its usage.
+func (e *Engine) pricedBody(c *call, a *answer) []byte {
+	return dialect.SpliceUsage(nil, a.body, a.usage, c.extra())
+}
+
+func (c *call) extra() dialect.Extra {
+	return dialect.Extra{CostUSD: c.usage.CostUSD.String(), Credits: c.usage.Credits.String(), BYOK: c.usage.BYOK}
+}
+
+func clip(s string, n int) string {
+	if len(s) > n {
+		return strings.ToValidUTF8(s[:n], "") + "…"
+	}
+	return s
+}

@@ -1,0 +1,123 @@
+package snapshot
+
+import (
+	"math"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/pointsman/pointsman/sdk/abi"
+	"github.com/pointsman/pointsman/sdk/policy"
+)
+
+type clock struct{ t time.Time }
+
+func (c *clock) now() time.Time { return c.t }
+
+func start() (*Live, *clock) {
+	c := &clock{time.Unix(1_800_000_000, 0)}
+	return New(make([]policy.Candidate, 2), c.now, nil), c
+}
+
+func TestGenerationsComeAtMostEveryInterval(t *testing.T) {
+	l, c := start()
+	first := l.Current()
+	l.Start(0)
+	l.Done(0, Outcome{Verdict: Success, TTFT: 100 * time.Millisecond, Duration: 1100 * time.Millisecond, OutputTokens: 50})
+	if l.Current() != first {
+		t.Fatal("a generation was made before its time")
+	}
+	c.t = c.t.Add(Interval)
+	second := l.Current()
+	if second.Generation != first.Generation+1 || l.Current() != second {
+		t.Fatalf("generation %d after %d", second.Generation, first.Generation)
+	}
+	got := second.Candidates[0]
+	if got.Health != abi.HealthHealthy || math.Abs(float64(got.TTFT)-100) > 4 || math.Abs(float64(got.TokensPerSec)-50) > 2 || got.Samples != 1 {
+		t.Fatalf("published %+v", got)
+	}
+	if first.Candidates[0].Samples != 0 {
+		t.Fatal("a published generation changed")
+	}
+}
+
+func TestBreakerOpensProbesAndCloses(t *testing.T) {
+	l, c := start()
+	fail := func(v Verdict) {
+		l.Start(0)
+		l.Done(0, Outcome{Verdict: v})
+	}
+	for range openAfter {
+		if !l.Usable(0) {
+			t.Fatal("opened too early")
+		}
+		fail(Failure)
+	}
+	if l.Usable(0) || l.Current().Candidates[0].Health != abi.HealthDown {
+		t.Fatal("five failures in a row must open the circuit at once")
+	}
+	c.t = c.t.Add(firstOpen)
+	if !l.Usable(0) {
+		t.Fatal("it may be probed now")
+	}
+	l.Start(0)
+	if l.Usable(0) {
+		t.Fatal("one probe at a time")
+	}
+	l.Done(0, Outcome{Verdict: Failure})
+	c.t = c.t.Add(firstOpen)
+	if l.Usable(0) {
+		t.Fatal("the second opening must last longer")
+	}
+	c.t = c.t.Add(firstOpen)
+	l.Start(0)
+	l.Done(0, Outcome{Verdict: Success})
+	if !l.Usable(0) || l.Current().Candidates[0].Health == abi.HealthDown {
+		t.Fatal("a success must close the circuit at once")
+	}
+	fail(Broken)
+	if l.Usable(0) {
+		t.Fatal("a refused key must open the circuit at once")
+	}
+	if !l.Usable(1) {
+		t.Fatal("other deployments are untouched")
+	}
+}
+
+func TestNeutralOutcomesSayNothing(t *testing.T) {
+	l, c := start()
+	for range 20 {
+		l.Start(0)
+		l.Done(0, Outcome{Verdict: Neutral})
+	}
+	c.t = c.t.Add(time.Second)
+	if got := l.Current().Candidates[0]; got.Samples != 0 || got.Health != abi.HealthUnknown || l.Inflight(0) != 0 {
+		t.Fatalf("%+v, %d in flight", got, l.Inflight(0))
+	}
+}
+
+func TestConcurrentOutcomesAreAllCounted(t *testing.T) {
+	l := New(make([]policy.Candidate, 2), time.Now, nil)
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			for range 1000 {
+				l.Current()
+				l.Start(0)
+				l.Done(0, Outcome{Verdict: Success, TTFT: time.Millisecond})
+			}
+		})
+	}
+	wg.Wait()
+	if l.Inflight(0) != 0 || l.live[0].samples.Load() != 8000 {
+		t.Fatalf("%d in flight, %d samples", l.Inflight(0), l.live[0].samples.Load())
+	}
+}
+
+func TestCoarseKeepsFiveBits(t *testing.T) {
+	for _, f := range []float32{0, 1, 99.9, 0.0123, 12345} {
+		if got := coarse(f); math.Abs(float64(got-f)) > float64(f)/32 {
+			t.Errorf("coarse(%v) = %v", f, got)
+		}
+	}
+}

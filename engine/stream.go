@@ -1,0 +1,204 @@
+package engine
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"time"
+
+	"github.com/valyala/fasthttp"
+
+	"github.com/pointsman/pointsman/engine/dialect"
+	"github.com/pointsman/pointsman/engine/snapshot"
+	"github.com/pointsman/pointsman/engine/sse"
+	"github.com/pointsman/pointsman/storage"
+)
+
+// relayBatch is how many bytes of ready events are gathered before they are handed on. Events that are not there yet are
+// never waited for.
+const relayBatch = 16 << 10
+
+// errCut ends a stream that must not look complete: fasthttp then closes the connection without a final chunk.
+var errCut = errors.New("stream cut")
+
+// relay streams an answer. Fasthttp pulls from it after the handler has returned, on the connection's own goroutine, so
+// there is neither a goroutine nor a pipe between the provider's socket and the client's; nothing of the request's
+// context is touched any more. One reader, one writer: events and errors cannot interleave.
+func (e *Engine) relay(ctx *fasthttp.RequestCtx, c *call, a *answer) {
+	if err := c.held.Wait(); err != nil { // no byte reaches the client before its hold is durable
+		e.live.Done(a.deployment.Index, snapshot.Outcome{})
+		a.close(false)
+		e.fail(ctx, c, storageUnavailable())
+		return
+	}
+	e.describeAnswer(ctx, c, a)
+	setInt(ctx, "X-Pointsman-Overhead-Us", c.dispatched.Sub(c.began).Microseconds())
+	ctx.SetContentType("text/event-stream; charset=utf-8")
+	ctx.Response.Header.Set("Cache-Control", "no-cache")
+	ctx.Response.Header.Set("X-Accel-Buffering", "no")
+	r := &relay{engine: e, call: c, answer: a}
+	r.replay(a.held)
+	ctx.SetBodyStream(r, -1)
+}
+
+// relay is the body of a streamed answer.
+type relay struct {
+	engine *Engine
+	call   *call
+	answer *answer
+
+	out      []byte // ready for the client
+	sent     int    // of out
+	finished bool   // a finish_reason came
+	last     []byte // the final usage chunk as it came, to be sent with the price in it
+	end      error  // nil while the stream runs; then what Read returns after out
+}
+
+// Read hands on what is ready, or waits for one event and takes all that are there with it.
+func (r *relay) Read(p []byte) (int, error) {
+	if r.sent == len(r.out) {
+		r.out, r.sent = r.out[:0], 0
+		for r.end == nil && (len(r.out) == 0 || r.answer.events.Buffered() && len(r.out) < relayBatch) {
+			r.next()
+		}
+		if len(r.out) == 0 {
+			return 0, r.end
+		}
+	}
+	n := copy(p, r.out[r.sent:])
+	r.sent += n
+	return n, nil
+}
+
+// Close settles a stream that was not read to its end: the client left.
+func (r *relay) Close() error {
+	if r.end == nil {
+		r.settle(storage.OutcomeClientAbort)
+		r.finish(errCut)
+	}
+	return nil
+}
+
+// next takes one event from the provider.
+func (r *relay) next() {
+	event, err := r.answer.events.Next()
+	switch {
+	case err == nil && event.Data == nil: // a keep-alive
+		r.out = append(r.out, event.Raw...)
+	case err == nil && string(event.Data) == sse.Done, errors.Is(err, io.EOF) && r.finished:
+		r.complete()
+	case err == nil:
+		r.event(event.Data, event.Raw)
+	case r.call.clientLeft():
+		r.settle(storage.OutcomeClientAbort)
+		r.finish(errCut)
+	default:
+		r.breakOff(dialect.ErrorDetail{Message: "the provider broke off the answer"})
+	}
+}
+
+// replay passes on the events that were read ahead while falling back was still possible.
+func (r *relay) replay(held []byte) {
+	events := sse.NewReader(bytes.NewReader(held), len(held)+1)
+	for {
+		event, err := events.Next()
+		switch {
+		case err != nil:
+			return
+		case string(event.Data) == sse.Done:
+			r.complete()
+		case event.Data != nil:
+			r.event(event.Data, event.Raw)
+		}
+	}
+}
+
+// event passes one event on, byte for byte, unless it is about usage the client did not ask for.
+func (r *relay) event(data, raw []byte) {
+	info := dialect.ChunkInfo(data)
+	if info.Error {
+		detail, _ := dialect.ReadError(data)
+		r.breakOff(detail)
+		return
+	}
+	r.finished = r.finished || len(info.Finish) > 0
+	if info.Content {
+		r.answer.content += 1 + max(0, len(data)-chunkOverhead)/4
+	}
+	if info.Usage {
+		r.answer.usage, _ = dialect.OpenAIUsage(data)
+	}
+	switch {
+	case info.Usage && info.NoChoices:
+		r.last = append(r.last[:0], data...)
+	case (info.Usage || info.UsageNull) && !r.call.env.IncludeUsage:
+		r.out = sse.AppendEvent(r.out, "", dialect.StripUsage(nil, data))
+	default:
+		r.out = append(r.out, raw...)
+	}
+}
+
+// complete settles and then ends the stream: the usage with its price for clients that asked for it, and [DONE].
+func (r *relay) complete() {
+	if !r.settle(storage.OutcomeOK) {
+		fault := storageUnavailable()
+		r.out = sse.AppendEvent(r.out, "", dialect.OpenAIError(nil, fault.Type, fault.Code, "", fault.Message))
+		r.finish(errCut)
+		return
+	}
+	if c := r.call; c.env.IncludeUsage {
+		u, extra := r.answer.usage, c.extra()
+		if r.last != nil {
+			r.out = sse.AppendEvent(r.out, "", dialect.SpliceUsage(nil, r.last, u, extra))
+		} else {
+			r.out = sse.AppendEvent(r.out, "", dialect.FinalUsageChunk(nil, "chatcmpl-"+c.id.String(), c.usage.Model, c.began.Unix(), u, extra))
+		}
+	}
+	r.out = sse.AppendEvent(r.out, "", []byte(sse.Done))
+	r.finish(io.EOF)
+}
+
+// breakOff ends a stream that went wrong after content was sent: an error event, no [DONE], and a connection that does
+// not end like a success.
+func (r *relay) breakOff(detail dialect.ErrorDetail) {
+	r.settle(storage.OutcomeUpstreamAbort)
+	r.out = sse.AppendEvent(r.out, "", dialect.OpenAIError(nil, typeProvider, "provider_stream_error", "",
+		"the answer is incomplete: "+clip(detail.Message, 256)))
+	r.finish(errCut)
+}
+
+// settle ends the call's accounts; false says that the charge could not be made durable.
+func (r *relay) settle(outcome storage.Outcome) bool {
+	e, c, a := r.engine, r.call, r.answer
+	a.took = e.Now().Sub(a.began)
+	verdict := snapshot.Success
+	switch outcome {
+	case storage.OutcomeClientAbort:
+		verdict = snapshot.Neutral
+	case storage.OutcomeUpstreamAbort:
+		verdict = snapshot.Failure
+	}
+	if verdict != snapshot.Success {
+		c.usage.ErrorCode = string(outcome)
+	}
+	e.measure(c, a, verdict)
+	return e.settle(c, outcome, fasthttp.StatusOK) == nil
+}
+
+// finish ends the stream with what Read returns last, gives the provider's connection back and lets go of the call.
+func (r *relay) finish(end error) {
+	r.end = end
+	r.answer.close(end == io.EOF && r.drained())
+	r.engine.finish(r.call)
+	r.call = nil
+}
+
+// drained reads the little that may follow the last event, so that the provider's connection can be used again.
+func (r *relay) drained() bool {
+	for deadline := time.Now().Add(time.Second); time.Now().Before(deadline); {
+		if _, err := r.answer.events.Next(); err != nil {
+			return errors.Is(err, io.EOF)
+		}
+	}
+	return false
+}
