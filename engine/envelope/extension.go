@@ -1,6 +1,7 @@
 package envelope
 
 import (
+	"bytes"
 	"fmt"
 	"strings"
 
@@ -113,4 +114,39 @@ func (p *parser) session() {
 		h = (h ^ uint64(c)) * 1099511628211
 	}
 	p.e.Session = max(h, 1) // 0 means no session
+}
+
+// nearest returns the name most like key by edit distance.
+func nearest(key []byte, names []string) string {
+	if len(key) > 64 {
+		key = key[:64]
+	}
+	lower := string(bytes.ToLower(key))
+	best, at := "", 1<<30
+	for _, name := range names {
+		if d := distance(lower, name); d < at {
+			best, at = name, d
+		}
+	}
+	return best
+}
+
+func distance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			cost := diagonal
+			if a[i] != b[j] {
+				cost++
+			}
+			diagonal = row[j+1]
+			row[j+1] = min(cost, row[j]+1, row[j+1]+1)
+		}
+	}
+	return row[len(b)]
 }
