@@ -1,0 +1,103 @@
+// Package config reads the gateway's TOML file and environment into one checked [Config]. It creates nothing: commands
+// hand the parts to the packages they belong to.
+//
+// The file is read strictly. An unknown key, a value of the wrong type and a value that cannot work are all reported,
+// each with file, line, column, the line in question and, for a misspelt name, the nearest right one. Strings may refer
+// to the environment as ${NAME}; "$${" stands for a literal "${". Values of secrets appear in no message.
+package config
+
+import (
+	"time"
+
+	"github.com/pointsman/pointsman/engine/catalog"
+	"github.com/pointsman/pointsman/storage"
+)
+
+// Config is the whole configuration, defaults filled in. Treat it as read-only after [Load].
+type Config struct {
+	File           string // where it was read from, "" for none
+	Server         Server
+	Providers      []Provider      // built-in ones in fixed order, then those of the file in its order
+	BuiltinCatalog bool            // [catalog] builtin
+	Models         []catalog.Entry // built-in ones first; one named in the file stands in the built-in one's place
+	Accounts       Accounts
+	Simulator      Simulator
+	Policies       []Policy // in file order
+	Plugins        []Plugin // in file order
+	Storage        Storage
+	Warnings       []string // what works but is probably not meant, each with file:line:column
+
+	fileModels map[string]bool   // names of models declared in the file
+	references map[string]string // see document.references
+}
+
+// Server is the [server] table.
+type Server struct {
+	Listen       string // host:port of the API
+	AdminListen  string // host:port of the admin API, console and metrics
+	MaxBodyBytes int    // largest request body
+}
+
+// Provider is one [providers.NAME] table merged over the built-in provider of that name.
+type Provider struct {
+	Name         string
+	Adapter      string // a built-in adapter's or a plugin's name
+	BaseURL      string // no trailing slash; "" leaves it to the adapter
+	URLSource    string // "file", the environment variable's name, or "" for the default
+	APIKey       Secret
+	KeySource    string // "file", the environment variable's name, or "" if there is no key
+	KeyRequired  bool   // without a key, platform or own, the provider cannot be used
+	AllowPrivate bool   // may connect to loopback and private addresses
+	Local        bool   // runs on the operator's own machines: fit for private requests
+	Settings     map[string]string
+	Timeout      time.Duration // to the first byte
+	Builtin      bool          // one of the nine
+	Probe        []string      // base URLs to try, best first, before the provider can be used; empty: BaseURL is certain
+}
+
+// Accounts is the [accounts] table: what a new account gets.
+type Accounts struct {
+	DefaultCredits    storage.Credits
+	DefaultTier       storage.AccountTier
+	DefaultPowerLevel string // eco, balanced or precision
+}
+
+// Simulator is the [simulator] table.
+type Simulator struct {
+	Enabled bool
+}
+
+// Policy is one [policies.NAME] table.
+type Policy struct {
+	Name   string
+	File   string // the module, "" for the built-in one of that name; relative paths start at the configuration file
+	Params string // configuration text as sdk/abi describes it
+}
+
+// Plugin is one [plugins.NAME] table.
+type Plugin struct {
+	Name   string
+	Path   string // the executable; relative paths start at the configuration file
+	SHA256 string // 64 lower-case hex digits, "" for unpinned
+	Args   []string
+	Env    map[string]Secret
+}
+
+// Storage is the [storage] table.
+type Storage struct {
+	LogDays int // days that usage logs are kept
+}
+
+// Provider finds a provider by name, nil if there is none.
+func (c *Config) Provider(name string) *Provider {
+	for i := range c.Providers {
+		if c.Providers[i].Name == name {
+			return &c.Providers[i]
+		}
+	}
+	return nil
+}
+
+// Usable says whether the provider can be called with the platform's means alone: it has its key or needs none. One with
+// Probe addresses also has to answer at one of them.
+func (p *Provider) Usable() bool { return p.APIKey.IsSet() || !p.KeyRequired }

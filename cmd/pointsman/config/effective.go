@@ -1,0 +1,291 @@
+package config
+
+import (
+	"fmt"
+	"io"
+	"maps"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/pointsman/pointsman/engine/catalog"
+	"github.com/pointsman/pointsman/storage"
+)
+
+// WriteEffective writes the configuration as TOML with defaults filled in and secrets masked. Where a secret may hide
+// behind another name (settings, plugin arguments, policy parameters) references to the environment stay references. The
+// same configuration always gives the same text. Built-in models are summed up in a comment, as are built-in providers
+// without a key. Its errors are those of w.
+func (c *Config) WriteEffective(w io.Writer) error {
+	p := &printer{references: c.references}
+	p.server(c)
+	for i := range c.Providers {
+		p.provider(&c.Providers[i])
+	}
+	p.table("[catalog]")
+	p.pair("builtin", strconv.FormatBool(c.BuiltinCatalog))
+	if c.BuiltinCatalog {
+		p.builtinModels(c)
+	}
+	for _, e := range c.Models {
+		if c.fileModels[e.Name] {
+			p.model(e)
+		}
+	}
+	p.table("[accounts]")
+	p.pair("default_credits", quote(c.Accounts.DefaultCredits.String()))
+	p.pair("default_tier", quote(string(c.Accounts.DefaultTier)))
+	p.pair("default_power_level", quote(c.Accounts.DefaultPowerLevel))
+	p.table("[simulator]")
+	p.pair("enabled", strconv.FormatBool(c.Simulator.Enabled))
+	for _, policy := range c.Policies {
+		p.policy(policy)
+	}
+	for _, plugin := range c.Plugins {
+		p.plugin(plugin)
+	}
+	p.table("[storage]")
+	p.pair("log_days", strconv.Itoa(c.Storage.LogDays))
+	if _, err := io.WriteString(w, p.out.String()); err != nil {
+		return fmt.Errorf("writing the effective configuration: %w", err)
+	}
+	return nil
+}
+
+type printer struct {
+	out        strings.Builder
+	references map[string]string
+}
+
+func (p *printer) table(header string) {
+	if p.out.Len() > 0 {
+		p.out.WriteByte('\n')
+	}
+	p.out.WriteString(header + "\n")
+}
+
+func (p *printer) pair(key, value string) { p.out.WriteString(key + " = " + value + "\n") }
+
+func (p *printer) note(key, value, note string) {
+	p.out.WriteString(key + " = " + value + "  # " + note + "\n")
+}
+
+func (p *printer) server(c *Config) {
+	from := "defaults and the environment"
+	if c.File != "" {
+		from = printable(c.File)
+	}
+	p.out.WriteString("# Effective configuration of " + from + "; secrets are masked.\n")
+	p.table("[server]")
+	p.pair("listen", quote(c.Server.Listen))
+	p.pair("admin_listen", quote(c.Server.AdminListen))
+	p.pair("max_body_bytes", strconv.Itoa(c.Server.MaxBodyBytes))
+}
+
+func (p *printer) provider(v *Provider) {
+	if v.Builtin && !v.Usable() && v.URLSource == "" && len(v.Settings) == 0 {
+		p.out.WriteString("\n# provider " + v.Name + ": no key; set " + strings.Join(KeyVariables(v.Name), " or ") + "\n")
+		return
+	}
+	p.table("[providers." + bare(v.Name) + "]")
+	p.pair("adapter", quote(v.Adapter))
+	switch {
+	case len(v.Probe) > 0:
+		p.note("base_url", quote(v.BaseURL), "the first to answer of: "+strings.Join(v.Probe, ", "))
+	case v.BaseURL != "" && v.URLSource != "":
+		p.note("base_url", quote(v.BaseURL), "from "+v.URLSource)
+	case v.BaseURL != "":
+		p.pair("base_url", quote(v.BaseURL))
+	}
+	if v.APIKey.IsSet() {
+		p.note("api_key", quote(v.APIKey.Mask()), "from "+v.KeySource)
+	}
+	p.pair("allow_private", strconv.FormatBool(v.AllowPrivate))
+	p.pair("local", strconv.FormatBool(v.Local))
+	p.pair("timeout_seconds", strconv.FormatFloat(v.Timeout.Seconds(), 'f', -1, 64))
+	if len(v.Settings) > 0 {
+		p.table("[providers." + bare(v.Name) + ".settings]")
+		for _, key := range slices.Sorted(maps.Keys(v.Settings)) {
+			p.pair(bare(key), p.guarded(key, v.Settings[key], quote))
+		}
+	}
+}
+
+// guarded prints a value that may be a secret although it is not declared as one.
+func (p *printer) guarded(key, value string, print func(string) string) string {
+	if raw, ok := p.references[value]; ok {
+		return basicString(raw)
+	}
+	if looksSecret(key) {
+		return quote(NewSecret(value).Mask())
+	}
+	return print(value)
+}
+
+// looksSecret says whether a setting's name suggests that its value should not be shown.
+func looksSecret(name string) bool {
+	name = strings.ToLower(name)
+	return slices.ContainsFunc([]string{"key", "token", "secret", "password", "credential", "auth"}, func(word string) bool { return strings.Contains(name, word) })
+}
+
+func (p *printer) builtinModels(c *Config) {
+	var tiers [catalog.MaxTier + 1]int
+	total := 0
+	for _, e := range c.Models {
+		if !c.fileModels[e.Name] {
+			tiers[e.Tier]++
+			total++
+		}
+	}
+	fmt.Fprintf(&p.out, "# %d built-in models; in tiers 0 to %d: %s\n", total, catalog.MaxTier, strings.Trim(fmt.Sprint(tiers), "[]"))
+}
+
+func (p *printer) model(e catalog.Entry) {
+	p.table("[[models]]")
+	p.pair("name", quote(e.Name))
+	p.pair("mode", quote(e.Mode))
+	p.pair("tier", strconv.Itoa(e.Tier))
+	p.pair("credits_per_1k", quote(e.CreditsPer1K.String()))
+	p.pair("context_window", strconv.FormatUint(uint64(e.ContextWindow), 10))
+	if e.MaxOutput > 0 {
+		p.pair("max_output", strconv.FormatUint(uint64(e.MaxOutput), 10))
+	}
+	p.list("capabilities", e.Capabilities)
+	p.list("strengths", e.Strengths)
+	if e.Quality > 0 {
+		p.pair("quality", strconv.FormatFloat(float64(e.Quality), 'f', -1, 32))
+	}
+	var aliases []string
+	for _, a := range e.Aliases {
+		aliases = append(aliases, a.Name)
+	}
+	p.list("aliases", aliases)
+	for _, d := range e.Deployments {
+		p.table("  [[models.deployments]]")
+		p.pair("  provider", quote(d.Provider))
+		p.pair("  upstream", quote(d.Upstream))
+		p.price("usd_in_per_1m", d.Price.In)
+		p.price("usd_out_per_1m", d.Price.Out)
+		p.price("usd_cache_read_per_1m", d.Price.CacheRead)
+		p.price("usd_cache_write_per_1m", d.Price.CacheWrite)
+		p.price("usd_reasoning_per_1m", d.Price.Reasoning)
+		if d.Price.Threshold > 0 {
+			p.pair("  price_threshold", strconv.FormatUint(uint64(d.Price.Threshold), 10))
+		}
+		p.price("usd_in_above_per_1m", d.Price.InAbove)
+		p.price("usd_out_above_per_1m", d.Price.OutAbove)
+		p.price("usd_cache_read_above_per_1m", d.Price.CacheReadAbove)
+		p.price("usd_cache_write_above_per_1m", d.Price.CacheWriteAbove)
+	}
+}
+
+func (p *printer) price(key string, pico int64) {
+	if pico > 0 {
+		// Pico-dollars a token have the six digits below dollars per million that micro-credits have below credits.
+		p.pair("  "+key, quote(storage.Credits(pico).String()))
+	}
+}
+
+func (p *printer) list(key string, words []string) {
+	if len(words) == 0 {
+		return
+	}
+	quoted := make([]string, len(words))
+	for i, word := range words {
+		quoted[i] = quote(word)
+	}
+	p.pair(key, "["+strings.Join(quoted, ", ")+"]")
+}
+
+func (p *printer) policy(v Policy) {
+	p.table("[policies." + bare(v.Name) + "]")
+	if v.File != "" {
+		p.pair("file", quote(v.File))
+	}
+	if v.Params == "" {
+		return
+	}
+	p.table("[policies." + bare(v.Name) + ".config]")
+	for line := range strings.Lines(v.Params) {
+		key, value, _ := strings.Cut(strings.TrimSuffix(line, "\n"), "=")
+		p.pair(dotted(key), p.guarded(key, value, scalar))
+	}
+}
+
+// scalar prints a policy's value as a number or boolean if that reads back to the same text, else as a string.
+func scalar(value string) string {
+	if n, err := strconv.ParseInt(value, 10, 64); err == nil && strconv.FormatInt(n, 10) == value || value == "true" || value == "false" {
+		return value
+	}
+	if f, err := strconv.ParseFloat(value, 64); err == nil && !math.IsInf(f, 0) && !math.IsNaN(f) && strings.Contains(value, ".") && strconv.FormatFloat(f, 'f', -1, 64) == value {
+		return value
+	}
+	return quote(value)
+}
+
+func (p *printer) plugin(v Plugin) {
+	p.table("[plugins." + bare(v.Name) + "]")
+	p.pair("path", quote(v.Path))
+	if v.SHA256 != "" {
+		p.pair("sha256", quote(v.SHA256))
+	}
+	if len(v.Args) > 0 {
+		args := make([]string, len(v.Args))
+		for i, arg := range v.Args {
+			args[i] = p.guarded("", arg, quote)
+		}
+		p.pair("args", "["+strings.Join(args, ", ")+"]")
+	}
+	if len(v.Env) > 0 {
+		p.table("[plugins." + bare(v.Name) + ".env]")
+		for _, key := range slices.Sorted(maps.Keys(v.Env)) {
+			p.pair(bare(key), quote(v.Env[key].Mask()))
+		}
+	}
+}
+
+// dotted prints a key whose parts are joined with dots.
+func dotted(key string) string {
+	parts := strings.Split(key, ".")
+	for i, part := range parts {
+		parts[i] = bare(part)
+	}
+	return strings.Join(parts, ".")
+}
+
+// bare quotes a key unless it can stand as it is.
+func bare(key string) string {
+	for _, c := range []byte(key) {
+		letter := c|0x20 >= 'a' && c|0x20 <= 'z'
+		if !letter && (c < '0' || c > '9') && c != '_' && c != '-' {
+			return basicString(key)
+		}
+	}
+	if key == "" {
+		return `""`
+	}
+	return key
+}
+
+// quote writes a value so that reading it back, references and all, gives the same text.
+func quote(text string) string { return basicString(strings.ReplaceAll(text, "${", "$${")) }
+
+// basicString is a TOML basic string.
+func basicString(text string) string {
+	var b strings.Builder
+	b.WriteByte('"')
+	for _, r := range text {
+		switch {
+		case r == '"' || r == '\\':
+			b.WriteByte('\\')
+			b.WriteRune(r)
+		case r < ' ' || r == 0x7f:
+			fmt.Fprintf(&b, `\u%04X`, r)
+		default:
+			b.WriteRune(r)
+		}
+	}
+	b.WriteByte('"')
+	return b.String()
+}

@@ -1,0 +1,217 @@
+package config
+
+import (
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/BurntSushi/toml"
+
+	"github.com/pointsman/pointsman/engine/catalog"
+	"github.com/pointsman/pointsman/storage"
+)
+
+// maxFile is the largest configuration file that is read, in bytes.
+const maxFile = 1 << 20
+
+// Defaults.
+const (
+	DefaultListen       = "127.0.0.1:8084"
+	DefaultAdminListen  = "127.0.0.1:8085"
+	DefaultMaxBodyBytes = 32 << 20
+	DefaultLogDays      = 30
+)
+
+// Default is the configuration without a file: the built-in catalog and whatever provider keys the environment holds.
+// The error, an *Error, is about the environment.
+func Default(env func(string) string) (*Config, error) { return Parse("", nil, env) }
+
+// Load reads a configuration file. env looks up a variable and gives "" for one that is not set, as os.Getenv does.
+// Faults in the file come as one *Error that lists all of them.
+func Load(path string, env func(string) string) (*Config, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("reading the configuration: %w", err)
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, maxFile+1))
+	if err != nil {
+		return nil, fmt.Errorf("reading the configuration: %w", err)
+	}
+	if len(data) > maxFile {
+		return nil, fmt.Errorf("reading the configuration: %s is larger than %d bytes", path, maxFile)
+	}
+	return Parse(path, data, env)
+}
+
+// Parse is [Load] on the bytes of a file; path is for messages and for the relative paths in it.
+func Parse(path string, data []byte, env func(string) string) (*Config, error) {
+	text := strings.TrimPrefix(string(data), "\xef\xbb\xbf")
+	index, err := newIndex(text)
+	if err != nil {
+		return nil, &Error{[]Fault{{File: path, Line: 1, Column: 1, Message: err.Error()}}}
+	}
+	values, err := decode(text)
+	if err != nil {
+		return nil, &Error{[]Fault{syntaxFault(path, text, err)}}
+	}
+	d := &document{file: path, index: index, env: env, references: make(map[string]string)}
+	c := d.read(&table{doc: d, title: "at the top level", values: values})
+	if len(d.faults) == 0 {
+		// What the checks above let through must build; a fault here has no better place than the whole file.
+		if _, err := catalog.Build(c.Models); err != nil {
+			d.faults = append(d.faults, Fault{File: path, Message: err.Error()})
+		}
+	}
+	if len(d.faults) > 0 {
+		sortFaults(d.faults)
+		return nil, &Error{d.faults}
+	}
+	sortFaults(d.warnings)
+	for _, w := range d.warnings {
+		w.Excerpt = ""
+		c.Warnings = append(c.Warnings, w.String())
+	}
+	return c, nil
+}
+
+// decode reads TOML into plain maps. The TOML package panics on what it holds for its own bugs; a file must not stop a
+// running gateway that reloads it.
+func decode(text string) (values map[string]any, err error) {
+	defer func() {
+		if recover() != nil {
+			err = errors.New("reading TOML failed")
+		}
+	}()
+	_, err = toml.Decode(text, &values)
+	return values, err
+}
+
+func (d *document) read(root *table) *Config {
+	c := &Config{File: d.file, references: d.references}
+	c.server(root.child("server", "in [server]"))
+	c.plugins(d, root)
+	adapters := BuiltinAdapters()
+	for _, p := range c.Plugins {
+		adapters = append(adapters, p.Name)
+	}
+	c.Providers = d.providers(root, adapters)
+	c.models(d, root)
+	c.accounts(root.child("accounts", "in [accounts]"))
+
+	simulator := root.child("simulator", "in [simulator]")
+	c.Simulator.Enabled = simulator.flag("enabled", true)
+	simulator.done()
+
+	c.policies(d, root)
+
+	store := root.child("storage", "in [storage]")
+	c.Storage.LogDays = int(store.integer("log_days", DefaultLogDays, 1, 36_500))
+	store.done()
+	root.done()
+	return c
+}
+
+func (c *Config) server(t *table) {
+	c.Server = Server{
+		Listen:       t.address("listen", DefaultListen),
+		AdminListen:  t.address("admin_listen", DefaultAdminListen),
+		MaxBodyBytes: int(t.integer("max_body_bytes", DefaultMaxBodyBytes, 1, 1<<30)),
+	}
+	if c.Server.Listen == c.Server.AdminListen && !strings.HasSuffix(c.Server.Listen, ":0") {
+		key := "listen"
+		if t.has("admin_listen") {
+			key = "admin_listen"
+		}
+		t.fault(key, "listen and admin_listen are the same address")
+	}
+	t.done()
+}
+
+// address reads host:port.
+func (t *table) address(key, otherwise string) string {
+	before := len(t.doc.faults)
+	text := t.str(key, otherwise)
+	host, port, err := net.SplitHostPort(text)
+	n, portErr := strconv.ParseUint(port, 10, 16)
+	if (err != nil || portErr != nil || strings.ContainsAny(host, " /@\t\n") || strconv.FormatUint(n, 10) != port) && len(t.doc.faults) == before {
+		t.fault(key, "%s %.80q is not an address like 127.0.0.1:8084", key, t.raw(key))
+	}
+	return text
+}
+
+func (c *Config) accounts(t *table) {
+	tiers := []string{string(storage.TierFree), string(storage.TierStarter), string(storage.TierProfessional), string(storage.TierEnterprise)}
+	c.Accounts = Accounts{
+		DefaultCredits:    t.credits("default_credits", 1000*storage.CreditsPerCredit, 1_000_000_000*storage.CreditsPerCredit),
+		DefaultTier:       storage.AccountTier(t.oneOf("default_tier", string(storage.TierEnterprise), tiers)),
+		DefaultPowerLevel: t.oneOf("default_power_level", "balanced", []string{"eco", "balanced", "precision"}),
+	}
+	t.done()
+}
+
+func (c *Config) plugins(d *document, root *table) {
+	tables := root.child("plugins", "in [plugins]")
+	for _, name := range tables.keys() {
+		t := tables.child(name, "in [plugins."+name+"]")
+		p := Plugin{Name: name, Path: c.relative(t.str("path", "")), SHA256: strings.ToLower(t.str("sha256", "")), Args: t.strs("args")}
+		p.Env = secrets(t.strMap("env", "in [plugins."+name+".env]"))
+		switch {
+		case !validPlain(name, 32):
+			t.missing("plugin name %.60q must be 1 to 32 lower-case letters, digits or -", name)
+		case slices.Contains(BuiltinAdapters(), name):
+			t.missing("plugin name %q is that of a built-in adapter", name)
+		}
+		if !t.has("path") || t.raw("path") == "" {
+			t.missing("plugin %q has no path", name)
+		}
+		if sum, err := hex.DecodeString(p.SHA256); p.SHA256 != "" && (err != nil || len(sum) != 32) {
+			t.fault("sha256", "sha256 must be 64 hex digits")
+		}
+		t.done()
+		c.Plugins = append(c.Plugins, p)
+	}
+}
+
+func (c *Config) policies(d *document, root *table) {
+	builtin := []string{"eco", "balanced", "precision", "custom"}
+	tables := root.child("policies", "in [policies]")
+	for _, name := range tables.keys() {
+		t := tables.child(name, "in [policies."+name+"]")
+		p := Policy{Name: name, File: c.relative(t.str("file", ""))}
+		if !validPlain(name, 64) {
+			t.missing("policy name %.60q must be 1 to 64 lower-case letters, digits or -", name)
+		}
+		if t.raw("file") == "" && (t.has("file") || !slices.Contains(builtin, name)) {
+			t.missing("policy %q has no file%s", name, meant(name, builtin))
+		}
+		p.Params = t.child("config", "in [policies."+name+".config]").params(name)
+		t.done()
+		c.Policies = append(c.Policies, p)
+	}
+}
+
+// relative resolves a path against the directory of the configuration file.
+func (c *Config) relative(path string) string {
+	if path == "" || filepath.IsAbs(path) {
+		return path
+	}
+	return filepath.Join(filepath.Dir(c.File), path)
+}
+
+// validPlain is the grammar of names that become adapters and policies.
+func validPlain(name string, most int) bool {
+	for _, c := range []byte(name) {
+		if (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '-' {
+			return false
+		}
+	}
+	return name != "" && len(name) <= most
+}

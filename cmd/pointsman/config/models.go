@@ -1,0 +1,230 @@
+package config
+
+import (
+	"math"
+	"slices"
+
+	"github.com/pointsman/pointsman/engine/catalog"
+)
+
+// defaultContext is assumed of a model that does not say: small, so that no request is sent where it cannot fit.
+const defaultContext = 8192
+
+// models reads [[models]] over the built-in entries.
+func (c *Config) models(d *document, root *table) {
+	cat := root.child("catalog", "in [catalog]")
+	c.BuiltinCatalog = cat.flag("builtin", true)
+	cat.done()
+	if c.BuiltinCatalog {
+		entries, err := catalog.Builtin()
+		if err != nil {
+			d.faults = append(d.faults, Fault{Message: err.Error()})
+		}
+		c.Models = entries
+	}
+	c.fileModels = make(map[string]bool)
+	aliases := make(map[string]bool)
+	var own []catalog.Entry
+	var tables []*table
+	for _, t := range root.children("models", "in [[models]]") {
+		e, ok := c.model(d, t)
+		if !ok {
+			continue
+		}
+		if c.fileModels[e.Name] {
+			t.fault("name", "there are two [[models]] named %.140q", e.Name)
+			continue
+		}
+		c.fileModels[e.Name] = true
+		own, tables = append(own, e), append(tables, t)
+	}
+	c.merge(own)
+	for i, e := range own {
+		c.checkAliases(tables[i], e, aliases)
+	}
+	c.dropShadowed(aliases)
+	if len(c.Models) == 0 && len(d.faults) == 0 {
+		cat.fault("builtin", "there are no models: builtin is false and there is no [[models]]")
+	}
+	for i := range c.Models {
+		for j := range c.Models[i].Deployments {
+			deployment := &c.Models[i].Deployments[j]
+			if p := c.Provider(deployment.Provider); p != nil {
+				deployment.Local = p.Local
+			}
+		}
+	}
+}
+
+// merge puts each model of the file in the place of the built-in one of its name, or at the end.
+func (c *Config) merge(own []catalog.Entry) {
+	for _, e := range own {
+		i := slices.IndexFunc(c.Models, func(b catalog.Entry) bool { return b.Name == e.Name })
+		if i < 0 {
+			c.Models = append(c.Models, e)
+		} else {
+			c.Models[i] = e
+		}
+	}
+}
+
+// checkAliases reports aliases of a file's model that cannot be, and notes those that can.
+func (c *Config) checkAliases(t *table, e catalog.Entry, seen map[string]bool) {
+	for i, a := range e.Aliases {
+		p := t.path.key("aliases").at(i)
+		isModel := slices.ContainsFunc(c.Models, func(b catalog.Entry) bool { return b.Name == a.Name })
+		switch {
+		case !catalog.ValidName(a.Name):
+			t.faultAt(p, "an alias must be 1 to 128 letters, digits or ._:/@-")
+		case catalog.Reserved(a.Name):
+			t.faultAt(p, "alias %q is reserved for routing", a.Name)
+		case isModel:
+			t.faultAt(p, "alias %q is the name of a model", a.Name)
+		case seen[a.Name]:
+			t.faultAt(p, "alias %q is given twice", a.Name)
+		}
+		seen[a.Name] = true
+	}
+}
+
+// dropShadowed takes from the built-in models the aliases that the file uses as names or aliases of its own.
+func (c *Config) dropShadowed(aliases map[string]bool) {
+	for i := range c.Models {
+		if c.fileModels[c.Models[i].Name] {
+			continue
+		}
+		c.Models[i].Aliases = slices.DeleteFunc(c.Models[i].Aliases, func(a catalog.Alias) bool {
+			return aliases[a.Name] || c.fileModels[a.Name]
+		})
+	}
+}
+
+// model reads one [[models]] table. It is not ok without a usable name, under which anything else could be reported.
+func (c *Config) model(d *document, t *table) (catalog.Entry, bool) {
+	before := len(t.doc.faults)
+	e := catalog.Entry{Name: t.str("name", "")}
+	switch {
+	case !t.has("name"):
+		t.missing("a [[models]] table has no name")
+	case !catalog.ValidName(e.Name) && len(t.doc.faults) == before:
+		t.fault("name", "a model's name must be 1 to 128 letters, digits or ._:/@-")
+	case catalog.Reserved(e.Name):
+		t.fault("name", "model name %q is reserved for routing", e.Name)
+	}
+	e.Mode = t.oneOf("mode", "chat", catalog.ModeNames())
+	if t.has("tier") {
+		e.Tier = int(t.integer("tier", 0, 0, catalog.MaxTier))
+	} else {
+		t.missing("model %.140q has no tier: set 0 to %d", e.Name, catalog.MaxTier)
+	}
+	c.rate(t, &e)
+	e.ContextWindow = uint32(t.integer("context_window", defaultContext, 1, math.MaxUint32))
+	if !t.has("context_window") {
+		t.warn("name", "model %.140q has no context_window: %d tokens are assumed", e.Name, defaultContext)
+	}
+	e.MaxOutput = uint32(t.integer("max_output", 0, 0, math.MaxUint32))
+	e.Quality = float32(t.number("quality", 0, 0, 1))
+	e.Capabilities = t.names("capabilities", "capability", catalog.CapabilityNames(math.MaxUint32))
+	e.Strengths = t.names("strengths", "strength", catalog.StrengthNames(math.MaxUint32))
+	for _, name := range t.strs("aliases") {
+		e.Aliases = append(e.Aliases, catalog.Alias{Name: name})
+	}
+	seen := make(map[[2]string]bool)
+	for _, dt := range t.children("deployments", "in [[models.deployments]]") {
+		deployment := c.deployment(dt)
+		key := [2]string{deployment.Provider, deployment.Upstream}
+		if seen[key] && deployment.Upstream != "" {
+			dt.fault("upstream", "this deployment is given twice")
+		}
+		seen[key] = true
+		e.Deployments = append(e.Deployments, deployment)
+	}
+	if !t.has("deployments") || len(e.Deployments) == 0 {
+		t.missing("model %.140q has no [[models.deployments]]", e.Name)
+	}
+	t.done()
+	return e, catalog.ValidName(e.Name) && !catalog.Reserved(e.Name)
+}
+
+// rate reads credits_per_1k. A model is never given away by omission: the default is the top of its tier's band.
+func (c *Config) rate(t *table, e *catalog.Entry) {
+	lo, hi := catalog.TierBand(uint8(e.Tier))
+	if t.has("credits_per_1k") {
+		before := len(t.doc.faults)
+		e.CreditsPer1K = t.credits("credits_per_1k", 0, catalog.MaxRate)
+		if len(t.doc.faults) == before && t.has("tier") && (e.CreditsPer1K < lo || e.CreditsPer1K > hi) {
+			t.warn("credits_per_1k", "credits_per_1k of model %.140q is outside the band of tier %d, %s to %s", e.Name, e.Tier, lo, hi)
+		}
+		return
+	}
+	switch {
+	case e.Tier == catalog.TierSpecialized:
+		t.missing("model %.140q has no credits_per_1k: tier %d has no rate of its own", e.Name, e.Tier)
+	case e.Tier > catalog.TierFree:
+		e.CreditsPer1K = hi
+		t.warn("name", "model %.140q has no credits_per_1k: the top of tier %d, %s, is charged", e.Name, e.Tier, hi)
+	}
+}
+
+// names reads a list out of a vocabulary and reports each word that is not in it.
+func (t *table) names(key, kind string, allowed []string) []string {
+	words := t.strs(key)
+	for i, word := range words {
+		p := t.path.key(key).at(i)
+		switch {
+		case word == "":
+			if raw := t.element(key, i); raw == "" {
+				t.faultAt(p, "%s is empty", kind)
+			}
+		case !slices.Contains(allowed, word):
+			t.faultAt(p, "%s %.60q is not known%s", kind, t.element(key, i), meant(word, allowed))
+		case slices.Contains(words[:i], word):
+			t.faultAt(p, "%s %q is given twice", kind, word)
+		}
+	}
+	return words
+}
+
+// element is a string of an array as the file has it.
+func (t *table) element(key string, i int) string {
+	elements, _ := t.values[key].([]any)
+	s, ok := elements[i].(string)
+	if !ok {
+		return "?"
+	}
+	return s
+}
+
+func (c *Config) deployment(t *table) catalog.DeploymentEntry {
+	e := catalog.DeploymentEntry{Provider: t.str("provider", ""), Upstream: t.str("upstream", "")}
+	var names []string
+	for _, p := range c.Providers {
+		names = append(names, p.Name)
+	}
+	switch {
+	case !t.has("provider"):
+		t.missing("a deployment has no provider")
+	case !slices.Contains(names, e.Provider):
+		t.fault("provider", "provider %.60q is not defined%s; a provider of your own needs a [providers.NAME] table", t.raw("provider"), meant(e.Provider, names))
+	}
+	if e.Upstream == "" {
+		t.missing("a deployment has no upstream: the provider's own name of the model")
+	}
+	e.Price = catalog.Price{
+		In:              t.price("usd_in_per_1m"),
+		Out:             t.price("usd_out_per_1m"),
+		CacheRead:       t.price("usd_cache_read_per_1m"),
+		CacheWrite:      t.price("usd_cache_write_per_1m"),
+		Reasoning:       t.price("usd_reasoning_per_1m"),
+		Threshold:       uint32(t.integer("price_threshold", 0, 1, math.MaxUint32)),
+		InAbove:         t.price("usd_in_above_per_1m"),
+		OutAbove:        t.price("usd_out_above_per_1m"),
+		CacheReadAbove:  t.price("usd_cache_read_above_per_1m"),
+		CacheWriteAbove: t.price("usd_cache_write_above_per_1m"),
+	}
+	if p := c.Provider(e.Provider); p != nil && !p.Local && !t.has("usd_in_per_1m") && !t.has("usd_out_per_1m") {
+		t.warn("upstream", "this deployment has no prices: its cost will be recorded as 0 dollars")
+	}
+	t.done()
+	return e
+}
