@@ -34,6 +34,7 @@ type answer struct {
 	events     *sse.Reader   // of a streamed one
 	held       []byte        // events read ahead, up to and with the first content
 	usage      dialect.Usage
+	partial    func() dialect.Usage // what a translated stream has reported so far, or nil
 	content    int        // tokens seen in a stream by our own estimate, see chunkOverhead
 	dropped    []string   // request fields the provider could not take
 	close      func(bool) // true after the whole answer was read

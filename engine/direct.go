@@ -53,7 +53,8 @@ func (e *Engine) direct(c *call, a *answer, p *endpoint, desc *adapter.Endpoint,
 	if c.env.Stream {
 		var source io.Reader = x.Stream()
 		if desc.Dialect == adapter.DialectAnthropic {
-			source = dialect.NewAnthropicStream(source, a.deployment.Model.Name, c.id.String(), c.began.Unix())
+			translated := dialect.NewAnthropicStream(source, a.deployment.Model.Name, "chatcmpl-"+c.id.String(), c.began.Unix())
+			source, a.partial = translated, translated.Usage
 		}
 		a.events = sse.NewReader(source, 0)
 		return nil
@@ -87,19 +88,21 @@ func (a *answer) take(body []byte, d adapter.Dialect, c *call, e *Engine) *failu
 	a.took = e.Now().Sub(a.began)
 	a.ttft = a.took
 	if d == adapter.DialectAnthropic {
-		translated, err := dialect.ResponseAnthropicToOpenAI(nil, body, a.deployment.Model.Name, c.id.String(), c.began.Unix())
+		translated, usage, err := dialect.ResponseAnthropicToOpenAI(nil, body, a.deployment.Model.Name, "chatcmpl-"+c.id.String(), c.began.Unix())
 		if err != nil {
 			a.close(false)
 			return &failure{class: adapter.ClassServer, err: err}
 		}
-		body = translated
+		body, a.usage = translated, usage
 	}
 	if info := dialect.ChunkInfo(body); info.Malformed || info.Error || info.NoChoices {
 		a.close(false)
 		return &failure{class: adapter.ClassServer, message: "the provider's answer is not a chat completion"}
 	}
 	a.body = body
-	a.usage, _ = dialect.OpenAIUsage(body)
+	if d != adapter.DialectAnthropic {
+		a.usage, _ = dialect.OpenAIUsage(body)
+	}
 	return nil
 }
 

@@ -20,6 +20,9 @@ const chunkOverhead = 200
 // model could possibly read or write are not believed.
 func (e *Engine) measure(c *call, a *answer, verdict snapshot.Verdict) {
 	d, u := a.deployment, a.usage
+	if !u.Reported && a.partial != nil {
+		u = a.partial()
+	}
 	if !u.Reported {
 		u.Input = int64(c.env.InputTokens)
 		u.Output = int64(a.content)

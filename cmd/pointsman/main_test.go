@@ -1,0 +1,118 @@
+package main
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/pointsman/pointsman/cmd/pointsman/config"
+	"github.com/pointsman/pointsman/plugins/builtin"
+	"github.com/pointsman/pointsman/storage/badgerdb"
+)
+
+// TestMain lets the test binary be the plugin process too, as the gateway's own binary is.
+func TestMain(m *testing.M) {
+	if builtin.IsProcess() {
+		builtin.Serve()
+		return
+	}
+	os.Exit(m.Run())
+}
+
+// noEnv is the environment of test gateways: whatever keys the machine has are not used.
+func noEnv(string) string { return "" }
+
+// testGateway is a real gateway on free ports with a data directory of its own.
+type testGateway struct {
+	*gateway
+	t     testing.TB
+	api   *client // with the key of the first account, "default"
+	admin *client
+}
+
+// newGateway starts a gateway from TOML text. env resolves ${NAME} references; nil: there are none.
+func newGateway(t testing.TB, toml string, env func(string) string) *testGateway {
+	t.Helper()
+	if env == nil {
+		env = noEnv
+	}
+	file := filepath.Join(t.TempDir(), "pointsman.toml")
+	if err := os.WriteFile(file, []byte("[server]\nlisten = \"127.0.0.1:0\"\nadmin_listen = \"127.0.0.1:0\"\n"+toml), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cfg, err := config.Load(file, env)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return startGateway(t, cfg, filepath.Join(t.TempDir(), "data"))
+}
+
+func startGateway(t testing.TB, cfg *config.Config, data string) *testGateway {
+	t.Helper()
+	g, err := start(context.Background(), cfg, options{dataDir: data, log: slog.New(slog.NewTextHandler(testLog{t}, nil)), env: noEnv})
+	if err != nil {
+		t.Fatal(err)
+	}
+	tg := &testGateway{gateway: g, t: t, api: newClient("http://"+g.listener.Addr().String(), g.firstKey), admin: newClient("http://"+g.adminListn.Addr().String(), g.masterKey)}
+	t.Cleanup(func() { tg.stopAndVerify() })
+	return tg
+}
+
+// stopAndVerify ends the gateway and proves its ledger. It may be called before the test's end.
+func (g *testGateway) stopAndVerify() {
+	if g.gateway == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	data := g.dataDir
+	if err := g.stop(ctx); err != nil {
+		g.t.Errorf("stopping: %v", err)
+	}
+	g.gateway = nil
+	if err := badgerdb.Verify(data, io.Discard); err != nil {
+		g.t.Errorf("ledger: %v", err)
+	}
+}
+
+// account makes an account with a key and returns a client that uses it.
+func (g *testGateway) account(id string) *client {
+	g.t.Helper()
+	if err := g.admin.call("POST", "/api/v1/admin/accounts", map[string]string{"id": id}, nil); err != nil {
+		g.t.Fatal(err)
+	}
+	var key keyEntry
+	if err := g.admin.call("POST", "/api/v1/admin/keys", map[string]string{"account": id}, &key); err != nil {
+		g.t.Fatal(err)
+	}
+	return newClient(g.api.base, key.Key)
+}
+
+// post sends a chat request and returns the answer with its body read.
+func (c *client) post(t testing.TB, path string, body any) (*http.Response, string) {
+	t.Helper()
+	resp, err := c.do("POST", path, body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatalf("reading the answer: %v after %q", err, text)
+	}
+	return resp, string(text)
+}
+
+// testLog sends the gateway's log to the test's.
+type testLog struct{ t testing.TB }
+
+func (l testLog) Write(p []byte) (int, error) {
+	l.t.Log(strings.TrimRight(string(p), "\n"))
+	return len(p), nil
+}
