@@ -15,6 +15,7 @@ import (
 const (
 	defaultDimensions = 256
 	maxDimensions     = 4096
+	maxWords          = 1000 // of a text that count; a real model has a limit too
 )
 
 type embeddingsRequest struct {
@@ -93,7 +94,8 @@ func inputTexts(input json.RawMessage) ([]string, error) {
 // embed adds a direction for each word and scales the sum to length one.
 func embed(text string, dimensions int) []float32 {
 	sum := make([]float64, dimensions)
-	for _, word := range strings.Fields(strings.ToLower(text)) {
+	words := strings.Fields(strings.ToLower(text))
+	for _, word := range words[:min(len(words), maxWords)] {
 		state := seed(strings.Trim(word, ".,;:!?\"'()[]"))
 		for i := range sum {
 			state = state*6364136223846793005 + 1442695040888963407

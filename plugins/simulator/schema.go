@@ -8,7 +8,10 @@ import (
 	"strings"
 )
 
-const maxSchemaDepth = 32
+const (
+	maxSchemaDepth  = 32
+	maxSchemaValues = 2000 // a small schema can describe a value of any size
+)
 
 // schema is the part of JSON Schema that a plausible smallest value needs.
 type schema struct {
@@ -39,6 +42,7 @@ type builder struct {
 	root     schema
 	question string
 	depth    int
+	values   int
 }
 
 // valueText returns the JSON text of a plausible smallest value for a schema; without a schema it is an empty object.
@@ -65,10 +69,11 @@ func valueText(text json.RawMessage, question string) (string, error) {
 
 // value returns a value for the schema of the property of that name.
 func (b *builder) value(text json.RawMessage, name string) (any, error) {
-	if b.depth++; b.depth > maxSchemaDepth {
-		return nil, badRequest("", "the JSON schema is nested too deeply for the simulator")
-	}
+	b.depth++
 	defer func() { b.depth-- }()
+	if b.values++; b.depth > maxSchemaDepth || b.values > maxSchemaValues {
+		return nil, badRequest("", "the JSON schema is too large for the simulator")
+	}
 	var s schema
 	if string(text) == "true" {
 		return "example", nil

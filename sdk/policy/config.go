@@ -1,16 +1,11 @@
 package policy
 
 import (
-	"errors"
-	"fmt"
 	"maps"
 	"slices"
 	"strconv"
 	"strings"
 )
-
-// ErrConfig: configuration text that does not follow the contract of sdk/abi.
-var ErrConfig = errors.New("bad policy configuration")
 
 // Config is a policy's parameters. The zero Config has none. It is immutable.
 type Config struct {
@@ -23,10 +18,10 @@ func ParseConfig(text string) (Config, error) {
 	for line := range strings.Lines(text) {
 		key, value, ok := strings.Cut(strings.TrimSuffix(line, "\n"), "=")
 		if !ok || key == "" {
-			return Config{}, fmt.Errorf("%w: line %q is not key=value", ErrConfig, line)
+			return Config{}, badConfig("line "+strconv.Quote(line)+" is not key=value")
 		}
 		if _, twice := c.values[key]; twice {
-			return Config{}, fmt.Errorf("%w: %s is given twice", ErrConfig, key)
+			return Config{}, badConfig(key+" is given twice")
 		}
 		c.values[key] = value
 	}
@@ -40,7 +35,7 @@ func FormatConfig(params map[string]string) (string, error) {
 	for _, key := range slices.Sorted(maps.Keys(params)) {
 		value := params[key]
 		if key == "" || strings.ContainsAny(key, "=\n") || strings.Contains(value, "\n") {
-			return "", fmt.Errorf("%w: parameter %q has no name, or an = or a line break in it", ErrConfig, key)
+			return "", badConfig("parameter "+strconv.Quote(key)+" has no name, or an = or a line break in it")
 		}
 		text.WriteString(key + "=" + value + "\n")
 	}
@@ -74,7 +69,7 @@ func (c Config) Number(key string, otherwise float64) (float64, error) {
 	}
 	n, err := strconv.ParseFloat(v, 64)
 	if err != nil {
-		return 0, fmt.Errorf("%w: %s=%s is not a number", ErrConfig, key, v)
+		return 0, badConfig(key+"="+v+" is not a number")
 	}
 	return n, nil
 }

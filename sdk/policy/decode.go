@@ -1,8 +1,6 @@
 package policy
 
 import (
-	"errors"
-	"fmt"
 	"math"
 	"slices"
 	"unicode/utf8"
@@ -10,27 +8,20 @@ import (
 	"github.com/pointsman/pointsman/sdk/abi"
 )
 
-// ErrMalformed: bytes that are not an encoding of what they should be. Every decoding error wraps it and says what is wrong.
-var ErrMalformed = errors.New("malformed policy record")
-
-func malformed(format string, args ...any) error {
-	return fmt.Errorf("%w: %s", ErrMalformed, fmt.Sprintf(format, args...))
-}
-
 // table is where the records of an array lie in a buffer.
 type table struct{ offset, stride, count int }
 
 // header checks the fixed part that every buffer begins with and returns its size.
 func header(what string, b []byte, least int) (int, error) {
 	if len(b) < least {
-		return 0, malformed("%s of %d bytes has no header", what, len(b))
+		return 0, malformed(what+" of # bytes has no header", len(b))
 	}
 	if v := get16(b, 0); v != abi.Version {
-		return 0, malformed("%s of version %d, not %d", what, v, abi.Version)
+		return 0, malformed(what+" of version #, not #", int(v), abi.Version)
 	}
 	size := int(get16(b, 2))
 	if size < least || size > len(b) {
-		return 0, malformed("%s header of %d bytes, of %d in all", what, size, len(b))
+		return 0, malformed(what+" header of # bytes, of # in all", size, len(b))
 	}
 	return size, nil
 }
@@ -39,10 +30,10 @@ func header(what string, b []byte, least int) (int, error) {
 func records(what string, b []byte, offset int, stride, count uint16, least int) (table, error) {
 	t := table{offset: offset, stride: int(stride), count: int(count)}
 	if count > 0 && t.stride < least {
-		return t, malformed("%s stride of %d bytes, less than %d", what, stride, least)
+		return t, malformed(what+" stride of # bytes, less than #", int(stride), least)
 	}
 	if end := offset + t.stride*t.count; end > len(b) {
-		return t, malformed("%d %s end at byte %d of %d", count, what, end, len(b))
+		return t, malformed("# "+what+" end at byte # of #", int(count), end, len(b))
 	}
 	return t, nil
 }
@@ -55,7 +46,7 @@ func (t table) end() int                  { return t.offset + t.stride*t.count }
 func DecodePlan(b []byte, candidates int, p *Plan) error {
 	p.Reset()
 	if len(b) > abi.MaxPlan {
-		return malformed("plan of %d bytes, more than %d", len(b), abi.MaxPlan)
+		return malformed("plan of # bytes, more than #", len(b), abi.MaxPlan)
 	}
 	size, err := header("plan", b, abi.PlanHeaderSize)
 	if err != nil {
@@ -88,17 +79,17 @@ func checkHead(b []byte, p *Plan, steps int) error {
 	case b[abi.PlanReserved] != 0 || get16(b, abi.PlanReserved2) != 0:
 		return malformed("plan with reserved bytes set")
 	case p.Kind != abi.KindAnswer && p.Kind != abi.KindAsk && p.Kind != abi.KindReject:
-		return malformed("plan of unknown kind %d", p.Kind)
+		return malformed("plan of unknown kind #", int(p.Kind))
 	case steps > abi.MaxSteps:
-		return malformed("plan of %d steps, more than %d", steps, abi.MaxSteps)
+		return malformed("plan of # steps, more than #", steps, abi.MaxSteps)
 	case p.Kind == abi.KindReject && steps > 0:
-		return malformed("reject plan with %d steps", steps)
+		return malformed("reject plan with # steps", steps)
 	case p.Kind != abi.KindReject && steps == 0:
 		return malformed("plan without a step")
 	case p.Kind == abi.KindReject && p.Status != 0 && (p.Status < 400 || p.Status > 599):
-		return malformed("reject plan with status %d", p.Status)
+		return malformed("reject plan with status #", int(p.Status))
 	case p.Kind != abi.KindReject && p.Status != 0:
-		return malformed("plan with status %d that rejects nothing", p.Status)
+		return malformed("plan with status # that rejects nothing", int(p.Status))
 	}
 	return nil
 }
@@ -116,17 +107,17 @@ func decodeSteps(b []byte, t table, candidates int, p *Plan) error {
 		}
 		switch {
 		case int(s.Candidate) >= candidates:
-			return malformed("step %d names candidate %d of %d", i, s.Candidate, candidates)
+			return malformed("step # names candidate # of #", i, int(s.Candidate), candidates)
 		case s.Attempts < 1 || s.Attempts > 3:
-			return malformed("step %d with %d attempts", i, s.Attempts)
+			return malformed("step # with # attempts", i, int(s.Attempts))
 		case !finite(s.Score):
-			return malformed("step %d with a score that is no finite number", i)
+			return malformed("step # with a score that is no finite number", i)
 		case r[abi.StepFlags] != 0 || get32(r, abi.StepReserved) != 0 || get16(r, abi.StepReserved+4) != 0:
-			return malformed("step %d with reserved bytes set", i)
+			return malformed("step # with reserved bytes set", i)
 		}
 		for j := range p.Steps {
 			if p.Steps[j].Candidate == s.Candidate {
-				return malformed("steps %d and %d name candidate %d", j, i, s.Candidate)
+				return malformed("steps # and # name candidate #", j, i, int(s.Candidate))
 			}
 		}
 		p.Steps = append(p.Steps, s)
@@ -139,7 +130,7 @@ func decodeVerdicts(b []byte, t table, candidates int, p *Plan) error {
 		return nil
 	}
 	if t.count != candidates {
-		return malformed("%d verdicts about %d candidates", t.count, candidates)
+		return malformed("# verdicts about # candidates", t.count, candidates)
 	}
 	p.Verdicts = slices.Grow(p.Verdicts, t.count)
 	ranked := 0
@@ -147,18 +138,18 @@ func decodeVerdicts(b []byte, t table, candidates int, p *Plan) error {
 		r := t.at(b, i)
 		v := Verdict{Score: getf(r, abi.VerdictScore), Reason: get16(r, abi.VerdictReason), Rank: get16(r, abi.VerdictRank)}
 		if !finite(v.Score) {
-			return malformed("verdict %d with a score that is no finite number", i)
+			return malformed("verdict # with a score that is no finite number", i)
 		}
 		if v.Rank > 0 {
 			if int(v.Rank) > len(p.Steps) || int(p.Steps[v.Rank-1].Candidate) != i {
-				return malformed("verdict %d claims rank %d of the plan", i, v.Rank)
+				return malformed("verdict # claims rank # of the plan", i, int(v.Rank))
 			}
 			ranked++
 		}
 		p.Verdicts = append(p.Verdicts, v)
 	}
 	if ranked != len(p.Steps) {
-		return malformed("%d steps, %d verdicts with a rank", len(p.Steps), ranked)
+		return malformed("# steps, # verdicts with a rank", len(p.Steps), ranked)
 	}
 	return nil
 }
@@ -169,9 +160,9 @@ func decodeExplanation(b []byte, size int, p *Plan) error {
 	case length == 0 && off == 0:
 		return nil
 	case length > abi.MaxExplanation:
-		return malformed("explanation of %d bytes, more than %d", length, abi.MaxExplanation)
+		return malformed("explanation of # bytes, more than #", int(length), abi.MaxExplanation)
 	case off < uint64(size) || off+length > uint64(len(b)):
-		return malformed("explanation of %d bytes at %d of %d", length, off, len(b))
+		return malformed("explanation of # bytes at # of #", int(length), int(off), len(b))
 	}
 	text := b[off : off+length]
 	if !utf8.Valid(text) {
@@ -197,9 +188,9 @@ func DecodeSnapshot(b []byte, s *Snapshot) error {
 	off, length := uint64(get32(b, abi.SnapshotBlobOff)), uint64(get32(b, abi.SnapshotBlobLen))
 	switch {
 	case t.count > abi.MaxCandidates:
-		return malformed("snapshot of %d candidates, more than %d", t.count, abi.MaxCandidates)
+		return malformed("snapshot of # candidates, more than #", t.count, abi.MaxCandidates)
 	case off+length > uint64(len(b)):
-		return malformed("names of %d bytes at %d of %d", length, off, len(b))
+		return malformed("names of # bytes at # of #", int(length), int(off), len(b))
 	}
 	blob := b[off : off+length]
 	s.Generation = get64(b, abi.SnapshotGeneration)
@@ -253,7 +244,7 @@ func decodeCandidate(r, blob []byte, c *Candidate) error {
 func name(blob []byte, off uint32, length uint16, old string) (string, error) {
 	end := uint64(off) + uint64(length)
 	if end > uint64(len(blob)) {
-		return "", malformed("name of %d bytes at %d of %d", length, off, len(blob))
+		return "", malformed("name of # bytes at # of #", int(length), int(off), len(blob))
 	}
 	text := blob[off:end]
 	if string(text) == old {
@@ -273,7 +264,7 @@ func DecodeRequest(b []byte, r *Request) error {
 		return err
 	}
 	if t.count > abi.MaxCandidates {
-		return malformed("request about %d candidates, more than %d", t.count, abi.MaxCandidates)
+		return malformed("request about # candidates, more than #", t.count, abi.MaxCandidates)
 	}
 	options := slices.Grow(r.Options[:0], t.count)[:t.count]
 	for i := range options {

@@ -24,7 +24,6 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/pointsman/pointsman/sdk/provider"
-	providerv1 "github.com/pointsman/pointsman/sdk/provider/rpc/v1"
 )
 
 const (
@@ -85,12 +84,7 @@ type grpcPlugin struct {
 
 // GRPCServer registers the adapters with a plugin's server.
 func (p *grpcPlugin) GRPCServer(_ *goplugin.GRPCBroker, s *grpc.Server) error {
-	server, err := newServer(p.adapters)
-	if err != nil {
-		return err
-	}
-	providerv1.RegisterProviderServiceServer(s, server)
-	return nil
+	return Register(s, p.adapters...)
 }
 
 // GRPCClient wraps the gateway's connection to a plugin.

@@ -23,6 +23,17 @@ type server struct {
 	descriptions []*providerv1.Description
 }
 
+// Register adds the service with the given adapters to a server; [Serve] does it for a plugin. The error says which
+// adapter's description is unusable.
+func Register(s grpc.ServiceRegistrar, adapters ...provider.Adapter) error {
+	server, err := newServer(adapters)
+	if err != nil {
+		return err
+	}
+	providerv1.RegisterProviderServiceServer(s, server)
+	return nil
+}
+
 // check says what is wrong with the adapters of a plugin.
 func check(adapters []provider.Adapter) error {
 	_, err := newServer(adapters)

@@ -1,0 +1,293 @@
+package plugins
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/exec"
+	"os/signal"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/pointsman/pointsman/plugins/builtin"
+	"github.com/pointsman/pointsman/plugins/confine"
+	"github.com/pointsman/pointsman/sdk/provider"
+	"github.com/pointsman/pointsman/sdk/provider/rpc"
+)
+
+// hostEnv makes the test binary a gateway that does nothing but run plugins.
+const hostEnv = "POINTSMAN_TEST_HOST"
+
+// TestMain makes the test binary what the host starts: the built-in process, the shim, and third-party plugins.
+func TestMain(m *testing.M) {
+	switch {
+	case builtin.IsProcess() && confine.IsShim():
+		builtin.Serve()
+	case builtin.IsProcess() && len(os.Args) > 1:
+		misbehave(os.Args[1])
+	case builtin.IsProcess():
+		rpc.Serve(append(builtin.Adapters(), probe{name: "probe"})...)
+	case os.Getenv(hostEnv) != "":
+		runHost()
+	default:
+		os.Exit(m.Run())
+	}
+}
+
+// runHost is a gateway that prints its plugins' process ids and waits to be killed.
+func runHost() {
+	h, err := New(Config{Builtin: true, Plugins: map[string]Plugin{"good": self("good")}, Dir: os.Getenv(hostEnv)})
+	if err == nil {
+		err = h.Start(context.Background())
+	}
+	if err != nil {
+		fmt.Println("error", err)
+		os.Exit(1)
+	}
+	status := h.Status()
+	fmt.Println(status[0].PID, status[1].PID)
+	time.Sleep(time.Minute)
+}
+
+// misbehave is a third-party plugin, good or bad.
+func misbehave(how string) {
+	switch how {
+	case "good":
+		rpc.Serve(probe{name: "good"})
+	case "thief":
+		rpc.Serve(probe{name: "openai"})
+	case "garbage":
+		fmt.Println("hello, I am \x1b[31mnot a plugin")
+		time.Sleep(10 * time.Second)
+	case "endless":
+		for {
+			fmt.Print(strings.Repeat("x", 1<<20))
+		}
+	case "silent":
+		time.Sleep(time.Minute)
+	case "exits":
+		fmt.Fprintln(os.Stderr, "the licence has expired")
+		os.Exit(3)
+	case "tcp":
+		fmt.Println("1|1|tcp|127.0.0.1:1|grpc")
+		time.Sleep(10 * time.Second)
+	case "future":
+		fmt.Println("1|99|unix|/tmp/none|grpc")
+		time.Sleep(10 * time.Second)
+	case "forks":
+		cmd := exec.Command("/bin/sleep", "60")
+		cmd.Stderr = os.Stderr
+		if err := cmd.Start(); err != nil {
+			fmt.Fprintln(os.Stderr, "fork failed:", err)
+		}
+		fmt.Fprintln(os.Stderr, "child", cmd.Process.Pid)
+		rpc.Serve(probe{name: "forks"})
+	case "chatty":
+		go func() {
+			for range 4000 {
+				fmt.Fprintln(os.Stderr, strings.Repeat("y", 1000))
+			}
+			fmt.Fprintln(os.Stderr, strings.Repeat("z", 200<<10))
+		}()
+		rpc.Serve(probe{name: "chatty"})
+	}
+}
+
+// self is the test binary as a third-party plugin.
+func self(how string) Plugin {
+	path, err := os.Executable()
+	if err != nil {
+		panic(err)
+	}
+	return Plugin{Path: path, SHA256: sumOnce(path), Args: []string{how}}
+}
+
+var sumOnce = func() func(string) string {
+	var once sync.Once
+	var sum string
+	return func(path string) string {
+		once.Do(func() {
+			data, err := os.ReadFile(path)
+			if err != nil {
+				panic(err)
+			}
+			digest := sha256.Sum256(data)
+			sum = hex.EncodeToString(digest[:])
+		})
+		return sum
+	}
+}()
+
+// probe is an adapter that does as the request's operation says.
+type probe struct{ name string }
+
+func (p probe) Describe(context.Context) (*provider.Description, error) {
+	return &provider.Description{Name: p.name, Version: "1.0.0", Summary: "for tests"}, nil
+}
+
+func (p probe) Prepare(_ context.Context, req *provider.PrepareRequest) (*provider.Endpoint, error) {
+	switch req.BaseURL {
+	case "panic":
+		panic("a secret")
+	case "setting":
+		return nil, fmt.Errorf("%w: region is missing", provider.ErrSetting)
+	}
+	return &provider.Endpoint{
+		Mode: provider.ModeDirect, Dialect: provider.DialectAnthropic, BaseURL: "https://example.com",
+		Paths: map[string]string{"chat": "/c"}, Headers: map[string]string{"a": "b"},
+		Auth:    provider.Auth{Header: "x-api-key", Prefix: "p"},
+		Body:    provider.BodyRules{StreamUsage: true, MaxTokensField: "m", DefaultMaxTokens: 7, Drop: []string{"d"}},
+		Errors:  []provider.ErrorRule{{Status: 400, Contains: "c", Class: provider.ClassQuota}},
+		Expires: time.Unix(1700000000, 0).UTC(),
+	}, nil
+}
+
+func (p probe) Call(ctx context.Context, req *provider.CallRequest, answer provider.AnswerWriter) error {
+	switch req.Operation {
+	case "panic":
+		panic("a secret")
+	case "unavailable":
+		return fmt.Errorf("%w: today", provider.ErrUnavailable)
+	case "fail":
+		return errors.New("no route")
+	case "none":
+		return nil
+	case "read": // a file of the machine
+		data, err := os.ReadFile(req.Model)
+		if err != nil {
+			return err
+		}
+		return all(answer, data)
+	case "write":
+		return os.WriteFile(req.Model, []byte("x"), 0o600)
+	case "signal":
+		return syscall.Kill(os.Getppid(), syscall.SIGCONT)
+	case "environ":
+		return all(answer, []byte(strings.Join(os.Environ(), "\n")))
+	case "limits":
+		data, err := os.ReadFile("/proc/self/limits")
+		if err != nil {
+			return err
+		}
+		return all(answer, data)
+	case "echo":
+		return all(answer, req.Body)
+	case "endless":
+		if err := answer.Head(200, nil); err != nil {
+			return err
+		}
+		defer func() { _ = os.WriteFile(req.Model, []byte("ended"), 0o600) }()
+		for i := 0; ctx.Err() == nil; i++ {
+			if err := answer.Part(fmt.Append(nil, i)); err != nil {
+				return err
+			}
+			time.Sleep(time.Millisecond)
+		}
+		return ctx.Err()
+	case "count": // the body's length in parts
+		if err := answer.Head(200, map[string]string{"k": "v"}); err != nil {
+			return err
+		}
+		for i := range req.Body {
+			if err := answer.Part(fmt.Append(nil, i)); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	return fmt.Errorf("unknown operation %q", req.Operation)
+}
+
+func all(answer provider.AnswerWriter, data []byte) error {
+	if err := answer.Head(200, nil); err != nil {
+		return err
+	}
+	return answer.Part(data)
+}
+
+// answers collects an answer.
+type answers struct {
+	status int
+	header map[string]string
+	parts  [][]byte
+	onPart func(n int) error
+}
+
+func (a *answers) Head(status int, header map[string]string) error {
+	a.status, a.header = status, header
+	return nil
+}
+
+func (a *answers) Part(data []byte) error {
+	a.parts = append(a.parts, append([]byte(nil), data...))
+	if a.onPart != nil {
+		return a.onPart(len(a.parts))
+	}
+	return nil
+}
+
+func (a *answers) text() string {
+	var b strings.Builder
+	for _, p := range a.parts {
+		b.Write(p)
+	}
+	return b.String()
+}
+
+// startHost runs a host until the test ends.
+func startHost(t testing.TB, config Config) *Host {
+	t.Helper()
+	if config.Logger == nil {
+		config.Logger = slog.New(slog.NewTextHandler(io.Discard, nil))
+	}
+	config.Dir = t.TempDir()
+	h, err := New(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(h.Close)
+	if err := h.Start(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	return h
+}
+
+// within fails the test if the condition does not come true in time, and says how long it took.
+func within(t *testing.T, limit time.Duration, what string, condition func() bool) {
+	t.Helper()
+	began := time.Now()
+	for !condition() {
+		if time.Since(began) > limit {
+			t.Fatalf("%s: not within %s", what, limit)
+		}
+		time.Sleep(time.Millisecond)
+	}
+	t.Logf("%s after %s", what, time.Since(began).Round(100*time.Microsecond))
+}
+
+func alive(pid int) bool {
+	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return false
+	}
+	_, state, _ := strings.Cut(string(data), ") ")
+	return !strings.HasPrefix(state, "Z") && !strings.HasPrefix(state, "X")
+}
+
+func ignoreInterrupt() func() {
+	signal.Ignore(os.Interrupt)
+	return func() { signal.Reset(os.Interrupt) }
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
+}
