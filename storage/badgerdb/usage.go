@@ -1,0 +1,122 @@
+package badgerdb
+
+import (
+	"encoding/binary"
+	"encoding/hex"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/pointsman/pointsman/storage"
+)
+
+// usageVersion is the first byte of every stored usage record.
+const usageVersion = 1
+
+// outcomes are stored by their index; 0 stands for a text that follows. Never reorder.
+var outcomes = [...]storage.Outcome{
+	"", storage.OutcomeOK, storage.OutcomeClientAbort, storage.OutcomeUpstreamAbort, storage.OutcomeUpstreamError,
+	storage.OutcomeRejected, storage.OutcomeInterrupted,
+}
+
+// Bits of a usage record's flags.
+const (
+	flagStream = 1 << iota
+	flagBYOK
+	flagSimulated
+	flagEstimated
+	flagPackedKey // the key is "key_" and 16 hex digits, kept as 8 bytes
+)
+
+// appendUsage encodes a usage record without its request id, which is in the key.
+func appendUsage(b []byte, u *storage.Usage) []byte {
+	flags := byte(0)
+	for i, set := range [...]bool{u.Stream, u.BYOK, u.Simulated, u.Estimated} {
+		if set {
+			flags |= 1 << i
+		}
+	}
+	packed := packKey(u.Key)
+	if packed != nil {
+		flags |= flagPackedKey
+	}
+	outcome := byte(0)
+	for i, o := range outcomes {
+		if o == u.Outcome {
+			outcome = byte(i)
+		}
+	}
+	b = append(b, usageVersion, flags, outcome)
+	if outcome == 0 {
+		b = appendText(b, string(u.Outcome))
+	}
+	if packed != nil {
+		b = append(b, packed...)
+	} else {
+		b = appendText(b, u.Key)
+	}
+	for _, text := range [...]string{
+		u.Account, u.Model, u.Provider, u.PowerLevel, u.Policy, u.Endpoint, u.ErrorCode, u.ClientID,
+	} {
+		b = appendText(b, text)
+	}
+	for _, n := range [...]int64{
+		int64(u.Status), int64(u.Attempts), u.InputTokens, u.OutputTokens, u.CachedTokens, u.Reasoning,
+		int64(u.Credits), int64(u.CostUSD), int64(u.TTFT), int64(u.Latency), int64(u.Overhead),
+	} {
+		b = binary.AppendVarint(b, n)
+	}
+	return b
+}
+
+// decodeUsage reads what appendUsage wrote.
+func decodeUsage(id storage.RequestID, value []byte) (u storage.Usage, err error) {
+	r := reader{rest: value}
+	if v := r.byte(); v != usageVersion {
+		return u, fmt.Errorf("usage record has unknown version %d", v)
+	}
+	flags, outcome := r.byte(), r.byte()
+	u.Request = id
+	u.Stream, u.BYOK = flags&flagStream != 0, flags&flagBYOK != 0
+	u.Simulated, u.Estimated = flags&flagSimulated != 0, flags&flagEstimated != 0
+	switch {
+	case outcome == 0:
+		u.Outcome = storage.Outcome(r.text())
+	case int(outcome) < len(outcomes):
+		u.Outcome = outcomes[outcome]
+	default:
+		return u, errEncoding
+	}
+	if flags&flagPackedKey != 0 {
+		u.Key = "key_" + hex.EncodeToString(r.bytes(8))
+	} else {
+		u.Key = r.text()
+	}
+	for _, text := range [...]*string{
+		&u.Account, &u.Model, &u.Provider, &u.PowerLevel, &u.Policy, &u.Endpoint, &u.ErrorCode, &u.ClientID,
+	} {
+		*text = r.text()
+	}
+	u.Status, u.Attempts = int(r.varint()), int(r.varint())
+	for _, n := range [...]*int64{&u.InputTokens, &u.OutputTokens, &u.CachedTokens, &u.Reasoning} {
+		*n = r.varint()
+	}
+	u.Credits, u.CostUSD = storage.Credits(r.varint()), storage.NanoUSD(r.varint())
+	for _, d := range [...]*time.Duration{&u.TTFT, &u.Latency, &u.Overhead} {
+		*d = time.Duration(r.varint())
+	}
+	return u, r.end()
+}
+
+// packKey returns the 8 bytes of a key id in its usual form, else nil.
+func packKey(key string) []byte {
+	digits, ok := strings.CutPrefix(key, "key_")
+	if !ok || len(digits) != 16 || strings.ToLower(digits) != digits {
+		return nil
+	}
+	packed, err := hex.DecodeString(digits)
+	if err != nil {
+		return nil
+	}
+	return packed
+}
