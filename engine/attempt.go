@@ -35,9 +35,9 @@ type answer struct {
 	held       []byte        // events read ahead, up to and with the first content
 	usage      dialect.Usage
 	partial    func() dialect.Usage // what a translated stream has reported so far, or nil
-	content    int        // tokens seen in a stream by our own estimate, see chunkOverhead
-	dropped    []string   // request fields the provider could not take
-	close      func(bool) // true after the whole answer was read
+	content    int                  // tokens seen in a stream by our own estimate, see chunkOverhead
+	dropped    []string             // request fields the provider could not take
+	close      func(bool)           // true after the whole answer was read
 }
 
 func (a *answer) provider() string {

@@ -78,10 +78,9 @@ func (e *Engine) end(c *call) {
 	if c.watch != nil {
 		c.watch.forget()
 	}
-	clean := call{env: c.env, scratch: c.scratch[:0], steps: c.steps[:0], attempts: c.attempts[:0]}
-	clean.req.Options, clean.plan.Steps, clean.plan.Verdicts = c.req.Options[:0], c.plan.Steps[:0], c.plan.Verdicts[:0]
-	*c = clean
-	e.calls.Put(c)
+	fresh := &call{env: c.env, scratch: c.scratch[:0], steps: c.steps[:0], attempts: c.attempts[:0]}
+	fresh.req.Options, fresh.plan.Steps, fresh.plan.Verdicts = c.req.Options[:0], c.plan.Steps[:0], c.plan.Verdicts[:0]
+	e.calls.Put(fresh)
 }
 
 // leave notes that the client is gone and cuts the attempt under way. The watcher calls it from its own goroutine.

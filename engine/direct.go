@@ -68,6 +68,7 @@ func (e *Engine) upstreamBody(c *call, a *answer, desc *adapter.Endpoint) ([]byt
 		Model:          a.deployment.Upstream,
 		IncludeUsage:   c.env.Stream && desc.Body.StreamUsage,
 		MaxTokensField: desc.Body.MaxTokensField,
+		MaxTokens:      e.outputLimit(c, a),
 		Drop:           desc.Body.Drop,
 	})
 	if desc.Dialect != adapter.DialectAnthropic {

@@ -8,11 +8,12 @@ import (
 )
 
 const (
-	maxHeader  = 32 << 10 // bytes of a request's head
-	maxHeaders = 100
+	maxHeaderBytes = 16 << 10 // of a request's header fields
+	maxHeaders     = 100
+	readBuffer     = 32 << 10 // bytes: a request's head beyond it cannot even be read
 )
 
-// NewServer returns a fasthttp server with the gateway's limits: heads of 32 KiB and 100 fields, bodies of maxBody bytes,
+// NewServer returns a fasthttp server with the gateway's limits: header fields of 16 KiB and 100 in number, bodies of maxBody bytes,
 // 30 seconds to send a request. Errors below the handler get OpenAI's shape.
 func NewServer(handler fasthttp.RequestHandler, maxBody int) *fasthttp.Server {
 	return &fasthttp.Server{
@@ -20,7 +21,7 @@ func NewServer(handler fasthttp.RequestHandler, maxBody int) *fasthttp.Server {
 		Handler:                      limitHeaders(handler),
 		ErrorHandler:                 protocolError,
 		MaxRequestBodySize:           maxBody,
-		ReadBufferSize:               maxHeader,
+		ReadBufferSize:               readBuffer,
 		ReadTimeout:                  30 * time.Second,
 		IdleTimeout:                  2 * time.Minute,
 		NoDefaultContentType:         true,
@@ -34,12 +35,20 @@ func NewServer(handler fasthttp.RequestHandler, maxBody int) *fasthttp.Server {
 
 func limitHeaders(next fasthttp.RequestHandler) fasthttp.RequestHandler {
 	return func(ctx *fasthttp.RequestCtx) {
-		if ctx.Request.Header.Len() > maxHeaders {
-			(&Fault{Status: fasthttp.StatusRequestHeaderFieldsTooLarge, Type: typeRequest, Code: "too_many_headers", Message: "more than 100 header fields"}).Write(ctx)
+		if len(ctx.Request.Header.RawHeaders()) > maxHeaderBytes || ctx.Request.Header.Len() > maxHeaders {
+			headersTooLarge().Write(ctx)
+			ctx.Response.Header.Set("X-Request-Id", requestIDText(ctx))
 			ctx.SetConnectionClose()
 			return
 		}
 		next(ctx)
+	}
+}
+
+func headersTooLarge() *Fault {
+	return &Fault{
+		Status: fasthttp.StatusRequestHeaderFieldsTooLarge, Type: typeRequest, Code: "headers_too_large",
+		Message: "the header fields exceed 16 KiB or are more than 100",
 	}
 }
 
@@ -50,7 +59,7 @@ func protocolError(ctx *fasthttp.RequestCtx, err error) {
 	var timeout interface{ Timeout() bool }
 	switch {
 	case errors.As(err, &small):
-		f.Status, f.Code, f.Message = fasthttp.StatusRequestHeaderFieldsTooLarge, "headers_too_large", "the request's line and headers exceed 32 KiB"
+		f = headersTooLarge()
 	case errors.Is(err, fasthttp.ErrBodyTooLarge):
 		f.Status, f.Code, f.Message = fasthttp.StatusRequestEntityTooLarge, "request_too_large", "the request's body exceeds the limit of this gateway"
 	case errors.As(err, &timeout) && timeout.Timeout():

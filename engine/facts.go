@@ -1,0 +1,74 @@
+package engine
+
+import (
+	"github.com/pointsman/pointsman/sdk/abi"
+	"github.com/pointsman/pointsman/sdk/policy"
+	"github.com/pointsman/pointsman/storage"
+)
+
+// describe fills the request a policy sees: what is asked, and for every candidate whether the engine could use it.
+func (e *Engine) describe(c *call, balance storage.Balance) {
+	account := c.caller.Account
+	r := &c.req
+	options := r.Options[:0]
+	*r = policy.Request{
+		Generation: c.snap.Generation, Seed: seedOf(c.id), Level: c.level, Task: c.env.Task, Privacy: c.env.Privacy,
+		Latency: c.env.Latency, AccountTier: tierNumber(account.Tier), Model: abi.NoModel, Needs: c.env.Needs,
+		InputTokens: c.env.InputTokens, MaxOutput: c.env.MaxTokens, Messages: uint32(c.env.Messages),
+		Credits: int64(max(balance.Available(), 0)), Session: c.env.Session,
+	}
+	if c.env.Stream {
+		r.Flags |= abi.FlagStream
+	}
+	if c.env.NoFallback {
+		r.Flags |= abi.FlagNoFallback
+	}
+	if c.model != nil {
+		r.Model = c.model.Number
+	}
+	for i, d := range e.deployments {
+		o := policy.Option{Inflight: e.live.Inflight(i)}
+		o.Excluded, o.Flags = e.option(c, i, d)
+		options = append(options, o)
+	}
+	r.Options = options
+}
+
+// option tells whether candidate i can serve the request at all, and with whose key.
+func (e *Engine) option(c *call, i int, d *deployment) (excluded, flags uint8) {
+	named := c.model == d.Model
+	switch {
+	case c.caller.HasOwnKeys() && c.caller.OwnKey(d.Provider) != nil:
+		flags = abi.OptionOwnKey
+	case d.platform:
+	case d.simulate:
+		flags = abi.OptionSimulated
+	default:
+		return abi.ReasonNoKey, 0
+	}
+	switch {
+	case d.Model.Mode != abi.ModeChat:
+		excluded = abi.ReasonMode
+	case named && c.pinned != "" && d.Provider != c.pinned:
+		excluded = abi.ReasonNotRequested
+	case !named && c.env.Needs&^d.Model.Capabilities != 0: // who names a model knows what it can do
+		excluded = abi.ReasonCapability
+	case !named && d.Model.ContextWindow > 0 && c.env.InputTokens > d.Model.ContextWindow:
+		excluded = abi.ReasonContext
+	case c.env.Privacy == abi.PrivacyLocal && !d.Local:
+		excluded = abi.ReasonNotLocal
+	case flags&abi.OptionOwnKey == 0 && !d.Model.AllowedFor(c.caller.Account.Tier):
+		excluded = abi.ReasonAccountTier
+	case !e.live.Usable(i):
+		excluded = abi.ReasonDown
+	}
+	return excluded, flags
+}
+
+func seedOf(id storage.RequestID) uint64 {
+	var seed uint64
+	for _, b := range id[8:] {
+		seed = seed<<8 | uint64(b)
+	}
+	return seed
+}
