@@ -45,7 +45,7 @@ const defaultMaxTokens = 4096
 //   - temperature above 1 is cut to 1, and top_p is not sent beside temperature, as current models refuse the pair; both
 //     are reported.
 //   - reasoning_effort becomes a thinking budget: minimal 1024, low 2048, medium 8192, high 16384, xhigh 32768 tokens, at
-//     most half of max_tokens; or an effort of output_config if [ThinkingAdaptive]. It is dropped, and reported, where the
+//     most half of max_tokens; or an effort of output_config, xhigh being high, if [ThinkingAdaptive]. It is dropped, and reported, where the
 //     API would refuse: less than 1024 tokens, a forced tool, a tool loop whose call was made without signed thinking.
 //     While thinking, temperature, top_k, and top_p below 0.95 are dropped. A member thinking in Anthropic's own form is
 //     sent as it is instead.

@@ -47,6 +47,13 @@ func (c *cursor) space() {
 
 // kind returns the first byte of the next value, 0 at the end.
 func (c *cursor) kind() byte {
+	if c.i < len(c.b) && c.b[c.i] > ' ' && !c.bad { // without white space, as most senders write
+		return c.b[c.i]
+	}
+	return c.kindAfterSpace()
+}
+
+func (c *cursor) kindAfterSpace() byte {
 	c.space()
 	if c.bad || c.i >= len(c.b) {
 		return 0
@@ -76,15 +83,18 @@ func (c *cursor) member(key *[]byte) bool {
 		return false
 	}
 	start := c.i
-	if c.kind() != '"' || !c.skipString() {
+	if c.kind() != '"' {
 		c.fail()
 		return false
 	}
-	k := c.b[start+1 : c.i-1]
-	if bytes.IndexByte(k, '\\') >= 0 {
-		k = unquoted(c.b[start:c.i])
+	ok, escaped := c.skipString()
+	if !ok {
+		c.fail()
+		return false
 	}
-	*key = k
+	if *key = c.b[start+1 : c.i-1]; escaped {
+		*key = unquoted(c.b[start:c.i])
+	}
 	if c.kind() != ':' {
 		c.fail()
 		return false
@@ -125,7 +135,7 @@ func (c *cursor) value() []byte {
 	ok := false
 	switch k {
 	case '"':
-		ok = c.skipString()
+		ok, _ = c.skipString()
 	case '{':
 		var key []byte
 		for c.object(); c.member(&key); {
@@ -198,46 +208,43 @@ func (c *cursor) skipDigits() (n int) {
 }
 
 // skipString steps over the string that begins at the cursor.
-func (c *cursor) skipString() bool {
+func (c *cursor) skipString() (ok, escaped bool) {
+	const ones, highs = 0x0101010101010101, 0x8080808080808080
 	b := c.b
 	for i := c.i + 1; i < len(b); {
-		i += plainPrefix(b[i:])
-		if i >= len(b) {
-			return false
+		// Eight bytes at a time as long as they are printable ASCII, neither quote nor backslash. The lowest bit found is
+		// exact; those above it may be borrows.
+		for len(b)-i >= 8 {
+			w := binary.LittleEndian.Uint64(b[i:])
+			quote, slash := w^(ones*'"'), w^(ones*'\\')
+			special := ((w - ones*0x20) | (quote - ones) | (slash - ones) | w) & highs
+			if special != 0 {
+				i += bits.TrailingZeros64(special) / 8
+				break
+			}
+			i += 8
+		}
+		if i == len(b) {
+			break
 		}
 		switch ch := b[i]; {
 		case ch == '"':
 			c.i = i + 1
-			return true
+			return true, escaped
 		case ch == '\\':
 			n := escapeLen(b[i:])
 			if n == 0 {
-				return false
+				return false, true
 			}
+			escaped = true
 			i += n
 		case ch < 0x20:
-			return false
+			return false, escaped
 		default:
 			i++
 		}
 	}
-	return false
-}
-
-// plainPrefix counts leading bytes that are ASCII, printable, and neither quote nor backslash, eight at a time; it may
-// stop early.
-func plainPrefix(b []byte) (n int) {
-	const ones, highs = 0x0101010101010101, 0x8080808080808080
-	for len(b)-n >= 8 {
-		w := binary.LittleEndian.Uint64(b[n:])
-		quote, slash := w^(ones*'"'), w^(ones*'\\')
-		special := ((w - ones*0x20) | (quote - ones) | (slash - ones) | w) & highs
-		if special != 0 {
-			return n + bits.TrailingZeros64(special)/8
-		}
-		n += 8
-	}
-	return n
+	return false, escaped
 }
 
 // escapeLen returns the length of the escape sequence at the start of b, 0 if it is not one.
