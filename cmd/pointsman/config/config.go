@@ -45,14 +45,14 @@ type Provider struct {
 	BaseURL      string // no trailing slash; "" leaves it to the adapter
 	URLSource    string // "file", the environment variable's name, or "" for the default
 	APIKey       Secret
-	KeySource    string // "file", the environment variable's name, or "" if there is no key
-	KeyRequired  bool   // without a key, platform or own, the provider cannot be used
-	AllowPrivate bool   // may connect to loopback and private addresses
-	Local        bool   // runs on the operator's own machines: fit for private requests
-	Settings     map[string]string
-	Timeout      time.Duration // to the first byte
-	Builtin      bool          // one of the nine
-	Probe        []string      // base URLs to try, best first, before the provider can be used; empty: BaseURL is certain
+	KeySource    string            // "file", the environment variable's name, or "" if there is no key
+	KeyRequired  bool              // without a key, platform or own, the provider cannot be used
+	AllowPrivate bool              // may connect to loopback and private addresses
+	Local        bool              // runs on the operator's own machines: fit for private requests
+	Settings     map[string]string // for the adapter; may hold secrets: never print it
+	Timeout      time.Duration     // to the first byte
+	Builtin      bool              // one of the nine
+	Probe        []string          // base URLs to try, best first, before the provider can be used; empty: BaseURL is certain
 }
 
 // Accounts is the [accounts] table: what a new account gets.
@@ -80,7 +80,7 @@ type Plugin struct {
 	Path   string // the executable; relative paths start at the configuration file
 	SHA256 string // 64 lower-case hex digits, "" for unpinned
 	Args   []string
-	Env    map[string]Secret
+	Env    map[string]string // may hold secrets: never print it
 }
 
 // Storage is the [storage] table.

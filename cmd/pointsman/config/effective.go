@@ -5,6 +5,7 @@ import (
 	"io"
 	"maps"
 	"math"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -18,7 +19,7 @@ import (
 // same configuration always gives the same text. Built-in models are summed up in a comment, as are built-in providers
 // without a key. Its errors are those of w.
 func (c *Config) WriteEffective(w io.Writer) error {
-	p := &printer{references: c.references}
+	p := &printer{dir: filepath.Dir(c.File), references: c.references}
 	p.server(c)
 	for i := range c.Providers {
 		p.provider(&c.Providers[i])
@@ -34,7 +35,7 @@ func (c *Config) WriteEffective(w io.Writer) error {
 		}
 	}
 	p.table("[accounts]")
-	p.pair("default_credits", quote(c.Accounts.DefaultCredits.String()))
+	p.pair("default_credits", c.Accounts.DefaultCredits.String())
 	p.pair("default_tier", quote(string(c.Accounts.DefaultTier)))
 	p.pair("default_power_level", quote(c.Accounts.DefaultPowerLevel))
 	p.table("[simulator]")
@@ -55,6 +56,8 @@ func (c *Config) WriteEffective(w io.Writer) error {
 
 type printer struct {
 	out        strings.Builder
+	dir        string // of the configuration file
+	noted      bool   // the last line is a comment about a provider
 	references map[string]string
 }
 
@@ -62,6 +65,7 @@ func (p *printer) table(header string) {
 	if p.out.Len() > 0 {
 		p.out.WriteByte('\n')
 	}
+	p.noted = false
 	p.out.WriteString(header + "\n")
 }
 
@@ -85,7 +89,11 @@ func (p *printer) server(c *Config) {
 
 func (p *printer) provider(v *Provider) {
 	if v.Builtin && !v.Usable() && v.URLSource == "" && len(v.Settings) == 0 {
-		p.out.WriteString("\n# provider " + v.Name + ": no key; set " + strings.Join(KeyVariables(v.Name), " or ") + "\n")
+		if !p.noted {
+			p.out.WriteByte('\n')
+		}
+		p.noted = true
+		p.out.WriteString("# provider " + v.Name + ": no key; set " + strings.Join(KeyVariables(v.Name), " or ") + "\n")
 		return
 	}
 	p.table("[providers." + bare(v.Name) + "]")
@@ -110,6 +118,17 @@ func (p *printer) provider(v *Provider) {
 			p.pair(bare(key), p.guarded(key, v.Settings[key], quote))
 		}
 	}
+}
+
+// written is a path as the file would give it: relative ones start at its directory.
+func (p *printer) written(path string) string {
+	if filepath.IsAbs(path) {
+		return path
+	}
+	if relative, err := filepath.Rel(p.dir, path); err == nil {
+		return relative
+	}
+	return path
 }
 
 // guarded prints a value that may be a secret although it is not declared as one.
@@ -146,7 +165,7 @@ func (p *printer) model(e catalog.Entry) {
 	p.pair("name", quote(e.Name))
 	p.pair("mode", quote(e.Mode))
 	p.pair("tier", strconv.Itoa(e.Tier))
-	p.pair("credits_per_1k", quote(e.CreditsPer1K.String()))
+	p.pair("credits_per_1k", e.CreditsPer1K.String())
 	p.pair("context_window", strconv.FormatUint(uint64(e.ContextWindow), 10))
 	if e.MaxOutput > 0 {
 		p.pair("max_output", strconv.FormatUint(uint64(e.MaxOutput), 10))
@@ -183,7 +202,7 @@ func (p *printer) model(e catalog.Entry) {
 func (p *printer) price(key string, pico int64) {
 	if pico > 0 {
 		// Pico-dollars a token have the six digits below dollars per million that micro-credits have below credits.
-		p.pair("  "+key, quote(storage.Credits(pico).String()))
+		p.pair("  "+key, storage.Credits(pico).String())
 	}
 }
 
@@ -201,7 +220,7 @@ func (p *printer) list(key string, words []string) {
 func (p *printer) policy(v Policy) {
 	p.table("[policies." + bare(v.Name) + "]")
 	if v.File != "" {
-		p.pair("file", quote(v.File))
+		p.pair("file", quote(p.written(v.File)))
 	}
 	if v.Params == "" {
 		return
@@ -226,7 +245,7 @@ func scalar(value string) string {
 
 func (p *printer) plugin(v Plugin) {
 	p.table("[plugins." + bare(v.Name) + "]")
-	p.pair("path", quote(v.Path))
+	p.pair("path", quote(p.written(v.Path)))
 	if v.SHA256 != "" {
 		p.pair("sha256", quote(v.SHA256))
 	}
@@ -240,7 +259,7 @@ func (p *printer) plugin(v Plugin) {
 	if len(v.Env) > 0 {
 		p.table("[plugins." + bare(v.Name) + ".env]")
 		for _, key := range slices.Sorted(maps.Keys(v.Env)) {
-			p.pair(bare(key), quote(v.Env[key].Mask()))
+			p.pair(bare(key), quote(NewSecret(v.Env[key]).Mask()))
 		}
 	}
 }

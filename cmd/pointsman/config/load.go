@@ -162,7 +162,7 @@ func (c *Config) plugins(d *document, root *table) {
 	for _, name := range tables.keys() {
 		t := tables.child(name, "in [plugins."+name+"]")
 		p := Plugin{Name: name, Path: c.relative(t.str("path", "")), SHA256: strings.ToLower(t.str("sha256", "")), Args: t.strs("args")}
-		p.Env = secrets(t.strMap("env", "in [plugins."+name+".env]"))
+		p.Env = t.strMap("env", "in [plugins."+name+".env]")
 		switch {
 		case !validPlain(name, 32):
 			t.missing("plugin name %.60q must be 1 to 32 lower-case letters, digits or -", name)

@@ -27,7 +27,7 @@ type known struct {
 var builtinProviders = [...]known{
 	{"openai", "openai", "https://api.openai.com/v1",
 		[]string{"OPENAI_API_KEY"}, baseNames("OPENAI")},
-	{"anthropic", "anthropic", "https://api.anthropic.com",
+	{"anthropic", "anthropic", "https://api.anthropic.com/v1",
 		[]string{"ANTHROPIC_API_KEY"}, baseNames("ANTHROPIC")},
 	{"groq", "openai", "https://api.groq.com/openai/v1",
 		[]string{"GROQ_API_KEY"}, baseNames("GROQ")},
@@ -96,6 +96,9 @@ func (k known) provider(env func(string) string) (Provider, error) {
 			return p, errors.New("environment variable " + name + " " + err.Error())
 		}
 		// Someone who names an address of their own may run a server there that asks for no key.
+		if u, err := url.Parse(base); err == nil && u.Path == "" && k.name == "anthropic" {
+			base = withV1(base) // Anthropic's own clients take the address without the version
+		}
 		p.BaseURL, p.URLSource, p.KeyRequired = base, name, false
 		// Naming a private address in the environment is on purpose: without a file there is no other way to allow it.
 		p.AllowPrivate = isPrivate(base)
@@ -270,16 +273,4 @@ func (d *document) provider(t *table, p *Provider, adapters []string) {
 	if !p.AllowPrivate && isPrivate(p.BaseURL) {
 		t.warn("base_url", "base_url of provider %q is a private address, which is refused without allow_private = true", p.Name)
 	}
-}
-
-// secrets hides every value of a map.
-func secrets(m map[string]string) map[string]Secret {
-	if m == nil {
-		return nil
-	}
-	out := make(map[string]Secret, len(m))
-	for k, v := range m {
-		out[k] = NewSecret(v)
-	}
-	return out
 }

@@ -1,0 +1,242 @@
+package config
+
+import (
+	"bytes"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/pointsman/pointsman/engine/catalog"
+	"github.com/pointsman/pointsman/storage"
+)
+
+var update = flag.Bool("update", false, "rewrite the golden files")
+
+// environment makes a lookup of "NAME=value" lines.
+func environment(vars ...string) func(string) string {
+	return func(name string) string {
+		for _, v := range vars {
+			if n, value, _ := strings.Cut(v, "="); n == name {
+				return value
+			}
+		}
+		return ""
+	}
+}
+
+func fullEnv() func(string) string {
+	return environment("MOCK_KEY=sk-mock-0123456789abcdef", "LAB_HOST=lab.example", "LAB_TOKEN=lab-token-secret-value",
+		"GROQ_API_KEY=gsk_verysecretgroqkey", "TOGETHER_API_KEY=short")
+}
+
+func golden(t *testing.T, name, got string) {
+	t.Helper()
+	path := filepath.Join("testdata", name)
+	if *update {
+		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got != string(want) {
+		t.Errorf("%s differs (run with -update after checking):\n%s", path, got)
+	}
+}
+
+func effective(t *testing.T, c *Config) string {
+	t.Helper()
+	var b bytes.Buffer
+	if err := c.WriteEffective(&b); err != nil {
+		t.Fatal(err)
+	}
+	return b.String()
+}
+
+func TestLoadFull(t *testing.T) {
+	c, err := Load("testdata/full.toml", fullEnv())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.Server != (Server{"127.0.0.1:8084", "127.0.0.1:8085", 32 << 20}) {
+		t.Errorf("server %+v", c.Server)
+	}
+	mock := c.Provider("mock")
+	if mock == nil || mock.Adapter != "openai" || mock.APIKey.Reveal() != "sk-mock-0123456789abcdef" || mock.KeySource != "file" || !mock.AllowPrivate ||
+		mock.Local || mock.Timeout != 30*time.Second || mock.Settings["organization"] != "org-1" || mock.Builtin || !mock.Usable() {
+		t.Errorf("mock %+v", mock)
+	}
+	if p := c.Provider("groq"); p.Timeout != 5*time.Second || p.KeySource != "GROQ_API_KEY" || p.BaseURL != "https://api.groq.com/openai/v1" || !p.Usable() {
+		t.Errorf("groq %+v", p)
+	}
+	if p := c.Provider("lab"); p.BaseURL != "https://lab.example/v2" || p.Settings["access_token"] != "lab-token-secret-value" || p.Timeout != time.Minute {
+		t.Errorf("lab %+v", p)
+	}
+	if p := c.Provider("openai"); p.Usable() || !p.KeyRequired {
+		t.Errorf("openai %+v", p)
+	}
+	if len(c.Models) != 48 || c.Models[47].Name != "mock-model" {
+		t.Fatalf("%d models", len(c.Models))
+	}
+	m := c.Models[47]
+	want := catalog.Price{In: 150_000, Out: 600_000, CacheRead: 75_000, CacheWrite: 187_500, Reasoning: 700_000, Threshold: 100_000,
+		InAbove: 300_000, OutAbove: 900_000, CacheReadAbove: 150_000, CacheWriteAbove: 375_000}
+	if m.Tier != 1 || m.CreditsPer1K != 2000 || m.Quality != 0.75 || m.MaxOutput != 16000 || len(m.Deployments) != 2 || m.Deployments[0].Price != want || m.Deployments[1].Price.In != 100_000 {
+		t.Errorf("mock-model %+v", m)
+	}
+	built, err := catalog.Build(c.Models)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r, ok := built.Resolve("gpt-4"); !ok || r.Model.Name != "mock-model" || r.Alias.Deprecated {
+		t.Errorf("gpt-4 is %+v", r)
+	}
+	if r, _ := built.Resolve("gpt-4o"); r.Model.Rate != 100_000 || r.Model.Core || r.Model.Number > 46 {
+		t.Errorf("gpt-4o was not replaced in place: %+v", r.Model)
+	}
+	if c.Accounts != (Accounts{1000 * storage.CreditsPerCredit, storage.TierEnterprise, "balanced"}) || !c.Simulator.Enabled || c.Storage.LogDays != 30 {
+		t.Errorf("%+v %+v %+v", c.Accounts, c.Simulator, c.Storage)
+	}
+	policies := []Policy{
+		{"eco", "", "min_quality=0.65\nproviders=local,groq\n"},
+		{"nightly", filepath.Join("testdata", "policies", "nightly.wasm"), "band=0,1\nlimits.output=2000\nlimits.strict=true\nwebhook_token=lab-token-secret-value\n"},
+	}
+	if !reflect.DeepEqual(c.Policies, policies) {
+		t.Errorf("policies %+v", c.Policies)
+	}
+	if len(c.Plugins) != 1 || c.Plugins[0].Path != filepath.Join("testdata", "plugins", "labwire") || c.Plugins[0].Args[1] != "--token=lab-token-secret-value" {
+		t.Errorf("plugins %+v", c.Plugins)
+	}
+	if len(c.Warnings) != 0 {
+		t.Errorf("warnings %v", c.Warnings)
+	}
+}
+
+func TestEffective(t *testing.T) {
+	env := fullEnv()
+	c, err := Load("testdata/full.toml", env)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := effective(t, c)
+	golden(t, "full.effective.toml", text)
+	for _, secret := range []string{"sk-mock", "lab-token", "gsk_very", "short", "correct horse"} {
+		if strings.Contains(text, secret) {
+			t.Errorf("%q is shown", secret)
+		}
+	}
+	// What was printed is a configuration that means the same, secrets apart.
+	again, err := Parse("testdata/again.toml", []byte(text), env)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !reflect.DeepEqual(again.Models, c.Models) || again.Server != c.Server || again.Accounts != c.Accounts || !reflect.DeepEqual(again.Policies, c.Policies) {
+		t.Error("the effective configuration does not mean the same")
+	}
+}
+
+func TestEffectiveDefault(t *testing.T) {
+	c, err := Default(environment())
+	if err != nil {
+		t.Fatal(err)
+	}
+	golden(t, "default.effective.toml", effective(t, c))
+	if len(c.Models) != 47 || len(c.Providers) != 9 || len(c.Warnings) != 0 || !c.Simulator.Enabled {
+		t.Errorf("%d models, %d providers, warnings %v", len(c.Models), len(c.Providers), c.Warnings)
+	}
+}
+
+func TestSmallFile(t *testing.T) {
+	c, err := Parse("x.toml", []byte(`
+[server]
+listen = "127.0.0.1:8084"
+admin_listen = "127.0.0.1:8085"
+[providers.mock]
+adapter = "openai"
+base_url = "http://127.0.0.1:9000/v1"
+api_key = "${MOCK_KEY}"
+allow_private = true
+[[models]]
+name = "mock-model"
+mode = "chat"
+tier = 1
+credits_per_1k = 0.002
+context_window = 128000
+capabilities = ["tools", "vision", "json_schema"]
+  [[models.deployments]]
+  provider = "mock"
+  upstream = "gpt-mock"
+[catalog]
+builtin = false
+[accounts]
+default_credits = 1000
+[simulator]
+enabled = false
+`), fullEnv())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(c.Models) != 1 || c.Models[0].CreditsPer1K != 2000 || c.Simulator.Enabled || c.BuiltinCatalog {
+		t.Errorf("%+v", c)
+	}
+	if len(c.Warnings) != 1 || !strings.HasPrefix(c.Warnings[0], "x.toml:19:3: this deployment has no prices") {
+		t.Errorf("warnings %q", c.Warnings)
+	}
+}
+
+// Every amount with six digits must come out exactly, whatever binary floats make of it.
+func TestCreditsAreExact(t *testing.T) {
+	for _, whole := range []string{"0", "1", "999", "123456"} {
+		var text strings.Builder
+		var amounts []string
+		for micro := 0; micro < 1_000_000; micro += 1 + micro/100 {
+			amount := fmt.Sprintf("%s.%06d", whole, micro)
+			fmt.Fprintf(&text, "k%d = %s\n", len(amounts), amount)
+			amounts = append(amounts, amount)
+		}
+		index, err := newIndex(text.String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		values, err := decode(text.String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		d := &document{index: index}
+		for i, amount := range amounts {
+			want, err := storage.ParseCredits(amount)
+			if err != nil {
+				t.Fatal(err)
+			}
+			read := &table{doc: d, values: values}
+			if got := read.credits(fmt.Sprintf("k%d", i), -1, catalog.MaxRate); got != want {
+				t.Fatalf("%s: read as %s; %v", amount, got, d.faults)
+			}
+		}
+	}
+}
+
+func TestCreditsForms(t *testing.T) {
+	for text, want := range map[string]storage.Credits{
+		"10": 10_000_000, `"10.5"`: 10_500_000, "0x10": 16_000_000, "1_000.5": 1_000_500_000, "+0.5": 500_000, "-0.0": 0, "0": 0, `"${TEN}"`: 10_000_000,
+		"1000000000": 1_000_000_000_000_000,
+	} {
+		c, err := Parse("", []byte("[accounts]\ndefault_credits = "+text+" # c"), environment("TEN=10"))
+		if err != nil || c.Accounts.DefaultCredits != want {
+			t.Errorf("%s: %v", text, err)
+		}
+	}
+	for _, text := range []string{"-1", "-0.5", "nan", "inf", "-inf", "1e3", "2e-3", "0.0000001", "1000000000.1", "9223372036854775807", `"ten"`, `""`, "true", "[1]", "1979-05-27"} {
+		_, err := Parse("f.toml", []byte("[accounts]\ndefault_credits = "+text), environment())
+		if err == nil || !strings.HasPrefix(err.Error(), "f.toml:2:19: default_credits must be a decimal number") {
+			t.Errorf("%s: %v", text, err)
+		}
+	}
+}
