@@ -15,6 +15,11 @@ import (
 	"github.com/pointsman/pointsman/sdk/provider"
 )
 
+const (
+	maxSocketPath   = 103                                           // bytes; the least of the systems we know
+	socketNameBytes = len("/plugin-dir1234567890/plugin1234567890") // as go-plugin names them
+)
+
 // State is what a plugin is doing.
 type State string
 
@@ -69,23 +74,43 @@ func New(config Config) (*Host, error) {
 	return h, nil
 }
 
-// Start starts all plugins at once and returns when each is running or has failed to start, with the failures. The
-// host keeps the others running, and goes on trying to start those that failed, until [Host.Close]. ctx bounds the
-// wait only. Start must be called once.
+// Start starts the built-in process, then all others at once, and returns when each is running or has failed to start,
+// with the failures. If the built-in process failed nothing is left running; otherwise the host keeps the others
+// running and goes on trying to start those that failed, until [Host.Close]. ctx bounds the wait only. Start must be
+// called once.
 func (h *Host) Start(ctx context.Context) error {
-	dir, err := os.MkdirTemp(h.config.Dir, "pointsman-") // mode 0700: nobody else reaches the sockets
+	dir, err := os.MkdirTemp(h.config.Dir, "pm-") // mode 0700: nobody else reaches the sockets
 	if err != nil {
 		return fmt.Errorf("making the directory for plugin sockets: %w", err)
+	}
+	if len(dir)+socketNameBytes > maxSocketPath {
+		_ = os.Remove(dir)
+		return fmt.Errorf("making the directory for plugin sockets: %s is %d bytes too long for the address of a unix socket",
+			h.config.Dir, len(dir)+socketNameBytes-maxSocketPath)
 	}
 	h.dir = dir
 	h.launcher = newLauncher()
 	runCtx, cancel := context.WithCancel(context.Background())
 	h.cancel = cancel
-	for _, p := range h.plugins {
+	others := h.plugins
+	if h.config.Builtin {
+		// Its names are taken before any third-party plugin can claim them.
+		if err := h.run(runCtx, ctx, h.plugins[:1]); err != nil {
+			h.Close()
+			return err
+		}
+		others = h.plugins[1:]
+	}
+	return h.run(runCtx, ctx, others)
+}
+
+// run keeps plugins running until runCtx ends, and waits until each has been tried once or ctx ends.
+func (h *Host) run(runCtx, ctx context.Context, plugins []*supervised) error {
+	for _, p := range plugins {
 		h.running.Go(func() { p.run(runCtx) })
 	}
 	var errs []error
-	for _, p := range h.plugins {
+	for _, p := range plugins {
 		select {
 		case <-p.tried:
 			errs = append(errs, p.firstError)

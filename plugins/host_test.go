@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"reflect"
 	"slices"
 	"strings"
@@ -227,6 +228,21 @@ func TestConfigValidate(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestLongDirectory(t *testing.T) {
+	dir := shortDir(t) + "/" + strings.Repeat("d", 100)
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	h, err := New(Config{Builtin: true, Dir: dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := h.Start(context.Background()); err == nil || !strings.Contains(err.Error(), "too long") {
+		t.Errorf("error %v", err)
+	}
+	h.Close()
 }
 
 func TestBackoff(t *testing.T) {

@@ -27,17 +27,13 @@ type instance struct {
 	client   *rpc.Client
 	process  *process
 	protocol *goplugin.Client
-	dir      string
+	dir      string                 // of the socket; "" before go-plugin has made it
 	adapters []provider.Description // sorted by name
 }
 
 // launch starts the process of p and returns when it has answered. The instance must be closed.
 func launch(ctx context.Context, p *supervised) (_ *instance, err error) {
-	dir, err := os.MkdirTemp(p.host.dir, "")
-	if err != nil {
-		return nil, fmt.Errorf("making its directory: %w", err)
-	}
-	inst := &instance{dir: dir, process: newProcess(p, dir)}
+	inst := &instance{process: newProcess(p)}
 	defer func() {
 		if err != nil {
 			inst.process.kill()
@@ -55,10 +51,11 @@ func launch(ctx context.Context, p *supervised) (_ *instance, err error) {
 		HandshakeConfig:  rpc.Handshake(),
 		VersionedPlugins: rpc.VersionedPlugins(),
 		AllowedProtocols: []goplugin.Protocol{goplugin.ProtocolGRPC},
-		RunnerFunc: func(_ hclog.Logger, spec *exec.Cmd, _ string) (runner.Runner, error) {
-			return inst.process, inst.process.prepare(p, spec.Env)
+		RunnerFunc: func(_ hclog.Logger, spec *exec.Cmd, dir string) (runner.Runner, error) {
+			inst.dir = dir
+			return inst.process, inst.process.prepare(p, spec.Env, dir)
 		},
-		UnixSocketConfig: &goplugin.UnixSocketConfig{TempDir: dir},
+		UnixSocketConfig: &goplugin.UnixSocketConfig{TempDir: p.host.dir},
 		StartTimeout:     2 * p.host.config.StartTimeout, // ours comes first
 		Logger:           hclog.NewNullLogger(),          // what it would say is in the errors
 		SyncStdout:       inst.process.log,               // what a plugin prints once its handshake is done
@@ -86,7 +83,7 @@ func launch(ctx context.Context, p *supervised) (_ *instance, err error) {
 		return nil, err
 	}
 	// Connected: nobody else needs the socket, and a gateway killed by force leaves no file behind.
-	_ = os.RemoveAll(dir)
+	_ = os.RemoveAll(inst.dir)
 	return inst, nil
 }
 
@@ -98,7 +95,9 @@ func (i *instance) close() {
 		i.protocol.Kill()
 	}
 	i.process.kill()
-	_ = os.RemoveAll(i.dir)
+	if i.dir != "" {
+		_ = os.RemoveAll(i.dir)
+	}
 }
 
 func checkAdapters(adapters []provider.Description) error {

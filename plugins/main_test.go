@@ -248,7 +248,7 @@ func startHost(t testing.TB, config Config) *Host {
 	if config.Logger == nil {
 		config.Logger = slog.New(slog.NewTextHandler(io.Discard, nil))
 	}
-	config.Dir = t.TempDir()
+	config.Dir = shortDir(t)
 	h, err := New(config)
 	if err != nil {
 		t.Fatal(err)
@@ -258,6 +258,17 @@ func startHost(t testing.TB, config Config) *Host {
 		t.Fatal(err)
 	}
 	return h
+}
+
+// shortDir is a directory whose name leaves room for a socket's, unlike that of t.TempDir.
+func shortDir(t testing.TB) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "t")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	return dir
 }
 
 // within fails the test if the condition does not come true in time, and says how long it took.

@@ -19,14 +19,15 @@ import (
 // implementation leaves orphans, inherits the terminal's process group and reads unlimited logs.
 type process struct {
 	name     string
-	dir      string // where its socket must be
+	dir      string // where its socket must be; set by prepare
 	launcher *launcher
 	log      *logWriter
 	pid      int           // set by Start
 	exited   chan struct{} // closed when the process has ended
 
 	cmd        *exec.Cmd
-	executable *os.File // to be closed after the start
+	executable *os.File  // to be closed after the start
+	stdin      io.Closer // ours; the plugin ends when it closes, as it does when we die
 	stdout     *os.File
 
 	mu       sync.Mutex
@@ -37,15 +38,16 @@ type process struct {
 	err      error
 }
 
-func newProcess(p *supervised, dir string) *process {
+func newProcess(p *supervised) *process {
 	return &process{
-		name: p.name, dir: dir, launcher: p.host.launcher, log: newLogWriter(p.logger), exited: make(chan struct{}),
+		name: p.name, launcher: p.host.launcher, log: newLogWriter(p.logger), exited: make(chan struct{}),
 	}
 }
 
-// prepare makes the command; env is what go-plugin tells the process.
-func (p *process) prepare(of *supervised, env []string) error {
-	cmd, executable, err := command(of.name, of.plugin, p.dir)
+// prepare makes the command; env is what go-plugin tells the process, dir where its socket must be.
+func (p *process) prepare(of *supervised, env []string, dir string) error {
+	p.dir = dir
+	cmd, executable, err := command(of.name, of.plugin, dir)
 	if err != nil {
 		return err
 	}
@@ -74,7 +76,7 @@ func (p *process) Start(context.Context) error {
 	}
 	defer func() { _ = in.Close() }()
 	p.stdout, p.cmd.Stdout = out, in
-	if _, err := p.cmd.StdinPipe(); err != nil { // the plugin ends when our end closes, as it does when we die
+	if p.stdin, err = p.cmd.StdinPipe(); err != nil {
 		_ = out.Close()
 		return fmt.Errorf("making its standard input: %w", err)
 	}
@@ -135,7 +137,7 @@ func (p *process) explain(ctx context.Context, err error) error {
 	} else if p.failedHandshake() {
 		// go-plugin adds lines of advice that do not fit a gateway
 		line, _, _ := strings.Cut(strings.TrimPrefix(err.Error(), "Unrecognized remote plugin message: "), "\n")
-		said := "it ended without the handshake line"
+		said := fmt.Sprintf("it ended without the handshake line (%v)", p.reason())
 		if line != "" {
 			said = fmt.Sprintf("it printed %.100q instead of the handshake line", line)
 		}

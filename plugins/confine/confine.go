@@ -1,6 +1,6 @@
 // Package confine starts a third-party provider plugin inside limits. The gateway starts its own binary once more as a
 // shim, which sets the limits on itself and then becomes the plugin, so that the plugin runs no instruction without
-// them. On systems other than Linux there is no shim and there are no limits.
+// them. A plugin has no capabilities, whoever runs the gateway. On systems other than Linux there is no shim and there are no limits.
 package confine
 
 import (

@@ -35,7 +35,7 @@ func Apply(l Limits) error {
 }
 
 func become(l Limits) error {
-	runtime.LockOSThread() // no_new_privs and landlock are the thread's, and exec keeps those of the calling one
+	runtime.LockOSThread() // no_new_privs, landlock and capabilities are the thread's, and exec keeps the calling one's
 	if err := Apply(l); err != nil {
 		return err
 	}
@@ -50,6 +50,12 @@ func become(l Limits) error {
 		if err := landlock(l); err != nil {
 			return err
 		}
+	}
+	// A gateway run by root must not hand root's capabilities down: CAP_PERFMON alone opens the memory of others.
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var none [2]unix.CapUserData
+	if err := unix.Capset(&header, &none[0]); err != nil {
+		return fmt.Errorf("giving up capabilities: %w", err)
 	}
 	err := syscall.Exec(fmt.Sprintf("/proc/self/fd/%d", FileDescriptor), os.Args, os.Environ())
 	return fmt.Errorf("executing the plugin: %w", err)

@@ -18,10 +18,10 @@ func ParseConfig(text string) (Config, error) {
 	for line := range strings.Lines(text) {
 		key, value, ok := strings.Cut(strings.TrimSuffix(line, "\n"), "=")
 		if !ok || key == "" {
-			return Config{}, badConfig("line "+strconv.Quote(line)+" is not key=value")
+			return Config{}, badConfig("line " + strconv.Quote(line) + " is not key=value")
 		}
 		if _, twice := c.values[key]; twice {
-			return Config{}, badConfig(key+" is given twice")
+			return Config{}, badConfig(key + " is given twice")
 		}
 		c.values[key] = value
 	}
@@ -35,7 +35,7 @@ func FormatConfig(params map[string]string) (string, error) {
 	for _, key := range slices.Sorted(maps.Keys(params)) {
 		value := params[key]
 		if key == "" || strings.ContainsAny(key, "=\n") || strings.Contains(value, "\n") {
-			return "", badConfig("parameter "+strconv.Quote(key)+" has no name, or an = or a line break in it")
+			return "", badConfig("parameter " + strconv.Quote(key) + " has no name, or an = or a line break in it")
 		}
 		text.WriteString(key + "=" + value + "\n")
 	}
@@ -69,7 +69,7 @@ func (c Config) Number(key string, otherwise float64) (float64, error) {
 	}
 	n, err := strconv.ParseFloat(v, 64)
 	if err != nil {
-		return 0, badConfig(key+"="+v+" is not a number")
+		return 0, badConfig(key + "=" + v + " is not a number")
 	}
 	return n, nil
 }

@@ -29,7 +29,8 @@ func Serve(adapters ...provider.Adapter) {
 	goplugin.Serve(&goplugin.ServeConfig{
 		HandshakeConfig:  Handshake(),
 		VersionedPlugins: VersionedPlugins(adapters...),
-		Logger:           hclog.NewNullLogger(), // its trace lines would fill the gateway's log
+		// Below errors there are only trace lines, which would fill the gateway's log.
+		Logger: hclog.New(&hclog.LoggerOptions{Name: "provider plugin", Level: hclog.Error, Output: os.Stderr}),
 		GRPCServer: func(opts []grpc.ServerOption) *grpc.Server {
 			return grpc.NewServer(append(opts,
 				grpc.MaxRecvMsgSize(MaxMessageBytes), // the default of 4 MiB would cut requests with images
