@@ -1,0 +1,155 @@
+package badgerdb
+
+import (
+	"errors"
+	"reflect"
+	"testing"
+	"time"
+
+	"github.com/pointsman/pointsman/storage"
+)
+
+func TestAccounts(t *testing.T) {
+	dir := t.TempDir()
+	s := openStore(t, Config{Dir: dir})
+	created := time.Date(2026, 11, 24, 1, 2, 3, 0, time.UTC)
+	a := storage.Account{ID: "a", Tier: storage.TierFree, DefaultLevel: "eco", Created: created}
+	b := storage.Account{ID: "b", Tier: storage.TierEnterprise, Created: created}
+	for _, account := range []storage.Account{b, a} {
+		if err := s.CreateAccount(account, 10); err != nil {
+			t.Fatal(err)
+		}
+	}
+	a.Tier = storage.TierStarter
+	if err := s.UpdateAccount(storage.Account{ID: "a", Tier: a.Tier, DefaultLevel: "eco"}); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.UpdateAccount(storage.Account{ID: "c"}); !errors.Is(err, storage.ErrNotFound) {
+		t.Errorf("updating an unknown account gave %v", err)
+	}
+	check := func() {
+		t.Helper()
+		list, err := s.Accounts()
+		if err != nil || !reflect.DeepEqual(list, []storage.Account{a, b}) {
+			t.Errorf("accounts are %+v, %v", list, err)
+		}
+		if got, err := s.Account("a"); err != nil || got != a {
+			t.Errorf("account a is %+v, %v", got, err)
+		}
+		if _, err := s.Account("c"); !errors.Is(err, storage.ErrNotFound) {
+			t.Errorf("an unknown account gave %v", err)
+		}
+	}
+	check()
+	s.Close()
+	s = openStore(t, Config{Dir: dir})
+	check()
+}
+
+func TestVirtualKeys(t *testing.T) {
+	dir := t.TempDir()
+	s := openStore(t, Config{Dir: dir})
+	now := time.Now().UTC().Round(0)
+	one := storage.VirtualKey{ID: "key_1", Account: "a", Name: "ci", Hint: "pm-…wxyz", Hash: [32]byte{1, 2}, Created: now}
+	two := storage.VirtualKey{ID: "key_2", Account: "a", Created: now}
+	for _, k := range []storage.VirtualKey{two, one} {
+		if err := s.PutVirtualKey(k); err != nil {
+			t.Fatal(err)
+		}
+	}
+	one.Revoked = now.Add(time.Minute)
+	for _, at := range []time.Time{one.Revoked, now.Add(time.Hour)} {
+		if err := s.RevokeVirtualKey("key_1", at); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.RevokeVirtualKey("key_3", now); !errors.Is(err, storage.ErrNotFound) {
+		t.Errorf("revoking an unknown key gave %v", err)
+	}
+	if err := s.PutVirtualKey(storage.VirtualKey{}); !errors.Is(err, storage.ErrInvalid) {
+		t.Errorf("a key without an id gave %v", err)
+	}
+	for range 2 {
+		keys, err := s.VirtualKeys()
+		if err != nil || !reflect.DeepEqual(keys, []storage.VirtualKey{one, two}) {
+			t.Errorf("keys are %+v, %v", keys, err)
+		}
+		s.Close()
+		s = openStore(t, Config{Dir: dir})
+	}
+}
+
+func TestProviderKeys(t *testing.T) {
+	dir := t.TempDir()
+	s := openStore(t, Config{Dir: dir})
+	first := storage.ProviderKey{Account: "a", Provider: "openai", ID: "byok_1", Sealed: []byte{1}}
+	second := storage.ProviderKey{Account: "a", Provider: "openai", ID: "byok_2", Version: 2, Sealed: []byte{2}}
+	other := storage.ProviderKey{Account: "b", Provider: "openai", ID: "byok_3", Sealed: []byte{3}}
+	for _, k := range []storage.ProviderKey{first, second, other} {
+		if err := s.PutProviderKey(k); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.PutProviderKey(storage.ProviderKey{Account: "a", ID: "byok_4"}); !errors.Is(err, storage.ErrInvalid) {
+		t.Errorf("a key without a provider gave %v", err)
+	}
+	check := func(want ...storage.ProviderKey) {
+		t.Helper()
+		for range 2 {
+			keys, err := s.ProviderKeys()
+			if err != nil || !reflect.DeepEqual(keys, want) {
+				t.Errorf("keys are %+v, %v; want %+v", keys, err, want)
+			}
+			s.Close()
+			s = openStore(t, Config{Dir: dir})
+		}
+	}
+	check(second, other)
+	if err := s.DeleteProviderKey("a", "openai"); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.DeleteProviderKey("a", "openai"); !errors.Is(err, storage.ErrNotFound) {
+		t.Errorf("deleting it again gave %v", err)
+	}
+	check(other)
+	if err := s.PutProviderKey(first); err != nil {
+		t.Fatal(err)
+	}
+	check(first, other)
+	s.Close()
+	if err := s.PutProviderKey(first); !errors.Is(err, storage.ErrClosed) {
+		t.Errorf("storing into a closed store gave %v", err)
+	}
+}
+
+// TestReconcile: what the ledger charged and the log lost gets a usage record, once.
+func TestReconcile(t *testing.T) {
+	dir := t.TempDir()
+	s := openStore(t, Config{Dir: dir})
+	fund(t, s, "a", 1000)
+	logged, lost := charge(t, s, "a", 5), charge(t, s, "a", 7)
+	open := storage.Hold{Request: storage.RequestID{1}, Account: "a", Amount: 9, Expires: time.Now().Add(time.Hour)}
+	copy(open.Request[:6], lost[:6])
+	if _, err := s.Reserve(open); err != nil {
+		t.Fatal(err)
+	}
+	s.Close()
+
+	s = openStore(t, Config{Dir: dir})
+	l := openLog(t, Config{Dir: dir})
+	l.Append(storage.LogRecord{Usage: storage.Usage{Request: logged, Account: "a", Outcome: storage.OutcomeOK, Credits: 5, Status: 200}})
+	for _, want := range []int{2, 0} {
+		if n, err := Reconcile(s, l); err != nil || n != want {
+			t.Fatalf("%d records were added, %v; want %d", n, err, want)
+		}
+	}
+	for id, want := range map[storage.RequestID]storage.Usage{
+		logged:       {Request: logged, Account: "a", Outcome: storage.OutcomeOK, Credits: 5, Status: 200},
+		lost:         {Request: lost, Account: "a", Outcome: storage.OutcomeOK, Credits: 7},
+		open.Request: {Request: open.Request, Account: "a", Outcome: storage.OutcomeInterrupted},
+	} {
+		if got, _, err := l.Find("a", id.String()); err != nil || got != want {
+			t.Errorf("request %s has %+v, %v; want %+v", id, got, err, want)
+		}
+	}
+}

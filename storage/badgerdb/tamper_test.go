@@ -1,0 +1,376 @@
+package badgerdb
+
+import (
+	"encoding/binary"
+	"errors"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/dgraph-io/badger/v4"
+
+	"github.com/pointsman/pointsman/storage"
+	"github.com/pointsman/pointsman/storage/storagetest"
+)
+
+// populated is the directory of a closed ledger with three accounts, forty requests, an open hold and a loss.
+func populated(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	s := openStore(t, Config{Dir: dir})
+	for _, id := range []string{"alice", "bob", "carol"} {
+		fund(t, s, id, 1000)
+	}
+	for i := range 40 {
+		charge(t, s, []string{"alice", "bob"}[i%2], storage.Credits(i))
+	}
+	hold := storage.Hold{Request: storagetest.NewRequest(), Account: "alice", Amount: 10, Expires: time.Now().Add(time.Hour)}
+	if _, err := s.Reserve(hold); err != nil {
+		t.Fatal(err)
+	}
+	hold.Request, hold.Account = storagetest.NewRequest(), "bob"
+	if _, err := s.Reserve(hold); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := s.Settle(storage.Settlement{Request: hold.Request, Charge: 5000}); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+// editPage rewrites the lines of the page that holds a position; a nil result deletes the page.
+func editPage(t *testing.T, txn *badger.Txn, position uint64, edit func(lines [][]byte, at int) [][]byte) {
+	t.Helper()
+	first, err := pageOf(txn, position)
+	if err != nil {
+		t.Fatal(err)
+	}
+	page, err := readValue(txn, appendEntryKey(nil, first))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var lines [][]byte
+	if err := eachLine(first, page, func(_ uint64, line []byte) error {
+		lines = append(lines, slices.Clone(line))
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	edited := []byte{pageVersion}
+	for _, line := range edit(lines, int(position-first)) {
+		edited = append(binary.AppendUvarint(edited, uint64(len(line))), line...)
+	}
+	if len(edited) == 1 {
+		err = txn.Delete(appendEntryKey(nil, first))
+	} else {
+		err = txn.Set(appendEntryKey(nil, first), edited)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// editEntry changes one line, keeping the chain as it was or, with rehash, giving the line alone a hash that fits.
+func editEntry(t *testing.T, txn *badger.Txn, position uint64, rehash bool, edit func(e *storage.Entry)) {
+	t.Helper()
+	editPage(t, txn, position, func(lines [][]byte, at int) [][]byte {
+		e, err := decodeEntry(position, lines[at])
+		if err != nil {
+			t.Fatal(err)
+		}
+		edit(&e)
+		line := appendEntry(nil, &e)
+		hash := e.Hash
+		if rehash {
+			before, err := readEntry(txn, position-1)
+			if err != nil {
+				t.Fatal(err)
+			}
+			accountBefore, err := readEntry(txn, e.Previous)
+			if err != nil {
+				t.Fatal(err)
+			}
+			hash, _ = entryHash(nil, position, &before.Hash, &accountBefore.Hash, line)
+		}
+		lines[at] = append(line, hash[:]...)
+		return lines
+	})
+}
+
+func TestVerifyFindsEdits(t *testing.T) {
+	set := func(t *testing.T, txn *badger.Txn, key, value []byte) {
+		t.Helper()
+		if err := txn.Set(key, value); err != nil {
+			t.Fatal(err)
+		}
+	}
+	checkpointed := func(t *testing.T, txn *badger.Txn) checkpoint {
+		t.Helper()
+		c, err := readCheckpoint(txn)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	last := func(t *testing.T, txn *badger.Txn) uint64 { return checkpointed(t, txn).position }
+	drop := func([][]byte, int) [][]byte { return nil }
+	tests := map[string]struct {
+		edit func(t *testing.T, txn *badger.Txn)
+		want string
+	}{
+		"amount edited": {func(t *testing.T, txn *badger.Txn) {
+			editEntry(t, txn, 20, false, func(e *storage.Entry) { e.Amount++ })
+		}, "hash does not match"},
+		"amount and hash edited": {func(t *testing.T, txn *badger.Txn) {
+			editEntry(t, txn, 20, true, func(e *storage.Entry) { e.Amount++ })
+		}, "account "},
+		"charge forgiven with a fitting hash": {func(t *testing.T, txn *badger.Txn) {
+			editEntry(t, txn, 21, true, func(e *storage.Entry) { e.Posted += e.Charged; e.Charged = 0 })
+		}, "account "},
+		"hash edited": {func(t *testing.T, txn *badger.Txn) {
+			editPage(t, txn, 9, func(lines [][]byte, at int) [][]byte {
+				lines[at][len(lines[at])-1]++
+				return lines
+			})
+		}, "(ledger position 9): hash does not match"},
+		"page dropped": {func(t *testing.T, txn *badger.Txn) { editPage(t, txn, 10, drop) }, "are missing"},
+		"first page dropped": {func(t *testing.T, txn *badger.Txn) {
+			editPage(t, txn, 1, drop)
+		}, "are missing"},
+		"line dropped in a page": {func(t *testing.T, txn *badger.Txn) {
+			editPage(t, txn, 10, func(lines [][]byte, at int) [][]byte { return slices.Delete(lines, at, at+1) })
+		}, ""},
+		"seq doubled": {func(t *testing.T, txn *badger.Txn) {
+			editPage(t, txn, 10, func(lines [][]byte, at int) [][]byte { return slices.Insert(lines, at, lines[at]) })
+		}, "account "},
+		"tail dropped": {func(t *testing.T, txn *badger.Txn) { editPage(t, txn, last(t, txn), drop) }, "is missing"},
+		"tail and checkpoint dropped": {func(t *testing.T, txn *badger.Txn) {
+			n := last(t, txn)
+			first, _ := pageOf(txn, n)
+			before, err := readEntry(txn, first-1)
+			if err != nil {
+				t.Fatal(err)
+			}
+			editPage(t, txn, n, drop)
+			c := checkpointed(t, txn)
+			c.position, c.hash = before.Position, before.Hash
+			set(t, txn, []byte{keyCheckpoint}, c.encode())
+		}, "the tail is lost"},
+		"checkpoint dropped": {func(t *testing.T, txn *badger.Txn) {
+			if err := txn.Delete([]byte{keyCheckpoint}); err != nil {
+				t.Fatal(err)
+			}
+		}, "the tail is lost"},
+		"issued edited": {func(t *testing.T, txn *badger.Txn) {
+			c := checkpointed(t, txn)
+			c.issued++
+			set(t, txn, []byte{keyCheckpoint}, c.encode())
+		}, "not 0"},
+		"totals edited so that they sum to 0": {func(t *testing.T, txn *badger.Txn) {
+			c := checkpointed(t, txn)
+			c.issued++
+			c.loss--
+			set(t, txn, []byte{keyCheckpoint}, c.encode())
+		}, "the checkpoint says"},
+		"open holds edited": {func(t *testing.T, txn *badger.Txn) {
+			c := checkpointed(t, txn)
+			c.open++
+			set(t, txn, []byte{keyCheckpoint}, c.encode())
+		}, "open holds"},
+		"request index dropped": {func(t *testing.T, txn *badger.Txn) {
+			id := lastRequest(txn)
+			if err := txn.Delete(appendRequestKey(nil, id)); err != nil {
+				t.Fatal(err)
+			}
+		}, "index of requests"},
+		"request index moved": {func(t *testing.T, txn *badger.Txn) {
+			id := lastRequest(txn)
+			set(t, txn, appendRequestKey(nil, id), binary.BigEndian.AppendUint64(nil, 3))
+		}, "index of requests"},
+		"grant index added": {func(t *testing.T, txn *badger.Txn) {
+			set(t, txn, appendGrantKey(nil, "alice", "x"), binary.BigEndian.AppendUint64(nil, 3))
+		}, "index of requests and grants"},
+		"account record dropped": {func(t *testing.T, txn *badger.Txn) {
+			if err := txn.Delete(textKey(keyAccount, "carol")); err != nil {
+				t.Fatal(err)
+			}
+		}, "account carol seq 1: its record is missing"},
+		"account record added": {func(t *testing.T, txn *badger.Txn) {
+			set(t, txn, textKey(keyAccount, "mallory"), []byte(`{"id":"mallory"}`))
+		}, "account mallory"},
+		"head record of another account": {func(t *testing.T, txn *badger.Txn) {
+			set(t, txn, textKey(keyHead, "mallory"), binary.BigEndian.AppendUint64(nil, 3))
+		}, "account mallory"},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			dir := populated(t)
+			db, err := badger.Open(badger.DefaultOptions(filepath.Join(dir, "ledger")).WithLogger(nil).WithCompression(0))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := db.Update(func(txn *badger.Txn) error { test.edit(t, txn); return nil }); err != nil {
+				t.Fatal(err)
+			}
+			if err := db.Close(); err != nil {
+				t.Fatal(err)
+			}
+			err = Verify(dir, io.Discard)
+			if err == nil || strings.Contains(err.Error(), "\n") || !strings.Contains(err.Error(), test.want) {
+				t.Fatalf("Verify says %v, want one line with %q", err, test.want)
+			}
+			s, err := Open(Config{Dir: dir, VerifyMax: 1 << 30})
+			if err != nil {
+				t.Fatalf("a broken ledger must open, halted: %v", err)
+			}
+			defer s.Close()
+			if s.Halted() == nil {
+				t.Error("the ledger came up working")
+			}
+		})
+	}
+}
+
+// TestHalted: a ledger that does not prove refuses credits and still serves keys and accounts.
+func TestHalted(t *testing.T) {
+	dir := populated(t)
+	if err := os.WriteFile(filepath.Join(dir, headName), make([]byte, 600), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s, err := Open(Config{Dir: dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	checkHalted(t, s)
+	if accounts, err := s.Accounts(); err != nil || len(accounts) != 3 {
+		t.Errorf("accounts are %v, %v", accounts, err)
+	}
+	if err := s.PutVirtualKey(storage.VirtualKey{ID: "key_1", Account: "alice"}); err != nil {
+		t.Error(err)
+	}
+	if keys, err := s.VirtualKeys(); err != nil || len(keys) != 1 {
+		t.Errorf("keys are %v, %v", keys, err)
+	}
+}
+
+func checkHalted(t *testing.T, s *Store) {
+	t.Helper()
+	_, reserveErr := s.Reserve(storage.Hold{Request: storagetest.NewRequest(), Account: "alice"})
+	_, _, settleErr := s.Settle(storage.Settlement{Request: storagetest.NewRequest()})
+	_, grantErr := s.Grant(storage.Grant{Account: "alice", Amount: 1, Reference: "r"})
+	_, balanceErr := s.Balance("alice")
+	createErr := s.CreateAccount(storage.Account{ID: "new"}, 1)
+	for what, err := range map[string]error{
+		"halted": s.Halted(), "reserve": reserveErr, "settle": settleErr, "grant": grantErr, "balance": balanceErr, "create": createErr,
+	} {
+		if !errors.Is(err, storage.ErrHalted) {
+			t.Errorf("%s gave %v, want ErrHalted", what, err)
+		}
+	}
+}
+
+// TestCommitFailure: what cannot be committed is never acknowledged, and nothing is taken on after it.
+func TestCommitFailure(t *testing.T) {
+	s := openStore(t, Config{})
+	fund(t, s, "alice", 1000)
+	s.headFile.f.Close() // the head mark can no longer be written
+	batch, err := s.Reserve(storage.Hold{Request: storagetest.NewRequest(), Account: "alice", Amount: 1, Expires: time.Now().Add(time.Hour)})
+	if err == nil {
+		err = batch.Wait()
+	}
+	if !errors.Is(err, storage.ErrHalted) {
+		t.Fatalf("waiting gave %v", err)
+	}
+	checkHalted(t, s)
+}
+
+// TestFlippedBytes flips eight bytes at random places of every file. What is found then must be either an error or the very
+// same ledger, whatever Badger makes of it.
+func TestFlippedBytes(t *testing.T) {
+	clean := populated(t)
+	killed := copyOfRunning(t)
+	for name, source := range map[string]string{"closed": clean, "killed": killed} {
+		const rounds = 4
+		var intact strings.Builder
+		if err := Verify(source, &intact); err != nil {
+			t.Fatal(err)
+		}
+		files, err := os.ReadDir(filepath.Join(source, "ledger"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		found := map[string]int{}
+		r := rand.New(rand.NewPCG(1, 2))
+		for _, file := range files {
+			for range rounds {
+				dir := t.TempDir()
+				if err := os.CopyFS(dir, os.DirFS(source)); err != nil {
+					t.Fatal(err)
+				}
+				flip(t, filepath.Join(dir, "ledger", file.Name()), r)
+				var out strings.Builder
+				err := Verify(dir, &out)
+				if err != nil {
+					if strings.Contains(err.Error(), "\n") {
+						t.Errorf("the error has lines: %v", err)
+					}
+					found[filepath.Ext(file.Name())]++
+				} else if headOf(out.String()) != headOf(intact.String()) {
+					t.Errorf("%s, %s: verified as %swas %s", name, file.Name(), out.String(), intact.String())
+				}
+			}
+		}
+		t.Logf("%s: faults found by kind of file, of %d a file: %v", name, rounds, found)
+	}
+}
+
+// headOf is the part of Verify's line that does not change from run to run.
+func headOf(line string) string { return line[:strings.Index(line, ", checked in")] }
+
+// copyOfRunning is a copy of a ledger's directory taken while it was open, as a kill would leave it.
+func copyOfRunning(t *testing.T) string {
+	t.Helper()
+	source := populated(t)
+	s := openStore(t, Config{Dir: source, Logger: slog.New(slog.DiscardHandler)})
+	for range 20 {
+		charge(t, s, "alice", 1)
+	}
+	dir := t.TempDir()
+	if err := os.CopyFS(dir, os.DirFS(source)); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+// flip changes eight bytes in the written part of a file.
+func flip(t *testing.T, path string, r *rand.Rand) {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	used := len(b)
+	for used > 0 && b[used-1] == 0 {
+		used--
+	}
+	if used == 0 {
+		return
+	}
+	at := r.IntN(used)
+	for i := at; i < min(at+8, used); i++ {
+		b[i] ^= byte(1 + r.IntN(255))
+	}
+	if err := os.WriteFile(path, b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
