@@ -15,10 +15,6 @@ import (
 // (0.6 MiB, 6,000 records): a line and its index keys take 700 bytes and four records at most.
 const batchSize = 800
 
-// headEvery is how many lines old an account's head record may grow. It is what a start has to read again at least, and
-// spares a busy account a record in every commit.
-const headEvery = 100_000
-
 // recentSize is how many ended requests stay in memory, so that a repeated call is answered without the disk.
 const recentSize = 1 << 14
 
@@ -230,7 +226,7 @@ func (s *Store) index(w *writer, o *op) {
 func (s *Store) flushHeads(w *writer) {
 	for n := 0; len(s.dirty) > 0 && n < batchSize; n++ {
 		a := s.dirty[0]
-		if a.dirtySince+headEvery > s.head.position {
+		if a.dirtySince+s.config.headEvery > s.head.position {
 			break
 		}
 		w.point(append(append(w.buf, keyHead), a.record.ID...), a.last.position)

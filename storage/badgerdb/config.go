@@ -26,6 +26,10 @@ type Config struct {
 	Retain   time.Duration // age at which log records expire; default 30 days
 	MaxLogMB int           // size in MiB above which the oldest days of the log are dropped; default 4096
 	Queue    int           // log records that may wait for the writer; default 8192
+
+	// headEvery is how many lines old an account's head record may grow before it is written again: what a start reads at
+	// least. It spares a busy account a record in every commit. Default 100,000.
+	headEvery uint64
 }
 
 // withDefaults fills in the defaults and checks the bounds.
@@ -46,6 +50,7 @@ func (c Config) withDefaults() (Config, error) {
 	setDefault(&c.Retain, 30*24*time.Hour)
 	setDefault(&c.MaxLogMB, 4096)
 	setDefault(&c.Queue, 8192)
+	setDefault(&c.headEvery, 100_000)
 	if c.MemoryMB < 16 || c.MemoryMB > 1024 {
 		return c, fmt.Errorf("storage memory of %d MiB is not within 16 to 1024", c.MemoryMB)
 	}

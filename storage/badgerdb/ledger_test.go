@@ -1,9 +1,10 @@
 package badgerdb
 
 import (
-	"bytes"
 	"testing"
 	"time"
+
+	"github.com/dgraph-io/badger/v4"
 
 	"github.com/pointsman/pointsman/storage"
 	"github.com/pointsman/pointsman/storage/storagetest"
@@ -131,8 +132,8 @@ func TestEntries(t *testing.T) {
 
 // TestSuffix: with a low bound Open starts late, at an open hold if that is older, and still knows everything.
 func TestSuffix(t *testing.T) {
-	dir := t.TempDir()
-	s := openStore(t, Config{Dir: dir})
+	config := Config{Dir: t.TempDir(), VerifyMax: 10, headEvery: 7}
+	s := openStore(t, config)
 	fund(t, s, "idle", 50)
 	fund(t, s, "a", 1000)
 	charge(t, s, "a", 1)
@@ -143,18 +144,68 @@ func TestSuffix(t *testing.T) {
 	for range 100 {
 		charge(t, s, "a", 1)
 	}
-	s.Close()
-	for range 3 {
-		s = openStore(t, Config{Dir: dir, VerifyMax: 10})
+	posted := storage.Credits(899)
+	for range 4 {
+		s.Close()
+		if err := Verify(config.Dir, t.Output()); err != nil {
+			t.Fatal(err)
+		}
+		s = openStore(t, config)
 		b, _ := s.Balance("a")
 		idle, _ := s.Balance("idle")
-		if b.Posted != 899 || b.Held != 0 || idle.Posted != 50 {
+		if b.Posted != posted || b.Held != 0 || idle.Posted != 50 {
 			t.Fatalf("balances are %+v and %+v", b, idle)
 		}
-		s.Close()
+		if s.head.indexed == 1 {
+			t.Error("the heads were never brought up to date")
+		}
+		for range 20 {
+			charge(t, s, "a", 1)
+		}
+		posted -= 20
 	}
-	var out bytes.Buffer
-	if err := Verify(dir, &out); err != nil || bytes.Count(out.Bytes(), []byte("\n")) != 1 {
-		t.Fatalf("%v: %s", err, out.String())
+}
+
+// TestOpenReadsSuffixOnly: damage before what Open checks is left to Verify, and the whole of it is found there.
+func TestOpenReadsSuffixOnly(t *testing.T) {
+	config := Config{Dir: t.TempDir(), VerifyMax: 10, headEvery: 7}
+	s := openStore(t, config)
+	fund(t, s, "a", 1000)
+	for range 50 {
+		charge(t, s, "a", 1)
 	}
+	err := s.db.Update(func(txn *badger.Txn) error {
+		editEntry(t, txn, 5, false, func(e *storage.Entry) { e.Amount++ })
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Close()
+	openStore(t, config).Close()
+	if err := Verify(config.Dir, t.Output()); err == nil {
+		t.Fatal("the damage was not found")
+	}
+}
+
+func FuzzDecodeEntry(f *testing.F) {
+	e := storage.Entry{
+		Kind: storage.EntryHold, Account: "a", Seq: 3, Previous: 9, Time: time.UnixMilli(1).UTC(), Amount: -5, Posted: 7, Held: 5,
+		Expires: time.UnixMilli(9).UTC(), Reason: "ok", Reference: "r", Open: 1,
+	}
+	f.Add(append(appendEntry(nil, &e), make([]byte, hashSize)...))
+	f.Fuzz(func(t *testing.T, page []byte) {
+		err := eachLine(1, append([]byte{pageVersion}, page...), func(uint64, []byte) error { return nil })
+		if len(page) < hashSize {
+			return
+		}
+		e, decodeErr := decodeEntry(1, page)
+		if decodeErr != nil {
+			return
+		}
+		again, err := decodeEntry(1, append(appendEntry(nil, &e), e.Hash[:]...))
+		if err != nil || again != e {
+			t.Fatalf("%+v came back as %+v, %v", e, again, err)
+		}
+	})
 }
