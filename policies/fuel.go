@@ -1,0 +1,262 @@
+package policies
+
+import (
+	"encoding/binary"
+	"fmt"
+)
+
+// Exports that the rewriter adds to a module.
+const (
+	exportFuel  = "pointsman.fuel"  // mutable i64, what is left; below zero: exhausted
+	exportDepth = "pointsman.depth" // mutable i32, weight of the calls under way
+)
+
+// Limits of what is accepted, so that compiling a module, its stack and its tables stay small. Measured on Go guests with
+// encoding/json, the largest modules authors are likely to bring.
+const (
+	maxModule    = 4 << 20 // bytes
+	maxFunctions = 20_000
+	maxBody      = 256 << 10 // bytes of one function
+	maxNesting   = 2_048     // blocks within blocks of one function
+	maxLocals    = 2_048     // of one function
+	maxBranches  = 1 << 18   // entries of all branch tables of a module
+	maxTables    = 4
+	maxTable     = 65_536 // entries of one table
+	maxGlobals   = 10_000
+	maxResults   = 16 // of one function
+
+	maxDepth   = 4_096 // weight of nested calls, see frameWeight
+	growCharge = 1_024 // fuel of a memory.grow, which leaves the compiled code
+)
+
+// meter rewrites a module so that it pays for what it does: at the entry of a function and at the head of each loop it
+// pays for all instructions up to the next such place, and traps when the fuel falls below zero. Bulk operations pay by
+// their length, and calls within calls add up to a bounded weight. There is no way from one place to the same place again
+// without paying, so that every call ends, and the same input costs the same fuel.
+//
+// The globals it adds have the highest indexes, and code that already named those is refused: a module cannot refill.
+func meter(module []byte, initialFuel int64) ([]byte, error) {
+	if len(module) > maxModule {
+		return nil, refused("it has %d bytes, more than %d", len(module), maxModule)
+	}
+	l, err := readLayout(module)
+	if err != nil {
+		return nil, err
+	}
+	out := append(make([]byte, 0, len(module)+len(module)/4), wasmMagic...)
+	globals := false
+	for _, s := range l.sections {
+		if !globals && sectionPlace(s.id) >= sectionPlace(sectionExport) {
+			out = appendSection(out, sectionGlobal, l.withGlobals([]byte{0}, initialFuel))
+			globals = true
+		}
+		body := s.body
+		switch s.id {
+		case sectionCustom:
+			if r := (&reader{b: body}); r.name() != "name" { // traps name functions with it; nothing else is of use
+				continue
+			}
+		case sectionType:
+			body = l.withTypes()
+		case sectionTable:
+			body, err = boundTables(body)
+		case sectionGlobal:
+			body, globals = l.withGlobals(body, initialFuel), true
+		case sectionExport:
+			body, err = l.withExports(body)
+		case sectionCode:
+			body, err = l.meterCode(body)
+		}
+		if err != nil {
+			return nil, err
+		}
+		out = appendSection(out, s.id, body)
+	}
+	if !globals {
+		return nil, refused("it exports nothing")
+	}
+	return out, nil
+}
+
+// readLayout reads the sections that the rewriter depends on.
+func readLayout(module []byte) (*layout, error) {
+	sections, err := splitSections(module)
+	if err != nil {
+		return nil, err
+	}
+	l := &layout{sections: sections}
+	for _, s := range sections {
+		r := &reader{b: s.body}
+		switch s.id {
+		case sectionType:
+			l.readTypes(r)
+		case sectionImport:
+			l.readImports(r)
+		case sectionFunction:
+			for range r.count() {
+				l.functions = append(l.functions, l.typeIndex(r))
+			}
+			if len(l.functions) > maxFunctions {
+				r.fail("it has %d functions, more than %d", len(l.functions), maxFunctions)
+			}
+		case sectionMemory:
+			if l.memories = r.count(); l.memories > 1 {
+				r.fail("it has %d memories", l.memories)
+			}
+		case sectionGlobal:
+			if l.globals = r.count(); l.globals > maxGlobals {
+				r.fail("it has %d globals, more than %d", l.globals, maxGlobals)
+			}
+			l.checkGlobals(r)
+		}
+		if r.err != nil {
+			return nil, fmt.Errorf("section %d: %w", s.id, r.err)
+		}
+	}
+	return l, nil
+}
+
+func (l *layout) readTypes(r *reader) {
+	for range r.count() {
+		if form := r.byte(); form != 0x60 {
+			r.fail("type of form 0x%02x", form)
+		}
+		t := functionType{params: r.bytes(r.u32()), results: r.bytes(r.u32())}
+		if len(t.results) > maxResults || len(t.params) > maxLocals {
+			r.fail("a function of %d parameters and %d results", len(t.params), len(t.results))
+		}
+		l.types = append(l.types, t)
+	}
+}
+
+func (l *layout) readImports(r *reader) {
+	for range r.count() {
+		module, name := r.name(), r.name()
+		if kind := r.byte(); kind != kindFunction {
+			r.fail("import %s.%s is not a function", module, name)
+		}
+		l.typeIndex(r)
+		l.imports++
+	}
+}
+
+func (l *layout) typeIndex(r *reader) int {
+	i := r.u32()
+	if int64(i) >= int64(len(l.types)) {
+		r.fail("type %d of %d", i, len(l.types))
+		return 0
+	}
+	return int(i)
+}
+
+// checkGlobals refuses initial values that name a global which is not there yet.
+func (l *layout) checkGlobals(r *reader) {
+	for range l.globals {
+		r.byte() // value type
+		r.byte() // mutability
+		for r.err == nil {
+			in := r.next()
+			if in.op == opGlobalGet && int64(in.index) >= int64(l.globals) {
+				r.fail("global %d of %d", in.index, l.globals)
+			}
+			if in.op == opEnd {
+				break
+			}
+		}
+	}
+}
+
+// withTypes appends a type without parameters for each signature of several results: the block that wraps such a
+// function's body needs one. They come in the order of the types.
+func (l *layout) withTypes() []byte {
+	out := []byte{}
+	count := len(l.types)
+	for _, t := range l.types {
+		out = appendType(out, t)
+	}
+	for _, t := range l.types {
+		if len(t.results) > 1 {
+			out = appendType(out, functionType{results: t.results})
+			count++
+		}
+	}
+	return append(binary.AppendUvarint(nil, uint64(count)), out...)
+}
+
+func appendType(out []byte, t functionType) []byte {
+	out = binary.AppendUvarint(append(out, 0x60), uint64(len(t.params)))
+	out = binary.AppendUvarint(append(out, t.params...), uint64(len(t.results)))
+	return append(out, t.results...)
+}
+
+// blockType is the type of a block with the results of a function type.
+func (l *layout) blockType(t int) []byte {
+	switch results := l.types[t].results; len(results) {
+	case 0:
+		return []byte{typeEmpty}
+	case 1:
+		return results
+	}
+	at := len(l.types)
+	for _, before := range l.types[:t] {
+		if len(before.results) > 1 {
+			at++
+		}
+	}
+	return appendSigned(nil, int64(at))
+}
+
+// boundTables gives every table an upper bound, because the memory limit of the runtime does not count tables.
+func boundTables(body []byte) ([]byte, error) {
+	r := &reader{b: body}
+	count := r.count()
+	if count > maxTables {
+		r.fail("it has %d tables, more than %d", count, maxTables)
+	}
+	out := binary.AppendUvarint(nil, uint64(count))
+	for range count {
+		element := r.byte()
+		least, most, hasMax := r.limits()
+		if least > maxTable {
+			r.fail("a table of %d entries, more than %d", least, maxTable)
+		}
+		if !hasMax || most > maxTable {
+			most = maxTable
+		}
+		out = binary.AppendUvarint(append(out, element, 1), uint64(least))
+		out = binary.AppendUvarint(out, uint64(most))
+	}
+	return out, r.err
+}
+
+// withGlobals appends the fuel and the depth to the globals.
+func (l *layout) withGlobals(body []byte, fuel int64) []byte {
+	r := &reader{b: body}
+	r.u32()
+	out := binary.AppendUvarint(nil, uint64(l.globals)+2)
+	out = append(out, body[r.at:]...)
+	out = appendSigned(append(out, typeI64, 1, opI64Const), fuel)
+	return append(out, opEnd, typeI32, 1, opI32Const, 0, opEnd)
+}
+
+// withExports appends the two globals to the exports, and refuses a module that exports others under their names or by
+// their numbers.
+func (l *layout) withExports(body []byte) ([]byte, error) {
+	r := &reader{b: body}
+	count := r.count()
+	rest := r.at
+	for range count {
+		name, kind, index := r.name(), r.byte(), r.u32()
+		if name == exportFuel || name == exportDepth || kind == kindGlobal && int64(index) >= int64(l.globals) {
+			r.fail("export %q is not its own", name)
+		}
+	}
+	out := binary.AppendUvarint(nil, uint64(count)+2)
+	out = append(out, body[rest:r.at]...)
+	for i, name := range []string{exportFuel, exportDepth} {
+		out = binary.AppendUvarint(out, uint64(len(name)))
+		out = append(append(out, name...), kindGlobal)
+		out = binary.AppendUvarint(out, uint64(l.globals+i))
+	}
+	return out, r.err
+}

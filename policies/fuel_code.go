@@ -1,0 +1,232 @@
+package policies
+
+import (
+	"encoding/binary"
+	"fmt"
+)
+
+// cost is what a function pays: costs[0] at its entry, costs[n] at the head of its n-th loop.
+type cost struct {
+	costs    []int64
+	calls    bool // it calls others, so it counts in the depth
+	branches int  // entries of its branch tables
+}
+
+// meterCode rewrites every function of the code section.
+func (l *layout) meterCode(body []byte) ([]byte, error) {
+	r := &reader{b: body}
+	if n := r.count(); n != len(l.functions) {
+		return nil, refused("%d functions with %d bodies", len(l.functions), n)
+	}
+	out := binary.AppendUvarint(make([]byte, 0, len(body)+len(body)/4), uint64(len(l.functions)))
+	branches := 0
+	var function []byte
+	for i, t := range l.functions {
+		code := r.bytes(r.u32())
+		c, err := l.measure(code, t)
+		if err == nil {
+			if branches += c.branches; branches > maxBranches {
+				err = refused("branch tables of more than %d entries", maxBranches)
+			}
+		}
+		if err != nil {
+			return nil, fmt.Errorf("function %d: %w", l.imports+i, err)
+		}
+		if r.err != nil {
+			return nil, r.err
+		}
+		function = l.rewrite(function[:0], code, t, c)
+		out = binary.AppendUvarint(out, uint64(len(function)))
+		out = append(out, function...)
+	}
+	return out, r.err
+}
+
+// readLocals reads the declarations at the start of a body: how many groups, how many locals with the parameters, and
+// where the groups begin.
+func (l *layout) readLocals(r *reader, t int) (groups, locals, start int) {
+	groups = r.count()
+	start = r.at
+	total := uint64(len(l.types[t].params))
+	for range groups {
+		total += uint64(r.u32())
+		r.byte()
+		if total > maxLocals {
+			r.fail("more than %d locals", maxLocals)
+		}
+	}
+	return groups, int(min(total, maxLocals)), start
+}
+
+// measure finds what a function costs and refuses one that is too large, or that names locals, globals or labels which it
+// does not have: the rewritten function has more of each.
+func (l *layout) measure(code []byte, t int) (cost, error) {
+	r := &reader{b: code}
+	if len(code) > maxBody {
+		r.fail("a body of %d bytes, more than %d", len(code), maxBody)
+	}
+	_, locals, _ := l.readLocals(r, t)
+	c := cost{costs: []int64{int64(locals) / 4}}
+	paying := []int{0}          // the part of each enclosing loop, innermost last
+	blocks := []bool{false}[:0] // each enclosing block: is it a loop?
+	for r.more() {
+		in := r.next()
+		part := paying[len(paying)-1]
+		c.costs[part]++
+		switch in.op {
+		case opBlock, opIf, opLoop:
+			if len(blocks) >= maxNesting {
+				r.fail("more than %d nested blocks", maxNesting)
+			}
+			blocks = append(blocks, in.op == opLoop)
+			if in.op == opLoop {
+				paying = append(paying, len(c.costs))
+				c.costs = append(c.costs, 0)
+			}
+		case opEnd:
+			if len(blocks) == 0 {
+				if r.more() {
+					r.fail("code after the end of the function")
+				}
+				return c, r.err
+			}
+			if blocks[len(blocks)-1] {
+				paying = paying[:len(paying)-1]
+			}
+			blocks = blocks[:len(blocks)-1]
+		case opBr, opBrIf, opBrTable:
+			c.branches += int(in.size)
+			if int64(in.index) > int64(len(blocks)) {
+				r.fail("a branch out of %d blocks of %d", in.index, len(blocks))
+			}
+		case opCall, opCallIndirect:
+			c.calls = true
+			c.costs[part] += 3
+		case opLocalGet, opLocalSet, opLocalTee:
+			if int64(in.index) >= int64(locals) {
+				r.fail("local %d of %d", in.index, locals)
+			}
+		case opGlobalGet, opGlobalSet:
+			if int64(in.index) >= int64(l.globals) {
+				r.fail("global %d of %d", in.index, l.globals)
+			}
+		case opMemoryGrow:
+			c.costs[part] += growCharge
+		}
+	}
+	r.fail("a function without an end")
+	return c, r.err
+}
+
+// frameWeight bounds what a call takes of the stack: locals and what the compiler may keep of intermediate results.
+func frameWeight(locals int, code []byte) int64 {
+	return 1 + int64(locals)/16 + int64(len(code))/1024
+}
+
+// rewriter writes one metered function.
+type rewriter struct {
+	out         []byte
+	fuel, depth uint64 // globals
+	left        uint64 // i64 local that holds the fuel left
+	number      uint64 // i32 local that holds a length or a depth
+}
+
+// rewrite appends the metered body of a function that measure accepted.
+//
+// A function that calls others becomes one block with its results: a branch out of the function then leads to the end of
+// that block, where the depth is taken back, and a return is such a branch.
+func (l *layout) rewrite(out, code []byte, t int, c cost) []byte {
+	r := &reader{b: code}
+	groups, locals, start := l.readLocals(r, t)
+	w := &rewriter{fuel: uint64(l.globals), depth: uint64(l.globals) + 1, left: uint64(locals), number: uint64(locals) + 1}
+	w.out = binary.AppendUvarint(out, uint64(groups)+2)
+	w.out = append(w.out, code[start:r.at]...)
+	w.out = append(w.out, 1, typeI64, 1, typeI32)
+
+	weight := frameWeight(locals, code)
+	w.payFixed(c.costs[0])
+	if c.calls {
+		w.enter(weight)
+		w.out = append(append(w.out, opBlock), l.blockType(t)...)
+	}
+	loops, depth := 0, 0
+	for r.more() {
+		in := r.next()
+		switch in.op {
+		case opReturn:
+			if c.calls {
+				w.index(opBr, uint64(depth))
+				continue
+			}
+		case opBlock, opIf:
+			depth++
+		case opEnd:
+			depth--
+		case opLoop:
+			depth++
+			loops++
+			w.out = append(w.out, in.raw...)
+			w.payFixed(c.costs[loops])
+			continue
+		}
+		if shift, ok := in.bulk(); ok {
+			w.payLength(shift)
+		}
+		w.out = append(w.out, in.raw...)
+	}
+	if c.calls {
+		w.leave(weight)
+		w.out = append(w.out, opEnd)
+	}
+	return w.out
+}
+
+func (w *rewriter) index(op byte, i uint64) {
+	w.out = binary.AppendUvarint(append(w.out, op), i)
+}
+
+// payFixed takes a known cost.
+func (w *rewriter) payFixed(cost int64) {
+	w.index(opGlobalGet, w.fuel)
+	w.out = appendSigned(append(w.out, opI64Const), cost)
+	w.settle()
+}
+
+// payLength takes a cost that is the number on top of the stack, shifted right; the number stays there.
+func (w *rewriter) payLength(shift int64) {
+	w.index(opLocalTee, w.number)
+	w.index(opGlobalGet, w.fuel)
+	w.index(opLocalGet, w.number)
+	w.out = appendSigned(append(w.out, opI64ExtendU, opI64Const), shift)
+	w.out = append(w.out, opI64ShrU)
+	w.settle()
+}
+
+// settle subtracts the cost on the stack from the fuel below it, stores what is left, and traps if that is below zero.
+func (w *rewriter) settle() {
+	w.out = append(w.out, opI64Sub)
+	w.index(opLocalTee, w.left)
+	w.index(opGlobalSet, w.fuel)
+	w.index(opLocalGet, w.left)
+	w.out = append(w.out, opI64Const, 0, opI64LtS, opIf, typeEmpty, opUnreachable, opEnd)
+}
+
+// enter adds the weight of a call and traps if all calls under way weigh too much.
+func (w *rewriter) enter(weight int64) {
+	w.index(opGlobalGet, w.depth)
+	w.out = appendSigned(append(w.out, opI32Const), weight)
+	w.out = append(w.out, opI32Add)
+	w.index(opLocalTee, w.number)
+	w.index(opGlobalSet, w.depth)
+	w.index(opLocalGet, w.number)
+	w.out = appendSigned(append(w.out, opI32Const), maxDepth)
+	w.out = append(w.out, opI32GtU, opIf, typeEmpty, opUnreachable, opEnd)
+}
+
+// leave takes the weight of a call back.
+func (w *rewriter) leave(weight int64) {
+	w.index(opGlobalGet, w.depth)
+	w.out = appendSigned(append(w.out, opI32Const), weight)
+	w.out = append(w.out, opI32Sub)
+	w.index(opGlobalSet, w.depth)
+}

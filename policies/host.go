@@ -1,0 +1,207 @@
+// Package policies runs routing policies: WebAssembly modules that follow sdk/abi, each in a sandbox of its own.
+//
+// A module is untrusted. It is refused at load unless it keeps the contract and the limits; it is rewritten so that every
+// call pays fuel and ends (see meter); it has no files, clock, randomness or network; and an instance that failed in any
+// way is thrown away. A policy that keeps failing is left alone for some seconds, so that callers use their own order.
+//
+// Caveats: compiling is not metered, only bounded by the limits in fuel.go, so load modules of strangers in a process that
+// may die; and the cache directory holds machine code that is executed as it is: nobody else may write there.
+package policies
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"runtime"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/pointsman/pointsman/sdk/abi"
+	"github.com/pointsman/pointsman/sdk/policy"
+	"github.com/tetratelabs/wazero"
+)
+
+// Defaults of [Config].
+const (
+	DefaultFuel        = 10_000_000
+	DefaultStartFuel   = 2_000_000_000
+	DefaultMemoryPages = 256
+)
+
+// A policy that fails this often in a row is left alone for this long.
+const (
+	failuresToOpen = 5
+	openFor        = 5 * time.Second
+)
+
+// Config is how a host runs policies. The zero value is ready for use.
+type Config struct {
+	CacheDir    string                                      // where compiled modules are kept; "" keeps none
+	Fuel        int64                                       // of one decision and of one snapshot; about an instruction each
+	StartFuel   int64                                       // of starting an instance
+	MemoryPages uint32                                      // of 64 KiB that an instance may have
+	Instances   int                                         // of one policy at most; 0: twice the processors
+	Now         func() time.Time                            // nil: time.Now
+	Log         func(policy string, level int, text string) // lines that policies log, level 0 debug to 3 error; nil: dropped
+}
+
+func (c Config) withDefaults() Config {
+	if c.Fuel <= 0 {
+		c.Fuel = DefaultFuel
+	}
+	if c.StartFuel <= 0 {
+		c.StartFuel = DefaultStartFuel
+	}
+	if c.MemoryPages == 0 {
+		c.MemoryPages = DefaultMemoryPages
+	}
+	if c.Instances <= 0 {
+		c.Instances = 2 * runtime.GOMAXPROCS(0)
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.Log == nil {
+		c.Log = func(string, int, string) {}
+	}
+	return c
+}
+
+// Host holds the loaded policies. It is safe for concurrent use; Route takes no lock that requests to other policies take.
+type Host struct {
+	ctx    context.Context // carries values into wazero, which takes a context for every call; it cancels nothing
+	config Config
+	cache  wazero.CompilationCache // nil without a cache directory
+
+	mu      sync.Mutex // guards changes of the set
+	closed  bool
+	modules atomic.Pointer[map[string]*module] // replaced, never changed
+}
+
+// New returns a host without policies. It fails if the cache directory cannot be used.
+func New(ctx context.Context, config Config) (*Host, error) {
+	h := &Host{ctx: context.WithoutCancel(ctx), config: config.withDefaults()}
+	h.modules.Store(&map[string]*module{})
+	if config.CacheDir != "" {
+		cache, err := wazero.NewCompilationCacheWithDir(config.CacheDir)
+		if err != nil {
+			return nil, fmt.Errorf("opening the cache of compiled policies: %w", err)
+		}
+		h.cache = cache
+	}
+	return h, nil
+}
+
+// Load makes a module the policy of that name, with parameters for its configuration text. A policy that had the name
+// before serves until the new one is ready, and finishes the requests it has begun. The error wraps [ErrRefused] or
+// [ErrConfigure] and says exactly what is wrong.
+func (h *Host) Load(name string, wasm []byte, params map[string]string) (Info, error) {
+	m, err := newModule(h, name, wasm, params)
+	if err != nil {
+		return Info{}, fmt.Errorf("loading policy %s: %w", name, err)
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.closed {
+		m.retire()
+		return Info{}, ErrClosed
+	}
+	h.replace(name, m)
+	return m.info(), nil
+}
+
+// Unload takes the policy of that name away. It tells whether there was one.
+func (h *Host) Unload(name string) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.replace(name, nil)
+}
+
+// replace puts m, or nothing if it is nil, in the place of the named policy.
+func (h *Host) replace(name string, m *module) bool {
+	modules := maps.Clone(*h.modules.Load())
+	old := modules[name]
+	if delete(modules, name); m != nil {
+		modules[name] = m
+	}
+	h.modules.Store(&modules)
+	if old != nil {
+		old.retire()
+	}
+	return old != nil
+}
+
+// Route asks a policy for a plan. The plan's slices are reused. The request must be about this generation, with one option
+// per candidate. On an error the plan is undefined and the caller goes on with an order of its own; the error wraps one
+// of those in errors.go. Route does not allocate when it succeeds.
+func (h *Host) Route(name string, snap *policy.Published, req *policy.Request, plan *policy.Plan) error {
+	if req.Generation != snap.Generation || len(req.Options) != len(snap.Candidates) || len(req.Options) > abi.MaxCandidates {
+		return fmt.Errorf("%w: generation %d with %d options, snapshot %d with %d candidates", ErrRequest,
+			req.Generation, len(req.Options), snap.Generation, len(snap.Candidates))
+	}
+	for {
+		m := (*h.modules.Load())[name]
+		if m == nil {
+			return fmt.Errorf("%w: %s", ErrUnknown, name)
+		}
+		err := m.route(snap, req, plan)
+		if !errors.Is(err, errRetired) { // replaced between the two lines above: ask its successor
+			return err
+		}
+	}
+}
+
+// Info describes the policy of that name; false if there is none.
+func (h *Host) Info(name string) (Info, bool) {
+	m := (*h.modules.Load())[name]
+	if m == nil {
+		return Info{}, false
+	}
+	return m.info(), true
+}
+
+// List describes all policies, sorted by name.
+func (h *Host) List() []Info {
+	var all []Info
+	for _, name := range h.Names() {
+		if info, ok := h.Info(name); ok {
+			all = append(all, info)
+		}
+	}
+	return all
+}
+
+// Names are the names of all policies, sorted.
+func (h *Host) Names() []string { return slices.Sorted(maps.Keys(*h.modules.Load())) }
+
+// Digest is the hexadecimal SHA-256 of the module of that name; false if there is none.
+func (h *Host) Digest(name string) (string, bool) {
+	m := (*h.modules.Load())[name]
+	if m == nil {
+		return "", false
+	}
+	return m.digest, true
+}
+
+// Close takes all policies away and waits for the requests they have begun, which end by themselves.
+func (h *Host) Close() error {
+	h.mu.Lock()
+	h.closed = true
+	modules := *h.modules.Swap(&map[string]*module{})
+	h.mu.Unlock()
+	for _, m := range modules {
+		m.retire()
+	}
+	for _, m := range modules {
+		<-m.drained
+	}
+	if h.cache != nil {
+		if err := h.cache.Close(h.ctx); err != nil {
+			return fmt.Errorf("closing the cache of compiled policies: %w", err)
+		}
+	}
+	return nil
+}

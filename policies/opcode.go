@@ -1,0 +1,138 @@
+package policies
+
+// Opcodes that the rewriter treats in a way of their own, and those it writes.
+const (
+	opUnreachable  = 0x00
+	opBlock        = 0x02
+	opLoop         = 0x03
+	opIf           = 0x04
+	opElse         = 0x05
+	opEnd          = 0x0B
+	opBr           = 0x0C
+	opBrIf         = 0x0D
+	opBrTable      = 0x0E
+	opReturn       = 0x0F
+	opCall         = 0x10
+	opCallIndirect = 0x11
+	opLocalGet     = 0x20
+	opLocalSet     = 0x21
+	opLocalTee     = 0x22
+	opGlobalGet    = 0x23
+	opGlobalSet    = 0x24
+	opMemoryGrow   = 0x40
+	opI32Const     = 0x41
+	opI64Const     = 0x42
+	opI32GtU       = 0x4B
+	opI64LtS       = 0x53
+	opI32Add       = 0x6A
+	opI32Sub       = 0x6B
+	opI64Sub       = 0x7D
+	opI64ShrU      = 0x88
+	opI64ExtendU   = 0xAD
+	opPrefix       = 0xFC
+
+	subMemoryInit = 8
+	subMemoryCopy = 10
+	subMemoryFill = 11
+	subTableInit  = 12
+	subTableCopy  = 14
+	subTableGrow  = 15
+	subTableFill  = 17
+
+	typeI64   = 0x7E
+	typeI32   = 0x7F
+	typeEmpty = 0x40
+)
+
+// instruction is one operation as it stands in the code.
+type instruction struct {
+	op    byte
+	sub   uint32 // of a prefixed operation
+	index uint32 // label, function, local or global it names, if it names one
+	size  uint32 // entries of a br_table
+	raw   []byte
+}
+
+// next reads one instruction and refuses what it does not know: only known operations can be metered.
+func (r *reader) next() instruction {
+	start := r.at
+	in := instruction{op: r.byte()}
+	switch op := in.op; {
+	case op <= 0x01, op == opElse, op == opEnd, op == opReturn, op == 0x1A, op == 0x1B, op >= 0x45 && op <= 0xC4, op == 0xD1:
+	case op == opBlock, op == opLoop, op == opIf:
+		r.skipLEB(5)
+	case op == opBr, op == opBrIf, op == opCall, op >= opLocalGet && op <= 0x26, op == 0xD2:
+		in.index = r.u32()
+	case op == opBrTable:
+		in.size = uint32(r.count()) + 1
+		for range in.size {
+			in.index = max(in.index, r.u32())
+		}
+	case op == opCallIndirect:
+		r.skipLEB(5)
+		r.skipLEB(5)
+	case op == 0x1C:
+		r.bytes(r.u32())
+	case op >= 0x28 && op <= 0x3E:
+		r.skipLEB(5)
+		r.skipLEB(5)
+	case op == 0x3F, op == opMemoryGrow:
+		r.zero()
+	case op == opI32Const:
+		r.skipLEB(5)
+	case op == opI64Const:
+		r.skipLEB(10)
+	case op == 0x43:
+		r.bytes(4)
+	case op == 0x44:
+		r.bytes(8)
+	case op == 0xD0:
+		r.byte()
+	case op == opPrefix:
+		in.sub = r.u32()
+		r.prefixed(in.sub)
+	default:
+		r.fail("operation 0x%02x is not supported (no threads, exceptions, tail calls, SIMD or garbage collection)", op)
+	}
+	if r.err == nil {
+		in.raw = r.b[start:r.at]
+	}
+	return in
+}
+
+// prefixed passes over the operands of an operation that begins with 0xFC.
+func (r *reader) prefixed(sub uint32) {
+	switch sub {
+	case 0, 1, 2, 3, 4, 5, 6, 7: // saturating conversions
+	case subMemoryInit:
+		r.skipLEB(5)
+		r.zero()
+	case subMemoryCopy:
+		r.zero()
+		r.zero()
+	case subMemoryFill:
+		r.zero()
+	case 9, 13, subTableGrow, 16, subTableFill: // data.drop, elem.drop, table.size
+		r.skipLEB(5)
+	case subTableInit, subTableCopy:
+		r.skipLEB(5)
+		r.skipLEB(5)
+	default:
+		r.fail("operation 0xfc %d is not supported", sub)
+	}
+}
+
+// bulk tells whether the operation works in proportion to the number on top of the stack, and how many of its units cost
+// one unit of fuel, as a shift.
+func (in instruction) bulk() (shift int64, ok bool) {
+	if in.op != opPrefix {
+		return 0, false
+	}
+	switch in.sub {
+	case subMemoryInit, subMemoryCopy, subMemoryFill:
+		return 3, true
+	case subTableInit, subTableCopy, subTableGrow, subTableFill:
+		return 0, true
+	}
+	return 0, false
+}
