@@ -58,7 +58,7 @@ func sortFaults(faults []Fault) {
 }
 
 var (
-	quotedText = regexp.MustCompile("\"[^\"]{4,}\"|'[^']{4,}'|`[^`]{4,}`")
+	quotedText = regexp.MustCompile("(^|[ :])(\"[^\"]{4,}\"|'[^']{4,}'|`[^`]{4,}`)")
 	plainKey   = regexp.MustCompile(`^\s*[A-Za-z0-9_.-]{1,40}\s*=`)
 	plainTable = regexp.MustCompile(`^\s*\[{1,2}[A-Za-z0-9_. -]{1,60}\]{0,2}\s*$`)
 )
@@ -72,15 +72,14 @@ func syntaxFault(file, text string, err error) Fault {
 	}
 	message := parse.Message
 	if !strings.HasPrefix(message, "Key ") {
-		message = quotedText.ReplaceAllString(message, "…")
+		message = quotedText.ReplaceAllString(message, "${1}…")
 	}
-	lines := strings.Split(text, "\n")
-	f := Fault{File: file, Line: max(parse.Position.Line, 1), Column: 1, Message: printable(message)}
-	if f.Line > len(lines) {
-		return f
-	}
-	line := lines[f.Line-1]
-	f.Column = len([]rune(line[:min(max(parse.Position.Col-1, 0), len(line))])) + 1
+	// The offset is the reliable part of the position: for a line end the line is already the next one.
+	offset := min(max(parse.Position.Start, 0), len(text))
+	f := Fault{File: file, Message: printable(message)}
+	f.Line, f.Column = lineColumn(text, offset)
+	start := strings.LastIndexByte(text[:offset], '\n') + 1
+	line, _, _ := strings.Cut(text[start:], "\n")
 	shown := line
 	if !plainTable.MatchString(line) {
 		if shown = plainKey.FindString(line); shown == "" {
@@ -103,6 +102,14 @@ func nearest(name string, candidates []string) string {
 		}
 	}
 	return best
+}
+
+// instead is the ending of a message about a word that is not one of a few.
+func instead(word string, allowed []string) string {
+	if hint := meant(word, allowed); hint != "" {
+		return hint
+	}
+	return " (one of: " + strings.Join(allowed, ", ") + ")"
 }
 
 // meant is the ending of a message about a misspelt name.

@@ -160,6 +160,7 @@ func (c *Config) accounts(t *table) {
 func (c *Config) plugins(d *document, root *table) {
 	tables := root.child("plugins", "in [plugins]")
 	for _, name := range tables.keys() {
+		before := len(d.faults)
 		t := tables.child(name, "in [plugins."+name+"]")
 		p := Plugin{Name: name, Path: c.relative(t.str("path", "")), SHA256: strings.ToLower(t.str("sha256", "")), Args: t.strs("args")}
 		p.Env = t.strMap("env", "in [plugins."+name+".env]")
@@ -176,7 +177,9 @@ func (c *Config) plugins(d *document, root *table) {
 			t.fault("sha256", "sha256 must be 64 hex digits")
 		}
 		t.done()
-		c.Plugins = append(c.Plugins, p)
+		if len(d.faults) == before {
+			c.Plugins = append(c.Plugins, p)
+		}
 	}
 }
 

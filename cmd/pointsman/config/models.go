@@ -177,7 +177,7 @@ func (t *table) names(key, kind string, allowed []string) []string {
 				t.faultAt(p, "%s is empty", kind)
 			}
 		case !slices.Contains(allowed, word):
-			t.faultAt(p, "%s %.60q is not known%s", kind, t.element(key, i), meant(word, allowed))
+			t.faultAt(p, "%s %.60q is not known%s", kind, t.element(key, i), instead(word, allowed))
 		case slices.Contains(words[:i], word):
 			t.faultAt(p, "%s %q is given twice", kind, word)
 		}
@@ -205,7 +205,7 @@ func (c *Config) deployment(t *table) catalog.DeploymentEntry {
 	case !t.has("provider"):
 		t.missing("a deployment has no provider")
 	case !slices.Contains(names, e.Provider):
-		t.fault("provider", "provider %.60q is not defined%s; a provider of your own needs a [providers.NAME] table", t.raw("provider"), meant(e.Provider, names))
+		t.fault("provider", "provider %.60q is not defined%s (a provider of your own needs a [providers.NAME] table)", t.raw("provider"), meant(e.Provider, names))
 	}
 	if e.Upstream == "" {
 		t.missing("a deployment has no upstream: the provider's own name of the model")

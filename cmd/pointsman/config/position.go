@@ -42,8 +42,8 @@ func newIndex(text string) (*index, error) {
 }
 
 // lineColumn counts from 1; columns are characters.
-func (x *index) lineColumn(offset int) (line, column int) {
-	before := x.text[:min(offset, len(x.text))]
+func lineColumn(text string, offset int) (line, column int) {
+	before := text[:min(offset, len(text))]
 	start := strings.LastIndexByte(before, '\n') + 1
 	return strings.Count(before, "\n") + 1, utf8.RuneCountInString(before[start:]) + 1
 }
@@ -55,6 +55,9 @@ func (x *index) excerpt(offset, reveal int) string {
 	end := len(x.text)
 	if i := strings.IndexByte(x.text[offset:], '\n'); i >= 0 {
 		end = offset + i
+	}
+	if end > offset && x.text[end-1] == '\r' {
+		end--
 	}
 	var b strings.Builder
 	caret := 0
@@ -86,7 +89,7 @@ func (x *index) excerpt(offset, reveal int) string {
 	if utf8.RuneCountInString(line) > 160 || caret == 0 {
 		return ""
 	}
-	number, _ := x.lineColumn(offset)
+	number, _ := lineColumn(x.text, offset)
 	margin := strconv.Itoa(number)
 	return "  " + margin + " | " + line + "\n  " + strings.Repeat(" ", len(margin)) + " | " + strings.Repeat(" ", caret-1) + "^"
 }
@@ -169,7 +172,10 @@ func (s *scanner) header() (path, error) {
 	s.pos++
 	array := s.accept('[')
 	parts, err := s.key()
-	if err != nil || !s.accept(']') || array && !s.accept(']') {
+	if err != nil {
+		return "", err
+	}
+	if !s.accept(']') || array && !s.accept(']') {
 		return "", errScan
 	}
 	var p path
@@ -191,7 +197,10 @@ func (s *scanner) header() (path, error) {
 // pair reads key = value.
 func (s *scanner) pair(table path, depth int) error {
 	parts, err := s.key()
-	if err != nil || !s.accept('=') {
+	if err != nil {
+		return err
+	}
+	if !s.accept('=') {
 		return errScan
 	}
 	s.blank(false)
@@ -237,6 +246,9 @@ func (s *scanner) key() ([]part, error) {
 		s.blank(false)
 		if !s.accept('.') {
 			return parts, nil
+		}
+		if len(parts) >= maxDepth {
+			return nil, errTooDeep
 		}
 	}
 }

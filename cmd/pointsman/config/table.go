@@ -52,7 +52,7 @@ func (d *document) at(p path) (key, value int) {
 }
 
 func (d *document) make(offset, reveal int, format string, args ...any) Fault {
-	line, column := d.index.lineColumn(offset)
+	line, column := lineColumn(d.index.text, offset)
 	return Fault{File: d.file, Line: line, Column: column, Message: fmt.Sprintf(format, args...), Excerpt: d.index.excerpt(offset, reveal)}
 }
 
@@ -417,7 +417,7 @@ func (t *table) oneOf(key, otherwise string, allowed []string) string {
 	before := len(t.doc.faults)
 	s := t.str(key, otherwise)
 	if len(t.doc.faults) == before && !slices.Contains(allowed, s) {
-		t.fault(key, "%s %.60q is not known%s (one of: %s)", key, t.raw(key), meant(s, allowed), strings.Join(allowed, ", "))
+		t.fault(key, "%s %.60q is not known%s", key, t.raw(key), instead(s, allowed))
 		return otherwise
 	}
 	return s
