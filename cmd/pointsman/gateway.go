@@ -6,9 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -106,7 +108,7 @@ func start(ctx context.Context, cfg *config.Config, opt options) (g *gateway, er
 
 	g.engine, err = engine.New(engine.Config{
 		Catalog: models, Providers: engineProviders(cfg, probed), Simulate: cfg.Simulator.Enabled,
-		Directory: g.directory, Ledger: g.store, Log: g.usage, Generations: g.usage, Policies: policyHost{g.policies}, Adapters: g.plugins,
+		Directory: g.directory, Ledger: g.store, Log: g.usage, Generations: g.usage, Policies: g.policies, Adapters: g.plugins,
 		Transport: upstream.New(upstream.Config{}), MaxBody: cfg.Server.MaxBodyBytes, Logger: g.log,
 	})
 	if err != nil {
@@ -157,7 +159,7 @@ func (g *gateway) stop(ctx context.Context) error {
 		errs = append(errs, g.store.Close())
 	}
 	if g.policies != nil {
-		errs = append(errs, g.policies.Close(context.Background()))
+		errs = append(errs, g.policies.Close())
 	}
 	if g.plugins != nil {
 		g.plugins.Close()
@@ -210,7 +212,11 @@ func (g *gateway) masterKeyPath() string { return filepath.Join(g.dataDir, "mast
 func (g *gateway) startPlugins(ctx context.Context) error {
 	list := map[string]plugins.Plugin{}
 	for _, p := range g.cfg.Plugins {
-		list[p.Name] = plugins.Plugin{Path: p.Path, SHA256: p.SHA256, Args: p.Args, Env: p.Env}
+		plugin := plugins.Plugin{Path: p.Path, SHA256: p.SHA256, Args: p.Args}
+		for _, name := range slices.Sorted(maps.Keys(p.Env)) {
+			plugin.Env = append(plugin.Env, name+"="+p.Env[name])
+		}
+		list[p.Name] = plugin
 	}
 	host, err := plugins.New(plugins.Config{Builtin: true, Plugins: list, Logger: g.log})
 	if err != nil {
@@ -222,16 +228,20 @@ func (g *gateway) startPlugins(ctx context.Context) error {
 
 // loadPolicies loads the four built-in policies, then what the configuration replaces or adds.
 func (g *gateway) loadPolicies(ctx context.Context) (err error) {
-	g.policies, err = policies.New(ctx, policies.Config{CacheDir: filepath.Join(g.dataDir, "cache", "wasm"), Logger: g.log})
+	g.policies, err = policies.New(ctx, policies.Config{CacheDir: filepath.Join(g.dataDir, "cache")})
 	if err != nil {
 		return err
 	}
-	modules, params := builtin.Modules(), map[string]string{}
+	modules, params := builtin.Modules(), map[string]map[string]string{}
 	for name := range modules {
 		g.sources[name] = "built-in"
 	}
 	for _, p := range g.cfg.Policies {
-		params[p.Name] = p.Params
+		params[p.Name] = map[string]string{}
+		for line := range strings.Lines(p.Params) {
+			key, value, _ := strings.Cut(strings.TrimSuffix(line, "\n"), "=")
+			params[p.Name][key] = value
+		}
 		if p.File == "" {
 			if modules[p.Name] == nil {
 				return fmt.Errorf("policy %s: no file is given and no built-in policy has that name", p.Name)
@@ -244,7 +254,7 @@ func (g *gateway) loadPolicies(ctx context.Context) (err error) {
 		g.sources[p.Name] = p.File
 	}
 	for name, module := range modules {
-		if _, err := g.policies.Load(ctx, name, module, params[name]); err != nil {
+		if _, err := g.policies.Load(name, module, params[name]); err != nil {
 			return fmt.Errorf("policy %s (%s): %w", name, g.sources[name], err)
 		}
 	}
@@ -274,21 +284,12 @@ func (g *gateway) status() admin.Status {
 		s.Ledger = err.Error()
 	}
 	for _, p := range g.policies.List() {
-		s.Policies = append(s.Policies, admin.PolicyStatus{Name: p.Name, Digest: p.Digest, Source: g.sources[p.Name], Decisions: p.Decisions, Failures: p.Failures.Total()})
+		s.Policies = append(s.Policies, admin.PolicyStatus{Name: p.Name, Digest: p.Digest, Source: g.sources[p.Name], Decisions: p.Decisions, Failures: p.Failures.Fuel + p.Failures.Depth + p.Failures.Trap + p.Failures.BadPlan + p.Failures.Status})
 	}
 	for _, p := range g.plugins.Status() {
 		s.Plugins = append(s.Plugins, admin.PluginStatus{Name: p.Plugin, State: string(p.State), Adapters: p.Adapters, Restarts: p.Restarts, Error: p.LastError})
 	}
 	return s
-}
-
-// policyHost gives the engine the view of the policy host that it declares.
-type policyHost struct{ *policies.Host }
-
-// Digest is the digest of a loaded policy.
-func (h policyHost) Digest(name string) (string, bool) {
-	info, ok := h.Info(name)
-	return info.Digest, ok
 }
 
 // engineProviders turns the configured providers into the engine's, local ones at the address where they answered.
