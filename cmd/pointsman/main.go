@@ -25,6 +25,7 @@ type cli struct {
 	Keys     keysCmd     `cmd:"" help:"Create, list and revoke virtual keys."`
 	Ledger   ledgerCmd   `cmd:"" help:"Prove the credit ledger."`
 	Config   configCmd   `cmd:"" help:"Check configuration files."`
+	Bench    benchCmd    `cmd:"" help:"Measure what the gateway costs beside a bare reverse proxy."`
 	Version  versionCmd  `cmd:"" help:"Print the version."`
 }
 

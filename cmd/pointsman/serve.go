@@ -25,6 +25,7 @@ type serveCmd struct {
 	Listen      string `help:"Address of the API, in place of the configured one." env:"POINTSMAN_LISTEN"`
 	AdminListen string `help:"Address of the admin API, in place of the configured one." env:"POINTSMAN_ADMIN_LISTEN"`
 	Log         string `help:"Least level that is logged." enum:"debug,info,warn,error" default:"info" env:"POINTSMAN_LOG"`
+	CPUProfile  string `name:"cpu-profile" help:"Write a CPU profile to this file." type:"path" hidden:""`
 }
 
 // Run serves until SIGTERM or SIGINT; a second one ends at once.
@@ -38,6 +39,13 @@ func (s *serveCmd) Run(term terminal) error {
 	}
 	if s.AdminListen != "" {
 		cfg.Server.AdminListen = s.AdminListen
+	}
+	if s.CPUProfile != "" {
+		stop, err := profileCPU(s.CPUProfile)
+		if err != nil {
+			return err
+		}
+		defer stop() //nolint:errcheck // a profile that could not be written whole shows when it is read
 	}
 	data, err := filepath.Abs(s.Data)
 	if err != nil {

@@ -1,0 +1,112 @@
+package bench
+
+import (
+	"context"
+	"encoding/json"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestRequestsAreValid(t *testing.T) {
+	for _, w := range workloads {
+		var body struct {
+			Stream   bool
+			Messages []struct{ Role, Content string }
+		}
+		if err := json.Unmarshal([]byte(w.body()), &body); err != nil {
+			t.Fatalf("%s: %v", w.name, err)
+		}
+		size := 0
+		for _, m := range body.Messages {
+			size += len(m.Content)
+		}
+		if size != w.prompt || body.Stream != w.stream {
+			t.Errorf("%s: %d bytes of prompt, stream %v", w.name, size, body.Stream)
+		}
+	}
+}
+
+func TestAnswersAreValid(t *testing.T) {
+	a := newAnswers()
+	_, body, _ := strings.Cut(string(a.plain), "\r\n\r\n")
+	if len(body) < 600 || len(body) > 1000 || !json.Valid([]byte(body)) {
+		t.Errorf("the plain answer has %d bytes, valid %v", len(body), json.Valid([]byte(body)))
+	}
+	for _, parts := range [][][]byte{a.stream, a.metered} {
+		for _, part := range parts[1 : len(parts)-2] {
+			_, event, _ := strings.Cut(string(part), "data: ")
+			if event, _, _ = strings.Cut(event, "\n"); !json.Valid([]byte(event)) {
+				t.Errorf("not JSON: %s", event)
+			}
+		}
+	}
+}
+
+// The upstream's answers pass the check of their workload, and only of theirs.
+func TestCheck(t *testing.T) {
+	read := func(w workload) string {
+		server := startUpstream(t)
+		resp, err := http.Post(server+"/v1/chat/completions", "application/json", strings.NewReader(w.body()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		body, err := io.ReadAll(resp.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(body)
+	}
+	chat, stream := workloads[0], workloads[2]
+	plain, events := read(chat), read(stream)
+	for _, c := range []struct {
+		name string
+		w    workload
+		code int
+		body string
+		ok   bool
+	}{
+		{"plain", chat, 200, plain, true},
+		{"stream", stream, 200, events, true},
+		{"status", chat, 503, plain, false},
+		{"another answer", chat, 200, `{"choices":[]}`, false},
+		{"a plain answer for a stream", stream, 200, plain, false},
+		{"a stream cut short", stream, 200, events[:len(events)-20], false},
+		{"a chunk lost", stream, 200, strings.Replace(events, `"delta":{"content"`, `"delta":{}`, 1), false},
+	} {
+		if err := c.w.check(c.code, []byte(c.body)); (err == nil) != c.ok {
+			t.Errorf("%s: %v", c.name, err)
+		}
+	}
+}
+
+// startUpstream runs ServeUpstream for as long as the test process lives.
+func startUpstream(t *testing.T) string {
+	t.Helper()
+	r, w := io.Pipe()
+	go ServeUpstream(w) //nolint:errcheck // ends with the process
+	line := make([]byte, 64)
+	n, err := r.Read(line)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.TrimSpace(string(line[:n]))
+}
+
+// A wrong answer ends the round with what was wrong.
+func TestWrongAnswerEndsTheRound(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		http.Error(w, "no credits", http.StatusPaymentRequired)
+	}))
+	defer server.Close()
+	address := strings.TrimPrefix(server.URL, "http://")
+	l := &load{workload: workloads[0], address: address, request: workloads[0].request(address, "k"), deadline: time.Now().Add(10 * time.Second)}
+	err := l.run(context.Background(), nil)
+	if err == nil || !strings.Contains(err.Error(), "answered 402: no credits") {
+		t.Errorf("got %v", err)
+	}
+}
