@@ -51,17 +51,23 @@ func (r *Request) is(end string) bool {
 	return strings.HasSuffix(path, end)
 }
 
-// request copies what fasthttp has read.
-func (s *Server) request(raw *fasthttp.Request) *Request {
+// request copies what fasthttp has read. If nobody will see the request beyond its answer it has no header, and its body
+// is not copied.
+func (s *Server) request(raw *fasthttp.Request, seen bool) *Request {
 	r := &Request{
 		Seq:    s.count.Add(1),
 		Time:   time.Now(),
 		Method: string(raw.Header.Method()),
 		Path:   string(raw.Header.RequestURI()),
-		Body:   bytes.Clone(raw.Body()),
+		Body:   raw.Body(),
 		server: s,
 		gone:   make(chan struct{}),
 	}
+	r.readBody()
+	if !seen {
+		return r
+	}
+	r.Body = bytes.Clone(r.Body)
 	r.Header = make(map[string]string, raw.Header.Len())
 	for name, value := range raw.Header.All() {
 		r.Header[string(name)] = string(value)
@@ -69,7 +75,6 @@ func (s *Server) request(raw *fasthttp.Request) *Request {
 	if r.Authorization = r.Header["Authorization"]; r.Authorization == "" {
 		r.Authorization = r.Header["X-Api-Key"]
 	}
-	r.readBody()
 	if s.opt.Keep > 0 {
 		s.record(r)
 	}

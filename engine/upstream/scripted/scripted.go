@@ -163,9 +163,10 @@ func (s *Server) serve(conn net.Conn) {
 				return
 			}
 		}
-		req := s.request(&raw)
+		script := s.script.Load()
+		req := s.request(&raw, script != nil || s.opt.Keep > 0)
 		var reply *Reply
-		if script := s.script.Load(); script != nil {
+		if script != nil {
 			reply = (*script)(req)
 		}
 		if reply == nil {
