@@ -101,7 +101,11 @@ func (b *builder) value(text json.RawMessage, name string) (any, error) {
 	case len(s.AllOf) > 0:
 		return b.all(s, name)
 	}
-	switch s.kind() {
+	kind := s.kind()
+	if b.depth == 1 && len(s.Type) == 0 && kind == "string" {
+		kind = "object" // arguments and structured answers are objects unless the schema says otherwise
+	}
+	switch kind {
 	case "object":
 		return b.object(s)
 	case "array":
