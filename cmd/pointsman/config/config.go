@@ -70,17 +70,17 @@ type Simulator struct {
 // Policy is one [policies.NAME] table.
 type Policy struct {
 	Name   string
-	File   string // the module, "" for the built-in one of that name; relative paths start at the configuration file
+	File   string // the module, absolute, "" for the built-in one of that name; relative paths in the file start at its directory
 	Params string // configuration text as sdk/abi describes it
 }
 
 // Plugin is one [plugins.NAME] table.
 type Plugin struct {
 	Name   string
-	Path   string // the executable; relative paths start at the configuration file
-	SHA256 string // 64 lower-case hex digits, "" for unpinned
+	Path   string // the executable, absolute; relative paths in the file start at its directory
+	SHA256 string // 64 lower-case hex digits
 	Args   []string
-	Env    map[string]string // may hold secrets: never print it
+	Env    []string // names of the variables of the gateway's environment that it gets
 }
 
 // Storage is the [storage] table.

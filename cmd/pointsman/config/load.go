@@ -162,18 +162,25 @@ func (c *Config) plugins(d *document, root *table) {
 	for _, name := range tables.keys() {
 		before := len(d.faults)
 		t := tables.child(name, "in [plugins."+name+"]")
-		p := Plugin{Name: name, Path: c.relative(t.str("path", "")), SHA256: strings.ToLower(t.str("sha256", "")), Args: t.strs("args")}
-		p.Env = t.strMap("env", "in [plugins."+name+".env]")
+		p := Plugin{Name: name, Path: c.absolute(t.str("path", "")), SHA256: strings.ToLower(t.str("sha256", "")), Args: t.hidden().strs("args"), Env: t.hidden().strs("env")}
+		t.known = append(t.known, "args", "env")
+		for i, variable := range p.Env {
+			if !isVariable(variable) {
+				t.hidden().faultAt(t.path.key("env").at(i), "env lists names of environment variables to pass on, and this is none")
+			}
+		}
 		switch {
 		case !validPlain(name, 32):
 			t.missing("plugin name %.60q must be 1 to 32 lower-case letters, digits or -", name)
-		case slices.Contains(BuiltinAdapters(), name):
+		case slices.Contains(BuiltinAdapters(), name) || name == "builtin":
 			t.missing("plugin name %q is that of a built-in adapter", name)
 		}
 		if !t.has("path") || t.raw("path") == "" {
 			t.missing("plugin %q has no path", name)
 		}
-		if sum, err := hex.DecodeString(p.SHA256); p.SHA256 != "" && (err != nil || len(sum) != 32) {
+		if !t.has("sha256") {
+			t.missing("plugin %q has no sha256, the checksum of its executable in hexadecimal", name)
+		} else if sum, err := hex.DecodeString(p.SHA256); err != nil || len(sum) != 32 {
 			t.fault("sha256", "sha256 must be 64 hex digits")
 		}
 		t.done()
@@ -188,7 +195,7 @@ func (c *Config) policies(d *document, root *table) {
 	tables := root.child("policies", "in [policies]")
 	for _, name := range tables.keys() {
 		t := tables.child(name, "in [policies."+name+"]")
-		p := Policy{Name: name, File: c.relative(t.str("file", ""))}
+		p := Policy{Name: name, File: c.absolute(t.str("file", ""))}
 		if !validPlain(name, 64) {
 			t.missing("policy name %.60q must be 1 to 64 lower-case letters, digits or -", name)
 		}
@@ -201,12 +208,16 @@ func (c *Config) policies(d *document, root *table) {
 	}
 }
 
-// relative resolves a path against the directory of the configuration file.
-func (c *Config) relative(path string) string {
+// absolute resolves a path against the directory of the configuration file.
+func (c *Config) absolute(path string) string {
 	if path == "" || filepath.IsAbs(path) {
 		return path
 	}
-	return filepath.Join(filepath.Dir(c.File), path)
+	path = filepath.Join(filepath.Dir(c.File), path)
+	if full, err := filepath.Abs(path); err == nil {
+		return full
+	}
+	return path
 }
 
 // validPlain is the grammar of names that become adapters and policies.

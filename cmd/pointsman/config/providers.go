@@ -250,17 +250,15 @@ func (d *document) provider(t *table, p *Provider, adapters []string) {
 	}
 	if t.has("base_url") {
 		before := len(d.faults)
-		text := t.secretStr("base_url")
+		text := t.hidden().str("base_url", "")
 		base, err := checkBaseURL(text)
 		if err != nil && len(d.faults) == before {
-			hidden := *t
-			hidden.secret = true
-			hidden.fault("base_url", "base_url %v", err)
+			t.hidden().fault("base_url", "base_url %v", err)
 		}
 		p.BaseURL, p.URLSource, p.KeyRequired, p.Probe = base, "file", false, nil
 	}
 	if t.has("api_key") {
-		p.APIKey, p.KeySource = NewSecret(strings.TrimSpace(t.secretStr("api_key"))), "file"
+		p.APIKey, p.KeySource = NewSecret(strings.TrimSpace(t.hidden().str("api_key", ""))), "file"
 		if !p.APIKey.IsSet() {
 			p.KeySource = ""
 		}

@@ -211,13 +211,11 @@ func (t *table) str(key, otherwise string) string {
 	return t.text(t.path.key(key), key, v)
 }
 
-// secretStr reads a string that no message may show.
-func (t *table) secretStr(key string) string {
-	hidden := *t
-	hidden.secret = true
-	text := hidden.str(key, "")
-	t.known = hidden.known
-	return text
+// hidden is the table with values that no message may show. Keys asked for there must also be asked for here.
+func (t *table) hidden() *table {
+	h := *t
+	h.secret = true
+	return &h
 }
 
 func (t *table) text(p path, key string, v any) string {
