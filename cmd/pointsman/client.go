@@ -63,9 +63,12 @@ func (c *client) call(method, path string, body, result any) error {
 	return nil
 }
 
+// do sends body as JSON: bytes as they are, anything else marshalled, nil as no body.
 func (c *client) do(method, path string, body any) (*http.Response, error) {
 	var payload io.Reader
-	if body != nil {
+	if raw, ok := body.([]byte); ok {
+		payload = bytes.NewReader(raw)
+	} else if body != nil {
 		data, err := json.Marshal(body)
 		if err != nil {
 			return nil, err

@@ -6,11 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"net"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -212,11 +210,7 @@ func (g *gateway) masterKeyPath() string { return filepath.Join(g.dataDir, "mast
 func (g *gateway) startPlugins(ctx context.Context) error {
 	list := map[string]plugins.Plugin{}
 	for _, p := range g.cfg.Plugins {
-		plugin := plugins.Plugin{Path: p.Path, SHA256: p.SHA256, Args: p.Args}
-		for _, name := range slices.Sorted(maps.Keys(p.Env)) {
-			plugin.Env = append(plugin.Env, name+"="+p.Env[name])
-		}
-		list[p.Name] = plugin
+		list[p.Name] = plugins.Plugin{Path: p.Path, SHA256: p.SHA256, Args: p.Args, Env: p.Env}
 	}
 	host, err := plugins.New(plugins.Config{Builtin: true, Plugins: list, Logger: g.log})
 	if err != nil {
