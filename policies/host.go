@@ -40,7 +40,7 @@ const (
 // Config is how a host runs policies. The zero value is ready for use.
 type Config struct {
 	CacheDir    string                                      // where compiled modules are kept; "" keeps none
-	Fuel        int64                                       // of one decision and of one snapshot; about an instruction each
+	Fuel        int64                                       // of one decision and of one snapshot, for each 64 candidates; about an instruction each
 	StartFuel   int64                                       // of starting an instance
 	MemoryPages uint32                                      // of 64 KiB that an instance may have
 	Instances   int                                         // of one policy at most; 0: twice the processors

@@ -15,6 +15,9 @@ import (
 // leastBuffer is what a guest is asked for at first, so that it is not asked again soon.
 const leastBuffer = 4096
 
+// fuelCandidates is how many candidates the configured fuel is meant for; larger snapshots get as many times more.
+const fuelCandidates = 64
+
 // instance is one running copy of a module. It serves one call at a time.
 type instance struct {
 	module   *module
@@ -32,14 +35,14 @@ type instance struct {
 }
 
 // start makes an instance and takes it through the contract up to its configuration.
-func (m *module) start() (inst *instance, err error) {
+func (m *module) start() (_ *instance, err error) {
 	ctx := m.host.ctx
 	// Nameless, so that there can be several; without start functions, because _start would run a whole program.
 	guest, err := m.runtime.InstantiateModule(ctx, m.compiled, wazero.NewModuleConfig().WithName("").WithStartFunctions())
 	if err != nil {
 		return nil, fmt.Errorf("%w: starting: %w", ErrRefused, err)
 	}
-	inst = &instance{
+	inst := &instance{
 		module: m, guest: guest, memory: guest.Memory(),
 		fuel:     guest.ExportedGlobal(exportFuel).(api.MutableGlobal),
 		depth:    guest.ExportedGlobal(exportDepth),
@@ -146,7 +149,7 @@ func (i *instance) describe() (string, error) {
 // decide gets a plan from the guest, and tells the guest first if the snapshot is a new one. The fuel is what the decision
 // itself used.
 func (i *instance) decide(snap *policy.Published, req *policy.Request, plan *policy.Plan) (fuel int64, err error) {
-	budget := i.module.host.config.Fuel
+	budget := i.module.host.config.Fuel * int64(1+len(req.Options)/fuelCandidates)
 	if i.known != snap {
 		i.refuel(budget)
 		if err := i.learn(snap); err != nil {

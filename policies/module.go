@@ -69,7 +69,7 @@ type module struct {
 }
 
 // newModule checks, rewrites and compiles a module, and starts one instance of it.
-func newModule(h *Host, name string, wasm []byte, params map[string]string) (m *module, err error) {
+func newModule(h *Host, name string, wasm []byte, params map[string]string) (*module, error) {
 	config, err := policy.FormatConfig(params)
 	if err != nil {
 		return nil, err
@@ -81,7 +81,7 @@ func newModule(h *Host, name string, wasm []byte, params map[string]string) (m *
 	if err != nil {
 		return nil, err
 	}
-	m = &module{
+	m := &module{
 		host: h, name: name, digest: sum(wasm), size: len(wasm), config: config, loaded: h.config.Now(),
 		drained: make(chan struct{}),
 	}
@@ -93,29 +93,33 @@ func newModule(h *Host, name string, wasm []byte, params map[string]string) (m *
 		rc = rc.WithCompilationCache(h.cache)
 	}
 	m.runtime = wazero.NewRuntimeWithConfig(h.ctx, rc) // one each, because the memory limit belongs to the runtime
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, m.runtime.Close(h.ctx))
-		}
-	}()
-	if m.compiled, err = m.runtime.CompileModule(h.ctx, metered); err != nil {
-		return nil, fmt.Errorf("%w: compiling: %w", ErrRefused, err)
-	}
-	if err = checkExports(m.compiled); err != nil {
+	if err := m.prepare(metered); err != nil {
+		m.free()
 		return nil, err
 	}
-	if err = m.provideImports(); err != nil {
-		return nil, err
+	return m, nil
+}
+
+// prepare compiles the code, checks what it exports and imports, and starts the first instance.
+func (m *module) prepare(code []byte) error {
+	compiled, err := m.runtime.CompileModule(m.host.ctx, code)
+	if err != nil {
+		return fmt.Errorf("%w: compiling: %w", ErrRefused, err)
+	}
+	m.compiled = compiled
+	if err := checkExports(compiled); err != nil {
+		return err
+	}
+	if err := m.provideImports(); err != nil {
+		return err
 	}
 	first, err := m.start()
 	if err != nil {
-		return nil, err
-	}
-	if m.about, err = first.describe(); err != nil {
-		return nil, err
+		return err
 	}
 	m.idle, m.stats.Instances = append(m.idle, first), 1
-	return m, nil
+	m.about, err = first.describe()
+	return err
 }
 
 func sum(b []byte) string {
@@ -295,7 +299,9 @@ func (m *module) retire() {
 // free gives the compiled code back. It is called once, by whoever ended the last instance.
 func (m *module) free() {
 	// Closing releases memory only: there is nothing to do about a failure, and nobody left who could.
-	_ = m.compiled.Close(m.host.ctx)
+	if m.compiled != nil { // compiled code of a shared cache outlives the runtime
+		_ = m.compiled.Close(m.host.ctx)
+	}
 	_ = m.runtime.Close(m.host.ctx)
 	close(m.drained)
 }

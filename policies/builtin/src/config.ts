@@ -149,6 +149,8 @@ function readNumber(n: i32, at: usize, length: u32): bool {
   }
   if (before == 0 || behind == 0) return false;
   for (let i = max(behind, 0); i < 6; i++) value *= 10;
+  if (n == Number.MaxSteps && (value < MILLION || value > 8 * MILLION)) return false;
+  if (n == Number.Attempts && (value < MILLION || value > 3 * MILLION)) return false;
   unchecked(micros[n] = value);
   unchecked(floats[n] = <f64>value / <f64>MILLION);
   return true;

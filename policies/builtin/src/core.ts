@@ -65,7 +65,7 @@ function findRates(): void {
   dearestRate = 0;
   for (let i: u32 = 0; i < count; i++) {
     const c = first + i * stride;
-    if (band != 0 && (band >> load<u8>(c, h.C_TIER) & 1) == 0) continue;
+    if (band != 0 && !has(band, load<u8>(c, h.C_TIER))) continue;
     const rate = load<i64>(c, h.C_RATE);
     if (rate < cheapestRate) cheapestRate = rate;
     if (rate > dearestRate) dearestRate = rate;
@@ -144,7 +144,7 @@ function rankNamed(): void {
     const strong = isStrong(c);
     const worst = worstCase(c, own);
     store<i64>(r, worst, WORST);
-    if (!isNamed && (band >> load<u8>(c, h.C_TIER) & 1) == 0) {
+    if (!isNamed && !has(band, load<u8>(c, h.C_TIER))) {
       plan.exclude(i, (option & 0xff) != 0 ? option & 0xff : Reason.NotRequested);
       continue;
     }
@@ -172,7 +172,7 @@ function rankLevel(): void {
     if (isPrivate) {
       if (worst > credits) plan.exclude(i, Reason.Unaffordable);
       else plan.consider(i, 2 + dearness(worst), score(c, r, option, strong), Reason.Private);
-    } else if (own && good && (tiers(Tiers.OwnKey) >> tier & 1) != 0) {
+    } else if (own && good && has(tiers(Tiers.OwnKey), tier)) {
       plan.consider(i, 0, score(c, r, option, strong), Reason.OwnKey);
     } else if (instant && free) {
       plan.consider(i, 1, speed(c, option), Reason.Instant);
@@ -207,7 +207,7 @@ function survey(): bool {
     const tier = load<u8>(c, h.C_TIER);
     let state = FIT;
     if (isStrong(c)) state |= STRONG;
-    if ((band >> tier & 1) != 0 || (tier == h.SPECIALIZED && (state & STRONG) != 0 && withinRates(c))) state |= IN_BAND;
+    if (has(band, tier) || (tier == h.SPECIALIZED && (state & STRONG) != 0 && withinRates(c))) state |= IN_BAND;
     if ((state & IN_BAND) != 0 && worst < cheapest) cheapest = worst;
     store<i64>(r, worst, WORST);
     store<u32>(r, state, STATE);
@@ -223,7 +223,7 @@ function widen(): void {
     const r = records + i * RECORD;
     if ((load<u32>(r, STATE) & FIT) == 0) continue;
     const c = first + i * stride, tier: u32 = load<u8>(c, h.C_TIER);
-    const inside = (band >> tier & 1) != 0;
+    const inside = has(band, tier);
     if (!inside && tier >= lowest) continue;
     if (load<i64>(r, WORST) > credits) {
       plan.exclude(i, Reason.Unaffordable);
@@ -272,6 +272,9 @@ function unfit(c: usize, option: u32): u32 {
 }
 
 // @ts-ignore: decorator
+@inline function has(tiers: u32, tier: u32): bool { return tier < 32 && (tiers >> tier & 1) != 0; }
+
+// @ts-ignore: decorator
 @inline function isStrong(c: usize): bool {
   return task != 0 && task < 32 && (load<u32>(c, h.C_STRENGTHS) >> task & 1) != 0;
 }
@@ -296,7 +299,7 @@ function dearness(worst: i64): u32 {
 }
 
 // @ts-ignore: decorator
-@inline function load_(option: u32): f64 {
+@inline function business(option: u32): f64 {
   const inflight = <f64>(option >> 16);
   return inflight > 0 ? inflight / (inflight + number(Number.LoadHalf)) : 0;
 }
@@ -305,7 +308,7 @@ function dearness(worst: i64): u32 {
 function score(c: usize, record: usize, option: u32, strong: bool): f32 {
   let s = load<f64>(record, BASE);
   s += number(Number.Latency) * latency(c);
-  s -= number(Number.Load) * load_(option);
+  s -= number(Number.Load) * business(option);
   if ((option & h.WARM) != 0) s += number(Number.Warm);
   if (strong) s += number(Number.Task);
   return <f32>s;
@@ -314,7 +317,7 @@ function score(c: usize, record: usize, option: u32, strong: bool): f32 {
 // speed is how soon a candidate is likely to answer; larger is sooner.
 function speed(c: usize, option: u32): f32 {
   let s = latency(c);
-  s -= number(Number.Load) * load_(option);
+  s -= number(Number.Load) * business(option);
   s -= number(Number.Errors) * <f64>load<f32>(c, h.C_ERRORS);
   if (load<u8>(c, h.C_HEALTH) == h.HEALTH_DEGRADED) s -= number(Number.Degraded);
   return <f32>s;
