@@ -72,7 +72,7 @@ func (c Config) withDefaults() Config {
 
 // Host holds the loaded policies. It is safe for concurrent use; Route takes no lock that requests to other policies take.
 type Host struct {
-	ctx    context.Context // carries values into wazero, which takes a context for every call; it cancels nothing
+	ctx    context.Context // for compiling and starting
 	config Config
 	cache  wazero.CompilationCache // nil without a cache directory
 
@@ -81,9 +81,10 @@ type Host struct {
 	modules atomic.Pointer[map[string]*module] // replaced, never changed
 }
 
-// New returns a host without policies. It fails if the cache directory cannot be used.
+// New returns a host without policies. It fails if the cache directory cannot be used. The context is for compiling and
+// starting modules; no context stops a decision, fuel does.
 func New(ctx context.Context, config Config) (*Host, error) {
-	h := &Host{ctx: context.WithoutCancel(ctx), config: config.withDefaults()}
+	h := &Host{ctx: ctx, config: config.withDefaults()}
 	h.modules.Store(&map[string]*module{})
 	if config.CacheDir != "" {
 		cache, err := wazero.NewCompilationCacheWithDir(config.CacheDir)

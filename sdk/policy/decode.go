@@ -132,11 +132,12 @@ func decodeVerdicts(b []byte, t table, candidates int, p *Plan) error {
 	if t.count != candidates {
 		return malformed("# verdicts about # candidates", t.count, candidates)
 	}
-	p.Verdicts = slices.Grow(p.Verdicts, t.count)
+	p.Verdicts = slices.Grow(p.Verdicts, t.count)[:t.count]
 	ranked := 0
-	for i := range t.count {
-		r := t.at(b, i)
-		v := Verdict{Score: getf(r, abi.VerdictScore), Reason: get16(r, abi.VerdictReason), Rank: get16(r, abi.VerdictRank)}
+	for i := range p.Verdicts {
+		// One load of the whole record: this is the longest part of a decision on the host's side.
+		r := get64(b, t.offset+i*t.stride)
+		v := Verdict{Score: math.Float32frombits(uint32(r)), Reason: uint16(r >> 32), Rank: uint16(r >> 48)}
 		if !finite(v.Score) {
 			return malformed("verdict # with a score that is no finite number", i)
 		}
@@ -146,7 +147,7 @@ func decodeVerdicts(b []byte, t table, candidates int, p *Plan) error {
 			}
 			ranked++
 		}
-		p.Verdicts = append(p.Verdicts, v)
+		p.Verdicts[i] = v
 	}
 	if ranked != len(p.Steps) {
 		return malformed("# steps, # verdicts with a rank", len(p.Steps), ranked)

@@ -93,8 +93,9 @@ func AppendRequest(dst []byte, r *Request) []byte {
 	put64(b, abi.RequestCredits, uint64(r.Credits))
 	put64(b, abi.RequestSession, r.Session)
 	b = b[abi.RequestHeaderSize:]
-	for i, o := range r.Options[:count] {
-		put32(b, i*abi.OptionSize, uint32(o.Excluded)|uint32(o.Flags)<<8|uint32(o.Inflight)<<16)
+	for _, o := range r.Options[:count] {
+		put32(b, 0, uint32(o.Excluded)|uint32(o.Flags)<<8|uint32(o.Inflight)<<16)
+		b = b[abi.OptionSize:]
 	}
 	return dst
 }

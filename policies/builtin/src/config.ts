@@ -51,10 +51,11 @@ const MAX_NAME: u32 = 64;
 
 const micros = new StaticArray<i64>(Number.Count);
 const floats = new StaticArray<f64>(Number.Count);
+const wholes = new StaticArray<i64>(Number.Count);
 const masks = new StaticArray<u32>(Tiers.Count);
 
-/** The name of the level, for explanations. */
-export const level: usize = memory.data(MAX_NAME);
+/** The name of the level and a colon, which explanations begin with. */
+export const level: usize = memory.data(MAX_NAME + 2);
 export let levelLength: u32 = 0;
 
 /** The latency objective of requests that have none, in milliseconds. */
@@ -67,7 +68,7 @@ let providerCount: u32 = 0;
 // @ts-ignore: decorator
 @inline export function number(n: i32): f64 { return unchecked(floats[n]); }
 // @ts-ignore: decorator
-@inline export function whole(n: i32): i64 { return unchecked(micros[n]) / MILLION; }
+@inline export function whole(n: i32): i64 { return unchecked(wholes[n]); }
 // @ts-ignore: decorator
 @inline export function micro(n: i32): i64 { return unchecked(micros[n]); }
 // @ts-ignore: decorator
@@ -75,9 +76,14 @@ let providerCount: u32 = 0;
 
 /** Reads the parameters that a level starts from. They are ASCII. */
 export function defaults(text: string): void {
+  configure(ascii(text), text.length);
+}
+
+/** A copy of the text with one byte a character. */
+export function ascii(text: string): usize {
   const at = heap.alloc(text.length);
   for (let i = 0; i < text.length; i++) store<u8>(at + i, <u8>text.charCodeAt(i));
-  configure(at, text.length);
+  return at;
 }
 
 /** Reads lines of key=value. Returns 0, or the number of the line that is wrong. */
@@ -110,7 +116,8 @@ function parameter(key: usize, keyLength: u32, value: usize, length: u32): bool 
   if (equal(key, keyLength, "level")) {
     if (length > MAX_NAME) return false;
     memory.copy(level, value, length);
-    levelLength = length;
+    store<u16>(level + length, 0x203a); // ": "
+    levelLength = length + 2;
     return true;
   }
   if (equal(key, keyLength, "latency")) {
@@ -153,6 +160,7 @@ function readNumber(n: i32, at: usize, length: u32): bool {
   if (n == Number.Attempts && (value < MILLION || value > 3 * MILLION)) return false;
   unchecked(micros[n] = value);
   unchecked(floats[n] = <f64>value / <f64>MILLION);
+  unchecked(wholes[n] = value / MILLION);
   return true;
 }
 

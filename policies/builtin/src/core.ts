@@ -2,25 +2,34 @@
 // candidates of a power level, custom the deployments of the model that was named. examples/policy-go is the same in Go,
 // and a test keeps the two alike bit for bit; so floating-point terms are added in the order written here.
 
-import { Number, Tiers, configure, level, levelLength, micro, number, preference, targetMs, tiers, whole } from "./config";
+import { Number, Tiers, configure, micro, number, preference, targetMs, tiers, whole } from "./config";
 import * as h from "./host";
 import { Reason } from "./host";
 import * as plan from "./plan";
 
-// A candidate's record beside its facts: what depends on the snapshot alone, and what this request found.
+// A candidate's profile: what decisions need of it, computed once a snapshot.
 const BASE = 0; // f64 score without what the request adds
-const WORST = 8; // i64 micro-credits this request may cost
-const STATE = 16; // u32 bits below
-const RECORD: u32 = 24;
+const RATE = 8; // i64 micro-credits per 1,000 tokens
+const TTFT = 16; // f64 milliseconds, 0 unknown
+const BITS = 24; // u32 below
+const STRENGTHS = 28; // u32
+const WINDOW = 32; // u32 tokens, the largest number if unknown
+const LONGEST = 36; // u32 tokens of output, the largest number if unknown
+const TIER = 40; // u16
+const MODEL = 42; // u16
+const ERRORS = 44; // f32
+const PROFILE: u32 = 48;
 
-const FIT: u32 = 1, IN_BAND: u32 = 2, STRONG: u32 = 4;
+const IN_BAND: u32 = 1, SPECIALIST: u32 = 2, OWN_TIER: u32 = 4, GOOD: u32 = 8;
+const FREE: u32 = 16, LOCAL: u32 = 32, DOWN: u32 = 64, DEGRADED: u32 = 128;
 
 let input: usize = 0, inputSize: u32 = 0;
 let facts: usize = 0, factsSize: u32 = 0; // the snapshot, copied out of the input buffer
-let records: usize = 0, recordsSize: u32 = 0;
+let profiles: usize = 0, profilesSize: u32 = 0;
 
 let count: u32 = 0, first: usize = 0, stride: u32 = 0, blob: usize = 0;
 let cheapestRate: i64 = 0, dearestRate: i64 = 0; // within the band
+let leastWindow: u32 = 0, leastLongest: u32 = 0; // of all candidates
 
 export function pointsman_abi_version(): i32 { return h.VERSION; }
 
@@ -46,15 +55,14 @@ export function pointsman_snapshot(length: u32): i32 {
   stride = load<u16>(facts, h.S_STRIDE);
   first = facts + load<u16>(facts, h.S_HEADER);
   blob = facts + load<u32>(facts, h.S_BLOB);
-  if (count * RECORD > recordsSize) {
-    recordsSize = count * RECORD * 2;
-    records = heap.alloc(recordsSize);
+  if (count * PROFILE > profilesSize) {
+    profilesSize = count * PROFILE * 2;
+    profiles = heap.alloc(profilesSize);
   }
   plan.reserve(count);
   findRates();
-  for (let i: u32 = 0; i < count; i++) {
-    store<f64>(records + i * RECORD, base(first + i * stride), BASE);
-  }
+  leastWindow = leastLongest = u32.MAX_VALUE;
+  for (let i: u32 = 0; i < count; i++) profile(profiles + i * PROFILE, first + i * stride);
   return 0;
 }
 
@@ -72,8 +80,33 @@ function findRates(): void {
   }
 }
 
-function base(c: usize): f64 {
-  const rate = load<i64>(c, h.C_RATE);
+function profile(p: usize, c: usize): void {
+  const rate = load<i64>(c, h.C_RATE), tier: u32 = load<u8>(c, h.C_TIER), health = load<u8>(c, h.C_HEALTH);
+  const window = load<u32>(c, h.C_CONTEXT), longest = load<u32>(c, h.C_MAX_OUTPUT);
+  let bits: u32 = 0;
+  if (has(tiers(Tiers.Band), tier)) bits |= IN_BAND;
+  if (tier == h.SPECIALIZED && rate >= cheapestRate && rate <= dearestRate) bits |= SPECIALIST;
+  if (has(tiers(Tiers.OwnKey), tier)) bits |= OWN_TIER;
+  if (load<f32>(c, h.C_QUALITY) >= <f32>number(Number.MinQuality)) bits |= GOOD;
+  if (rate == 0) bits |= FREE;
+  if ((load<u32>(c, h.C_FLAGS) & h.LOCAL) != 0) bits |= LOCAL;
+  if (health == h.HEALTH_DOWN) bits |= DOWN;
+  if (health == h.HEALTH_DEGRADED) bits |= DEGRADED;
+  store<f64>(p, base(c, rate), BASE);
+  store<i64>(p, rate, RATE);
+  store<f64>(p, <f64>load<f32>(c, h.C_TTFT), TTFT);
+  store<u32>(p, bits, BITS);
+  store<u32>(p, load<u32>(c, h.C_STRENGTHS), STRENGTHS);
+  store<u32>(p, window == 0 ? u32.MAX_VALUE : window, WINDOW);
+  store<u32>(p, longest == 0 ? u32.MAX_VALUE : longest, LONGEST);
+  store<u16>(p, tier, TIER);
+  store<u16>(p, load<u16>(c, h.C_MODEL), MODEL);
+  store<f32>(p, load<f32>(c, h.C_ERRORS), ERRORS);
+  leastWindow = min(leastWindow, load<u32>(p, WINDOW));
+  leastLongest = min(leastLongest, load<u32>(p, LONGEST));
+}
+
+function base(c: usize, rate: i64): f64 {
   let price: f64 = rate >= dearestRate ? 1 : <f64>rate / <f64>dearestRate;
   if (rate <= 0) price = 0;
   const liked = preference(blob + load<u32>(c, h.C_PROVIDER), load<u16>(c, h.C_PROVIDER_LEN));
@@ -86,23 +119,26 @@ function base(c: usize): f64 {
 }
 
 // What the request asks for, read once.
-let task: u32 = 0, tokens: i64 = 0, credits: i64 = 0, outputWanted: u32 = 0, inputTokens: u32 = 0;
+let task: u32 = 0, tokens: i64 = 0, credits: i64 = 0, asked: u64 = 0, outputWanted: u32 = 0, model: u32 = 0;
 let isPrivate = false;
+let tight = false; // some candidate's window or output is too small
 let target: f64 = 0;
+let share: f64 = 0; // of the credits, in micro-credits
 let band: u32 = 0; // tiers: of the level, or where a named model may fall back to
-let model: u32 = 0;
 let options: usize = 0, optionStride: u32 = 0;
 
 function readRequest(): void {
-  const r = input;
+  const r = input, inputTokens = load<u32>(r, h.R_INPUT);
   options = r + load<u16>(r, h.R_HEADER);
   optionStride = load<u16>(r, h.R_STRIDE);
   task = load<u8>(r, h.R_TASK);
   isPrivate = load<u8>(r, h.R_PRIVACY) != 0;
-  inputTokens = load<u32>(r, h.R_INPUT);
   outputWanted = load<u32>(r, h.R_MAX_OUTPUT);
+  asked = <u64>inputTokens + <u64>outputWanted;
+  tight = asked > <u64>leastWindow || outputWanted > leastLongest;
   tokens = <i64>inputTokens + (outputWanted > 0 ? <i64>outputWanted : whole(Number.MaxOutput));
   credits = load<i64>(r, h.R_CREDITS);
+  share = <f64>credits * number(Number.SpendShare);
   model = load<u16>(r, h.R_MODEL);
   const latency = load<u8>(r, h.R_LATENCY);
   target = latency == 1 ? 500 : latency == 2 ? 2000 : latency == 3 ? 5000 : targetMs;
@@ -126,7 +162,8 @@ export function pointsman_route(length: u32): u64 {
     return plan.reject(Reason.Nothing, 503, "no candidate can serve this request");
   }
   const best = plan.candidate(0);
-  return plan.answer(first + best * stride, blob, load<i64>(records + best * RECORD, WORST));
+  const own = (load<u32>(options + best * optionStride) & h.OWN_KEY) != 0;
+  return plan.answer(first + best * stride, blob, own ? 0 : worstCase(load<i64>(profiles + best * PROFILE, RATE)));
 }
 
 function fallbackBand(): u32 {
@@ -137,164 +174,157 @@ function fallbackBand(): u32 {
 // rankNamed puts the deployments of the named model first, those with an own key before the others, then the candidates of
 // the level that the request also names.
 function rankNamed(): void {
-  for (let i: u32 = 0; i < count; i++) {
-    const c = first + i * stride, option = load<u32>(options + i * optionStride), r = records + i * RECORD;
-    const own = (option & h.OWN_KEY) != 0;
-    const isNamed = load<u16>(c, h.C_MODEL) == model;
-    const strong = isStrong(c);
-    const worst = worstCase(c, own);
-    store<i64>(r, worst, WORST);
-    if (!isNamed && !has(band, load<u8>(c, h.C_TIER))) {
+  let p = profiles, o = options;
+  for (let i: u32 = 0; i < count; i++, p += PROFILE, o += optionStride) {
+    const option = load<u32>(o);
+    const isNamed = load<u16>(p, MODEL) == model;
+    if (!isNamed && !has(band, load<u16>(p, TIER))) {
       plan.exclude(i, (option & 0xff) != 0 ? option & 0xff : Reason.NotRequested);
       continue;
     }
-    const why = isNamed ? unusable(c, option) : unfit(c, option);
-    if (why != Reason.None) plan.exclude(i, why);
-    else if (worst > credits) plan.exclude(i, Reason.Unaffordable);
-    else if (isNamed) plan.consider(i, own ? 0 : 1, score(c, r, option, strong), Reason.Named);
-    else plan.consider(i, own ? 5 : 6 + dearness(worst), score(c, r, option, strong), Reason.Band);
+    const bits = load<u32>(p, BITS);
+    const why = isNamed ? unusable(bits, option) : unfit(p, bits, option);
+    if (why != Reason.None) {
+      plan.exclude(i, why);
+      continue;
+    }
+    const own = (option & h.OWN_KEY) != 0;
+    const worst = own ? 0 : worstCase(load<i64>(p, RATE));
+    if (worst > credits) plan.exclude(i, Reason.Unaffordable);
+    else if (isNamed) plan.consider(i, own ? 0 : 1, score(p, option), Reason.Named);
+    else plan.consider(i, own ? 5 : 6 + dearness(worst), score(p, option), Reason.Band);
   }
 }
 
 // rankLevel applies the rules of a power level in their order. The first number of consider is the rule's rank: whatever
 // the scores, a candidate of a lower one comes first.
 function rankLevel(): void {
-  const low = survey();
+  const low = onlyFree();
   const instant = load<u8>(input, h.R_LATENCY) == 1 && tokens < whole(Number.InstantTokens);
-  for (let i: u32 = 0; i < count; i++) {
-    const r = records + i * RECORD, state = load<u32>(r, STATE);
-    if ((state & FIT) == 0) continue;
-    const c = first + i * stride, option = load<u32>(options + i * optionStride), worst = load<i64>(r, WORST);
-    const own = (option & h.OWN_KEY) != 0, strong = (state & STRONG) != 0;
-    const tier = load<u8>(c, h.C_TIER);
-    const good = load<f32>(c, h.C_QUALITY) >= <f32>number(Number.MinQuality);
-    const free = load<i64>(c, h.C_RATE) == 0;
+  let p = profiles, o = options;
+  for (let i: u32 = 0; i < count; i++, p += PROFILE, o += optionStride) {
+    const option = load<u32>(o), bits = load<u32>(p, BITS);
+    const why = unfit(p, bits, option);
+    if (why != Reason.None) {
+      plan.exclude(i, why);
+      continue;
+    }
+    const own = (option & h.OWN_KEY) != 0;
     if (isPrivate) {
+      const worst = own ? 0 : worstCase(load<i64>(p, RATE));
       if (worst > credits) plan.exclude(i, Reason.Unaffordable);
-      else plan.consider(i, 2 + dearness(worst), score(c, r, option, strong), Reason.Private);
-    } else if (own && good && has(tiers(Tiers.OwnKey), tier)) {
-      plan.consider(i, 0, score(c, r, option, strong), Reason.OwnKey);
-    } else if (instant && free) {
-      plan.consider(i, 1, speed(c, option), Reason.Instant);
+      else plan.consider(i, 2 + dearness(worst), score(p, option), Reason.Private);
+    } else if (own && (bits & (GOOD | OWN_TIER)) == (GOOD | OWN_TIER)) {
+      plan.consider(i, 0, score(p, option), Reason.OwnKey);
+    } else if (instant && (bits & FREE) != 0) {
+      plan.consider(i, 1, speed(p, option), Reason.Instant);
     } else if (low) {
-      if (free || own) plan.consider(i, 2, score(c, r, option, strong), Reason.LowCredits);
+      if ((bits & FREE) != 0 || own) plan.consider(i, 2, score(p, option), Reason.LowCredits);
       else plan.exclude(i, Reason.NotFree);
-    } else if ((state & IN_BAND) == 0) {
+    } else if (!inBand(p, bits)) {
       plan.exclude(i, Reason.OutsideBand);
-    } else if (!good) {
+    } else if ((bits & GOOD) == 0) {
       plan.exclude(i, Reason.Quality);
-    } else if (worst > credits) {
-      plan.exclude(i, Reason.Unaffordable);
     } else {
-      plan.consider(i, 2 + dearness(worst), score(c, r, option, strong), strong ? Reason.Task : Reason.Band);
+      const worst = own ? 0 : worstCase(load<i64>(p, RATE));
+      if (worst > credits) plan.exclude(i, Reason.Unaffordable);
+      else plan.consider(i, 2 + dearness(worst), score(p, option), isStrong(p) ? Reason.Task : Reason.Band);
     }
   }
   if (plan.chosen == 0 && !isPrivate && !low) widen();
 }
 
-// survey finds what is fit at all, and tells whether only free models are left to the account.
-function survey(): bool {
-  let cheapest = i64.MAX_VALUE;
-  for (let i: u32 = 0; i < count; i++) {
-    const c = first + i * stride, option = load<u32>(options + i * optionStride), r = records + i * RECORD;
-    const why = unfit(c, option);
-    if (why != Reason.None) {
-      store<u32>(r, 0, STATE);
-      plan.exclude(i, why);
-      continue;
-    }
-    const worst = worstCase(c, (option & h.OWN_KEY) != 0);
-    const tier = load<u8>(c, h.C_TIER);
-    let state = FIT;
-    if (isStrong(c)) state |= STRONG;
-    if (has(band, tier) || (tier == h.SPECIALIZED && (state & STRONG) != 0 && withinRates(c))) state |= IN_BAND;
-    if ((state & IN_BAND) != 0 && worst < cheapest) cheapest = worst;
-    store<i64>(r, worst, WORST);
-    store<u32>(r, state, STATE);
-  }
+// onlyFree tells whether only free models are left to the account: it is a free one, or cannot pay the cheapest of the band.
+function onlyFree(): bool {
+  if (credits <= 0) return true;
   if (micro(Number.FreeAccounts) != 0 && load<u8>(input, h.R_ACCOUNT_TIER) == 0) return true;
-  return credits <= 0 || (cheapest != i64.MAX_VALUE && cheapest > credits);
+  if (worstCase(dearestRate) <= credits) return false; // it can pay any of them
+  let cheapest = i64.MAX_VALUE;
+  let p = profiles, o = options;
+  for (let i: u32 = 0; i < count; i++, p += PROFILE, o += optionStride) {
+    const option = load<u32>(o), bits = load<u32>(p, BITS);
+    if (!inBand(p, bits) || unfit(p, bits, option) != Reason.None) continue;
+    const worst = (option & h.OWN_KEY) != 0 ? 0 : worstCase(load<i64>(p, RATE));
+    if (worst < cheapest) cheapest = worst;
+  }
+  return cheapest != i64.MAX_VALUE && cheapest > credits;
 }
 
 // widen takes what is left in the band whatever its quality, then the tiers below it, nearest first.
 function widen(): void {
   const lowest = ctz(band);
-  for (let i: u32 = 0; i < count; i++) {
-    const r = records + i * RECORD;
-    if ((load<u32>(r, STATE) & FIT) == 0) continue;
-    const c = first + i * stride, tier: u32 = load<u8>(c, h.C_TIER);
-    const inside = has(band, tier);
+  let p = profiles, o = options;
+  for (let i: u32 = 0; i < count; i++, p += PROFILE, o += optionStride) {
+    const option = load<u32>(o), bits = load<u32>(p, BITS), tier: u32 = load<u16>(p, TIER);
+    const inside = (bits & IN_BAND) != 0;
     if (!inside && tier >= lowest) continue;
-    if (load<i64>(r, WORST) > credits) {
-      plan.exclude(i, Reason.Unaffordable);
-      continue;
-    }
-    const option = load<u32>(options + i * optionStride);
-    plan.consider(i, 6 + (inside ? 0 : lowest - tier), score(c, r, option, (load<u32>(r, STATE) & STRONG) != 0), Reason.Widened);
+    if (unfit(p, bits, option) != Reason.None) continue;
+    const worst = (option & h.OWN_KEY) != 0 ? 0 : worstCase(load<i64>(p, RATE));
+    if (worst > credits) plan.exclude(i, Reason.Unaffordable);
+    else plan.consider(i, 6 + (inside ? 0 : lowest - tier), score(p, option), Reason.Widened);
   }
 }
 
 // lacksCredits tells whether there would be a candidate if there were credits.
 function lacksCredits(named: bool): bool {
   const highest: u32 = band == 0 ? 0 : 31 - clz(band);
-  for (let i: u32 = 0; i < count; i++) {
+  let p = profiles;
+  for (let i: u32 = 0; i < count; i++, p += PROFILE) {
     const why = plan.verdict(i);
     if (why != Reason.Unaffordable && why != Reason.NotFree) continue;
-    const c = first + i * stride;
-    if (isPrivate && (load<u32>(c, h.C_FLAGS) & h.LOCAL) == 0) continue;
-    if (named ? load<u16>(c, h.C_MODEL) == model : load<u8>(c, h.C_TIER) <= highest) return true;
+    if (isPrivate && (load<u32>(p, BITS) & LOCAL) == 0) continue;
+    if (named ? load<u16>(p, MODEL) == model : load<u16>(p, TIER) <= highest) return true;
   }
   return false;
 }
 
 // unusable tells why a candidate cannot serve, whoever asks for it.
-function unusable(c: usize, option: u32): u32 {
+// @ts-ignore: decorator
+@inline function unusable(bits: u32, option: u32): u32 {
   if ((option & 0xff) != 0) return option & 0xff;
-  if (load<u8>(c, h.C_HEALTH) == h.HEALTH_DOWN) return Reason.Down;
-  if (isPrivate && (load<u32>(c, h.C_FLAGS) & h.LOCAL) == 0) return Reason.NotLocal;
-  return Reason.None;
+  if ((bits & DOWN) != 0) return Reason.Down;
+  return isPrivate && (bits & LOCAL) == 0 ? Reason.NotLocal : Reason.None;
 }
 
 // unfit tells also why a candidate should not be chosen by a policy: who names a model gets its own answer to that.
-function unfit(c: usize, option: u32): u32 {
-  const why = unusable(c, option);
-  if (why != Reason.None) return why;
-  const window = load<u32>(c, h.C_CONTEXT), longest = load<u32>(c, h.C_MAX_OUTPUT);
-  if (window != 0 && <u64>inputTokens + <u64>outputWanted > <u64>window) return Reason.Context;
-  if (longest != 0 && outputWanted > longest) return Reason.OutputTooLong;
-  return Reason.None;
+// @ts-ignore: decorator
+@inline function unfit(p: usize, bits: u32, option: u32): u32 {
+  const why = unusable(bits, option);
+  return why == Reason.None && tight ? tooSmall(p) : why;
 }
 
-// worstCase is what the request costs at most, in micro-credits, rounded up; nothing with the account's own key.
-// @ts-ignore: decorator
-@inline function worstCase(c: usize, own: bool): i64 {
-  return own ? 0 : (tokens * load<i64>(c, h.C_RATE) + 999) / 1000;
+function tooSmall(p: usize): u32 {
+  if (asked > <u64>load<u32>(p, WINDOW)) return Reason.Context;
+  return outputWanted > load<u32>(p, LONGEST) ? Reason.OutputTooLong : Reason.None;
 }
+
+// worstCase is what the request costs at most, in micro-credits, rounded up. Dividing as f64 is exact here, to 2^52, and
+// much faster than dividing integers.
+// @ts-ignore: decorator
+@inline function worstCase(rate: i64): i64 { return <i64>(<f64>(tokens * rate + 999) / 1000); }
 
 // @ts-ignore: decorator
 @inline function has(tiers: u32, tier: u32): bool { return tier < 32 && (tiers >> tier & 1) != 0; }
 
 // @ts-ignore: decorator
-@inline function isStrong(c: usize): bool {
-  return task != 0 && task < 32 && (load<u32>(c, h.C_STRENGTHS) >> task & 1) != 0;
+@inline function isStrong(p: usize): bool {
+  return task != 0 && task < 32 && (load<u32>(p, STRENGTHS) >> task & 1) != 0;
 }
 
 // @ts-ignore: decorator
-@inline function withinRates(c: usize): bool {
-  const rate = load<i64>(c, h.C_RATE);
-  return rate >= cheapestRate && rate <= dearestRate;
+@inline function inBand(p: usize, bits: u32): bool {
+  return (bits & IN_BAND) != 0 || ((bits & SPECIALIST) != 0 && isStrong(p));
 }
 
 // dearness is 0 for what the level means to spend, more for what it spends only if it must.
-function dearness(worst: i64): u32 {
-  let d: u32 = worst > micro(Number.MaxCredits) ? 1 : 0;
-  if (<f64>worst > <f64>credits * number(Number.SpendShare)) d += 2;
-  return d;
+// @ts-ignore: decorator
+@inline function dearness(worst: i64): u32 {
+  return <u32>(worst > micro(Number.MaxCredits)) + 2 * <u32>(<f64>worst > share);
 }
 
 // @ts-ignore: decorator
-@inline function latency(c: usize): f64 {
-  const ttft = <f64>load<f32>(c, h.C_TTFT);
+@inline function latency(p: usize): f64 {
+  const ttft = load<f64>(p, TTFT);
   return ttft > 0 ? target / (target + ttft) : number(Number.PriorLatency);
 }
 
@@ -305,20 +335,20 @@ function dearness(worst: i64): u32 {
 }
 
 // score is how well a candidate suits the request; larger is better.
-function score(c: usize, record: usize, option: u32, strong: bool): f32 {
-  let s = load<f64>(record, BASE);
-  s += number(Number.Latency) * latency(c);
+function score(p: usize, option: u32): f32 {
+  let s = load<f64>(p, BASE);
+  s += number(Number.Latency) * latency(p);
   s -= number(Number.Load) * business(option);
   if ((option & h.WARM) != 0) s += number(Number.Warm);
-  if (strong) s += number(Number.Task);
+  if (isStrong(p)) s += number(Number.Task);
   return <f32>s;
 }
 
 // speed is how soon a candidate is likely to answer; larger is sooner.
-function speed(c: usize, option: u32): f32 {
-  let s = latency(c);
+function speed(p: usize, option: u32): f32 {
+  let s = latency(p);
   s -= number(Number.Load) * business(option);
-  s -= number(Number.Errors) * <f64>load<f32>(c, h.C_ERRORS);
-  if (load<u8>(c, h.C_HEALTH) == h.HEALTH_DEGRADED) s -= number(Number.Degraded);
+  s -= number(Number.Errors) * <f64>load<f32>(p, ERRORS);
+  if ((load<u32>(p, BITS) & DEGRADED) != 0) s -= number(Number.Degraded);
   return <f32>s;
 }

@@ -1,7 +1,7 @@
 // The plan under construction. Verdicts have a fixed place; header and steps are written right before them at the end,
 // when their number is known, and the explanation behind them.
 
-import { Number, level, levelLength, whole } from "./config";
+import { Number, ascii, level, levelLength, whole } from "./config";
 import * as h from "./host";
 import { Reason } from "./host";
 
@@ -12,6 +12,8 @@ const entries: usize = memory.data(ENTRY * h.MAX_STEPS);
 
 const MAX_TEXT = 512;
 const MAX_NAME: u32 = 160;
+
+const at = ascii(" at "), comma = ascii(", "), quality = ascii(" credits, quality ");
 
 let verdicts: usize = 0, room: u32 = 0;
 let limit: u32 = 0, candidates: u32 = 0;
@@ -80,11 +82,11 @@ export function answer(best: usize, blob: usize, worst: i64): u64 {
   }
   beginText();
   name(blob + load<u32>(best, h.C_NAME), load<u16>(best, h.C_NAME_LEN));
-  literal(" at ");
+  copy(at, 4);
   name(blob + load<u32>(best, h.C_PROVIDER), load<u16>(best, h.C_PROVIDER_LEN));
-  literal(", ");
+  copy(comma, 2);
   millionths(worst);
-  literal(" credits, quality ");
+  copy(quality, 18);
   hundredths(load<f32>(best, h.C_QUALITY));
   return finish(start, h.ANSWER, load<u32>(entries, REASON), candidates, 0);
 }
@@ -122,9 +124,13 @@ export function describe(text: string): u64 {
 
 function beginText(): void {
   end = verdicts + candidates * h.VERDICT_SIZE;
-  memory.copy(end, level, levelLength);
-  end += levelLength;
-  literal(": ");
+  copy(level, levelLength);
+}
+
+// @ts-ignore: decorator
+@inline function copy(from: usize, length: u32): void {
+  memory.copy(end, from, length);
+  end += length;
 }
 
 function literal(text: string): void {
@@ -135,13 +141,12 @@ function literal(text: string): void {
 @inline function byte(c: u32): void { store<u8>(end++, c); }
 
 // name appends a name, cut before the character that would make it too long.
-function name(at: usize, length: u32): void {
+function name(from: usize, length: u32): void {
   if (length > MAX_NAME) {
     length = MAX_NAME;
-    while (length > 0 && (load<u8>(at + length) & 0xc0) == 0x80) length--;
+    while (length > 0 && (load<u8>(from + length) & 0xc0) == 0x80) length--;
   }
-  memory.copy(end, at, length);
-  end += length;
+  copy(from, length);
 }
 
 function digits(value: u64): void {
