@@ -66,6 +66,7 @@ type params struct {
 	targetMs  float64 // latency objective of requests that have none
 	micros    [numberCount]int64
 	floats    [numberCount]float64
+	wholes    [numberCount]int64
 	tiers     [tiersCount]uint32
 	providers []string // the best first
 }
@@ -134,7 +135,7 @@ func (p *params) setNumber(n int, text string) bool {
 	if n == maxSteps && (value < million || value > 8*million) || n == attempts && (value < million || value > 3*million) {
 		return false
 	}
-	p.micros[n], p.floats[n] = value, float64(value)/million
+	p.micros[n], p.floats[n], p.wholes[n] = value, float64(value)/million, value/million
 	return true
 }
 
@@ -177,7 +178,7 @@ func (p *params) preference(provider string) float64 {
 	return 0
 }
 
-func (p *params) whole(n int) int64 { return p.micros[n] / million }
+func (p *params) whole(n int) int64 { return p.wholes[n] }
 
 func (p *params) has(set int, tier uint8) bool { return in(p.tiers[set], tier) }
 

@@ -3,32 +3,49 @@ package main
 import (
 	"math"
 	"math/bits"
+	"slices"
 
 	"github.com/pointsman/pointsman/sdk/abi"
 	"github.com/pointsman/pointsman/sdk/policy"
 )
 
-// record is what is known of a candidate beside its facts: what depends on the snapshot alone, and what this request found.
-type record struct {
-	base   float64 // score without what the request adds
-	worst  int64   // micro-credits this request may cost
-	fit    bool
-	inBand bool
-	strong bool
+// profile is what decisions need of a candidate, computed once a snapshot.
+type profile struct {
+	base       float64 // score without what the request adds
+	rate       int64   // micro-credits per 1,000 tokens
+	ttft       float64 // milliseconds, 0 unknown
+	errorRate  float64
+	strengths  uint32
+	window     uint32 // tokens, the largest number if unknown
+	longest    uint32 // tokens of output, the largest number if unknown
+	model      uint16
+	tier       uint8
+	inBand     bool
+	specialist bool // outside the band, but good at something and not dearer
+	ownTier    bool // an own key is preferred here
+	good       bool // of the level's least quality
+	local      bool
+	down       bool
+	degraded   bool
 }
 
 // router decides. It keeps what it learned of the snapshot, and the request it works on, so that it allocates nothing.
 type router struct {
 	*params
-	records                   []record
+	profiles                  []profile
 	cheapestRate, dearestRate int64 // within the band
+	leastWindow, leastLongest uint32
 
-	snapshot *policy.Snapshot
-	request  *policy.Request
-	tokens   int64
-	target   float64 // milliseconds to the first token
-	band     uint32  // tiers: of the level, or where a named model may fall back to
-	best     ranking
+	snapshot  *policy.Snapshot
+	request   *policy.Request
+	tokens    int64
+	asked     uint64
+	target    float64 // milliseconds to the first token
+	share     float64 // of the credits, in micro-credits
+	band      uint32  // tiers: of the level, or where a named model may fall back to
+	isPrivate bool
+	tight     bool // some candidate's window or output is too small
+	best      ranking
 }
 
 func (r *router) configure(cfg policy.Config) error {
@@ -49,13 +66,37 @@ func (r *router) learn(s *policy.Snapshot) {
 		r.cheapestRate = min(r.cheapestRate, c.CreditsPer1K)
 		r.dearestRate = max(r.dearestRate, c.CreditsPer1K)
 	}
-	if cap(r.records) < len(s.Candidates) {
-		r.records = make([]record, len(s.Candidates))
-	}
-	r.records = r.records[:len(s.Candidates)]
+	r.profiles = slices.Grow(r.profiles[:0], len(s.Candidates))
+	r.leastWindow, r.leastLongest = math.MaxUint32, math.MaxUint32
 	for i := range s.Candidates {
-		r.records[i].base = r.base(&s.Candidates[i])
+		p := r.profile(&s.Candidates[i])
+		r.leastWindow, r.leastLongest = min(r.leastWindow, p.window), min(r.leastLongest, p.longest)
+		r.profiles = append(r.profiles, p)
 	}
+}
+
+// specialized is the tier of models that are good at one task.
+const specialized = 5
+
+func (r *router) profile(c *policy.Candidate) profile {
+	p := profile{
+		base: r.base(c), rate: c.CreditsPer1K, ttft: float64(c.TTFT), errorRate: float64(c.ErrorRate),
+		strengths: c.Strengths, window: c.ContextWindow, longest: c.MaxOutput, model: c.Model, tier: c.Tier,
+		inBand:     r.has(tiersBand, c.Tier),
+		specialist: c.Tier == specialized && c.CreditsPer1K >= r.cheapestRate && c.CreditsPer1K <= r.dearestRate,
+		ownTier:    r.has(tiersOwnKey, c.Tier),
+		good:       c.Quality >= float32(r.floats[minQuality]),
+		local:      c.Flags&abi.CandidateLocal != 0,
+		down:       c.Health == abi.HealthDown,
+		degraded:   c.Health == abi.HealthDegraded,
+	}
+	if p.window == 0 {
+		p.window = math.MaxUint32
+	}
+	if p.longest == 0 {
+		p.longest = math.MaxUint32
+	}
+	return p
 }
 
 // base adds the terms in a fixed order. Products are converted, so that no compiler fuses them with the sum.
@@ -88,16 +129,25 @@ func objective(latency uint8) float64 {
 	return 5000
 }
 
-// route is the policy. See [policy.Func].
-func (r *router) route(_ policy.Config, s *policy.Snapshot, req *policy.Request, p *policy.Plan) {
+// read takes over what the request asks for.
+func (r *router) read(s *policy.Snapshot, req *policy.Request) {
 	r.snapshot, r.request = s, req
-	r.tokens = int64(req.InputTokens) + int64(req.MaxOutput)
+	r.isPrivate = req.Privacy != abi.PrivacyAny
+	r.asked = uint64(req.InputTokens) + uint64(req.MaxOutput)
+	r.tight = r.asked > uint64(r.leastWindow) || req.MaxOutput > r.leastLongest
+	r.tokens = int64(r.asked)
 	if req.MaxOutput == 0 {
 		r.tokens += r.whole(maxOutput)
 	}
+	r.share = float64(req.Credits) * r.floats[spendShare]
 	if r.target = r.targetMs; req.Latency >= abi.LatencyInstant && req.Latency <= abi.LatencyNormal {
 		r.target = objective(req.Latency)
 	}
+}
+
+// route is the policy. See [policy.Func].
+func (r *router) route(_ policy.Config, s *policy.Snapshot, req *policy.Request, p *policy.Plan) {
+	r.read(s, req)
 	isNamed := r.micros[named] != 0
 	alone := req.Flags&abi.FlagNoFallback != 0
 	steps := int(r.whole(maxSteps))
@@ -132,13 +182,10 @@ func (r *router) route(_ policy.Config, s *policy.Snapshot, req *policy.Request,
 // rankNamed puts the deployments of the named model first, those with an own key before the others, then the candidates of
 // the level that the request also names.
 func (r *router) rankNamed() {
-	for i := range r.snapshot.Candidates {
-		c, o, rec := &r.snapshot.Candidates[i], &r.request.Options[i], &r.records[i]
-		own := o.Flags&abi.OptionOwnKey != 0
-		isNamed := c.Model == r.request.Model
-		rec.strong = r.isStrong(c)
-		rec.worst = r.worstCase(c, own)
-		if !isNamed && !in(r.band, c.Tier) {
+	for i := range r.profiles {
+		p, o := &r.profiles[i], r.request.Options[i]
+		isNamed := p.model == r.request.Model
+		if !isNamed && !in(r.band, p.tier) {
 			why := uint16(o.Excluded)
 			if why == 0 {
 				why = abi.ReasonNotRequested
@@ -146,23 +193,25 @@ func (r *router) rankNamed() {
 			r.best.exclude(i, why)
 			continue
 		}
-		why := r.unusable(c, o)
+		why := r.unusable(p, o)
 		if !isNamed {
-			why = r.unfit(c, o)
+			why = r.unfit(p, o)
 		}
+		own := o.Flags&abi.OptionOwnKey != 0
+		worst := r.worstCase(p.rate, o)
 		switch {
 		case why != 0:
 			r.best.exclude(i, why)
-		case rec.worst > r.request.Credits:
+		case worst > r.request.Credits:
 			r.best.exclude(i, abi.ReasonUnaffordable)
 		case isNamed && own:
-			r.best.consider(i, 0, r.score(c, o, rec), abi.BecauseNamed)
+			r.best.consider(i, 0, r.score(p, o), abi.BecauseNamed)
 		case isNamed:
-			r.best.consider(i, 1, r.score(c, o, rec), abi.BecauseNamed)
+			r.best.consider(i, 1, r.score(p, o), abi.BecauseNamed)
 		case own:
-			r.best.consider(i, 5, r.score(c, o, rec), abi.BecauseBand)
+			r.best.consider(i, 5, r.score(p, o), abi.BecauseBand)
 		default:
-			r.best.consider(i, 6+r.dearness(rec.worst), r.score(c, o, rec), abi.BecauseBand)
+			r.best.consider(i, 6+r.dearness(worst), r.score(p, o), abi.BecauseBand)
 		}
 	}
 }
@@ -170,90 +219,84 @@ func (r *router) rankNamed() {
 // rankLevel applies the rules of a power level in their order. The first number of consider is the rule's rank: whatever
 // the scores, a candidate of a lower one comes first.
 func (r *router) rankLevel() {
-	low := r.survey()
+	low := r.onlyFree()
 	instant := r.request.Latency == abi.LatencyInstant && r.tokens < r.whole(instantTokens)
-	isPrivate := r.request.Privacy != abi.PrivacyAny
-	for i := range r.records {
-		rec := &r.records[i]
-		if !rec.fit {
+	for i := range r.profiles {
+		p, o := &r.profiles[i], r.request.Options[i]
+		if why := r.unfit(p, o); why != 0 {
+			r.best.exclude(i, why)
 			continue
 		}
-		c, o := &r.snapshot.Candidates[i], &r.request.Options[i]
-		own := o.Flags&abi.OptionOwnKey != 0
-		good := c.Quality >= float32(r.floats[minQuality])
-		free := c.CreditsPer1K == 0
+		own, free := o.Flags&abi.OptionOwnKey != 0, p.rate == 0
 		switch {
-		case isPrivate && rec.worst > r.request.Credits:
-			r.best.exclude(i, abi.ReasonUnaffordable)
-		case isPrivate:
-			r.best.consider(i, 2+r.dearness(rec.worst), r.score(c, o, rec), abi.BecausePrivate)
-		case own && good && r.has(tiersOwnKey, c.Tier):
-			r.best.consider(i, 0, r.score(c, o, rec), abi.BecauseOwnKey)
+		case r.isPrivate:
+			r.afford(i, abi.BecausePrivate)
+		case own && p.good && p.ownTier:
+			r.best.consider(i, 0, r.score(p, o), abi.BecauseOwnKey)
 		case instant && free:
-			r.best.consider(i, 1, r.speed(c, o), abi.BecauseInstant)
+			r.best.consider(i, 1, r.speed(p, o), abi.BecauseInstant)
 		case low && (free || own):
-			r.best.consider(i, 2, r.score(c, o, rec), abi.BecauseLowCredits)
+			r.best.consider(i, 2, r.score(p, o), abi.BecauseLowCredits)
 		case low:
 			r.best.exclude(i, abi.ReasonNotFree)
-		case !rec.inBand:
+		case !r.inBand(p):
 			r.best.exclude(i, abi.ReasonOutsideBand)
-		case !good:
+		case !p.good:
 			r.best.exclude(i, abi.ReasonQuality)
-		case rec.worst > r.request.Credits:
-			r.best.exclude(i, abi.ReasonUnaffordable)
-		case rec.strong:
-			r.best.consider(i, 2+r.dearness(rec.worst), r.score(c, o, rec), abi.BecauseTask)
+		case r.isStrong(p):
+			r.afford(i, abi.BecauseTask)
 		default:
-			r.best.consider(i, 2+r.dearness(rec.worst), r.score(c, o, rec), abi.BecauseBand)
+			r.afford(i, abi.BecauseBand)
 		}
 	}
-	if r.best.chosen == 0 && !isPrivate && !low {
+	if r.best.chosen == 0 && !r.isPrivate && !low {
 		r.widen()
 	}
 }
 
-// survey finds what is fit at all, and tells whether only free models are left to the account.
-func (r *router) survey() bool {
-	cheapest := int64(math.MaxInt64)
-	for i := range r.snapshot.Candidates {
-		c, o, rec := &r.snapshot.Candidates[i], &r.request.Options[i], &r.records[i]
-		why := r.unfit(c, o)
-		if rec.fit = why == 0; !rec.fit {
-			r.best.exclude(i, why)
-			continue
-		}
-		rec.worst = r.worstCase(c, o.Flags&abi.OptionOwnKey != 0)
-		rec.strong = r.isStrong(c)
-		withinRates := c.CreditsPer1K >= r.cheapestRate && c.CreditsPer1K <= r.dearestRate
-		rec.inBand = in(r.band, c.Tier) || c.Tier == specialized && rec.strong && withinRates
-		if rec.inBand {
-			cheapest = min(cheapest, rec.worst)
-		}
+// afford considers a candidate if the account can pay it, those first that the level means to pay.
+func (r *router) afford(i int, because uint16) {
+	p, o := &r.profiles[i], r.request.Options[i]
+	worst := r.worstCase(p.rate, o)
+	if worst > r.request.Credits {
+		r.best.exclude(i, abi.ReasonUnaffordable)
+		return
 	}
-	if r.micros[freeAccounts] != 0 && r.request.AccountTier == 0 {
-		return true
-	}
-	return r.request.Credits <= 0 || cheapest != math.MaxInt64 && cheapest > r.request.Credits
+	r.best.consider(i, 2+r.dearness(worst), r.score(p, o), because)
 }
 
-// specialized is the tier of models that are good at one task.
-const specialized = 5
+// onlyFree tells whether only free models are left to the account: it is a free one, or cannot pay the cheapest of the band.
+func (r *router) onlyFree() bool {
+	credits := r.request.Credits
+	if credits <= 0 || r.micros[freeAccounts] != 0 && r.request.AccountTier == 0 {
+		return true
+	}
+	if r.worstCase(r.dearestRate, policy.Option{}) <= credits {
+		return false // it can pay any of them
+	}
+	cheapest := int64(math.MaxInt64)
+	for i := range r.profiles {
+		p, o := &r.profiles[i], r.request.Options[i]
+		if r.inBand(p) && r.unfit(p, o) == 0 {
+			cheapest = min(cheapest, r.worstCase(p.rate, o))
+		}
+	}
+	return cheapest != math.MaxInt64 && cheapest > credits
+}
 
 // widen takes what is left in the band whatever its quality, then the tiers below it, nearest first.
 func (r *router) widen() {
 	lowest := uint8(bits.TrailingZeros32(r.band))
-	for i := range r.records {
-		rec := &r.records[i]
-		c, o := &r.snapshot.Candidates[i], &r.request.Options[i]
-		inside := in(r.band, c.Tier)
+	for i := range r.profiles {
+		p, o := &r.profiles[i], r.request.Options[i]
 		switch {
-		case !rec.fit || !inside && c.Tier >= lowest:
-		case rec.worst > r.request.Credits:
+		case !p.inBand && p.tier >= lowest || r.unfit(p, o) != 0:
+		case r.worstCase(p.rate, o) > r.request.Credits:
 			r.best.exclude(i, abi.ReasonUnaffordable)
-		case inside:
-			r.best.consider(i, 6, r.score(c, o, rec), abi.BecauseWidened)
+		case p.inBand:
+			r.best.consider(i, 6, r.score(p, o), abi.BecauseWidened)
 		default:
-			r.best.consider(i, 6+lowest-c.Tier, r.score(c, o, rec), abi.BecauseWidened)
+			r.best.consider(i, 6+lowest-p.tier, r.score(p, o), abi.BecauseWidened)
 		}
 	}
 }
@@ -262,14 +305,11 @@ func (r *router) widen() {
 func (r *router) lacksCredits(isNamed bool) bool {
 	highest := uint8(max(bits.Len32(r.band), 1) - 1)
 	for i, v := range r.best.verdicts {
-		if v.Reason != abi.ReasonUnaffordable && v.Reason != abi.ReasonNotFree {
+		p := &r.profiles[i]
+		if v.Reason != abi.ReasonUnaffordable && v.Reason != abi.ReasonNotFree || r.isPrivate && !p.local {
 			continue
 		}
-		c := &r.snapshot.Candidates[i]
-		if r.request.Privacy != abi.PrivacyAny && c.Flags&abi.CandidateLocal == 0 {
-			continue
-		}
-		if isNamed && c.Model == r.request.Model || !isNamed && c.Tier <= highest {
+		if isNamed && p.model == r.request.Model || !isNamed && p.tier <= highest {
 			return true
 		}
 	}
@@ -277,43 +317,46 @@ func (r *router) lacksCredits(isNamed bool) bool {
 }
 
 // unusable tells why a candidate cannot serve, whoever asks for it.
-func (r *router) unusable(c *policy.Candidate, o *policy.Option) uint16 {
+func (r *router) unusable(p *profile, o policy.Option) uint16 {
 	switch {
 	case o.Excluded != 0:
 		return uint16(o.Excluded)
-	case c.Health == abi.HealthDown:
+	case p.down:
 		return abi.ReasonDown
-	case r.request.Privacy != abi.PrivacyAny && c.Flags&abi.CandidateLocal == 0:
+	case r.isPrivate && !p.local:
 		return abi.ReasonNotLocal
 	}
 	return abi.ReasonNone
 }
 
 // unfit tells also why a candidate should not be chosen by a policy: who names a model gets its own answer to that.
-func (r *router) unfit(c *policy.Candidate, o *policy.Option) uint16 {
-	if why := r.unusable(c, o); why != 0 {
-		return why
-	}
+func (r *router) unfit(p *profile, o policy.Option) uint16 {
+	why := r.unusable(p, o)
 	switch {
-	case c.ContextWindow != 0 && uint64(r.request.InputTokens)+uint64(r.request.MaxOutput) > uint64(c.ContextWindow):
+	case why != 0 || !r.tight:
+		return why
+	case r.asked > uint64(p.window):
 		return abi.ReasonContext
-	case c.MaxOutput != 0 && r.request.MaxOutput > c.MaxOutput:
+	case r.request.MaxOutput > p.longest:
 		return abi.ReasonOutputTooLong
 	}
 	return abi.ReasonNone
 }
 
-// worstCase is what the request costs at most, in micro-credits, rounded up; nothing with the account's own key.
-func (r *router) worstCase(c *policy.Candidate, own bool) int64 {
-	if own {
+// worstCase is what the request costs at most, in micro-credits, rounded up; nothing with the account's own key. Dividing
+// as floating point is exact here, to 2^52, and much faster than dividing integers.
+func (r *router) worstCase(rate int64, o policy.Option) int64 {
+	if o.Flags&abi.OptionOwnKey != 0 {
 		return 0
 	}
-	return (r.tokens*c.CreditsPer1K + 999) / 1000
+	return int64(float64(r.tokens*rate+999) / 1000)
 }
 
-func (r *router) isStrong(c *policy.Candidate) bool {
-	return r.request.Task != 0 && c.Strengths>>r.request.Task&1 != 0
+func (r *router) isStrong(p *profile) bool {
+	return r.request.Task != 0 && p.strengths>>r.request.Task&1 != 0
 }
+
+func (r *router) inBand(p *profile) bool { return p.inBand || p.specialist && r.isStrong(p) }
 
 // dearness is 0 for what the level means to spend, more for what it spends only if it must.
 func (r *router) dearness(worst int64) uint8 {
@@ -321,20 +364,20 @@ func (r *router) dearness(worst int64) uint8 {
 	if worst > r.micros[maxCredits] {
 		d++
 	}
-	if float64(worst) > float64(r.request.Credits)*r.floats[spendShare] {
+	if float64(worst) > r.share {
 		d += 2
 	}
 	return d
 }
 
-func (r *router) latency(c *policy.Candidate) float64 {
-	if c.TTFT > 0 {
-		return r.target / (r.target + float64(c.TTFT))
+func (r *router) latency(p *profile) float64 {
+	if p.ttft > 0 {
+		return r.target / (r.target + p.ttft)
 	}
 	return r.floats[priorLatency]
 }
 
-func (r *router) load(o *policy.Option) float64 {
+func (r *router) load(o policy.Option) float64 {
 	if o.Inflight == 0 {
 		return 0
 	}
@@ -342,25 +385,25 @@ func (r *router) load(o *policy.Option) float64 {
 }
 
 // score is how well a candidate suits the request; larger is better.
-func (r *router) score(c *policy.Candidate, o *policy.Option, rec *record) float32 {
-	s := rec.base
-	s += float64(r.floats[weightLatency] * r.latency(c))
+func (r *router) score(p *profile, o policy.Option) float32 {
+	s := p.base
+	s += float64(r.floats[weightLatency] * r.latency(p))
 	s -= float64(r.floats[weightLoad] * r.load(o))
 	if o.Flags&abi.OptionWarm != 0 {
 		s += r.floats[weightWarm]
 	}
-	if rec.strong {
+	if r.isStrong(p) {
 		s += r.floats[weightTask]
 	}
 	return float32(s)
 }
 
 // speed is how soon a candidate is likely to answer; larger is sooner.
-func (r *router) speed(c *policy.Candidate, o *policy.Option) float32 {
-	s := r.latency(c)
+func (r *router) speed(p *profile, o policy.Option) float32 {
+	s := r.latency(p)
 	s -= float64(r.floats[weightLoad] * r.load(o))
-	s -= float64(r.floats[weightErrors] * float64(c.ErrorRate))
-	if c.Health == abi.HealthDegraded {
+	s -= float64(r.floats[weightErrors] * p.errorRate)
+	if p.degraded {
 		s -= r.floats[penaltyDegraded]
 	}
 	return float32(s)

@@ -269,8 +269,8 @@ func DecodeRequest(b []byte, r *Request) error {
 	}
 	options := slices.Grow(r.Options[:0], t.count)[:t.count]
 	for i := range options {
-		o := t.at(b, i)
-		options[i] = Option{Excluded: o[abi.OptionExcluded], Flags: o[abi.OptionFlags], Inflight: get16(o, abi.OptionInflight)}
+		o := get32(b, t.offset+i*t.stride)
+		options[i] = Option{Excluded: uint8(o), Flags: uint8(o >> 8), Inflight: uint16(o >> 16)}
 	}
 	*r = Request{
 		Generation:  get64(b, abi.RequestGeneration),

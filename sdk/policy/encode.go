@@ -133,10 +133,8 @@ func AppendPlan(dst []byte, p *Plan) []byte {
 		put16(r, abi.StepReason, s.Reason)
 	}
 	for i := range p.Verdicts {
-		v, r := &p.Verdicts[i], b[verdicts+i*abi.VerdictSize:]
-		put32(r, abi.VerdictScore, math.Float32bits(v.Score))
-		put16(r, abi.VerdictReason, v.Reason)
-		put16(r, abi.VerdictRank, v.Rank)
+		v := &p.Verdicts[i]
+		put64(b, verdicts+i*abi.VerdictSize, uint64(math.Float32bits(v.Score))|uint64(v.Reason)<<32|uint64(v.Rank)<<48)
 	}
 	return append(dst, p.Explanation...)
 }
