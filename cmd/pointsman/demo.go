@@ -24,8 +24,11 @@ type demoCmd struct {
 	Keep bool `help:"Keep the data directory and print its path."`
 }
 
-// demoVendor is a provider of the demo's own: a small server on loopback, reached with the account's own key.
-const demoVendor = "loopback-vendor"
+// demoVendor is a provider of the demo's own with one model: a small server on loopback, reached with the account's own key.
+const (
+	demoVendor = "loopback-vendor"
+	demoModel  = "vendor-small"
+)
 
 // demoAsk is one request of the demo.
 type demoAsk struct {
@@ -48,7 +51,7 @@ var demoAsks = []demoAsk{
 	}}}, http.StatusOK},
 	{"custom: gpt-4o by name", map[string]any{"model": "gpt-4o", "max_tokens": 200, "messages": user("Write a haiku about a signal box.")}, http.StatusOK},
 	{"private: local models only", map[string]any{"model": "eco", "messages": user("Summarise my diary."), "pointsman": map[string]string{"privacy": "local"}}, http.StatusOK},
-	{"own key (BYOK)", map[string]any{"model": "vendor-small", "messages": user("Hello from my own key.")}, http.StatusOK},
+	{"own key (BYOK)", map[string]any{"model": demoModel, "messages": user("Hello from my own key.")}, http.StatusOK},
 	{"over budget", map[string]any{"model": "gpt-6-astra", "max_tokens": 128000, "n": 8, "messages": user("Write a very long novel, eight times.")}, http.StatusPaymentRequired},
 }
 
@@ -126,7 +129,7 @@ func demoConfig(vendorURL string) (*config.Config, error) {
 		Name: demoVendor, Adapter: "openai", BaseURL: vendorURL, KeyRequired: true, AllowPrivate: true, Timeout: 10 * time.Second,
 	})
 	cfg.Models = append(cfg.Models, catalog.Entry{
-		Name: "vendor-small", Tier: catalog.TierStarter, CreditsPer1K: 2000, ContextWindow: 32768, Capabilities: []string{"tools"},
+		Name: demoModel, Tier: catalog.TierStarter, CreditsPer1K: 2000, ContextWindow: 32768, Capabilities: []string{"tools"},
 		Deployments: []catalog.DeploymentEntry{{Provider: demoVendor, Upstream: "small-1"}},
 	})
 	return cfg, nil
@@ -143,11 +146,13 @@ func demoTraffic(g *gateway) ([]demoResult, error) {
 		return nil, err
 	}
 	alice := newClient("http://"+g.listener.Addr().String(), key.Key)
-	if err := alice.call("PUT", "/api/v1/llm/byok/"+demoVendor, map[string]string{"key": "sk-alices-own-key-for-the-demo"}, nil); err != nil {
-		return nil, err
-	}
 	var results []demoResult
 	for _, ask := range demoAsks {
+		if ask.body["model"] == demoModel {
+			if err := alice.call("PUT", "/api/v1/llm/byok/"+demoVendor, map[string]string{"key": "sk-alices-own-key-for-the-demo"}, nil); err != nil {
+				return nil, err
+			}
+		}
 		r, err := demoSend(alice, ask)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", ask.title, err)
@@ -226,8 +231,9 @@ func (r *demoResult) read(body io.Reader, sent time.Time) error {
 }
 
 func demoPrint(w io.Writer, g *gateway, ready time.Duration, results []demoResult) {
-	fmt.Fprintf(w, "Pointsman %s: %d models, %d of them simulated here; ready in %d ms.\n", version, len(g.engine.Catalog.Models), g.engine.Simulated(), ready.Milliseconds())
-	if g.engine.Simulated() > 0 {
+	builtin, simulated := len(g.engine.Catalog.Models)-1, g.engine.Simulated()-1 // the loopback vendor's model is reached with a key
+	fmt.Fprintf(w, "Pointsman %s: %d models, %d of them simulated here; ready in %d ms.\n", version, builtin, simulated, ready.Milliseconds())
+	if simulated > 0 {
 		fmt.Fprintln(w, "Models without a provider key are answered by the built-in simulator, which says so (~).")
 	}
 	rows := [][]string{{"ASKED", "POLICY", "MODEL", "PROVIDER", "TTFT", "TOKENS", "CREDITS", "BEFORE", "AFTER"}}
@@ -239,7 +245,7 @@ func demoPrint(w io.Writer, g *gateway, ready time.Duration, results []demoResul
 		if r.status != http.StatusOK {
 			model, provider = fmt.Sprintf("refused: %d", r.status), "-"
 		} else {
-			ttft = fmt.Sprintf("%d ms", r.ttft.Milliseconds())
+			ttft = fmt.Sprintf("%.1f ms", float64(r.ttft.Microseconds())/1000)
 			tokens = fmt.Sprintf("%d+%d", r.usage.prompt, r.usage.completion)
 		}
 		rows = append(rows, []string{demoAsks[i].title, r.policy, model, provider, ttft, tokens, r.charge, r.before, r.after})

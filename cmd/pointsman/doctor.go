@@ -250,13 +250,10 @@ func checkConfig(x *examination) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if len(cfg.Warnings) > 0 {
-		return "", errors.New(strings.Join(cfg.Warnings, "; "))
-	}
 	if x.config == "" {
 		return "defaults, no file", nil
 	}
-	return x.config + " is valid", nil
+	return strings.Join(append([]string{x.config + " is valid"}, cfg.Warnings...), "; warning: "), nil
 }
 
 // checkFiles looks at the data directory and at the program itself, which must be startable for the plugin process.
