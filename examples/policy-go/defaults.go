@@ -4,7 +4,18 @@ package main
 func defaults(level string) (string, bool) {
 	switch level {
 	case "eco":
-		return `level=eco
+		return ecoDefaults, true
+	case "balanced":
+		return balancedDefaults, true
+	case "precision":
+		return precisionDefaults, true
+	case "custom":
+		return customDefaults, true
+	}
+	return "", false
+}
+
+const ecoDefaults = `level=eco
 band=0,1
 own_key_tiers=0,1,2
 providers=local,groq,huggingface
@@ -31,9 +42,9 @@ weight_provider=0.15
 weight_warm=0.05
 weight_task=0.1
 penalty_degraded=0.3
-`, true
-	case "balanced":
-		return `level=balanced
+`
+
+const balancedDefaults = `level=balanced
 band=2
 own_key_tiers=2,3
 providers=together,fireworks,openrouter,deepinfra
@@ -60,9 +71,9 @@ weight_provider=0.1
 weight_warm=0.1
 weight_task=0.15
 penalty_degraded=0.3
-`, true
-	case "precision":
-		return `level=precision
+`
+
+const precisionDefaults = `level=precision
 band=3
 own_key_tiers=3,4
 providers=anthropic,openai,openrouter
@@ -89,9 +100,9 @@ weight_provider=0.1
 weight_warm=0.1
 weight_task=0.2
 penalty_degraded=0.4
-`, true
-	case "custom":
-		return `level=custom
+`
+
+const customDefaults = `level=custom
 band=
 own_key_tiers=
 eco_band=0,1
@@ -121,7 +132,4 @@ weight_provider=0
 weight_warm=0.2
 weight_task=0.1
 penalty_degraded=0.4
-`, true
-	}
-	return "", false
-}
+`

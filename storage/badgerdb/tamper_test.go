@@ -106,7 +106,13 @@ func editEntry(t *testing.T, txn *badger.Txn, position uint64, rehash bool, edit
 	})
 }
 
-func TestVerifyFindsEdits(t *testing.T) {
+// tampering is one edit of a ledger behind its back, and what Verify must say of it.
+type tampering struct {
+	edit func(t *testing.T, txn *badger.Txn)
+	want string
+}
+
+func tamperings() map[string]tampering {
 	set := func(t *testing.T, txn *badger.Txn, key, value []byte) {
 		t.Helper()
 		if err := txn.Set(key, value); err != nil {
@@ -123,10 +129,7 @@ func TestVerifyFindsEdits(t *testing.T) {
 	}
 	last := func(t *testing.T, txn *badger.Txn) uint64 { return checkpointed(t, txn).position }
 	drop := func([][]byte, int) [][]byte { return nil }
-	tests := map[string]struct {
-		edit func(t *testing.T, txn *badger.Txn)
-		want string
-	}{
+	return map[string]tampering{
 		"amount edited": {func(t *testing.T, txn *badger.Txn) {
 			editEntry(t, txn, 20, false, func(e *storage.Entry) { e.Amount++ })
 		}, "hash does not match"},
@@ -211,7 +214,10 @@ func TestVerifyFindsEdits(t *testing.T) {
 			set(t, txn, textKey(keyHead, "mallory"), binary.BigEndian.AppendUint64(nil, 3))
 		}, "account mallory"},
 	}
-	for name, test := range tests {
+}
+
+func TestVerifyFindsEdits(t *testing.T) {
+	for name, test := range tamperings() {
 		t.Run(name, func(t *testing.T) {
 			dir := populated(t)
 			db, err := badger.Open(badger.DefaultOptions(filepath.Join(dir, "ledger")).WithLogger(nil).WithCompression(0))
