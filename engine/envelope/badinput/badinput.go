@@ -48,6 +48,8 @@ type Case struct {
 
 	Type, Code, Param string // "" for null, Any for whatever
 	WantHeaders       [][2]string
+
+	given map[string]bool // default headers that the case has replaced, in lower case
 }
 
 // Matches tells how an answer differs from the expected one; "" if it does not.
@@ -142,6 +144,7 @@ func newCase(group, name, at string) Case {
 	return Case{
 		Group: group, Name: name, At: at, Method: "POST", Body: []byte(conversation + "}"),
 		Headers: [][2]string{{"Authorization", "Bearer {{KEY}}"}, {"Content-Type", "application/json"}},
+		given:   map[string]bool{},
 	}
 }
 
@@ -200,8 +203,9 @@ func (c *Case) header(text string) error {
 		return fmt.Errorf("header without a colon: %q", text)
 	}
 	h := [2]string{name, strings.TrimSpace(value)}
-	for i, old := range c.Headers[:min(2, len(c.Headers))] {
-		if strings.EqualFold(old[0], name) && (old[1] == "Bearer {{KEY}}" || old[1] == "application/json") {
+	for i, old := range c.Headers {
+		if lower := strings.ToLower(name); strings.EqualFold(old[0], name) && !c.given[lower] {
+			c.given[lower] = true
 			c.Headers[i] = h
 			return nil
 		}

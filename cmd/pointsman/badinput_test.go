@@ -1,0 +1,93 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/pointsman/pointsman/engine/envelope/badinput"
+)
+
+// TestBadInput sends the whole corpus over HTTP: on both path families, buffered and streamed.
+func TestBadInput(t *testing.T) {
+	cases, err := badinput.Load("../../engine/testdata/badinput")
+	if err != nil {
+		t.Fatal(err)
+	}
+	up, toml := upstreams(t, 1)
+	g := newGateway(t, strings.Replace(toml, "[catalog]", "max_body_bytes = 1048576\n[catalog]", 1), nil)
+	revoked := revokedKey(t, g)
+	for _, family := range []string{"/v1", "/api/v1/llm"} {
+		for i := range cases {
+			c := &cases[i]
+			t.Run(family+"/"+c.Group+"/"+c.Name, func(t *testing.T) { sendBad(t, g, c, family, c.Body, revoked) })
+			if body, ok := c.Streaming(); ok {
+				t.Run(family+"/"+c.Group+"/"+c.Name+"/stream", func(t *testing.T) { sendBad(t, g, c, family, body, revoked) })
+			}
+		}
+	}
+	var page struct{ Data []map[string]any }
+	if err := g.api.call("GET", "/api/v1/llm/usage?limit=1000", nil, &page); err != nil {
+		t.Fatal(err)
+	}
+	if up[0].Count() != int64(len(page.Data)) {
+		t.Errorf("%d requests reached the provider, %d are recorded", up[0].Count(), len(page.Data))
+	}
+}
+
+func revokedKey(t *testing.T, g *testGateway) string {
+	t.Helper()
+	var key keyEntry
+	if err := g.admin.call("POST", "/api/v1/admin/keys", map[string]string{"account": "default"}, &key); err != nil {
+		t.Fatal(err)
+	}
+	if err := g.admin.call("DELETE", "/api/v1/admin/keys/"+key.ID, nil, nil); err != nil {
+		t.Fatal(err)
+	}
+	return key.Key
+}
+
+func sendBad(t *testing.T, g *testGateway, c *badinput.Case, family string, body []byte, revoked string) {
+	t.Helper()
+	fill := strings.NewReplacer("{{KEY}}", g.api.key, "{{KEY:UPPER}}", strings.ToUpper(g.api.key), "{{REVOKED}}", revoked).Replace
+	url := g.api.base + family + "/chat/completions"
+	if c.Query != "" {
+		url += "?" + fill(c.Query)
+	}
+	req, err := http.NewRequest(c.Method, url, bytes.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, h := range c.Headers {
+		req.Header.Add(h[0], fill(h[1]))
+	}
+	resp, err := http.DefaultTransport.RoundTrip(req)
+	if err != nil {
+		t.Fatalf("no answer: %v", err)
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var failed struct {
+		Error struct{ Type, Code, Param, Message string }
+	}
+	if err := json.Unmarshal(text, &failed); err != nil && resp.StatusCode >= 400 {
+		t.Fatalf("the error is not JSON: %.200s", text)
+	}
+	if wrong := c.Matches(resp.StatusCode, failed.Error.Type, failed.Error.Code, failed.Error.Param); wrong != "" {
+		t.Errorf("%s: %.300s", wrong, text)
+	}
+	if resp.Header.Get("X-Request-Id") == "" {
+		t.Error("no x-request-id")
+	}
+	for _, h := range c.WantHeaders {
+		if got := resp.Header.Get(h[0]); got != h[1] {
+			t.Errorf("%s is %q, want %q", h[0], got, h[1])
+		}
+	}
+}
