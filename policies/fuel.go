@@ -26,7 +26,7 @@ const (
 	maxResults   = 16 // of one function
 
 	maxDepth   = 4_096 // weight of nested calls, see frameWeight
-	growCharge = 1_024 // fuel of a memory.grow, which leaves the compiled code
+	growCharge = 16_384 // fuel of a memory.grow, which leaves the compiled code
 )
 
 // meter rewrites a module so that it pays for what it does: at the entry of a function and at the head of each loop it

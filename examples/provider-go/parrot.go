@@ -42,16 +42,16 @@ func (parrot) Call(ctx context.Context, req *provider.CallRequest, answer provid
 	}
 	text := chat.Messages[len(chat.Messages)-1].Content
 	usage := fmt.Sprintf(`{"prompt_tokens":%d,"completion_tokens":%[1]d,"total_tokens":%d}`, len(text)/4+1, 2*(len(text)/4+1))
-	const head = `{"id":%q,"object":%q,"created":0,"model":%q,"choices":`
+	const head = `{"id":%s,"object":"%s","created":0,"model":%s,"choices":`
 	if !req.Stream {
 		body := fmt.Sprintf(head+`[{"index":0,"message":{"role":"assistant","content":%s},"finish_reason":"stop"}],"usage":%s}`,
-			req.RequestID, "chat.completion", req.Model, quote(text), usage)
+			quote(req.RequestID), "chat.completion", quote(req.Model), quote(text), usage)
 		return send(answer, http.StatusOK, body)
 	}
 	if err := answer.Head(http.StatusOK, nil); err != nil {
 		return err
 	}
-	begin := fmt.Sprintf(head, req.RequestID, "chat.completion.chunk", req.Model)
+	begin := fmt.Sprintf(head, quote(req.RequestID), "chat.completion.chunk", quote(req.Model))
 	for word := range strings.SplitAfterSeq(text, " ") {
 		if err := ctx.Err(); err != nil {
 			return err // the caller has left

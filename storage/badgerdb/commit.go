@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/dgraph-io/badger/v4"
@@ -14,6 +15,9 @@ import (
 // batchSize bounds a batch so that its records always fit into one Badger transaction at the smallest memory setting
 // (0.6 MiB, 6,000 records): a line and its index keys take 700 bytes and four records at most.
 const batchSize = 800
+
+// pageLines bounds a page, which is read as a whole to find one of its lines.
+const pageLines = 100
 
 // recentSize is how many ended requests stay in memory, so that a repeated call is answered without the disk.
 const recentSize = 1 << 14
@@ -166,13 +170,14 @@ func (s *Store) write(b *batch) error {
 	w := &s.writer
 	w.begin(s.db, 2*len(b.ops)+batchSize+2)
 	defer w.txn.Discard()
-	key := w.cut(appendEntryKey(w.buf, s.head.position+1))
-	page := append(w.page[:0], pageVersion)
-	for i := range b.ops {
-		page = s.chain(page, &b.ops[i])
+	for lines := range slices.Chunk(b.ops, pageLines) {
+		key := w.cut(appendEntryKey(w.buf, s.head.position+1))
+		page := append(w.buf, pageVersion)
+		for i := range lines {
+			page = s.chain(page, &lines[i])
+		}
+		w.set(key, w.cut(page))
 	}
-	w.page = page
-	w.set(key, page)
 	for i := range b.ops {
 		s.index(w, &b.ops[i])
 	}
@@ -243,7 +248,6 @@ func (s *Store) flushHeads(w *writer) {
 type writer struct {
 	txn     *badger.Txn
 	buf     []byte
-	page    []byte
 	line    []byte
 	hashed  []byte
 	records []badger.Entry

@@ -17,7 +17,7 @@ type Config struct {
 	Clock     func() time.Time // default: time.Now
 	MemoryMB  int              // write buffers of one database under load, in MiB; 16 to 1024, default 32
 	MinFreeMB int              // free disk space in MiB under which holds are refused; default 256, negative: no check
-	VerifyMax int              // ledger lines checked by Open at most, but for open holds; default 500,000
+	VerifyMax int              // ledger lines checked by Open at most, but for open holds; default 200,000
 	// CommitEvery is how long after the beginning of a commit the next one begins at the earliest, unless a batch is full: a
 	// ledger at rest commits at once, a busy one spends its time on larger batches instead of on synchronizing the disk.
 	// Default 1 ms, at most 1 s, negative: no pause.
@@ -45,7 +45,7 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	setDefault(&c.MemoryMB, 32)
 	setDefault(&c.MinFreeMB, 256)
-	setDefault(&c.VerifyMax, 500_000)
+	setDefault(&c.VerifyMax, 200_000)
 	setDefault(&c.CommitEvery, time.Millisecond)
 	setDefault(&c.Retain, 30*24*time.Hour)
 	setDefault(&c.MaxLogMB, 4096)

@@ -17,7 +17,7 @@
 //
 //	v                        schema version, 4 bytes
 //	c                        checkpoint of the ledger's head
-//	e position(8)            page: the ledger lines of one commit, from that position on
+//	e position(8)            page: up to 100 ledger lines of one commit, from that position on
 //	h account                position of the account's last line, or of an earlier one if the checkpoint says so
 //	r request(16)            position of the request's last line, once its hold has ended
 //	g account S reference    position of the grant with that reference

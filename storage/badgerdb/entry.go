@@ -10,8 +10,8 @@ import (
 	"github.com/pointsman/pointsman/storage"
 )
 
-// A page holds the lines of one commit: pageVersion, then for each line the length of the rest as a varint, its encoding and
-// its hash. Writing a commit's lines as one record takes a fraction of the CPU time of a record each.
+// A page holds lines that were committed together: pageVersion, then for each line the length of the rest as a varint, its
+// encoding and its hash. Writing many lines as one record takes a fraction of the CPU time of a record each.
 const pageVersion = 1
 
 const hashSize = sha256.Size

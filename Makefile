@@ -1,0 +1,60 @@
+# Building and the demo need Go and make alone; `make test` says what else it could use.
+
+GO      ?= go
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+LDFLAGS := -s -w -X main.version=$(VERSION)
+TARGETS := linux/amd64 linux/arm64 darwin/arm64
+TOOL    := $(GO) tool -modfile=tools/go.mod
+GOFILES := $(shell git ls-files -c -o --exclude-standard '*.go' 2>/dev/null | grep -v '\.pb\.go$$')
+
+.DEFAULT_GOAL := help
+.PHONY: help build demo test smoke check format lint generate bench dist clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+build: ## build bin/pointsman
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/pointsman ./cmd/pointsman
+
+demo: build ## show the whole idea in five seconds
+	@bin/pointsman demo
+
+test: ## run every test, with its own set-up
+	@scripts/test.sh
+
+smoke: ## start a fresh gateway, examine it, send a request
+	@scripts/smoke.sh
+
+format: ## format the Go files
+	@$(TOOL) gofumpt -w $(GOFILES)
+
+lint: ## formatting, vet, staticcheck, go.mod
+	@unformatted=$$($(TOOL) gofumpt -l $(GOFILES)); [ -z "$$unformatted" ] || { echo "not formatted, run make format:"; echo "$$unformatted"; exit 1; }
+	$(GO) vet ./...
+	$(TOOL) staticcheck ./...
+	$(GO) mod tidy -diff
+
+generate: ## rebuild the generated files: protobuf, built-in policies (needs node)
+	$(GO) generate ./...
+
+check: ## everything a change must pass: lint, generated files, tests, a clean tree
+	@[ -z "$$(git status --porcelain)" ] || { echo "commit or stash first: the tree must be clean to see what the checks change"; exit 1; }
+	@$(MAKE) lint
+	@if command -v npx >/dev/null; then $(MAKE) generate; elif [ "$$CI" = true ]; then echo "no node to generate with"; exit 1; else echo "skipping generate: there is no node"; fi
+	@$(MAKE) test smoke
+	@[ -z "$$(git status --porcelain)" ] || { git status --short; git diff --stat; echo "the checks changed the tree: commit what was generated"; exit 1; }
+
+bench: ## CPU per request: direct, a bare proxy, Pointsman
+	$(GO) run ./cmd/pointsman bench
+
+dist: ## release binaries and their sums in dist/
+	@rm -rf dist && mkdir -p dist
+	@set -e; for target in $(TARGETS); do \
+		os=$${target%/*} arch=$${target#*/}; \
+		echo "dist/pointsman-$(VERSION)-$$os-$$arch"; \
+		CGO_ENABLED=0 GOOS=$$os GOARCH=$$arch $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o dist/pointsman-$(VERSION)-$$os-$$arch ./cmd/pointsman; \
+	done
+	@cd dist && { sha256sum pointsman-* 2>/dev/null || shasum -a 256 pointsman-*; } > SHA256SUMS && cat SHA256SUMS
+
+clean: ## remove what was built, installed and cached here
+	rm -rf bin dist .cache examples/clients/node/node_modules policies/builtin/node_modules
