@@ -65,7 +65,7 @@ func (*Adapter) Prepare(_ context.Context, req *provider.PrepareRequest) (*provi
 		},
 		Headers: headers,
 		Auth:    provider.Auth{Header: "Authorization", Prefix: "Bearer "},
-		Body:    provider.BodyRules{StreamUsage: streamUsage, MaxTokensField: maxTokensField, Drop: list(req.Settings["drop"])},
+		Body:    provider.BodyRules{StreamUsage: streamUsage, MaxTokensField: maxTokensField, Drop: dropped(req)},
 		Errors:  errorRules(),
 	}, nil
 }
@@ -122,4 +122,14 @@ func errorRules() []provider.ErrorRule {
 		{Status: 429, Contains: "no capacity", Class: provider.ClassOverloaded},
 		{Status: 498, Class: provider.ClassOverloaded}, // Groq's flex tier
 	}
+}
+
+// dropped names the request fields that are taken out. OpenRouter would let a request name other models than the one it
+// was priced and routed for.
+func dropped(req *provider.PrepareRequest) []string {
+	fields := list(req.Settings["drop"])
+	if req.Provider == "openrouter" {
+		fields = append(fields, "models", "route")
+	}
+	return fields
 }
