@@ -238,9 +238,13 @@ func TestBadPlugins(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
+			startTimeout := time.Second
+			if test.name == "taken adapter" {
+				startTimeout = 10 * time.Second // it starts well, and is refused for what it says
+			}
 			h, err := New(Config{
 				Builtin: test.name == "taken adapter", Plugins: map[string]Plugin{"bad": test.plugin}, Dir: shortDir(t),
-				StartTimeout: time.Second, Logger: slog.New(slog.NewTextHandler(io.Discard, nil)),
+				StartTimeout: startTimeout, Logger: slog.New(slog.NewTextHandler(io.Discard, nil)),
 			})
 			if err != nil {
 				t.Fatal(err)
@@ -324,7 +328,7 @@ func TestChildrenEndWithPlugin(t *testing.T) {
 	}
 	kill(t, h.Status()[0].PID, syscall.SIGKILL)
 	within(t, time.Second, "child ended", func() bool { return !alive(child) })
-	within(t, time.Second, "plugin restarted", func() bool { return h.Status()[0].State == StateRunning })
+	within(t, 5*time.Second, "plugin restarted", func() bool { return h.Status()[0].State == StateRunning })
 }
 
 func TestLogIsLimited(t *testing.T) {

@@ -16,10 +16,11 @@ const (
 const (
 	maxModule    = 4 << 20 // bytes
 	maxFunctions = 20_000
-	maxBody      = 256 << 10 // bytes of one function
+	maxBody      = 128 << 10 // bytes of one function
 	maxNesting   = 2_048     // blocks within blocks of one function
 	maxLocals    = 2_048     // of one function
 	maxBranches  = 1 << 18   // entries of all branch tables of a module
+	maxWork      = 8_000_000 // of compiling, see work; some two seconds
 	maxTables    = 4
 	maxTable     = 65_536 // entries of one table
 	maxGlobals   = 10_000

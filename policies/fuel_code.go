@@ -10,6 +10,15 @@ type cost struct {
 	costs    []int64
 	calls    bool // it calls others, so it counts in the depth
 	branches int  // entries of its branch tables
+	blocks   int
+	bulks    int // operations that pay by length
+}
+
+// work estimates what compiling the function takes, which grows with the square of its blocks, and most of those that
+// may trap.
+func (c cost) work() int {
+	traps := len(c.costs) + c.bulks
+	return traps*traps + c.blocks*c.blocks/8
 }
 
 // meterCode rewrites every function of the code section.
@@ -19,7 +28,7 @@ func (l *layout) meterCode(body []byte) ([]byte, error) {
 		return nil, refused("%d functions with %d bodies", len(l.functions), n)
 	}
 	out := binary.AppendUvarint(make([]byte, 0, len(body)+len(body)/4), uint64(len(l.functions)))
-	branches := 0
+	branches, work := 0, 0
 	var function []byte
 	for i, t := range l.functions {
 		code := r.bytes(r.u32())
@@ -27,6 +36,9 @@ func (l *layout) meterCode(body []byte) ([]byte, error) {
 		if err == nil {
 			if branches += c.branches; branches > maxBranches {
 				err = refused("branch tables of more than %d entries", maxBranches)
+			}
+			if work += c.work(); work > maxWork {
+				err = refused("too many loops, blocks and bulk operations in one function or in all")
 			}
 		}
 		if err != nil {
@@ -78,6 +90,7 @@ func (l *layout) measure(code []byte, t int) (cost, error) {
 			if len(blocks) >= maxNesting {
 				r.fail("more than %d nested blocks", maxNesting)
 			}
+			c.blocks++
 			blocks = append(blocks, in.op == opLoop)
 			if in.op == opLoop {
 				paying = append(paying, len(c.costs))
@@ -112,6 +125,10 @@ func (l *layout) measure(code []byte, t int) (cost, error) {
 			}
 		case opMemoryGrow:
 			c.costs[part] += growCharge
+		case opPrefix:
+			if _, ok := in.bulk(); ok {
+				c.bulks++
+			}
 		}
 	}
 	r.fail("a function without an end")

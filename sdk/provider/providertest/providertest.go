@@ -78,7 +78,7 @@ func Test(t *testing.T, p Plugin, c Case) {
 			case r.Err != nil:
 				t.Error(r.Err)
 			case r.Skipped != "":
-				t.Skip(r.Skipped)
+				t.Log("does not apply: " + r.Skipped)
 			}
 		})
 	}
