@@ -35,7 +35,8 @@ type call struct {
 	snap   *policy.Published
 	req    policy.Request
 	plan   policy.Plan
-	failed error // why the policy failed and the engine used its own order, or nil
+	digest string // of the module that was asked
+	failed error  // why the policy failed and the engine used its own order, or nil
 
 	// What it may cost.
 	steps   []policy.Step // of the plan, less those the account cannot pay for

@@ -9,6 +9,7 @@ import (
 	"github.com/pointsman/pointsman/engine/envelope"
 	"github.com/pointsman/pointsman/engine/snapshot"
 	"github.com/pointsman/pointsman/sdk/abi"
+	"github.com/pointsman/pointsman/sdk/policy"
 	"github.com/pointsman/pointsman/storage"
 )
 
@@ -101,7 +102,7 @@ func (e *Engine) resolve(ctx *fasthttp.RequestCtx, c *call) *Fault {
 	if c.policy == "" {
 		c.policy = levelName(c.level)
 	}
-	if _, ok := e.Policies.Digest(c.policy); !ok {
+	if _, ok := e.Policies.Needs(c.policy); !ok {
 		return notFound("policy_not_found", "model", fmt.Sprintf("policy %.64q does not exist", c.policy))
 	}
 	return nil
@@ -114,7 +115,8 @@ func (e *Engine) decide(c *call) *Fault {
 	c.halted = err != nil // what costs nothing goes on: own keys and free models
 	c.snap = e.live.Current()
 	e.describe(c, balance)
-	if c.failed = e.Policies.Route(c.policy, c.snap, &c.req, &c.plan); c.failed == nil {
+	c.digest, c.failed = e.Policies.Route(c.policy, &policy.Facts{Snapshot: c.snap, Request: &c.req}, &c.plan)
+	if c.failed == nil {
 		c.failed = e.checkPlan(c)
 	}
 	if c.failed != nil {

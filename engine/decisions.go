@@ -136,11 +136,13 @@ func (e *Engine) Explain(account, requestID string) (*Explanation, error) {
 		x.Decision = "reject"
 	}
 	again := d.Plan
-	if digest, _ := e.Policies.Digest(d.Policy); digest == d.Digest && d.Failure == "" {
-		again = new(policy.Plan)
-		err := e.Policies.Route(d.Policy, snap, d.Request, again)
-		same := err == nil && samePlan(d.Plan, again)
-		x.Reproduced = &same
+	if d.Failure == "" {
+		repeated := new(policy.Plan)
+		digest, err := e.Policies.Route(d.Policy, &policy.Facts{Snapshot: snap, Request: d.Request}, repeated)
+		if digest == d.Digest {
+			same := err == nil && samePlan(d.Plan, repeated)
+			x.Reproduced, again = &same, repeated
+		}
 	}
 	x.Candidates = explainOptions(d, snap, again)
 	for _, a := range d.Attempts {

@@ -52,8 +52,9 @@ type Generations interface {
 
 // Policies decides. Route fails when the policy does, and the engine then uses its own order.
 type Policies interface {
-	Route(name string, snap *policy.Published, req *policy.Request, plan *policy.Plan) error
-	Digest(name string) (digest string, ok bool)
+	Route(name string, f *policy.Facts, plan *policy.Plan) (digest string, err error)
+	Observe(name string, state *policy.State, outcomes []policy.Outcome, dst []byte) ([]byte, error)
+	Needs(name string) (grants uint32, ok bool)
 	Names() []string
 }
 

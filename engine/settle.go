@@ -83,8 +83,7 @@ func (e *Engine) decisionRecord(c *call) []byte {
 	if c.snap == nil {
 		return nil
 	}
-	digest, _ := e.Policies.Digest(c.policy)
-	d := record.Decision{Policy: c.policy, Digest: digest, Request: &c.req, Plan: &c.plan, Attempts: c.attempts}
+	d := record.Decision{Policy: c.policy, Digest: c.digest, Request: &c.req, Plan: &c.plan, Attempts: c.attempts}
 	if c.failed != nil {
 		d.Failure = clip(c.failed.Error(), 200)
 	}

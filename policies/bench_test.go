@@ -57,17 +57,19 @@ func situation() (*policy.Published, []*policy.Request) {
 
 func benchmarkRoute(b *testing.B, module []byte, params map[string]string) {
 	h := newHost(b, policies.Config{})
-	if _, err := h.Load("p", module, params); err != nil {
+	if _, err := h.Load("p", module, policies.Settings{Params: params}); err != nil {
 		b.Fatal(err)
 	}
 	snap, requests := situation()
+	facts := &policy.Facts{Snapshot: snap}
 	var plan policy.Plan
 	samples := make([]time.Duration, 0, 1<<20)
 	b.ReportAllocs()
 	i := 0
 	for b.Loop() {
+		facts.Request = requests[i%len(requests)]
 		start := time.Now()
-		if err := h.Route("p", snap, requests[i%len(requests)], &plan); err != nil {
+		if _, err := h.Route("p", facts, &plan); err != nil {
 			b.Fatal(err)
 		}
 		if len(samples) < cap(samples) {
@@ -85,15 +87,17 @@ func benchmarkRoute(b *testing.B, module []byte, params map[string]string) {
 // BenchmarkRouteParallel is the same on all processors at once.
 func BenchmarkRouteParallel(b *testing.B) {
 	h := newHost(b, policies.Config{})
-	if _, err := h.Load("p", builtin.Modules()["eco"], nil); err != nil {
+	if _, err := h.Load("p", builtin.Modules()["eco"], policies.Settings{}); err != nil {
 		b.Fatal(err)
 	}
 	snap, requests := situation()
 	b.ReportAllocs()
 	b.RunParallel(func(pb *testing.PB) {
+		facts := &policy.Facts{Snapshot: snap}
 		var plan policy.Plan
 		for i := 0; pb.Next(); i++ {
-			if err := h.Route("p", snap, requests[i%len(requests)], &plan); err != nil {
+			facts.Request = requests[i%len(requests)]
+			if _, err := h.Route("p", facts, &plan); err != nil {
 				b.Fatal(err)
 			}
 		}

@@ -25,6 +25,7 @@ const (
 const (
 	bufferAt = 8192
 	planAt   = 1024
+	nextAt   = 2048
 )
 
 // function is one function of a module under construction.
@@ -46,6 +47,7 @@ type source struct {
 	globals   []byte // encoded entries
 	exports   []byte // encoded entries besides the functions and the memory
 	start     []byte
+	next      []byte // what lies at nextAt
 	exported  int
 }
 
@@ -121,7 +123,10 @@ func (s source) module() []byte {
 	}
 	out = appendSection(out, sectionCode, code)
 	plan := policy.AppendPlan(nil, &policy.Plan{Kind: abi.KindReject, Reason: abi.BecauseNothing, Status: 503})
-	data := cat([]byte{1, 0}, i32(planAt), []byte{opEnd}, binary.AppendUvarint(nil, uint64(len(plan))), plan)
+	data := []byte{2}
+	for at, bytes := range [][]byte{plan, s.next} {
+		data = cat(data, []byte{0}, i32(int64(planAt+at*(nextAt-planAt))), []byte{opEnd}, binary.AppendUvarint(nil, uint64(len(bytes))), bytes)
+	}
 	return appendSection(out, sectionData, data)
 }
 
@@ -147,5 +152,6 @@ func testHost(t testing.TB, config Config) *Host {
 
 // ask sends a request about an empty snapshot; the seed says whether the hostile code runs.
 func ask(h *Host, snap *policy.Published, seed uint64, plan *policy.Plan) error {
-	return h.Route("p", snap, &policy.Request{Generation: snap.Generation, Seed: seed, Model: abi.NoModel}, plan)
+	_, err := h.Route("p", &policy.Facts{Snapshot: snap, Request: &policy.Request{Generation: snap.Generation, Seed: seed, Model: abi.NoModel}}, plan)
+	return err
 }

@@ -9,6 +9,8 @@ import (
 var (
 	// ErrRefused: the module breaks a limit or the contract; the text says where and how.
 	ErrRefused = errors.New("policy refused")
+	// ErrGrant: the module needs what the operator did not grant; the text names the grants.
+	ErrGrant = errors.New("policy needs grants it does not have")
 	// ErrConfigure: the module did not accept its parameters.
 	ErrConfigure = errors.New("policy did not accept its parameters")
 )
@@ -29,6 +31,8 @@ var (
 	ErrTrap = errors.New("policy trapped")
 	// ErrBadPlan: the policy returned something that is no valid plan for the snapshot.
 	ErrBadPlan = errors.New("policy returned a bad plan")
+	// ErrState: the policy did not accept its state, or gave one that is too large.
+	ErrState = errors.New("policy does not accept its state")
 	// ErrStatus: the policy did not accept a snapshot, or gave no buffer for the input.
 	ErrStatus = errors.New("policy reported a failure")
 	// ErrClosed: the host is closed.

@@ -44,6 +44,7 @@ type Config struct {
 	StartFuel   int64                                       // of starting an instance
 	MemoryPages uint32                                      // of 64 KiB that an instance may have
 	Instances   int                                         // of one policy at most; 0: twice the processors
+	CheckEvery  int                                         // one in so many decisions is repeated on a fresh instance and compared; 0: none
 	Now         func() time.Time                            // nil: time.Now
 	Log         func(policy string, level int, text string) // lines that policies log, level 0 debug to 3 error; nil: dropped
 }
@@ -96,11 +97,18 @@ func New(ctx context.Context, config Config) (*Host, error) {
 	return h, nil
 }
 
-// Load makes a module the policy of that name, with parameters for its configuration text. A policy that had the name
-// before serves until the new one is ready, and finishes the requests it has begun. The error wraps [ErrRefused] or
-// [ErrConfigure] and says exactly what is wrong.
-func (h *Host) Load(name string, wasm []byte, params map[string]string) (Info, error) {
-	m, err := newModule(h, name, wasm, params)
+// Settings are what an operator says about one policy. The zero value grants nothing beyond the plain facts.
+type Settings struct {
+	Params map[string]string // for its configuration text
+	Grants uint32            // abi.Grant* bits it may have
+	Fuel   int64             // as in Config, which is used where this is 0
+}
+
+// Load makes a module the policy of that name. A policy that had the name before serves until the new one is ready, and
+// finishes the requests it has begun. The error wraps [ErrRefused], [ErrGrant] or [ErrConfigure] and says exactly what is
+// wrong.
+func (h *Host) Load(name string, wasm []byte, settings Settings) (Info, error) {
+	m, err := newModule(h, name, wasm, settings)
 	if err != nil {
 		return Info{}, fmt.Errorf("loading policy %s: %w", name, err)
 	}
@@ -135,24 +143,52 @@ func (h *Host) replace(name string, m *module) bool {
 	return old != nil
 }
 
-// Route asks a policy for a plan. The plan's slices are reused. The request must be about this generation, with one option
-// per candidate. On an error the plan is undefined and the caller goes on with an order of its own; the error wraps one
-// of those in errors.go. Route does not allocate when it succeeds.
-func (h *Host) Route(name string, snap *policy.Published, req *policy.Request, plan *policy.Plan) error {
+// Route asks a policy for a plan: the first of a request, or with a history the next. The plan's slices are reused. The
+// request must be about the snapshot's generation and the state, with one option per candidate. The digest is that of the
+// module that was asked, also if it failed. On an error the plan is undefined and the caller goes on with an order of its
+// own; the error wraps one of those in errors.go. Route does not allocate when it succeeds.
+func (h *Host) Route(name string, f *policy.Facts, plan *policy.Plan) (digest string, err error) {
+	snap, req := f.Snapshot, f.Request
 	if req.Generation != snap.Generation || len(req.Options) != len(snap.Candidates) || len(req.Options) > abi.MaxCandidates {
-		return fmt.Errorf("%w: generation %d with %d options, snapshot %d with %d candidates", ErrRequest,
+		return "", fmt.Errorf("%w: generation %d with %d options, snapshot %d with %d candidates", ErrRequest,
 			req.Generation, len(req.Options), snap.Generation, len(snap.Candidates))
+	}
+	if f.State == nil && req.State != 0 || f.State != nil && req.State != f.State.Number {
+		return "", fmt.Errorf("%w: it is about state %d, which is not given", ErrRequest, req.State)
 	}
 	for {
 		m := (*h.modules.Load())[name]
 		if m == nil {
-			return fmt.Errorf("%w: %s", ErrUnknown, name)
+			return "", fmt.Errorf("%w: %s", ErrUnknown, name)
 		}
-		err := m.route(snap, req, plan)
+		err := m.route(f, plan)
 		if !errors.Is(err, errRetired) { // replaced between the two lines above: ask its successor
-			return err
+			return m.digest, err
 		}
 	}
+}
+
+// Observe tells a learning policy what became of attempts it planned, and appends its new state to dst. State may be nil.
+func (h *Host) Observe(name string, state *policy.State, outcomes []policy.Outcome, dst []byte) ([]byte, error) {
+	for {
+		m := (*h.modules.Load())[name]
+		if m == nil {
+			return dst, fmt.Errorf("%w: %s", ErrUnknown, name)
+		}
+		next, err := m.observe(state, outcomes, dst)
+		if !errors.Is(err, errRetired) {
+			return next, err
+		}
+	}
+}
+
+// Needs are the abi.Grant* bits of what the policy of that name must be given; false if there is none.
+func (h *Host) Needs(name string) (grants uint32, ok bool) {
+	m := (*h.modules.Load())[name]
+	if m == nil {
+		return 0, false
+	}
+	return m.needs, true
 }
 
 // Info describes the policy of that name; false if there is none.

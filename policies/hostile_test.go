@@ -71,7 +71,7 @@ func TestHostile(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			h := testHost(t, Config{})
-			if _, err := h.Load("p", c.source.module(), nil); err != nil {
+			if _, err := h.Load("p", c.source.module(), Settings{}); err != nil {
 				t.Fatal(err)
 			}
 			snap := policy.Publish(policy.Snapshot{Generation: 1})
@@ -158,7 +158,7 @@ func TestRefused(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			h := testHost(t, Config{StartFuel: 10_000_000})
-			_, err := h.Load("p", c.module, nil)
+			_, err := h.Load("p", c.module, Settings{})
 			if !errors.Is(err, ErrRefused) || !bytes.Contains([]byte(err.Error()), []byte(c.says)) {
 				t.Fatalf("got %v, want %q", err, c.says)
 			}

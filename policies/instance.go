@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/bits"
+	"strings"
 	"unicode/utf8"
 
 	"github.com/pointsman/pointsman/sdk/abi"
@@ -29,9 +30,12 @@ type instance struct {
 	buffer   api.Function
 	snapshot api.Function
 	route    api.Function
+	next     api.Function      // nil if it is not exported
+	needs    uint32            // abi.Grant* bits of what it is given
 	address  uint32            // of the input buffer
 	size     uint32            // of the input buffer
 	known    *policy.Published // the generation it was given last
+	state    uint64            // number of the state it was given last
 	stack    [1]uint64         // argument and result of a call
 }
 
@@ -50,6 +54,7 @@ func (m *module) start() (_ *instance, err error) {
 		buffer:   guest.ExportedFunction(abi.ExportBuffer),
 		snapshot: guest.ExportedFunction(abi.ExportSnapshot),
 		route:    guest.ExportedFunction(abi.ExportRoute),
+		next:     guest.ExportedFunction(abi.ExportNext),
 	}
 	defer func() {
 		if err != nil {
@@ -69,10 +74,39 @@ func (m *module) start() (_ *instance, err error) {
 	if uint32(version) != abi.Version {
 		return nil, refused("it is written for version %d of the contract, this is %d", uint32(version), abi.Version)
 	}
+	if err := inst.learnNeeds(); err != nil {
+		return nil, err
+	}
 	if err := inst.configure(m.config); err != nil {
 		return nil, err
 	}
 	return inst, nil
+}
+
+// learnNeeds asks what the policy needs, which must be granted.
+func (i *instance) learnNeeds() error {
+	needs := uint32(0)
+	if ask := i.guest.ExportedFunction(abi.ExportNeeds); ask != nil {
+		answer, err := i.call(ask, 0)
+		if err != nil {
+			return fmt.Errorf("%w: %s: %w", ErrRefused, abi.ExportNeeds, err)
+		}
+		needs = uint32(answer)
+	}
+	const all = abi.GrantText | abi.GrantMetadata | abi.GrantSideCalls | abi.GrantState
+	exported := func(name string) bool { return i.guest.ExportedFunction(name) != nil }
+	switch {
+	case needs&^all != 0:
+		return refused("it needs grants that this version does not know: 0x%x", needs)
+	case needs&^i.module.settings.Grants != 0:
+		return fmt.Errorf("%w: %s", ErrGrant, strings.Join(policy.GrantNames(needs&^i.module.settings.Grants), ", "))
+	case needs&abi.GrantSideCalls != 0 && !exported(abi.ExportNext):
+		return refused("it needs side_calls and does not export %s", abi.ExportNext)
+	case needs&abi.GrantState != 0 && !(exported(abi.ExportState) && exported(abi.ExportObserve)):
+		return refused("it needs state and does not export %s and %s", abi.ExportState, abi.ExportObserve)
+	}
+	i.needs = needs
+	return nil
 }
 
 func (i *instance) close() {
@@ -147,25 +181,25 @@ func (i *instance) describe() (string, error) {
 	return string(text), nil
 }
 
-// decide gets a plan from the guest, and tells the guest first if the snapshot is a new one. The fuel is what the decision
-// itself used.
-func (i *instance) decide(snap *policy.Published, req *policy.Request, plan *policy.Plan) (fuel int64, err error) {
-	budget := i.module.host.config.Fuel * int64(1+len(req.Options)/fuelCandidates)
-	if i.known != snap {
-		i.refuel(budget)
-		if err := i.learn(snap); err != nil {
+// budget is the fuel of one call about so many records.
+func (i *instance) budget(records int) int64 {
+	return i.module.settings.Fuel * int64(1+records/fuelCandidates)
+}
+
+// decide gets a plan from the guest, and tells the guest first of a snapshot or a state that is new. The fuel is what the
+// decision itself used.
+func (i *instance) decide(f *policy.Facts, plan *policy.Plan) (fuel int64, err error) {
+	budget := i.budget(len(f.Request.Options))
+	i.refuel(budget)
+	if i.known != f.Snapshot {
+		if err := i.learn(f.Snapshot); err != nil {
 			return budget - int64(i.fuel.Get()), err
 		}
 	}
-	i.refuel(budget)
-	size := policy.RequestSize(len(req.Options))
-	view, err := i.input(size)
-	if err != nil {
-		return 0, err
+	if err := i.remember(f.State); err != nil {
+		return budget - int64(i.fuel.Get()), err
 	}
-	policy.AppendRequest(view[:0:size], req)
-	span, err := i.call(i.route, uint64(size))
-	fuel = budget - int64(i.fuel.Get())
+	span, fuel, err := i.ask(f, budget)
 	if err != nil {
 		return fuel, err
 	}
@@ -173,13 +207,63 @@ func (i *instance) decide(snap *policy.Published, req *policy.Request, plan *pol
 	if !ok {
 		return fuel, fmt.Errorf("%w: it lies outside the memory", ErrBadPlan)
 	}
-	if err := policy.DecodePlan(answer, len(req.Options), plan); err != nil {
+	if err := policy.DecodePlan(answer, len(f.Request.Options), plan); err != nil {
 		return fuel, fmt.Errorf("%w: %w", ErrBadPlan, err)
 	}
-	if plan.Kind == abi.KindAsk {
-		return fuel, fmt.Errorf("%w: this version does not ask on behalf of a policy", ErrBadPlan)
+	return fuel, i.allowed(f, plan)
+}
+
+// ask calls the guest with the request, or with the history of its rounds: with what it needs and nothing else.
+func (i *instance) ask(f *policy.Facts, budget int64) (span uint64, fuel int64, err error) {
+	seen, needs := *f.Request, i.needs
+	if needs&abi.GrantText == 0 {
+		seen.Text = nil
 	}
-	return fuel, nil
+	if needs&abi.GrantMetadata == 0 {
+		seen.Metadata = nil
+	}
+	if needs&abi.GrantState == 0 {
+		seen.State = 0
+	}
+	i.refuel(budget)
+	call, size := i.route, policy.RequestSize(&seen)
+	if len(f.History) > 0 {
+		if call, size = i.next, policy.OutcomesSize(f.History, &seen); call == nil {
+			return 0, 0, fmt.Errorf("%w: it asked for a further round and does not export %s", ErrBadPlan, abi.ExportNext)
+		}
+	}
+	view, err := i.input(size)
+	if err != nil {
+		return 0, budget - int64(i.fuel.Get()), err
+	}
+	if len(f.History) > 0 {
+		policy.AppendOutcomes(view[:0:size], f.History, &seen)
+	} else {
+		policy.AppendRequest(view[:0:size], &seen)
+	}
+	span, err = i.call(call, uint64(size))
+	return span, budget - int64(i.fuel.Get()), err
+}
+
+// allowed checks what a plan may be in its place: which kinds depends on the rounds before and on the grants.
+func (i *instance) allowed(f *policy.Facts, plan *policy.Plan) error {
+	round, held := 0, false
+	for n := range f.History {
+		o := &f.History[n]
+		round = int(o.Round) + 1
+		held = held || o.Kind == abi.KindAnswer && o.Flags&abi.OutcomeOK != 0
+	}
+	switch {
+	case plan.Kind == abi.KindAccept && !held:
+		return fmt.Errorf("%w: it accepts an answer, and none is held", ErrBadPlan)
+	case plan.Kind == abi.KindAsk && i.needs&abi.GrantSideCalls == 0:
+		return fmt.Errorf("%w: it asks a model and did not say that it needs side_calls", ErrBadPlan)
+	case plan.Kind == abi.KindAsk && plan.AskInput != abi.AskPrompt && !held:
+		return fmt.Errorf("%w: it asks about an answer, and none is held", ErrBadPlan)
+	case (plan.Kind == abi.KindAnswer || plan.Kind == abi.KindAsk) && round >= abi.MaxRounds:
+		return fmt.Errorf("%w: round %d, of %d at most", ErrBadPlan, round+1, abi.MaxRounds)
+	}
+	return nil
 }
 
 func (i *instance) learn(snap *policy.Published) error {
@@ -197,4 +281,58 @@ func (i *instance) learn(snap *policy.Published) error {
 	}
 	i.known = snap
 	return nil
+}
+
+// remember gives the guest a state that it was not given last.
+func (i *instance) remember(state *policy.State) error {
+	number, bytes := uint64(0), []byte(nil)
+	if state != nil {
+		number, bytes = state.Number, state.Bytes
+	}
+	if i.needs&abi.GrantState == 0 || i.state == number {
+		return nil
+	}
+	view, err := i.input(len(bytes))
+	if err != nil {
+		return err
+	}
+	copy(view, bytes)
+	status, err := i.call(i.guest.ExportedFunction(abi.ExportState), uint64(len(bytes)))
+	if err != nil {
+		return err
+	}
+	if uint32(status) != 0 {
+		return fmt.Errorf("%w: %s returned %d %s", ErrState, abi.ExportState, uint32(status), i.module.lastLine())
+	}
+	i.state = number
+	return nil
+}
+
+// observe gets the state that follows from outcomes.
+func (i *instance) observe(state *policy.State, outcomes []policy.Outcome, dst []byte) (fuel int64, next []byte, err error) {
+	if i.needs&abi.GrantState == 0 {
+		return 0, dst, fmt.Errorf("%w: it keeps none", ErrState)
+	}
+	budget := i.budget(len(outcomes))
+	i.refuel(budget)
+	if err := i.remember(state); err != nil {
+		return budget - int64(i.fuel.Get()), dst, err
+	}
+	size := policy.OutcomesSize(outcomes, nil)
+	view, err := i.input(size)
+	if err != nil {
+		return budget - int64(i.fuel.Get()), dst, err
+	}
+	policy.AppendOutcomes(view[:0:size], outcomes, nil)
+	span, err := i.call(i.guest.ExportedFunction(abi.ExportObserve), uint64(size))
+	fuel = budget - int64(i.fuel.Get())
+	if err != nil {
+		return fuel, dst, err
+	}
+	bytes, ok := i.memory.Read(uint32(span>>32), uint32(span))
+	if !ok || len(bytes) > abi.MaxState {
+		return fuel, dst, fmt.Errorf("%w: %s returned %d bytes at %d; at most %d in its memory", ErrState, abi.ExportObserve,
+			uint32(span), uint32(span>>32), abi.MaxState)
+	}
+	return fuel, append(dst, bytes...), nil
 }

@@ -23,6 +23,7 @@ type Info struct {
 	Config       string // configuration text
 	ConfigDigest string // hexadecimal SHA-256 of the configuration text
 	Description  string // what the module says of itself, "" if it says nothing
+	Needs        uint32 // abi.Grant* bits of what it is given beyond the plain facts
 	Loaded       time.Time
 	Stats
 }
@@ -35,6 +36,8 @@ type Stats struct {
 	LastFuel  int64  // that the last decision used
 	Instances int    // alive now
 	Suspended bool   // left alone after repeated failures
+	Checked   uint64 // decisions that were repeated on a fresh instance
+	Impure    uint64 // of those, how many came out differently
 }
 
 // Failures counts failed decisions by kind, named like the errors.
@@ -52,6 +55,8 @@ type module struct {
 	digest   string
 	size     int
 	config   string
+	settings Settings
+	needs    uint32 // abi.Grant*
 	about    string
 	loaded   time.Time
 	runtime  wazero.Runtime
@@ -66,11 +71,13 @@ type module struct {
 	inARow  int // failures since the last success
 	openEnd time.Time
 	said    string // the last line it logged
+	routed  int    // decisions since the last that was checked
+	checks  bool   // a check is under way
 }
 
 // newModule checks, rewrites and compiles a module, and starts one instance of it.
-func newModule(h *Host, name string, wasm []byte, params map[string]string) (*module, error) {
-	config, err := policy.FormatConfig(params)
+func newModule(h *Host, name string, wasm []byte, settings Settings) (*module, error) {
+	config, err := policy.FormatConfig(settings.Params)
 	if err != nil {
 		return nil, err
 	}
@@ -82,8 +89,11 @@ func newModule(h *Host, name string, wasm []byte, params map[string]string) (*mo
 		return nil, err
 	}
 	m := &module{
-		host: h, name: name, digest: sum(wasm), size: len(wasm), config: config, loaded: h.config.Now(),
-		drained: make(chan struct{}),
+		host: h, name: name, digest: sum(wasm), size: len(wasm), config: config, settings: settings,
+		loaded: h.config.Now(), drained: make(chan struct{}),
+	}
+	if m.settings.Fuel <= 0 {
+		m.settings.Fuel = h.config.Fuel
 	}
 	m.freed.L = &m.mu
 	rc := wazero.NewRuntimeConfig().
@@ -117,7 +127,7 @@ func (m *module) prepare(code []byte) error {
 	if err != nil {
 		return err
 	}
-	m.idle, m.stats.Instances = append(m.idle, first), 1
+	m.idle, m.stats.Instances, m.needs = append(m.idle, first), 1, first.needs
 	m.about, err = first.describe()
 	return err
 }
@@ -163,7 +173,9 @@ func checkExports(compiled wazero.CompiledModule) error {
 		{abi.ExportSnapshot, signature{i32, i32}, false},
 		{abi.ExportRoute, signature{i32, i64}, false},
 		{abi.ExportDescribe, signature{nil, i64}, true},
+		{abi.ExportNeeds, signature{nil, i32}, true},
 		{abi.ExportNext, signature{i32, i64}, true},
+		{abi.ExportState, signature{i32, i32}, true},
 		{abi.ExportObserve, signature{i32, i64}, true},
 		{abi.ExportStart, signature{nil, nil}, true},
 	} {
@@ -182,17 +194,33 @@ func checkExports(compiled wazero.CompiledModule) error {
 }
 
 // route takes an instance, lets it decide, and gives it back or throws it away.
-func (m *module) route(snap *policy.Published, req *policy.Request, plan *policy.Plan) error {
+func (m *module) route(f *policy.Facts, plan *policy.Plan) error {
 	inst, err := m.acquire()
 	if err != nil {
 		return err
 	}
-	fuel, err := inst.decide(snap, req, plan)
+	fuel, err := inst.decide(f, plan)
+	if err != nil {
+		err = fmt.Errorf("policy %s: %w", m.name, err)
+	}
+	if m.release(inst, fuel, err) {
+		m.check(f, plan)
+	}
+	return err
+}
+
+// observe is like route, off the way of any request.
+func (m *module) observe(state *policy.State, outcomes []policy.Outcome, dst []byte) ([]byte, error) {
+	inst, err := m.acquire()
+	if err != nil {
+		return dst, err
+	}
+	fuel, next, err := inst.observe(state, outcomes, dst)
 	if err != nil {
 		err = fmt.Errorf("policy %s: %w", m.name, err)
 	}
 	m.release(inst, fuel, err)
-	return err
+	return next, err
 }
 
 // acquire returns an instance for one call: an idle one, or a new one if there may be more, or else the next that comes
@@ -231,13 +259,19 @@ func (m *module) acquire() (*instance, error) {
 	return inst, nil
 }
 
-// release ends a call: it counts the outcome, and keeps the instance only if that was a plan.
-func (m *module) release(inst *instance, fuel int64, err error) {
+// release ends a call: it counts the outcome, and keeps the instance only if the call went well. It tells whether the
+// decision is one of those to be checked.
+func (m *module) release(inst *instance, fuel int64, err error) (check bool) {
 	m.mu.Lock()
 	m.stats.LastFuel = fuel
 	if err == nil {
 		m.stats.Decisions++
 		m.inARow = 0
+		m.routed++
+		if every := m.host.config.CheckEvery; every > 0 && m.routed >= every && !m.checks && !m.retired {
+			m.routed, m.checks, check = 0, true, true
+			m.stats.Instances++ // what the check is going to start
+		}
 	} else {
 		m.fail(err)
 	}
@@ -256,6 +290,7 @@ func (m *module) release(inst *instance, fuel int64, err error) {
 	if last {
 		m.free()
 	}
+	return check
 }
 
 // fail counts a failure and suspends the policy after several in a row. The lock is held.
@@ -311,7 +346,7 @@ func (m *module) info() Info {
 	defer m.mu.Unlock()
 	info := Info{
 		Name: m.name, Digest: m.digest, Size: m.size, Config: m.config, ConfigDigest: sum([]byte(m.config)),
-		Description: m.about, Loaded: m.loaded, Stats: m.stats,
+		Description: m.about, Needs: m.needs, Loaded: m.loaded, Stats: m.stats,
 	}
 	info.Suspended = m.inARow >= failuresToOpen && m.host.config.Now().Before(m.openEnd)
 	return info

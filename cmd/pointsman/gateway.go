@@ -248,7 +248,7 @@ func (g *gateway) loadPolicies(ctx context.Context) (err error) {
 		g.sources[p.Name] = p.File
 	}
 	for name, module := range modules {
-		if _, err := g.policies.Load(name, module, params[name]); err != nil {
+		if _, err := g.policies.Load(name, module, policies.Settings{Params: params[name]}); err != nil {
 			return fmt.Errorf("policy %s (%s): %w", name, g.sources[name], err)
 		}
 	}

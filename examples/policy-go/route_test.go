@@ -50,11 +50,12 @@ func host(t *testing.T, config policies.Config) *policies.Host {
 
 func load(t *testing.T, h *policies.Host, name string, module []byte, params map[string]string) policytest.Route {
 	t.Helper()
-	if _, err := h.Load(name, module, params); err != nil {
+	if _, err := h.Load(name, module, policies.Settings{Params: params}); err != nil {
 		t.Fatal(err)
 	}
-	return func(snap *policy.Published, req *policy.Request, plan *policy.Plan) error {
-		return h.Route(name, snap, req, plan)
+	return func(f *policy.Facts, plan *policy.Plan) error {
+		_, err := h.Route(name, f, plan)
+		return err
 	}
 }
 
@@ -147,7 +148,7 @@ func TestParameters(t *testing.T) {
 				return // to a built-in module the level is a mere name
 			}
 			h := host(t, policies.Config{})
-			if _, err := h.Load("balanced", builtin.Modules()["balanced"], c.params); (err == nil) != c.ok {
+			if _, err := h.Load("balanced", builtin.Modules()["balanced"], policies.Settings{Params: c.params}); (err == nil) != c.ok {
 				t.Errorf("built-in: %v", err)
 			} else if err != nil {
 				t.Log(err)

@@ -11,13 +11,46 @@
 //
 //	_initialize()                          if exported (reactors: Go, wasi-libc), once
 //	pointsman_abi_version() -> 1           once
+//	pointsman_needs() -> grants            once, if exported: what it needs beyond the plain facts, Grant* bits
 //	pointsman_buffer(size) -> address      once, and again only when a larger input comes; the guest owns the memory
 //	pointsman_configure(len) -> status     once: the policy's parameters
 //	pointsman_snapshot(len) -> status      whenever the snapshot's generation changed since the instance's last call
+//	pointsman_state(len) -> status         whenever the policy's state changed since the instance's last call, if exported
 //	pointsman_route(len) -> plan           once a request
+//	pointsman_next(len) -> plan            once for each further round of a request, if exported
+//	pointsman_observe(len) -> state        now and then, off the way of any request, if exported
 //
 // Status 0 is success; anything else, a trap, exhausted fuel, or an invalid plan makes the host discard the instance,
 // count a failure and use its documented fallback order. The plan stays valid until the next call into the instance.
+//
+// # Grants
+//
+// Every policy gets the plain facts of a request: sizes, flags, the options. What says more about people or can spend is
+// delivered only if the operator granted it, and the module is refused at load if it needs more than that. Data that is
+// needed but not granted, or granted but not needed, is never in the guest's memory.
+//
+//	features    plain facts; always there
+//	text        RequestTextOff: the last user message
+//	metadata    RequestMetadataOff: account, key, user and the request's own metadata
+//	side_calls  plans of KindAsk, and with them the text of the answers
+//	state       pointsman_state and pointsman_observe
+//
+// # Rounds
+//
+// A plan of KindAnswer without PlanReview ends the policy's part. Otherwise the host carries the plan out, keeps an answer
+// back, and calls pointsman_next with all outcomes of the request so far; each plan that is carried out is a round. The
+// function is as pure as pointsman_route: no instance remembers the rounds before, the buffer tells them all. The held
+// answer is that of the last KindAnswer outcome with OutcomeOK; KindAccept sends it. After MaxRounds rounds only KindAccept
+// and KindReject are left. When pointsman_next fails, the host sends the held answer, or else goes on in its own order.
+// All rounds are paid by the request.
+//
+// # State
+//
+// A learning policy keeps a state: bytes of its own, at most MaxState, empty at first. pointsman_observe is given
+// what became of attempts it planned, since the last time, in the order they ended, and returns address<<32 | length of the
+// new state, which the host numbers, keeps, and hands to every instance by pointsman_state before the next decision. The
+// number stands in RequestState, so that a decision can be repeated with the state it was made on. State outlives restarts
+// and new versions of the module; if pointsman_state does not return 0, the host drops the state and starts from none.
 //
 // # Configuration text
 //
@@ -54,8 +87,10 @@ const (
 	ExportSnapshot  = "pointsman_snapshot"    // (len i32) -> i32
 	ExportRoute     = "pointsman_route"       // (len i32) -> i64, address<<32 | length of a plan
 	ExportDescribe  = "pointsman_describe"    // () -> i64, address<<32 | length of UTF-8 text; optional
-	ExportNext      = "pointsman_next"        // (len i32) -> i64; optional, multi-step policies
-	ExportObserve   = "pointsman_observe"     // (len i32) -> i64; optional, learning policies
+	ExportNeeds     = "pointsman_needs"       // () -> i32, Grant* bits; optional: 0
+	ExportNext      = "pointsman_next"        // (len i32) -> i64, a plan; optional: rounds
+	ExportState     = "pointsman_state"       // (len i32) -> i32; with ExportObserve or not at all
+	ExportObserve   = "pointsman_observe"     // (len i32) -> i64, address<<32 | length of the new state; optional: learning
 	ExportMemory    = "memory"
 	ExportStart     = "_initialize" // () -> (); optional
 )
@@ -67,13 +102,29 @@ const HostModule = "pointsman_policy_v1"
 // text beyond 256 bytes is cut. It never influences a decision.
 const ImportLog = "log"
 
+// Grants a policy may need; the operator gives them.
+const (
+	GrantText = 1 << iota
+	GrantMetadata
+	GrantSideCalls
+	GrantState
+)
+
 // Limits the host enforces.
 const (
 	MaxSteps       = 8       // steps of a plan
 	MaxCandidates  = 8192    // records of a snapshot
 	MaxExplanation = 512     // bytes
-	MaxConfig      = 65536   // bytes of configuration text
+	MaxConfig      = 65_536  // bytes of configuration text
 	MaxPlan        = 262_144 // bytes
+	MaxText        = 32_768  // bytes of the last user message; what is longer is cut between characters
+	MaxMetadata    = 4_096   // bytes of metadata text; whole lines are left out
+	MaxState       = 32_768  // bytes
+	MaxRounds      = 4       // plans of one request that are carried out
+	MaxAsk         = 8_192   // bytes of the instruction of a side call
+	MaxAskOutput   = 1_024   // tokens of a side call's answer
+	MaxAskText     = 1_024   // bytes of a side call's answer that the policy gets; what is longer is cut between characters
+	MaxOutcomes    = 512     // records of one pointsman_observe
 )
 
 // Snapshot buffer: a header, Count candidate records, a blob of names.
@@ -184,7 +235,12 @@ const (
 	RequestMessages    = 44 // u32 messages in the conversation
 	RequestCredits     = 48 // i64 micro-credits the account has available
 	RequestSession     = 56 // u64 hash of the session, 0 if none
-	RequestReserved    = 64 // 32 bytes of zero
+	RequestTextOff     = 64 // u32 last user message, UTF-8, from the start of the buffer; 0 without the grant
+	RequestTextLen     = 68 // u32 bytes
+	RequestMetadataOff = 72 // u32 metadata text, from the start of the buffer; 0 without the grant
+	RequestMetadataLen = 76 // u32 bytes
+	RequestState       = 80 // u64 number of the state the instance was given, 0 if none
+	RequestReserved    = 88 // 8 bytes of zero
 
 	OptionSize     = 4
 	OptionExcluded = 0 // u8 0 if the candidate may be chosen, else the Reason* why not
@@ -225,15 +281,18 @@ const (
 const (
 	FlagStream     = 1 << iota
 	FlagNoFallback // the caller wants one model or an error
+	FlagJSON       // the caller wants JSON: response_format json_object or json_schema
 )
 
-// Plan buffer: a header, steps, verdicts, explanation, anywhere after the header in that order or another.
+// Plan buffer: a header, steps, verdicts, explanation and instruction; the steps follow the header, the verdicts follow
+// the steps. A header ends before PlanTag if nothing from there on is used.
 const (
 	PlanHeaderSize    = 32
+	PlanRoundsSize    = 64 // of a header that has the fields from PlanTag on
 	PlanVersion       = 0  // u16
 	PlanHeader        = 2  // u16 size of this header; the steps follow it
 	PlanKind          = 4  // u8 Kind*
-	PlanReserved      = 5  // u8 zero
+	PlanFlags         = 5  // u8 PlanReview or zero
 	PlanReason        = 6  // u16 Reason* or Because*
 	PlanSteps         = 8  // u16 count, <= MaxSteps
 	PlanStepStride    = 10 // u16
@@ -244,6 +303,15 @@ const (
 	PlanMaxOutput     = 24 // u32 output tokens to reserve credits for when the request gives no limit; 0: the engine's default
 	PlanStatus        = 28 // u16 HTTP status of a reject, 400..599; 0: 503
 	PlanReserved2     = 30 // u16 zero
+	PlanTag           = 32 // u32 comes back in OutcomeTag, as the policy's own note of which round this is
+	PlanAskOff        = 36 // u32 instruction of a side call, UTF-8, from the start of the plan
+	PlanAskLen        = 40 // u32 bytes
+	PlanAskInput      = 44 // u8 Ask* of a side call, else 0
+	PlanReserved3     = 45 // u8 zero
+	PlanAskOutput     = 46 // u16 tokens the side call may answer with at most; 0: 64
+	PlanReserved4     = 48 // 16 bytes of zero
+
+	PlanReview = 1 << 0 // PlanFlags of a KindAnswer: call pointsman_next before the answer is sent, also if there is none
 
 	StepSize      = 24
 	StepCandidate = 0  // u16 number in the snapshot
@@ -264,8 +332,85 @@ const (
 // Kinds of plan.
 const (
 	KindAnswer = 1 // try the steps in order
-	KindAsk    = 2 // a side call whose outcome comes back through pointsman_next
+	KindAsk    = 2 // a side call to the steps in order; its outcome comes back through pointsman_next
 	KindReject = 3 // refuse the request with PlanStatus and the explanation
+	KindAccept = 4 // only from pointsman_next: send the held answer; no steps
+)
+
+// What a side call is asked about, after its instruction: PlanAskInput.
+const (
+	AskPrompt = iota + 1 // the last user message
+	AskAnswer            // the held answer
+	AskBoth              // first the one, then the other
+)
+
+// Outcomes buffer, for pointsman_next and pointsman_observe: a header, Count outcome records, for pointsman_next the
+// request as pointsman_route got it, a blob of texts.
+const (
+	OutcomesHeaderSize = 32
+	OutcomesVersion    = 0  // u16
+	OutcomesHeader     = 2  // u16 size of this header
+	OutcomesCount      = 4  // u16 records
+	OutcomesStride     = 6  // u16 bytes per record
+	OutcomesRequestOff = 8  // u32 from the start of the buffer, a multiple of 8
+	OutcomesRequestLen = 12 // u32 bytes; 0 in pointsman_observe
+	OutcomesBlobOff    = 16 // u32 from the start of the buffer
+	OutcomesBlobLen    = 20 // u32 bytes
+	OutcomesReserved   = 24 // 8 bytes of zero
+
+	OutcomeSize      = 64
+	OutcomeKey       = 0  // u64 key of the candidate
+	OutcomeCredits   = 8  // i64 micro-credits
+	OutcomeCandidate = 16 // u16 number in the snapshot of the request
+	OutcomeHTTP      = 18 // u16 the provider's status, 0 if none came
+	OutcomeTag       = 20 // u32 of the plan
+	OutcomeInput     = 24 // u32 tokens
+	OutcomeOutput    = 28 // u32 tokens
+	OutcomeTTFT      = 32 // f32 milliseconds to the first token, 0 if none came
+	OutcomeLatency   = 36 // f32 milliseconds of the whole attempt
+	OutcomeFlags     = 40 // u32 Outcome* bits
+	OutcomeTextOff   = 44 // u32 text of a side call's answer, from the start of the blob
+	OutcomeTextLen   = 48 // u16 bytes
+	OutcomeRound     = 50 // u8 from 0
+	OutcomeKind      = 51 // u8 Kind* of the plan
+	OutcomeFailure   = 52 // u8 Failure*
+	OutcomeFinish    = 53 // u8 Finish*
+	OutcomeLevel     = 54 // u8 Level*
+	OutcomeTask      = 55 // u8 Task*
+	OutcomeReserved  = 56 // 8 bytes of zero
+
+	OutcomeOK            = 1 << 0 // an answer came, whole
+	OutcomeEmpty         = 1 << 1 // it has neither text nor tool calls
+	OutcomeJSON          = 1 << 2 // its text is one JSON value, or it has none and calls tools
+	OutcomeRefusal       = 1 << 3 // the provider marked it as a refusal or filtered it
+	OutcomeRefusalPhrase = 1 << 4 // it is short and begins like a refusal in English
+	OutcomeSimulated     = 1 << 5 // the simulated provider answered
+	OutcomeOwnKey        = 1 << 6 // with the account's own key: uncharged
+)
+
+// Kinds of failure of an attempt.
+const (
+	FailureNone = iota
+	FailureConnect
+	FailureTimeout
+	FailureServer
+	FailureOverloaded
+	FailureRateLimited
+	FailureAuth
+	FailureQuota
+	FailureNotFound
+	FailureBadRequest
+	FailureContextLength
+	FailureContentFilter
+)
+
+// Why an answer ended.
+const (
+	FinishUnknown = iota
+	FinishStop
+	FinishLength
+	FinishToolCalls
+	FinishContentFilter
 )
 
 // Reasons why a candidate is out. Those below 64 are decided by the engine before the policy is asked (OptionExcluded);
@@ -305,4 +450,5 @@ const (
 	BecauseFallback   = 136 // the engine's own order, because the policy failed
 	BecauseNothing    = 137 // reject: nothing capable
 	BecauseNoCredits  = 138 // reject: nothing affordable
+	BecauseHeld       = 139 // accept: the held answer is good enough
 )

@@ -111,13 +111,16 @@ func TestDecodePlan(t *testing.T) {
 		{"version", func(b []byte) []byte { b[0] = 2; return b }, "version"},
 		{"short header", func(b []byte) []byte { b[abi.PlanHeader] = 31; return b }, "header"},
 		{"header beyond the end", func(b []byte) []byte { put.PutUint16(b[abi.PlanHeader:], 60000); return b }, "header"},
-		{"kind", func(b []byte) []byte { b[abi.PlanKind] = 4; return b }, "kind"},
-		{"reserved", func(b []byte) []byte { b[abi.PlanReserved] = 1; return b }, "reserved"},
+		{"kind", func(b []byte) []byte { b[abi.PlanKind] = 5; return b }, "kind"},
+		{"review", func(b []byte) []byte { b[abi.PlanFlags] = abi.PlanReview; return b }, ""},
+		{"reserved", func(b []byte) []byte { b[abi.PlanFlags] = 2; return b }, "reserved"},
+		{"accept with steps", func(b []byte) []byte { b[abi.PlanKind] = abi.KindAccept; return b }, "plan of kind 4 with 2 steps"},
+		{"ask without an instruction", func(b []byte) []byte { b[abi.PlanKind] = abi.KindAsk; return b }, "instruction"},
 		{"status of an answer", func(b []byte) []byte { put.PutUint16(b[abi.PlanStatus:], 503); return b }, "status"},
 		{"steps beyond the end", func(b []byte) []byte { b[abi.PlanSteps] = 8; return b }, "steps end"},
 		{"stride too small", func(b []byte) []byte { b[abi.PlanStepStride] = 23; return b }, "stride"},
 		{"no step", func(b []byte) []byte { b[abi.PlanSteps], b[abi.PlanVerdicts] = 0, 0; return b }, "without a step"},
-		{"reject with steps", func(b []byte) []byte { b[abi.PlanKind] = abi.KindReject; return b }, "reject plan with 2 steps"},
+		{"reject with steps", func(b []byte) []byte { b[abi.PlanKind] = abi.KindReject; return b }, "plan of kind 3 with 2 steps"},
 		{"verdicts of another number", func(b []byte) []byte { b[abi.PlanVerdicts] = 2; return b }, "2 verdicts about 3"},
 		{"no verdicts", func(b []byte) []byte { b[abi.PlanVerdicts] = 0; return b }, ""},
 		{"candidate out of range", func(b []byte) []byte { b[step] = 3; return b }, "candidate 3 of 3"},
@@ -151,6 +154,105 @@ func TestDecodePlan(t *testing.T) {
 	}
 }
 
+// TestDecodeAsk is about the part of a plan that only rounds need.
+func TestDecodeAsk(t *testing.T) {
+	put := binary.LittleEndian
+	ask := func() *policy.Plan {
+		return &policy.Plan{
+			Kind: abi.KindAsk, Reason: 1024, Steps: []policy.Step{{Candidate: 1, Attempts: 1}}, Tag: 7, Explanation: []byte("why"),
+			AskInput: abi.AskBoth, AskOutput: 12, Ask: []byte("Is it good?"),
+		}
+	}
+	for _, c := range []struct {
+		name   string
+		change func(b []byte) []byte
+		says   string
+	}{
+		{"as it is", func(b []byte) []byte { return b }, ""},
+		{"input", func(b []byte) []byte { b[abi.PlanAskInput] = 4; return b }, "input 4"},
+		{"no input", func(b []byte) []byte { b[abi.PlanAskInput] = 0; return b }, "input 0"},
+		{"long answer", func(b []byte) []byte { put.PutUint16(b[abi.PlanAskOutput:], abi.MaxAskOutput+1); return b }, "1025 tokens"},
+		{"reserved", func(b []byte) []byte { b[abi.PlanReserved3] = 1; return b }, "reserved"},
+		{"reserved too", func(b []byte) []byte { b[abi.PlanReserved4+15] = 1; return b }, "reserved"},
+		{"instruction outside", func(b []byte) []byte { b[abi.PlanAskLen]++; return b }, "instruction"},
+		{"instruction not UTF-8", func(b []byte) []byte { b[len(b)-1] = 0xff; return b }, "UTF-8"},
+		{"an answer with an instruction", func(b []byte) []byte { b[abi.PlanKind] = abi.KindAnswer; return b }, "kind 1 with an instruction"},
+		{"review of a side call", func(b []byte) []byte { b[abi.PlanFlags] = abi.PlanReview; return b }, "reviewed"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var p policy.Plan
+			err := policy.DecodePlan(c.change(policy.AppendPlan(nil, ask())), 2, &p)
+			if c.says == "" && (err != nil || !bytes.Equal(policy.AppendPlan(nil, &p), policy.AppendPlan(nil, ask()))) ||
+				c.says != "" && (!errors.Is(err, policy.ErrMalformed) || !strings.Contains(err.Error(), c.says)) {
+				t.Errorf("got %v %+v, want %q", err, p, c.says)
+			}
+		})
+	}
+}
+
+// TestOutcomes: outcomes come back as they went, with the request behind them and without.
+func TestOutcomes(t *testing.T) {
+	random := policytest.NewRandom(3)
+	snap := random.Snapshot(9)
+	for range 200 {
+		f := &policy.Facts{Snapshot: snap, Request: random.Request(snap)}
+		plan := policy.Plan{Kind: abi.KindAsk, Steps: []policy.Step{{Candidate: 3}, {Candidate: 5}, {Candidate: 1}}, Tag: 9}
+		want := random.Outcomes(f, &plan)
+		encoded := policy.AppendOutcomes(nil, want, f.Request)
+		if size := policy.OutcomesSize(want, f.Request); size != len(encoded) {
+			t.Fatalf("%d bytes, %d foretold", len(encoded), size)
+		}
+		var r policy.Request
+		got, err := policy.DecodeOutcomes(encoded, nil, &r)
+		if err != nil || !bytes.Equal(policy.AppendOutcomes(nil, got, &r), encoded) || !bytes.Equal(policy.AppendRequest(nil, &r), policy.AppendRequest(nil, f.Request)) {
+			t.Fatalf("%v: %+v", err, got)
+		}
+		if got, err = policy.DecodeOutcomes(policy.AppendOutcomes(nil, want, nil), got, nil); err != nil || len(got) != len(want) {
+			t.Fatalf("%v: %+v", err, got)
+		}
+	}
+}
+
+// TestNewerRecords: a guest built against a shorter version of the records reads a newer host's.
+func TestNewerRecords(t *testing.T) {
+	random := policytest.NewRandom(5)
+	snap := random.Snapshot(7)
+	longer := widen(snap.Bytes, abi.SnapshotHeaderSize, abi.CandidateSize, len(snap.Candidates), abi.SnapshotHeader, abi.SnapshotStride, abi.SnapshotBlobOff)
+	var s policy.Snapshot
+	if err := policy.DecodeSnapshot(longer, &s); err != nil || !bytes.Equal(policy.AppendSnapshot(nil, &s), snap.Bytes) {
+		t.Errorf("a snapshot of longer records: %v", err)
+	}
+	req := random.Request(snap)
+	encoded := policy.AppendRequest(nil, req)
+	fields := []int{abi.RequestTextOff, abi.RequestMetadataOff}
+	if req.Text == nil {
+		fields = nil
+	}
+	var r policy.Request
+	longer = widen(encoded, abi.RequestHeaderSize, abi.OptionSize, len(req.Options), abi.RequestHeader, abi.RequestStride, fields...)
+	if err := policy.DecodeRequest(longer, &r); err != nil || !bytes.Equal(policy.AppendRequest(nil, &r), encoded) {
+		t.Errorf("a request of longer records: %v", err)
+	}
+}
+
+// widen is the buffer as a later version would write it: eight unknown bytes behind the header and behind each record, and
+// the offsets at some fields moved on.
+func widen(b []byte, header, record, count, headerField, strideField int, offsets ...int) []byte {
+	unknown := bytes.Repeat([]byte{0xEE}, 8)
+	out := append(append([]byte(nil), b[:header]...), unknown...)
+	for i := range count {
+		out = append(append(out, b[header+i*record:header+(i+1)*record]...), unknown...)
+	}
+	out = append(out, b[header+count*record:]...)
+	put := binary.LittleEndian
+	put.PutUint16(out[headerField:], uint16(header+8))
+	put.PutUint16(out[strideField:], uint16(record+8))
+	for _, at := range offsets {
+		put.PutUint32(out[at:], put.Uint32(out[at:])+uint32(8+8*count))
+	}
+	return out
+}
+
 func TestReject(t *testing.T) {
 	for status, ok := range map[uint16]bool{0: true, 200: false, 399: false, 400: true, 599: true, 600: false} {
 		p := policy.Plan{Kind: abi.KindReject, Reason: abi.BecauseNothing, Status: status}
@@ -165,7 +267,7 @@ func TestNoAllocation(t *testing.T) {
 	random := policytest.NewRandom(1)
 	snap := random.Snapshot(47)
 	req := random.Request(snap)
-	buffer := make([]byte, 0, policy.RequestSize(47))
+	buffer := make([]byte, 0, policy.RequestSize(req))
 	plan := good()
 	encoded := policy.AppendPlan(nil, plan)
 	var s policy.Snapshot
@@ -186,6 +288,7 @@ func TestNoAllocation(t *testing.T) {
 func FuzzDecodePlan(f *testing.F) {
 	f.Add(policy.AppendPlan(nil, good()), 3)
 	f.Add(policy.AppendPlan(nil, &policy.Plan{Kind: abi.KindReject, Status: 402, Explanation: []byte("no")}), 0)
+	f.Add(policy.AppendPlan(nil, &policy.Plan{Kind: abi.KindAsk, Steps: []policy.Step{{Attempts: 1}}, Tag: 1, AskInput: 1, Ask: []byte("?")}), 1)
 	f.Fuzz(func(t *testing.T, b []byte, candidates int) {
 		var p, again policy.Plan
 		if policy.DecodePlan(b, candidates, &p) != nil {
@@ -214,6 +317,9 @@ func FuzzDecodeFacts(f *testing.F) {
 			t.Fatal(err)
 		}
 		if err := policy.DecodeRequest(b, &r); err != nil && !errors.Is(err, policy.ErrMalformed) {
+			t.Fatal(err)
+		}
+		if _, err := policy.DecodeOutcomes(b, nil, &r); err != nil && !errors.Is(err, policy.ErrMalformed) {
 			t.Fatal(err)
 		}
 	})

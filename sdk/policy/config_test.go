@@ -64,7 +64,7 @@ func TestReasonNames(t *testing.T) {
 			t.Errorf("%d has no text", code)
 		}
 	}
-	if len(seen) != 10+9+11 {
+	if len(seen) != 10+9+12 {
 		t.Errorf("%d codes have names", len(seen))
 	}
 	if policy.ReasonName(1024) != "policy" {

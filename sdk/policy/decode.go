@@ -60,7 +60,7 @@ func DecodePlan(b []byte, candidates int, p *Plan) error {
 	if err != nil {
 		return err
 	}
-	p.Kind, p.Reason = b[abi.PlanKind], get16(b, abi.PlanReason)
+	p.Kind, p.Flags, p.Reason = b[abi.PlanKind], b[abi.PlanFlags], get16(b, abi.PlanReason)
 	p.MaxOutput, p.Status = get32(b, abi.PlanMaxOutput), get16(b, abi.PlanStatus)
 	if err := checkHead(b, p, steps.count); err != nil {
 		return err
@@ -71,20 +71,26 @@ func DecodePlan(b []byte, candidates int, p *Plan) error {
 	if err := decodeVerdicts(b, verdicts, candidates, p); err != nil {
 		return err
 	}
-	return decodeExplanation(b, size, p)
+	if p.Explanation, err = decodeText("explanation", b, size, abi.PlanExplainOff, abi.MaxExplanation, p.Explanation); err != nil {
+		return err
+	}
+	return decodeRounds(b, size, p)
 }
 
 func checkHead(b []byte, p *Plan, steps int) error {
+	tries := p.Kind == abi.KindAnswer || p.Kind == abi.KindAsk
 	switch {
-	case b[abi.PlanReserved] != 0 || get16(b, abi.PlanReserved2) != 0:
+	case p.Flags&^abi.PlanReview != 0 || get16(b, abi.PlanReserved2) != 0:
 		return malformed("plan with reserved bytes set")
-	case p.Kind != abi.KindAnswer && p.Kind != abi.KindAsk && p.Kind != abi.KindReject:
+	case p.Kind < abi.KindAnswer || p.Kind > abi.KindAccept:
 		return malformed("plan of unknown kind #", int(p.Kind))
+	case p.Flags != 0 && p.Kind != abi.KindAnswer:
+		return malformed("plan of kind # to be reviewed", int(p.Kind))
 	case steps > abi.MaxSteps:
 		return malformed("plan of # steps, more than #", steps, abi.MaxSteps)
-	case p.Kind == abi.KindReject && steps > 0:
-		return malformed("reject plan with # steps", steps)
-	case p.Kind != abi.KindReject && steps == 0:
+	case !tries && steps > 0:
+		return malformed("plan of kind # with # steps", int(p.Kind), steps)
+	case tries && steps == 0:
 		return malformed("plan without a step")
 	case p.Kind == abi.KindReject && p.Status != 0 && (p.Status < 400 || p.Status > 599):
 		return malformed("reject plan with status #", int(p.Status))
@@ -155,21 +161,46 @@ func decodeVerdicts(b []byte, t table, candidates int, p *Plan) error {
 	return nil
 }
 
-func decodeExplanation(b []byte, size int, p *Plan) error {
-	off, length := uint64(get32(b, abi.PlanExplainOff)), uint64(get32(b, abi.PlanExplainLen))
+// decodeText reads a text whose offset and length stand at a field of the plan's header of so many bytes.
+func decodeText(what string, b []byte, size, field, limit int, dst []byte) ([]byte, error) {
+	off, length := uint64(get32(b, field)), uint64(get32(b, field+4))
 	switch {
 	case length == 0 && off == 0:
-		return nil
-	case length > abi.MaxExplanation:
-		return malformed("explanation of # bytes, more than #", int(length), abi.MaxExplanation)
+		return dst, nil
+	case length > uint64(limit):
+		return dst, malformed(what+" of # bytes, more than #", int(length), limit)
 	case off < uint64(size) || off+length > uint64(len(b)):
-		return malformed("explanation of # bytes at # of #", int(length), int(off), len(b))
+		return dst, malformed(what+" of # bytes at # of #", int(length), int(off), len(b))
 	}
 	text := b[off : off+length]
 	if !utf8.Valid(text) {
-		return malformed("explanation that is not UTF-8")
+		return dst, malformed(what + " that is not UTF-8")
 	}
-	p.Explanation = append(p.Explanation, text...)
+	return append(dst, text...), nil
+}
+
+// decodeRounds reads the part of the header that only plans in rounds need.
+func decodeRounds(b []byte, size int, p *Plan) (err error) {
+	if size >= abi.PlanRoundsSize {
+		p.Tag, p.AskInput, p.AskOutput = get32(b, abi.PlanTag), b[abi.PlanAskInput], get16(b, abi.PlanAskOutput)
+		if b[abi.PlanReserved3] != 0 || get64(b, abi.PlanReserved4) != 0 || get64(b, abi.PlanReserved4+8) != 0 {
+			return malformed("plan with reserved bytes set")
+		}
+		if p.Ask, err = decodeText("instruction", b, size, abi.PlanAskOff, abi.MaxAsk, p.Ask); err != nil {
+			return err
+		}
+	}
+	asks := p.Kind == abi.KindAsk
+	switch {
+	case asks && len(p.Ask) == 0:
+		return malformed("side call without an instruction")
+	case asks && (p.AskInput < abi.AskPrompt || p.AskInput > abi.AskBoth):
+		return malformed("side call with input #", int(p.AskInput))
+	case asks && p.AskOutput > abi.MaxAskOutput:
+		return malformed("side call for # tokens, more than #", int(p.AskOutput), abi.MaxAskOutput)
+	case !asks && (len(p.Ask) > 0 || p.AskInput != 0 || p.AskOutput != 0):
+		return malformed("plan of kind # with an instruction", int(p.Kind))
+	}
 	return nil
 }
 
@@ -254,7 +285,7 @@ func name(blob []byte, off uint32, length uint16, old string) (string, error) {
 	return string(text), nil
 }
 
-// DecodeRequest reads a request into r and reuses its options. The error wraps [ErrMalformed].
+// DecodeRequest reads a request into r and reuses its options; its texts point into b. The error wraps [ErrMalformed].
 func DecodeRequest(b []byte, r *Request) error {
 	size, err := header("request", b, abi.RequestHeaderSize)
 	if err != nil {
@@ -272,6 +303,14 @@ func DecodeRequest(b []byte, r *Request) error {
 		o := get32(b, t.offset+i*t.stride)
 		options[i] = Option{Excluded: uint8(o), Flags: uint8(o >> 8), Inflight: uint16(o >> 16)}
 	}
+	text, err := part("text", b, size, abi.RequestTextOff, abi.MaxText)
+	if err != nil {
+		return err
+	}
+	metadata, err := part("metadata", b, size, abi.RequestMetadataOff, abi.MaxMetadata)
+	if err != nil {
+		return err
+	}
 	*r = Request{
 		Generation:  get64(b, abi.RequestGeneration),
 		Seed:        get64(b, abi.RequestSeed),
@@ -288,7 +327,23 @@ func DecodeRequest(b []byte, r *Request) error {
 		Messages:    get32(b, abi.RequestMessages),
 		Credits:     int64(get64(b, abi.RequestCredits)),
 		Session:     get64(b, abi.RequestSession),
+		State:       get64(b, abi.RequestState),
 		Options:     options,
+		Text:        text,
+		Metadata:    metadata,
 	}
 	return nil
+}
+
+// part is the piece of a buffer whose offset and length stand at a field of its header of so many bytes; nil if there is
+// none.
+func part(what string, b []byte, size, field, limit int) ([]byte, error) {
+	off, length := uint64(get32(b, field)), uint64(get32(b, field+4))
+	if length == 0 {
+		return nil, nil
+	}
+	if length > uint64(limit) || off < uint64(size) || off+length > uint64(len(b)) {
+		return nil, malformed(what+" of # bytes at # of #", int(length), int(off), len(b))
+	}
+	return b[off : off+length], nil
 }

@@ -64,14 +64,17 @@ func putCandidate(r []byte, c *Candidate) {
 	put32(r, abi.CandidateFlags, c.Flags)
 }
 
-// RequestSize is the length of the encoding of a request about n candidates.
-func RequestSize(n int) int { return abi.RequestHeaderSize + n*abi.OptionSize }
+// RequestSize is the length of a request's encoding.
+func RequestSize(r *Request) int {
+	return abi.RequestHeaderSize + min(len(r.Options), abi.MaxCandidates)*abi.OptionSize + len(r.Text) + len(r.Metadata)
+}
 
 // AppendRequest appends the request's encoding to dst. It does not allocate when dst has room for [RequestSize].
 func AppendRequest(dst []byte, r *Request) []byte {
 	count := min(len(r.Options), abi.MaxCandidates)
 	start := len(dst)
-	dst = grow(dst, RequestSize(count))
+	texts := abi.RequestHeaderSize + count*abi.OptionSize
+	dst = grow(dst, texts)
 	b := dst[start:]
 	put16(b, abi.RequestVersion, abi.Version)
 	put16(b, abi.RequestHeader, abi.RequestHeaderSize)
@@ -92,26 +95,40 @@ func AppendRequest(dst []byte, r *Request) []byte {
 	put32(b, abi.RequestMessages, r.Messages)
 	put64(b, abi.RequestCredits, uint64(r.Credits))
 	put64(b, abi.RequestSession, r.Session)
+	put64(b, abi.RequestState, r.State)
+	if len(r.Text) > 0 {
+		put32(b, abi.RequestTextOff, uint32(texts))
+		put32(b, abi.RequestTextLen, uint32(len(r.Text)))
+	}
+	if len(r.Metadata) > 0 {
+		put32(b, abi.RequestMetadataOff, uint32(texts+len(r.Text)))
+		put32(b, abi.RequestMetadataLen, uint32(len(r.Metadata)))
+	}
 	b = b[abi.RequestHeaderSize:]
 	for _, o := range r.Options[:count] {
 		put32(b, 0, uint32(o.Excluded)|uint32(o.Flags)<<8|uint32(o.Inflight)<<16)
 		b = b[abi.OptionSize:]
 	}
-	return dst
+	return append(append(dst, r.Text...), r.Metadata...)
 }
 
-// AppendPlan appends the plan's encoding to dst: header, steps, verdicts, explanation. It does not check the plan:
-// [DecodePlan] does.
+// AppendPlan appends the plan's encoding to dst: header, steps, verdicts, explanation, instruction. It does not check the
+// plan: [DecodePlan] does.
 func AppendPlan(dst []byte, p *Plan) []byte {
 	start := len(dst)
 	steps := abi.PlanHeaderSize
+	rounds := p.Tag != 0 || p.AskInput != 0 || p.AskOutput != 0 || len(p.Ask) > 0
+	if rounds {
+		steps = abi.PlanRoundsSize
+	}
 	verdicts := steps + len(p.Steps)*abi.StepSize
 	explain := verdicts + len(p.Verdicts)*abi.VerdictSize
 	dst = grow(dst, explain)
 	b := dst[start:]
 	put16(b, abi.PlanVersion, abi.Version)
-	put16(b, abi.PlanHeader, abi.PlanHeaderSize)
+	put16(b, abi.PlanHeader, uint16(steps))
 	b[abi.PlanKind] = p.Kind
+	b[abi.PlanFlags] = p.Flags
 	put16(b, abi.PlanReason, p.Reason)
 	put16(b, abi.PlanSteps, uint16(len(p.Steps)))
 	put16(b, abi.PlanStepStride, abi.StepSize)
@@ -122,6 +139,15 @@ func AppendPlan(dst []byte, p *Plan) []byte {
 	if len(p.Explanation) > 0 {
 		put32(b, abi.PlanExplainOff, uint32(explain))
 		put32(b, abi.PlanExplainLen, uint32(len(p.Explanation)))
+	}
+	if rounds {
+		put32(b, abi.PlanTag, p.Tag)
+		b[abi.PlanAskInput] = p.AskInput
+		put16(b, abi.PlanAskOutput, p.AskOutput)
+		if len(p.Ask) > 0 {
+			put32(b, abi.PlanAskOff, uint32(explain+len(p.Explanation)))
+			put32(b, abi.PlanAskLen, uint32(len(p.Ask)))
+		}
 	}
 	for i := range p.Steps {
 		s, r := &p.Steps[i], b[steps+i*abi.StepSize:]
@@ -136,7 +162,7 @@ func AppendPlan(dst []byte, p *Plan) []byte {
 		v := &p.Verdicts[i]
 		put64(b, verdicts+i*abi.VerdictSize, uint64(math.Float32bits(v.Score))|uint64(v.Reason)<<32|uint64(v.Rank)<<48)
 	}
-	return append(dst, p.Explanation...)
+	return append(append(dst, p.Explanation...), p.Ask...)
 }
 
 // grow extends b by n zero bytes, within its capacity where that is enough.

@@ -71,6 +71,8 @@ func reason(code uint16) (name, text string) {
 		return "nothing", "no model can serve the request"
 	case abi.BecauseNoCredits:
 		return "no_credits", "no model that could serve the request is affordable"
+	case abi.BecauseHeld:
+		return "held", "the answer that was held back is good enough"
 	}
 	if code >= 1024 {
 		return "policy", "for a reason of the policy's own"
@@ -164,4 +166,52 @@ func index(names []string, name string) (uint8, bool) {
 		}
 	}
 	return 0, false
+}
+
+func grantNames() [4]string { return [...]string{"text", "metadata", "side_calls", "state"} }
+
+// GrantNames names the abi.Grant* bits that are set, lowest first.
+func GrantNames(bits uint32) []string {
+	var set []string
+	for i, name := range grantNames() {
+		if bits&(1<<i) != 0 {
+			set = append(set, name)
+		}
+	}
+	return set
+}
+
+// ParseGrant is the abi.Grant* bit of a name, 0 for "features", which every policy has; false if there is none of that
+// name.
+func ParseGrant(name string) (uint32, bool) {
+	if name == "features" {
+		return 0, true
+	}
+	names := grantNames()
+	i, ok := index(names[:], name)
+	return 1 << i, ok
+}
+
+func failureNames() [12]string {
+	return [...]string{
+		"", "connect", "timeout", "server", "overloaded", "rate_limited", "auth", "quota", "not_found", "bad_request",
+		"context_length", "content_filter",
+	}
+}
+
+// FailureName is the name of an abi.Failure* code, "" for none or a code out of range.
+func FailureName(failure uint8) string {
+	if names := failureNames(); int(failure) < len(names) {
+		return names[failure]
+	}
+	return ""
+}
+
+// ParseFailure is the abi.Failure* code of a name, that of a server failure for a name it does not know.
+func ParseFailure(name string) uint8 {
+	names := failureNames()
+	if code, ok := index(names[:], name); ok {
+		return code
+	}
+	return abi.FailureServer
 }

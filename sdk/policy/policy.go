@@ -53,7 +53,10 @@ type Request struct {
 	Messages    uint32
 	Credits     int64 // micro-credits available
 	Session     uint64
+	State       uint64 // number of the policy's state, 0 if none
 	Options     []Option
+	Text        []byte // last user message; nil without abi.GrantText
+	Metadata    []byte // "key=value\n" lines, sorted; nil without abi.GrantMetadata
 }
 
 // Option is what holds for one candidate in this request only.
@@ -66,17 +69,22 @@ type Option struct {
 // Plan is a policy's decision. Its slices are reused by [DecodePlan] and by [Plan.Reset]: copy what outlives the next call.
 type Plan struct {
 	Kind        uint8
+	Flags       uint8 // abi.PlanReview or 0
 	Reason      uint16
 	Status      uint16 // of a reject
 	MaxOutput   uint32 // output tokens to reserve for when the request gives no limit
 	Steps       []Step
 	Verdicts    []Verdict // empty, or one per candidate
 	Explanation []byte    // UTF-8, at most abi.MaxExplanation bytes
+	Tag         uint32    // comes back in Outcome.Tag
+	AskInput    uint8     // abi.Ask* of a side call
+	AskOutput   uint16    // tokens of its answer; 0: 64
+	Ask         []byte    // its instruction, UTF-8, at most abi.MaxAsk bytes
 }
 
 // Reset empties a plan and keeps its memory.
 func (p *Plan) Reset() {
-	*p = Plan{Steps: p.Steps[:0], Verdicts: p.Verdicts[:0], Explanation: p.Explanation[:0]}
+	*p = Plan{Steps: p.Steps[:0], Verdicts: p.Verdicts[:0], Explanation: p.Explanation[:0], Ask: p.Ask[:0]}
 }
 
 // Step is one candidate to try.
@@ -94,4 +102,26 @@ type Verdict struct {
 	Score  float32
 	Reason uint16
 	Rank   uint16
+}
+
+// Outcome is what became of one attempt of a plan: an answer, a side call, or a failure. Units and codes are those of
+// sdk/abi.
+type Outcome struct {
+	Key       uint64 // of the candidate
+	Credits   int64  // micro-credits charged for it
+	Candidate uint16
+	HTTP      uint16
+	Tag       uint32 // of the plan
+	Input     uint32 // tokens
+	Output    uint32 // tokens
+	TTFT      float32
+	Latency   float32
+	Flags     uint32 // abi.Outcome* bits
+	Round     uint8
+	Kind      uint8 // abi.Kind* of the plan
+	Failure   uint8
+	Finish    uint8
+	Level     uint8
+	Task      uint8
+	Text      []byte // of a side call's answer
 }

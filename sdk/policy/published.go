@@ -10,3 +10,17 @@ type Published struct {
 func Publish(s Snapshot) *Published {
 	return &Published{Snapshot: s, Bytes: AppendSnapshot(nil, &s)}
 }
+
+// State is what a learning policy knows after some observation. It is immutable.
+type State struct {
+	Number uint64 // grows with each state of a policy
+	Bytes  []byte // the policy's own encoding
+}
+
+// Facts is all that a decision rests on: the same facts give the same plan.
+type Facts struct {
+	Snapshot *Published
+	State    *State // nil: none; else its number is Request.State
+	Request  *Request
+	History  []Outcome // of the rounds before, oldest first; empty in the first
+}

@@ -17,6 +17,8 @@ var guest struct {
 	output      []byte
 	snapshot    Snapshot
 	request     Request
+	outcomes    []Outcome
+	state       []byte
 	plan        Plan
 }
 
@@ -31,6 +33,7 @@ const (
 	statusOK = iota
 	statusConfig
 	statusSnapshot
+	statusState
 )
 
 //go:wasmexport pointsman_abi_version
@@ -38,6 +41,9 @@ func exportVersion() int32 { return abi.Version }
 
 //go:wasmexport pointsman_describe
 func exportDescribe() int64 { return span(guest.description) }
+
+//go:wasmexport pointsman_needs
+func exportNeeds() int32 { return int32(guest.policy.Needs) }
 
 //go:wasmexport pointsman_buffer
 func exportBuffer(size int32) int32 {
@@ -72,6 +78,18 @@ func exportSnapshot(length int32) int32 {
 	return statusOK
 }
 
+//go:wasmexport pointsman_state
+func exportState(length int32) int32 {
+	guest.state = append(guest.state[:0], guest.input[:length]...)
+	if guest.policy.Remember != nil {
+		if err := guest.policy.Remember(guest.state); err != nil {
+			logLine(err.Error())
+			return statusState
+		}
+	}
+	return statusOK
+}
+
 //go:wasmexport pointsman_route
 func exportRoute(length int32) int64 {
 	guest.plan.Reset()
@@ -79,6 +97,33 @@ func exportRoute(length int32) int64 {
 		panic(err) // the host sent it: nothing sensible can be answered
 	}
 	guest.policy.Route(guest.config, &guest.snapshot, &guest.request, &guest.plan)
+	return answer()
+}
+
+//go:wasmexport pointsman_next
+func exportNext(length int32) int64 {
+	guest.plan.Reset()
+	takeOutcomes(length, &guest.request)
+	guest.policy.Next(guest.config, &guest.snapshot, &guest.request, guest.outcomes, &guest.plan)
+	return answer()
+}
+
+//go:wasmexport pointsman_observe
+func exportObserve(length int32) int64 {
+	takeOutcomes(length, nil)
+	guest.output = guest.policy.Observe(guest.config, guest.output[:0], guest.state, guest.outcomes)
+	return span(guest.output)
+}
+
+// takeOutcomes decodes the input; r is nil where no request comes with it.
+func takeOutcomes(length int32, r *Request) {
+	var err error
+	if guest.outcomes, err = DecodeOutcomes(guest.input[:length], guest.outcomes, r); err != nil {
+		panic(err) // as in exportRoute
+	}
+}
+
+func answer() int64 {
 	guest.output = AppendPlan(guest.output[:0], &guest.plan)
 	return span(guest.output)
 }

@@ -94,5 +94,47 @@ func (r *Random) Request(snap *policy.Published) *policy.Request {
 		}
 		req.Options = append(req.Options, o)
 	}
+	if r.IntN(2) == 0 {
+		req.Flags |= abi.FlagJSON & uint8(r.IntN(256))
+		req.Text = r.text(1 + r.IntN(400))
+		req.Metadata = []byte("account=a" + fmt.Sprint(r.IntN(9)) + "\nkey=k1\nmetadata.team=blue\n")
+	}
 	return req
+}
+
+// text is a message of about n bytes, in several languages.
+func (r *Random) text(n int) []byte {
+	words := []string{"please", "write", "a", "function", "that", "sorts", "prove", "the", "theorem", "übersetze", "das", "短い", "summary", "{\"a\": 1}", "hello", "why"}
+	var text []byte
+	for len(text) < n {
+		text = append(append(text, words[r.IntN(len(words))]...), ' ')
+	}
+	return text
+}
+
+// Outcomes is what may become of a plan's round: some of the first steps fail, and one of them answers or none does.
+func (r *Random) Outcomes(f *policy.Facts, plan *policy.Plan) []policy.Outcome {
+	round := uint8(0)
+	if n := len(f.History); n > 0 {
+		round = f.History[n-1].Round + 1
+	}
+	var all []policy.Outcome
+	for _, s := range plan.Steps {
+		o := policy.Outcome{
+			Key: f.Snapshot.Candidates[s.Candidate].Key, Candidate: s.Candidate, Tag: plan.Tag, Round: round, Kind: plan.Kind,
+			Level: f.Request.Level, Task: f.Request.Task, Latency: 1 + r.Float32()*4000,
+		}
+		if r.IntN(4) == 0 {
+			o.Failure, o.HTTP = uint8(1+r.IntN(11)), uint16(r.pick(0, 400, 429, 500, 503))
+			all = append(all, o)
+			continue
+		}
+		o.HTTP, o.TTFT, o.Input, o.Output = 200, o.Latency*r.Float32(), f.Request.InputTokens, 1+r.Uint32N(2000)
+		o.Credits, o.Finish, o.Flags = r.Int64N(1_000_000), uint8(r.IntN(5)), abi.OutcomeOK|r.Uint32N(128)&^abi.OutcomeOK
+		if plan.Kind == abi.KindAsk {
+			o.Text = []byte([]string{"weak", "strong", "STRONG.", "7", "good", "bad", "", "I would say: weak"}[r.IntN(8)])
+		}
+		return append(all, o)
+	}
+	return all
 }
