@@ -13,11 +13,12 @@ const (
 	EntryExpire    EntryKind = 4 // ends a hold nobody settled in time; charges nothing
 	EntryInterrupt EntryKind = 5 // ends a hold that a former run of the gateway left open; charges nothing
 	EntryLate      EntryKind = 6 // charges for a request whose hold had expired or was interrupted, once
+	EntryExtend    EntryKind = 7 // more credits set aside under a hold that is open; moves nothing
 )
 
 // String is the kind's name, as listings print it.
 func (k EntryKind) String() string {
-	names := [...]string{"unknown", "grant", "hold", "settle", "expire", "interrupt", "late"}
+	names := [...]string{"unknown", "grant", "hold", "settle", "expire", "interrupt", "late", "extend"}
 	if int(k) >= len(names) {
 		k = 0
 	}
@@ -41,7 +42,7 @@ type Entry struct {
 	Request   RequestID // zero on grants
 	Reference string    // of a grant
 	Reason    string    // a grant's kind, or a settlement's reason
-	Amount    Credits   // granted (signed), held, or released by the end of the hold; 0 on late lines
+	Amount    Credits   // granted (signed), held, added to a hold, or released by its end; 0 on late lines
 	Charged   Credits   // taken from the account, >= 0
 	Loss      Credits   // owed but not covered, >= 0
 	Expires   time.Time // of a hold

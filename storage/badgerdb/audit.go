@@ -97,7 +97,7 @@ func (a *audit) apply(acc *account, e *storage.Entry) error {
 	if e.Charged < 0 || e.Loss < 0 {
 		return fault(e, "charges a negative amount")
 	}
-	if (e.Kind == storage.EntryGrant || e.Kind == storage.EntryHold) && (e.Charged != 0 || e.Loss != 0) {
+	if (e.Kind == storage.EntryGrant || e.Kind == storage.EntryHold || e.Kind == storage.EntryExtend) && (e.Charged != 0 || e.Loss != 0) {
 		return fault(e, "a %s cannot charge", e.Kind)
 	}
 	switch e.Kind {
@@ -112,6 +112,15 @@ func (a *audit) apply(acc *account, e *storage.Entry) error {
 		a.holds[e.Request] = *e
 		acc.held += e.Amount
 		acc.open++
+	case storage.EntryExtend:
+		hold, open := a.holds[e.Request]
+		if !open && a.whole || open && hold.Account != e.Account || e.Amount < 0 {
+			return fault(e, "request %s has no open hold to extend", e.Request)
+		}
+		if hold.Amount += e.Amount; open {
+			a.holds[e.Request] = hold
+		}
+		acc.held += e.Amount
 	case storage.EntrySettle, storage.EntryExpire, storage.EntryInterrupt:
 		if err := a.endHold(e); err != nil {
 			return err

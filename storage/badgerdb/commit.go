@@ -53,7 +53,7 @@ func (s *Store) enter(o op) *storage.Batch {
 	e.Posted, e.Held, e.Open = a.posted, a.held, a.open
 	if o.request != nil {
 		e.Request = o.request.id
-		if e.Kind != storage.EntryHold {
+		if e.Kind != storage.EntryHold && e.Kind != storage.EntryExtend {
 			o.request.queued++
 		}
 	}
@@ -127,7 +127,7 @@ func (s *Store) finish(b *batch, err error) error {
 		o := &b.ops[i]
 		o.account.newest = o.entry.Position
 		switch o.entry.Kind {
-		case storage.EntryHold:
+		case storage.EntryHold, storage.EntryExtend:
 		case storage.EntryGrant:
 			delete(s.grants, grantRef{o.entry.Account, o.entry.Reference})
 		default:
@@ -216,7 +216,7 @@ func (s *Store) chain(page []byte, o *op) []byte {
 func (s *Store) index(w *writer, o *op) {
 	e := &o.entry
 	switch e.Kind {
-	case storage.EntryHold:
+	case storage.EntryHold, storage.EntryExtend:
 	case storage.EntryGrant:
 		w.point(appendGrantKey(w.buf, e.Account, e.Reference), e.Position)
 	default:

@@ -2,6 +2,7 @@ package badgerdb
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -70,6 +71,11 @@ func work(s *Store, name string) error {
 		return err
 	}
 	fmt.Printf("H %s\n", id)
+	if rand.IntN(3) == 0 {
+		if held, err = s.Extend(id, 10); err != nil && !errors.Is(err, storage.ErrInsufficientCredits) {
+			return err
+		}
+	}
 	got, settled, err := s.Settle(storage.Settlement{Request: id, Charge: storage.Credits(rand.IntN(120)), Reason: "ok"})
 	if err != nil {
 		return err

@@ -101,6 +101,38 @@ func (s *Store) Reserve(h storage.Hold) (*storage.Batch, error) {
 	return r.batch, nil
 }
 
+// Extend sets more aside under a request's open hold, for a round of the request that its first hold did not foresee. Like
+// Reserve it decides at once. Errors: ErrNotFound (no hold of that request was ever taken), ErrInsufficientCredits,
+// ErrConflict (the hold has ended), ErrInvalid (negative amount), ErrLowSpace, ErrHalted, ErrClosed. Safe for concurrent use.
+func (s *Store) Extend(id storage.RequestID, more storage.Credits) (*storage.Batch, error) {
+	if more < 0 {
+		return nil, fmt.Errorf("extending a hold by %s credits: %w", more, storage.ErrInvalid)
+	}
+	if s.lowSpace.Load() {
+		return nil, storage.ErrLowSpace
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.usable(); err != nil {
+		return nil, err
+	}
+	r, err := s.find(id)
+	if err == nil && r.state != held {
+		err = storage.ErrConflict
+	}
+	if err != nil {
+		return nil, fmt.Errorf("extending the hold of request %s: %w", id, err)
+	}
+	a := r.account
+	if a.posted-a.held < more {
+		return nil, storage.ErrInsufficientCredits
+	}
+	r.amount += more
+	a.held += more
+	r.batch = s.enter(op{account: a, request: r, entry: storage.Entry{Kind: storage.EntryExtend, Amount: more}})
+	return r.batch, nil
+}
+
 // Settle ends the request's hold, or charges late for one that has lapsed, exactly once: every later call returns the first
 // Charged and Loss with Repeat set and today's balance. A reason above 32 bytes is cut. Errors: ErrNotFound (no hold of
 // that request was ever taken), ErrInvalid (negative or absurd charge), ErrHalted, ErrClosed. Safe for concurrent use.

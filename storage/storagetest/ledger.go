@@ -22,6 +22,7 @@ import (
 type Ledger interface {
 	CreateAccount(a storage.Account, opening storage.Credits) error
 	Reserve(h storage.Hold) (*storage.Batch, error)
+	Extend(id storage.RequestID, more storage.Credits) (*storage.Batch, error)
 	Settle(x storage.Settlement) (storage.Receipt, *storage.Batch, error)
 	Grant(g storage.Grant) (storage.Balance, error)
 	Balance(account string) (storage.Balance, error)
@@ -32,6 +33,7 @@ type Ledger interface {
 func RunLedger(t *testing.T, open func(t *testing.T, dir string) Ledger) {
 	tests := map[string]func(s *suite){
 		"reserve":         testReserve,
+		"extend":          testExtend,
 		"settle":          testSettle,
 		"excess and loss": testExcess,
 		"repeat":          testRepeat,
@@ -168,6 +170,36 @@ func testReserve(s *suite) {
 	s.hold("a", 40)
 	s.hold("a", 0)
 	s.stands("a", 100, 100)
+}
+
+func testExtend(s *suite) {
+	s.account("a", 100)
+	extend := func(id storage.RequestID, more storage.Credits, want error) {
+		s.Helper()
+		batch, err := s.Extend(id, more)
+		if err == nil {
+			err = batch.Wait()
+		}
+		if !errors.Is(err, want) {
+			s.Fatalf("extending by %d gave %v, want %v", more, err, want)
+		}
+	}
+	id, other := s.hold("a", 40), s.hold("a", 10)
+	extend(id, 30, nil)
+	extend(id, 0, nil)
+	s.stands("a", 100, 80)
+	extend(id, 21, storage.ErrInsufficientCredits)
+	extend(id, -1, storage.ErrInvalid)
+	extend(NewRequest(), 1, storage.ErrNotFound)
+	s.stands("a", 100, 80)
+	s.settle(id, 75, 75, 0, false)
+	s.stands("a", 25, 10)
+	extend(id, 1, storage.ErrConflict)
+	extend(other, 5, nil)
+	s.reopen() // ends the hold with all of its amount
+	s.stands("a", 25, 0)
+	extend(other, 1, storage.ErrConflict)
+	s.hold("a", 25)
 }
 
 func testSettle(s *suite) {
@@ -380,6 +412,11 @@ func testRandomWork(s *suite) {
 				_, err := s.Reserve(storage.Hold{Request: request, Account: id, Amount: hold, Expires: later()})
 				if errors.Is(err, storage.ErrInsufficientCredits) {
 					continue
+				}
+				if n%3 == 0 {
+					if _, err := s.Extend(request, storage.Credits(r.IntN(100))); err != nil && !errors.Is(err, storage.ErrInsufficientCredits) {
+						s.Error(err)
+					}
 				}
 				receipt, _, err2 := s.Settle(storage.Settlement{Request: request, Charge: storage.Credits(r.IntN(400))})
 				again, batch, err3 := s.Settle(storage.Settlement{Request: request, Charge: 7})
