@@ -1,15 +1,22 @@
 // Package record is the byte format of decision records and of the snapshot generations they refer to: all that is needed
 // to explain a decision later and to repeat it bit for bit.
 //
-// # Decision, version 1
+// # Decision, version 2
 //
 //	u8 version
-//	string policy, string digest (hex of the module's SHA-256), string failure
-//	bytes request    policy.AppendRequest
-//	bytes plan       policy.AppendPlan, without verdicts: they follow from repeating the decision
-//	uvarint count, then per attempt: uvarint candidate, status, TTFT and latency in microseconds, string class
+//	string policy
+//	digest           uvarint 1 and the 32 bytes of a SHA-256, or uvarint 2n and n bytes of another text
+//	string failure
+//	request          uvarint generation, u64 seed, u8 level, task, privacy, latency, account tier and flags,
+//	                 uvarint model (65535: none named), needs, input tokens, max output and messages, varint credits,
+//	                 u64 session, then the options: uvarint count, and runs of equal ones until that is reached, each
+//	                 uvarint length, u8 excluded, u8 flags, uvarint in flight
+//	plan             u8 kind, uvarint reason, status and max output, string explanation, uvarint count, then per step
+//	                 uvarint candidate, u8 attempts, uvarint timeout and hedge in ms, f32 score, uvarint reason;
+//	                 without verdicts: they follow from repeating the decision
+//	attempts         uvarint count, then each: uvarint candidate, status, TTFT and latency in microseconds, string class
 //
-// Strings and bytes are a uvarint length and the content.
+// Strings are a uvarint length and the content; u64 and f32 are little-endian.
 //
 // # Generation, version 1
 //
@@ -27,12 +34,11 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"time"
 
 	"github.com/pointsman/pointsman/sdk/policy"
 )
 
-const version = 1
+const version = 1 // of a generation
 
 // KeyFrameEvery is the distance between key frames in generations: what a reader must go back at most.
 const KeyFrameEvery = 256
@@ -44,74 +50,6 @@ const (
 
 // ErrFormat: the bytes are not a record this package wrote.
 var ErrFormat = errors.New("record is damaged or of an unknown version")
-
-// Decision is one decision with what became of it.
-type Decision struct {
-	Policy   string
-	Digest   string
-	Failure  string // why the policy failed and the engine's own order was used, "" if it did not
-	Request  *policy.Request
-	Plan     *policy.Plan
-	Attempts []Attempt
-}
-
-// Attempt is one try of a candidate. Class is "" for an answer, else the kind of failure.
-type Attempt struct {
-	Candidate uint16
-	Status    uint16 // the provider's HTTP status, 0 if none came
-	Class     string
-	TTFT      time.Duration
-	Latency   time.Duration
-}
-
-// AppendDecision appends a decision's record.
-func AppendDecision(dst []byte, d *Decision) []byte {
-	dst = append(dst, version)
-	dst = appendString(dst, d.Policy)
-	dst = appendString(dst, d.Digest)
-	dst = appendString(dst, d.Failure)
-	dst = appendSized(dst, func(b []byte) []byte { return policy.AppendRequest(b, d.Request) })
-	plan := *d.Plan
-	plan.Verdicts = nil
-	dst = appendSized(dst, func(b []byte) []byte { return policy.AppendPlan(b, &plan) })
-	dst = binary.AppendUvarint(dst, uint64(len(d.Attempts)))
-	for _, a := range d.Attempts {
-		dst = binary.AppendUvarint(dst, uint64(a.Candidate))
-		dst = binary.AppendUvarint(dst, uint64(a.Status))
-		dst = binary.AppendUvarint(dst, uint64(max(a.TTFT, 0).Microseconds()))
-		dst = binary.AppendUvarint(dst, uint64(max(a.Latency, 0).Microseconds()))
-		dst = appendString(dst, a.Class)
-	}
-	return dst
-}
-
-// DecodeDecision reads a decision's record. The result shares no memory with data.
-func DecodeDecision(data []byte) (*Decision, error) {
-	r := reader{rest: data}
-	if r.byte() != version {
-		return nil, ErrFormat
-	}
-	d := &Decision{Policy: string(r.sized()), Digest: string(r.sized()), Failure: string(r.sized()), Request: new(policy.Request), Plan: new(policy.Plan)}
-	request, plan := r.sized(), r.sized()
-	count := r.uvarint()
-	for range min(count, 1024) {
-		d.Attempts = append(d.Attempts, Attempt{
-			Candidate: uint16(r.uvarint()), Status: uint16(r.uvarint()),
-			TTFT: time.Duration(r.uvarint()) * time.Microsecond, Latency: time.Duration(r.uvarint()) * time.Microsecond,
-			Class: string(r.sized()),
-		})
-	}
-	if r.bad || len(r.rest) > 0 {
-		return nil, ErrFormat
-	}
-	if err := policy.DecodeRequest(request, d.Request); err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrFormat, err)
-	}
-	if err := policy.DecodePlan(plan, len(d.Request.Options), d.Plan); err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrFormat, err)
-	}
-	return d, nil
-}
 
 // AppendGeneration appends the record of next: its difference to previous, or all of it where previous is nil, is not the
 // generation right before, or a key frame is due. encoded is policy.AppendSnapshot of next.
@@ -187,15 +125,6 @@ func ApplyGeneration(s *policy.Snapshot, generation uint64, data []byte) error {
 func appendString(dst []byte, s string) []byte {
 	dst = binary.AppendUvarint(dst, uint64(len(s)))
 	return append(dst, s...)
-}
-
-// appendSized appends what encode appends, behind its length in a uvarint of three bytes, so that nothing is copied.
-func appendSized(dst []byte, encode func([]byte) []byte) []byte {
-	at := len(dst)
-	dst = encode(append(dst, 0, 0, 0))
-	n := len(dst) - at - 3
-	dst[at], dst[at+1], dst[at+2] = byte(n)|0x80, byte(n>>7)|0x80, byte(n>>14)
-	return dst
 }
 
 func appendFloat(dst []byte, f float32) []byte {

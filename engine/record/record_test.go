@@ -2,7 +2,9 @@ package record
 
 import (
 	"errors"
+	"math"
 	"reflect"
+	"strings"
 	"testing"
 	"time"
 
@@ -23,19 +25,49 @@ func sample() *Decision {
 }
 
 func TestDecisionRoundTrip(t *testing.T) {
-	want := sample()
-	data := AppendDecision(nil, want)
-	got, err := DecodeDecision(data)
-	if err != nil {
-		t.Fatal(err)
+	full := sample()
+	full.Digest = strings.Repeat("0123456789abcdef", 4)
+	full.Request = &policy.Request{
+		Generation: 1 << 40, Seed: math.MaxUint64, Level: 1, Task: 2, Privacy: 3, Latency: 4, AccountTier: 5, Flags: 255, Model: 46,
+		Needs: math.MaxUint32, InputTokens: 1, MaxOutput: 2, Messages: 3, Credits: math.MinInt64, Session: 77,
+		Options: []policy.Option{{Excluded: 1}, {Excluded: 1}, {Inflight: 65535, Flags: 7}, {}, {}, {}},
 	}
-	if got.Plan.Verdicts == nil {
-		got.Plan.Verdicts = want.Plan.Verdicts
+	full.Plan.Steps[0].TimeoutMillis, full.Plan.Steps[0].HedgeMillis = math.MaxUint32, 9
+	upper := sample()
+	upper.Digest = strings.Repeat("0123456789ABCDEF", 4)
+	reject := &Decision{
+		Request:  &policy.Request{Options: []policy.Option{}},
+		Plan:     &policy.Plan{Kind: abi.KindReject, Status: 402, Reason: abi.BecauseBand},
+		Attempts: nil,
 	}
-	if !reflect.DeepEqual(got.Request, want.Request) || !reflect.DeepEqual(got.Attempts, want.Attempts) ||
-		got.Policy != want.Policy || got.Digest != want.Digest || got.Failure != want.Failure ||
-		got.Plan.Reason != want.Plan.Reason || !reflect.DeepEqual(got.Plan.Steps, want.Plan.Steps) || string(got.Plan.Explanation) != "because" {
-		t.Fatalf("got %+v\nwant %+v", got, want)
+	for name, want := range map[string]*Decision{"usual": sample(), "full": full, "other digest": upper, "reject": reject} {
+		got, err := DecodeDecision(AppendDecision(nil, want))
+		if err != nil || !reflect.DeepEqual(got, want) {
+			t.Errorf("%s: got %+v, %v\nwant %+v", name, got, err, want)
+		}
+	}
+}
+
+// TestDecisionSize: a usual decision over a full catalog is small and takes one allocation.
+func TestDecisionSize(t *testing.T) {
+	d := sample()
+	d.Failure, d.Digest = "", strings.Repeat("0123456789abcdef", 4)
+	d.Request.Options = make([]policy.Option, 47)
+	if n := len(AppendDecision(nil, d)); n > 150 {
+		t.Errorf("a usual decision takes %d bytes", n)
+	}
+	if n := testing.AllocsPerRun(100, func() { AppendDecision(nil, d) }); n > 1 {
+		t.Errorf("appending a decision takes %v allocations", n)
+	}
+}
+
+func BenchmarkAppendDecision(b *testing.B) {
+	d := sample()
+	d.Digest = strings.Repeat("0123456789abcdef", 4)
+	d.Request.Options = make([]policy.Option, 47)
+	b.ReportAllocs()
+	for b.Loop() {
+		AppendDecision(nil, d)
 	}
 }
 
@@ -54,8 +86,13 @@ func TestDamagedDecisionsAreRefused(t *testing.T) {
 func FuzzDecodeDecision(f *testing.F) {
 	f.Add(AppendDecision(nil, sample()))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		if d, err := DecodeDecision(data); err == nil {
-			AppendDecision(nil, d)
+		d, err := DecodeDecision(data)
+		if err != nil {
+			return
+		}
+		again, err := DecodeDecision(AppendDecision(nil, d))
+		if err != nil || len(again.Request.Options) != len(d.Request.Options) || len(again.Plan.Steps) != len(d.Plan.Steps) {
+			t.Fatalf("%+v came back as %+v, %v", d, again, err)
 		}
 	})
 }

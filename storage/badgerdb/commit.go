@@ -251,6 +251,7 @@ type writer struct {
 	line    []byte
 	hashed  []byte
 	records []badger.Entry
+	expires uint64 // Unix time at which the records expire, 0: never
 	err     error
 }
 
@@ -278,7 +279,7 @@ func (w *writer) point(extended []byte, position uint64) {
 
 // set adds a record; the first error is kept for commit.
 func (w *writer) set(key, value []byte) {
-	w.records = append(w.records, badger.Entry{Key: key, Value: value})
+	w.records = append(w.records, badger.Entry{Key: key, Value: value, ExpiresAt: w.expires})
 	if err := w.txn.SetEntry(&w.records[len(w.records)-1]); err != nil && w.err == nil {
 		w.err = err
 	}

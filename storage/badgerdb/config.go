@@ -91,6 +91,9 @@ func (c Config) badgerOptions(dir string) badger.Options {
 		WithValueLogFileSize(2 << 20)
 }
 
+// logOptions are the log's own: nothing yet.
+func logOptions(o badger.Options) badger.Options { return o }
+
 // logger hands Badger's messages to slog: they are about files, which operators need only when something is wrong.
 type logger struct{ to *slog.Logger }
 

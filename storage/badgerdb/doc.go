@@ -25,15 +25,23 @@
 //	k key id                 storage.VirtualKey, JSON
 //	p account S provider     storage.ProviderKey, JSON
 //
-// # Keys in <dir>/log, schema 1 (day(2) = days since 1970 in UTC, taken from the request id; day 0 is never dropped)
+// # The log
 //
-//	day(0) v                            schema version, 4 bytes
-//	day u request(16)                   usage record
-//	day d request(16)                   decision record
-//	day a account S request(16)         index: requests of an account
-//	day c hash(8) request(16)           index: requests by client id (FNV-1a of it)
-//	day g generation(8)                 snapshot generation
+// A [Log] writes the requests that ended since its last write as one compressed page, at most every 20 ms unless a page of
+// 512 is full, with few and small index records beside it. A request has no key of its own: it is found by the time in its
+// id, among the pages that were written in the minute after it, whose ids are in the clear. Only a request that took longer,
+// or whose clock went back, has an index record.
 //
-// A day of the log is dropped as one key range, because Badger gives the space of expired records back only when it happens
-// to rewrite their tables.
+// # Keys in <dir>/log, schema 2 (period(4) = six-hour periods since 1970 by the page's seq; period 0 is never dropped)
+//
+//	period(0) v                            schema version, 4 bytes
+//	period p seq(8)                        page of requests, see logpage.go; seq is its time in microseconds, made strictly
+//	                                       increasing, over restarts too
+//	period a account S seq(8)              index: ordinals of the account's requests in the page at seq, uvarints
+//	period c hash(8) seq(8)                index: the same by client id (FNV-1a of it)
+//	period l request(16)                   index: seq of the page of a request that is not found by its time
+//	period g generation(8)                 snapshot generation, by the time it was logged
+//
+// A period is dropped as one key range, because Badger gives the space of expired records back only when it happens to
+// rewrite their tables.
 package badgerdb

@@ -206,11 +206,13 @@ func (r *reader) varint() int64 {
 	return int64(u>>1) ^ -int64(u&1)
 }
 
-func (r *reader) text() string {
+func (r *reader) sized() []byte {
 	n := r.uvarint()
 	if n > uint64(len(r.rest)) {
 		r.bad, r.rest = true, nil
-		return ""
+		return nil
 	}
-	return string(r.bytes(int(n)))
+	return r.bytes(int(n))
 }
+
+func (r *reader) text() string { return string(r.sized()) }

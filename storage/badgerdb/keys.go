@@ -6,6 +6,9 @@ import (
 	"github.com/pointsman/pointsman/storage"
 )
 
+// schema is the version of the ledger's key layout in the package documentation.
+const schema = 1
+
 // The first byte of every key in the ledger's database, see the package documentation.
 const (
 	keySchema      = 'v'

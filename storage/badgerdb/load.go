@@ -13,12 +13,16 @@ import (
 
 // load proves the ledger and takes over where it stands. A failed proof halts the ledger and leaves the rest usable.
 func (s *Store) load() error {
-	if err := checkSchema(s.db, []byte{keySchema}); err != nil {
+	have, err := checkSchema(s.db, []byte{keySchema}, schema)
+	if err == nil && have != schema {
+		err = errSchema(have, schema)
+	}
+	if err != nil {
 		return err
 	}
 	began := time.Now()
 	var a *audit
-	err := guard("checking the ledger", func() error {
+	err = guard("checking the ledger", func() error {
 		var mark headMark
 		var err error
 		if s.headFile, mark, err = openHeadFile(s.config.Dir); err != nil {

@@ -4,16 +4,12 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"hash/fnv"
-	"os"
-	"path/filepath"
-	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/dgraph-io/badger/v4"
+	"github.com/klauspost/compress/zstd"
 
 	"github.com/pointsman/pointsman/storage"
 )
@@ -28,10 +24,18 @@ type Log struct {
 	queue   chan logItem
 	stop    chan struct{}
 	stopped chan struct{} // closed when the writer has ended
+	hurry   chan struct{} // ends the writer's pause
 	once    sync.Once
+
+	unpacker *zstd.Decoder
 
 	mu      sync.Mutex
 	periods []uint32 // that have records, ascending
+
+	// The writer's own.
+	seq    uint64 // of the last page
+	pages  pageWriter
+	writer writer
 }
 
 // logItem is a usage record (unless its request is zero), a generation (if data is set), or a call to close flushed once
@@ -43,41 +47,44 @@ type logItem struct {
 	flushed    chan struct{}
 }
 
-// Kinds of log keys, see the package documentation.
 const (
-	logUsage      = 'u'
-	logDecision   = 'd'
-	logAccount    = 'a'
-	logClient     = 'c'
-	logGeneration = 'g'
+	logSchema = 2
+	pageEvery = 20 * time.Millisecond // from the beginning of one page to the next, unless it is full
+	tidyEvery = 10 * time.Minute
 )
 
-const (
-	periodLength = 6 * time.Hour
-	logBatch     = 512                  // items written in one go
-	logPause     = 2 * time.Millisecond // between two small batches, so that they become one larger
-	tidyEvery    = 10 * time.Minute
-)
-
-// OpenLog opens or creates <config.Dir>/log. The last records before a power failure may be missing; what a process that
-// died had handed to the system is there.
+// OpenLog opens or creates <config.Dir>/log. The last records before a power failure may be missing; of a process that died,
+// those of its last 20 ms and what was queued ([Reconcile] restores what the ledger knows of them). A log in the layout of a
+// former version is dropped, with a warning. Errors: the directory is in use, damaged, or written by a newer program.
 func OpenLog(config Config) (*Log, error) {
 	config, err := config.withDefaults()
 	if err != nil {
 		return nil, err
 	}
-	db, err := openDatabase(config, "log", func(o badger.Options) badger.Options { return o })
+	unpacker, err := zstd.NewReader(nil, zstd.WithDecoderMaxMemory(mostUnpacked), zstd.WithDecoderLowmem(true))
+	if err != nil {
+		return nil, fmt.Errorf("opening the log: %w", err)
+	}
+	packer, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(1),
+		zstd.WithWindowSize(256<<10), zstd.WithLowerEncoderMem(true))
+	if err != nil {
+		return nil, fmt.Errorf("opening the log: %w", err)
+	}
+	db, err := openDatabase(config, "log", logOptions)
 	if err != nil {
 		return nil, err
 	}
 	l := &Log{
-		config:  config,
-		db:      db,
-		queue:   make(chan logItem, config.Queue),
-		stop:    make(chan struct{}),
-		stopped: make(chan struct{}),
+		config:   config,
+		db:       db,
+		queue:    make(chan logItem, config.Queue),
+		stop:     make(chan struct{}),
+		stopped:  make(chan struct{}),
+		hurry:    make(chan struct{}, 1),
+		unpacker: unpacker,
+		pages:    pageWriter{packer: packer},
 	}
-	err = checkSchema(db, []byte{0, 0, 0, 0, keySchema})
+	err = l.checkSchema()
 	if err == nil {
 		err = guard("reading the log", l.loadPeriods)
 	}
@@ -86,6 +93,24 @@ func OpenLog(config Config) (*Log, error) {
 	}
 	go l.writeAll()
 	return l, nil
+}
+
+// checkSchema empties a log in a former layout: there was no release with it whose records would be worth reading two ways.
+func (l *Log) checkSchema() error {
+	key := []byte{0, 0, 0, 0, keySchema}
+	have, err := checkSchema(l.db, key, logSchema)
+	if err != nil || have == logSchema {
+		return err
+	}
+	if have > logSchema {
+		return errSchema(have, logSchema)
+	}
+	l.config.Logger.Warn("the log is in a layout of a former version and begins anew", "dropped_mib", l.size()>>20)
+	if err := guard("dropping the log", l.db.DropAll); err != nil {
+		return err
+	}
+	_, err = checkSchema(l.db, key, logSchema)
+	return err
 }
 
 // Append queues the records of one request. It never blocks.
@@ -108,6 +133,17 @@ func (l *Log) enqueue(item logItem) {
 	default:
 		l.dropped.Add(1)
 	}
+	if len(l.queue) >= pageRequests {
+		l.hasten()
+	}
+}
+
+// hasten makes the writer begin the next page at once.
+func (l *Log) hasten() {
+	select {
+	case l.hurry <- struct{}{}:
+	default: // it was told already
+	}
 }
 
 // Dropped is how many records were lost so far: the queue was full, or a record could not be stored.
@@ -121,6 +157,7 @@ func (l *Log) Flush() {
 	case <-l.stopped:
 		return
 	}
+	l.hasten()
 	select {
 	case <-flushed:
 	case <-l.stopped:
@@ -133,6 +170,7 @@ func (l *Log) Close() (err error) {
 		close(l.stop)
 		<-l.stopped
 		err = guard("closing the log", l.db.Close)
+		l.unpacker.Close()
 	})
 	return err
 }
@@ -144,7 +182,7 @@ func (l *Log) writeAll() {
 	defer tidy.Stop()
 	l.tidy()
 	reported := uint64(0)
-	items := make([]logItem, 0, logBatch)
+	items := make([]logItem, 0, pageRequests)
 	for running := true; running; {
 		select {
 		case item := <-l.queue:
@@ -155,12 +193,13 @@ func (l *Log) writeAll() {
 			running = false
 		}
 		for items = l.drain(items); len(items) > 0; items = l.drain(items) {
+			began := time.Now()
 			l.write(items)
-			full := len(items) == logBatch
+			full := len(items) == pageRequests
 			clear(items)
 			items = items[:0]
 			if !full && running {
-				time.Sleep(logPause)
+				l.pause(pageEvery - time.Since(began))
 				break
 			}
 		}
@@ -171,9 +210,18 @@ func (l *Log) writeAll() {
 	}
 }
 
+// pause lets requests gather for the next page.
+func (l *Log) pause(d time.Duration) {
+	select {
+	case <-time.After(d):
+	case <-l.hurry:
+	case <-l.stop:
+	}
+}
+
 // drain appends what is queued, up to a full batch.
 func (l *Log) drain(items []logItem) []logItem {
-	for len(items) < logBatch {
+	for len(items) < pageRequests {
 		select {
 		case item := <-l.queue:
 			items = append(items, item)
@@ -187,176 +235,55 @@ func (l *Log) drain(items []logItem) []logItem {
 // write stores a batch. A transaction that fails is tried again until it succeeds, with the queue filling up behind it; when
 // the log is being closed there is one more try only.
 func (l *Log) write(items []logItem) {
-	var entries []*badger.Entry
-	for i := range items {
-		entries = l.encode(entries, &items[i])
-	}
-	for len(entries) > 0 {
-		n, err := l.commit(entries)
+	now := l.config.Clock()
+	l.seq = max(l.seq+1, uint64(max(0, now.UnixMicro())))
+	for {
+		err := l.commit(items, now)
 		switch {
 		case err == nil:
-			entries = entries[n:]
-		case n == 0: // a record that alone is too large for a transaction
-			l.config.Logger.Warn("log record cannot be stored", "bytes", len(entries[0].Value), "cause", err)
-			l.dropped.Add(1)
-			entries = entries[1:]
-		default:
-			l.config.Logger.Warn("writing the log failed, trying again", "cause", err)
-			select {
-			case <-time.After(time.Second):
-			case <-l.stop:
-				if _, err = l.commit(entries); err != nil {
-					l.dropped.Add(uint64(len(items)))
-					return
+			for i := range items {
+				if items[i].flushed != nil {
+					close(items[i].flushed)
 				}
 			}
+			return
+		case errors.Is(err, badger.ErrTxnTooBig) && len(items) > 1:
+			l.write(items[:len(items)/2])
+			l.write(items[len(items)/2:])
+			return
+		case errors.Is(err, badger.ErrTxnTooBig):
+			l.config.Logger.Warn("log record cannot be stored", "request", items[0].record.Usage.Request, "cause", err)
+			l.dropped.Add(1)
+			return
+		}
+		l.config.Logger.Warn("writing the log failed, trying again", "cause", err)
+		select {
+		case <-time.After(time.Second):
+		case <-l.stop:
+			if err := l.commit(items, now); err != nil {
+				l.dropped.Add(uint64(len(items)))
+			}
+			return
 		}
 	}
+}
+
+// commit writes a batch as one page at seq, next to its generations.
+func (l *Log) commit(items []logItem, now time.Time) error {
+	w := &l.writer
+	w.begin(l.db, 3*len(items)+1)
+	defer w.txn.Discard()
+	w.expires = uint64(now.Add(l.config.Retain).Unix())
 	for i := range items {
-		if items[i].flushed != nil {
-			close(items[i].flushed)
+		if items[i].data != nil {
+			key := w.cut(binary.BigEndian.AppendUint64(appendLogKey(w.buf, periodOf(l.seq), logGeneration), items[i].generation))
+			w.set(key, items[i].data)
 		}
 	}
-}
-
-// commit writes as many of the entries as fit into one transaction and returns their number.
-func (l *Log) commit(entries []*badger.Entry) (n int, err error) {
-	txn := l.db.NewTransaction(true)
-	defer txn.Discard()
-	for n < len(entries) {
-		if err := txn.SetEntry(entries[n]); err != nil {
-			if n == 0 {
-				return 0, err
-			}
-			break
-		}
-		n++
+	l.pages.add(w, items, l.seq)
+	if len(w.records) == 0 {
+		return nil
 	}
-	return n, guard("committing to the log", txn.Commit)
-}
-
-// encode appends the records of an item.
-func (l *Log) encode(entries []*badger.Entry, item *logItem) []*badger.Entry {
-	now := l.config.Clock()
-	expires := uint64(now.Add(l.config.Retain).Unix())
-	add := func(key, value []byte) {
-		entries = append(entries, &badger.Entry{Key: key, Value: value, ExpiresAt: expires})
-	}
-	u := &item.record.Usage
-	switch {
-	case item.data != nil:
-		period := periodAt(now)
-		l.used(period)
-		add(binary.BigEndian.AppendUint64(logKey(period, logGeneration), item.generation), item.data)
-	case u.Request != storage.RequestID{}:
-		period := periodOf(u.Request)
-		l.used(period)
-		add(append(logKey(period, logUsage), u.Request[:]...), appendUsage(nil, u))
-		add(append(accountPrefix(period, u.Account), u.Request[:]...), nil)
-		if u.ClientID != "" {
-			add(append(clientPrefix(period, u.ClientID), u.Request[:]...), nil)
-		}
-		if item.record.Decision != nil {
-			add(append(logKey(period, logDecision), u.Request[:]...), item.record.Decision)
-		}
-	}
-	return entries
-}
-
-// tidy drops the periods that are older than the log keeps, and the oldest ones while it is too large.
-func (l *Log) tidy() {
-	oldest := periodAt(l.config.Clock().Add(-l.config.Retain))
-	for _, period := range l.known() {
-		size := l.size()
-		if period >= oldest && size <= int64(l.config.MaxLogMB)<<20 {
-			return
-		}
-		err := guard("dropping old log records", func() error {
-			return l.db.DropPrefix(binary.BigEndian.AppendUint32(nil, period))
-		})
-		if err != nil {
-			l.config.Logger.Warn("log not tidied", "cause", err)
-			return
-		}
-		l.mu.Lock()
-		l.periods = slices.DeleteFunc(l.periods, func(p uint32) bool { return p == period })
-		l.mu.Unlock()
-		l.config.Logger.Info("old log records dropped", "until", time.Unix(int64(period+1)*int64(periodLength/time.Second), 0).UTC(),
-			"log_mib", size>>20)
-	}
-}
-
-// size is what the log's tables take on disk, in bytes.
-func (l *Log) size() (total int64) {
-	files, err := os.ReadDir(filepath.Join(l.config.Dir, "log"))
-	if err != nil {
-		return 0
-	}
-	for _, file := range files {
-		if info, err := file.Info(); err == nil && strings.HasSuffix(file.Name(), ".sst") {
-			total += info.Size()
-		}
-	}
-	return total
-}
-
-// loadPeriods finds the periods that have records by hopping from one to the next.
-func (l *Log) loadPeriods() error {
-	return l.db.View(func(txn *badger.Txn) error {
-		it := txn.NewIterator(badger.IteratorOptions{})
-		defer it.Close()
-		for period := uint32(1); ; period++ {
-			it.Seek(binary.BigEndian.AppendUint32(nil, period))
-			if !it.Valid() {
-				return nil
-			}
-			if len(it.Item().Key()) < 5 {
-				return fmt.Errorf("log has a malformed key %x", it.Item().Key())
-			}
-			period = binary.BigEndian.Uint32(it.Item().Key())
-			l.periods = append(l.periods, period)
-		}
-	})
-}
-
-// used notes that a period has records.
-func (l *Log) used(period uint32) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if at, found := slices.BinarySearch(l.periods, period); !found {
-		l.periods = slices.Insert(l.periods, at, period)
-	}
-}
-
-// known returns the periods that have records, ascending.
-func (l *Log) known() []uint32 {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return slices.Clone(l.periods)
-}
-
-func logKey(period uint32, kind byte) []byte {
-	return append(binary.BigEndian.AppendUint32(make([]byte, 0, 32), period), kind)
-}
-
-func accountPrefix(period uint32, account string) []byte {
-	return append(append(logKey(period, logAccount), account...), 0)
-}
-
-func clientPrefix(period uint32, clientID string) []byte {
-	h := fnv.New64a()
-	h.Write([]byte(clientID))
-	return h.Sum(logKey(period, logClient))
-}
-
-// periodAt is the number of six-hour periods since 1970; 0 is for the log's own records.
-func periodAt(t time.Time) uint32 {
-	return uint32(max(1, t.UnixMilli()/periodLength.Milliseconds()))
-}
-
-// periodOf is the period of a request's time.
-func periodOf(id storage.RequestID) uint32 {
-	var ms [8]byte
-	copy(ms[2:], id[:6])
-	return periodAt(time.UnixMilli(int64(binary.BigEndian.Uint64(ms[:]))))
+	l.used(periodOf(l.seq))
+	return guard("committing to the log", w.commit)
 }

@@ -1,6 +1,7 @@
 package badgerdb
 
 import (
+	"crypto/rand"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -82,20 +84,41 @@ func FuzzDecodeUsage(f *testing.F) {
 	})
 }
 
+// logClock is a clock that tests set.
+type logClock struct{ at atomic.Int64 }
+
+func (c *logClock) now() time.Time           { return time.UnixMicro(c.at.Load()) }
+func (c *logClock) set(t time.Time)          { c.at.Store(t.UnixMicro()) }
+func (c *logClock) config(dir string) Config { return Config{Dir: dir, Clock: c.now} }
+
+func startClock(t time.Time) *logClock {
+	clock := new(logClock)
+	clock.set(t)
+	return clock
+}
+
+// TestLogUsage lists requests of twelve periods, some of them in one page, in pages of all sizes and over a restart.
 func TestLogUsage(t *testing.T) {
-	l := openLog(t, Config{})
-	now := time.Now()
+	dir, now := t.TempDir(), time.Now()
+	clock := startClock(now)
+	l := openLog(t, clock.config(dir))
 	var want, wantA []string
-	for i := range 50 { // over twelve periods
-		u := usageAt(now.Add(time.Duration(i-50)*90*time.Minute), i, []string{"a", "b"}[i%2])
+	for i := range 50 {
+		at := now.Add(time.Duration(i-50) * 90 * time.Minute)
+		clock.set(at)
+		u := usageAt(at, i, []string{"a", "b"}[i%2])
 		l.Append(storage.LogRecord{Usage: u})
+		if i%3 > 0 {
+			l.Flush()
+		}
 		want = append(want, u.Request.String())
 		if u.Account == "a" {
 			wantA = append(wantA, u.Request.String())
 		}
 	}
+	slices.Reverse(want)
+	slices.Reverse(wantA)
 	for account, want := range map[string][]string{"": want, "a": wantA, "nobody": nil} {
-		slices.Reverse(want)
 		for _, limit := range []int{1, 7, 25, 100} {
 			var got []string
 			for cursor := ""; ; {
@@ -109,14 +132,20 @@ func TestLogUsage(t *testing.T) {
 				if cursor = next; cursor == "" {
 					break
 				}
+				if limit == 25 { // a cursor outlives the process
+					l.Close()
+					l = openLog(t, clock.config(dir))
+				}
 			}
 			if !slices.Equal(got, want) {
 				t.Errorf("account %q in pages of %d: got %d records %v, want %v", account, limit, len(got), got, want)
 			}
 		}
 	}
-	if _, _, err := l.Usage("", "zz", 1); !errors.Is(err, storage.ErrInvalid) {
-		t.Errorf("a bad cursor gave %v", err)
+	for _, cursor := range []string{"zz", "00", strings.Repeat("0", 32)} {
+		if _, _, err := l.Usage("", cursor, 1); !errors.Is(err, storage.ErrInvalid) {
+			t.Errorf("cursor %q gave %v", cursor, err)
+		}
 	}
 }
 
@@ -191,18 +220,24 @@ func TestLogGenerations(t *testing.T) {
 
 // TestLogRetention: records leave by age and by size, with their indexes, oldest first.
 func TestLogRetention(t *testing.T) {
-	dir := t.TempDir()
-	now := time.Now()
-	l := openLog(t, Config{Dir: dir})
+	dir, now := t.TempDir(), time.Now()
+	clock := startClock(now.Add(-60 * time.Hour))
+	l := openLog(t, clock.config(dir))
 	old, mid := usageAt(now.Add(-60*time.Hour), 1, "a"), usageAt(now.Add(-30*time.Hour), 2, "a")
 	l.Append(storage.LogRecord{Usage: old})
+	l.Flush()
+	clock.set(now.Add(-30 * time.Hour))
 	for i := range 20_000 {
-		l.Append(storage.LogRecord{Usage: usageAt(now.Add(-30*time.Hour), 10+i, "a"), Decision: make([]byte, 200)})
+		decision := make([]byte, 200)
+		rand.Read(decision)
+		l.Append(storage.LogRecord{Usage: usageAt(now.Add(-30*time.Hour), 10+i, "a"), Decision: decision})
 		if i%4096 == 0 {
 			l.Flush()
 		}
 	}
 	l.Append(storage.LogRecord{Usage: mid})
+	l.Flush()
+	clock.set(now)
 	recent := usageAt(now, 3, "a")
 	l.Append(storage.LogRecord{Usage: recent})
 	l.Close()
@@ -265,29 +300,4 @@ func TestLogConcurrent(t *testing.T) {
 	if err != nil || len(records) != 4000 {
 		t.Fatalf("%d records, %v", len(records), err)
 	}
-}
-
-// BenchmarkLog appends usage records and reports the CPU time and the disk space of one.
-func BenchmarkLog(b *testing.B) {
-	l := openLog(b, Config{})
-	now := time.Now()
-	records := make([]storage.Usage, b.N)
-	for i := range records {
-		records[i] = usageAt(now.Add(time.Duration(i)*time.Millisecond), i, fmt.Sprint("account-", i%1000))
-	}
-	cpu := cpuTime()
-	b.ResetTimer()
-	for i, u := range records {
-		l.Append(storage.LogRecord{Usage: u})
-		if i%4096 == 0 {
-			l.Flush()
-		}
-	}
-	l.Flush()
-	b.StopTimer()
-	b.ReportMetric(float64((cpuTime()-cpu).Nanoseconds())/float64(b.N)/1e3, "cpu-us/record")
-	l.Close()
-	b.ReportMetric(float64(l.size())/float64(b.N), "disk-B/record")
-	b.ReportMetric(float64(l.Dropped()), "dropped")
-	b.ReportMetric(float64(len(appendUsage(nil, &records[0]))), "B/record")
 }

@@ -3,41 +3,67 @@ package badgerdb
 import (
 	"bytes"
 	"encoding/binary"
+	"encoding/hex"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
+	"time"
 
 	"github.com/dgraph-io/badger/v4"
 
 	"github.com/pointsman/pointsman/storage"
 )
 
-// Usage returns up to limit usage records of an account, "" for all accounts, newest first. cursor is "" or what the call
-// before returned as next; next is "" when there are no more. Errors: ErrInvalid (cursor).
+// place is where a request is in the log: its page, and its ordinal there. The latest place is the newest record.
+type place struct {
+	seq     uint64
+	ordinal int
+}
+
+// newest is behind every record.
+var newest = place{math.MaxUint64, math.MaxUint16}
+
+// cursor is a place as text: 8 and 2 bytes, big-endian, in hexadecimal.
+func (p place) cursor() string {
+	b := binary.BigEndian.AppendUint64(nil, p.seq)
+	return hex.EncodeToString(binary.BigEndian.AppendUint16(b, uint16(p.ordinal)))
+}
+
+func parseCursor(cursor string) (place, error) {
+	b, err := hex.DecodeString(cursor)
+	if err != nil || len(b) != 10 {
+		return place{}, fmt.Errorf("usage cursor %.40q: %w", cursor, storage.ErrInvalid)
+	}
+	return place{binary.BigEndian.Uint64(b), int(binary.BigEndian.Uint16(b[8:]))}, nil
+}
+
+// Usage returns up to limit usage records of an account, "" for all accounts, the ones logged last first: requests are
+// logged when they end. cursor is "" or what the call before returned as next; next is "" when there are no more. Errors:
+// ErrInvalid (cursor), ErrClosed; a damaged page is named.
 func (l *Log) Usage(account, cursor string, limit int) (records []storage.Usage, next string, err error) {
-	from := newestID
+	from := newest
 	if cursor != "" {
-		if from, err = storage.ParseRequestID(cursor); err != nil {
-			return nil, "", fmt.Errorf("usage cursor: %w: %w", storage.ErrInvalid, err)
+		if from, err = parseCursor(cursor); err != nil {
+			return nil, "", err
 		}
 	}
-	prefix := func(period uint32) []byte { return accountPrefix(period, account) }
+	prefix := func(period uint32) []byte { return appendAccountPrefix(nil, period, account) }
 	if account == "" {
-		prefix = func(period uint32) []byte { return logKey(period, logUsage) }
+		prefix = func(period uint32) []byte { return appendLogKey(nil, period, logPage) }
 	}
+	var last place
 	err = l.view(func(txn *badger.Txn) error {
-		return l.eachRequest(txn, prefix, from, func(u storage.Usage) (more bool) {
-			if cursor != "" && u.Request == from {
-				return true
-			}
+		return l.eachBefore(txn, prefix, from, func(at place, r pageRecord) (more bool, err error) {
 			if len(records) >= limit {
 				if limit > 0 {
-					next = records[limit-1].Request.String()
+					next = last.cursor()
 				}
-				return false
+				return false, nil
 			}
-			records = append(records, u)
-			return true
+			u, err := decodeUsage(r.id, r.usage)
+			records, last = append(records, u), at
+			return true, err
 		})
 	})
 	return records, next, err
@@ -45,36 +71,38 @@ func (l *Log) Usage(account, cursor string, limit int) (records []storage.Usage,
 
 // Find returns the usage and decision record of one request of an account, "" for any account. requestID is the request's
 // id as text, or the id its client sent, of which the newest request counts. The decision is nil when none was recorded.
-// Errors: ErrNotFound.
+// Errors: ErrNotFound, ErrClosed; a damaged page is named.
 func (l *Log) Find(account, requestID string) (found storage.Usage, decision []byte, err error) {
 	err = l.view(func(txn *badger.Txn) error {
+		take := func(r pageRecord) (wanted bool, err error) {
+			u, err := decodeUsage(r.id, r.usage)
+			if err != nil || account != "" && u.Account != account {
+				return false, err
+			}
+			if r.id.String() != requestID && u.ClientID != requestID { // another client id with the same hash
+				return false, nil
+			}
+			found, decision = u, r.decision
+			return true, nil
+		}
 		if id, err := storage.ParseRequestID(requestID); err == nil {
-			u, err := readUsage(txn, id)
-			if err == nil && (account == "" || u.Account == account) {
-				found = u
-			} else if err != nil && !errors.Is(err, storage.ErrNotFound) {
-				return err
-			}
-		}
-		if found.Request == (storage.RequestID{}) {
-			prefix := func(period uint32) []byte { return clientPrefix(period, requestID) }
-			err := l.eachRequest(txn, prefix, newestID, func(u storage.Usage) (more bool) {
-				if u.ClientID != requestID || account != "" && u.Account != account {
-					return true
+			r, err := l.findRequest(txn, id)
+			if err == nil {
+				wanted, err := take(r)
+				if wanted || err != nil {
+					return err
 				}
-				found = u
-				return false
-			})
-			if err != nil {
+			} else if !errors.Is(err, storage.ErrNotFound) {
 				return err
 			}
 		}
-		if found.Request == (storage.RequestID{}) {
-			return storage.ErrNotFound
-		}
-		decision, err = readValue(txn, append(logKey(periodOf(found.Request), logDecision), found.Request[:]...))
-		if errors.Is(err, storage.ErrNotFound) {
-			err = nil
+		prefix := func(period uint32) []byte { return appendClientPrefix(nil, period, requestID) }
+		err := l.eachBefore(txn, prefix, newest, func(_ place, r pageRecord) (more bool, err error) {
+			wanted, err := take(r)
+			return !wanted, err
+		})
+		if err == nil && found.Request == (storage.RequestID{}) {
+			err = storage.ErrNotFound
 		}
 		return err
 	})
@@ -84,62 +112,206 @@ func (l *Log) Find(account, requestID string) (found storage.Usage, decision []b
 	return found, decision, nil
 }
 
-// Generation returns one snapshot generation as it was appended. Errors: ErrNotFound.
-func (l *Log) Generation(generation uint64) (data []byte, err error) {
-	err = l.WalkGenerations(generation, generation, func(_ uint64, found []byte) error {
-		data = found
-		return nil
-	})
-	if err == nil && data == nil {
-		err = fmt.Errorf("generation %d: %w", generation, storage.ErrNotFound)
+// findRequest returns what the log has of a request, or ErrNotFound.
+func (l *Log) findRequest(txn *badger.Txn, id storage.RequestID) (r pageRecord, err error) {
+	at, err := l.locate(txn, id)
+	if err != nil {
+		return r, err
 	}
-	return data, err
+	records, err := l.readPage(txn, at.seq)
+	if err == nil && at.ordinal >= len(records) {
+		err = pageError(at.seq, errPage)
+	}
+	if err != nil {
+		return r, err
+	}
+	return records[at.ordinal], nil
 }
 
-// WalkGenerations calls visit for the generations from..to that are kept, in ascending order, until it returns an error,
-// which is returned. visit may keep data.
-func (l *Log) WalkGenerations(from, to uint64, visit func(generation uint64, data []byte) error) error {
-	return l.view(func(txn *badger.Txn) error {
-		it := txn.NewIterator(badger.IteratorOptions{})
-		defer it.Close()
-		for _, period := range l.known() {
-			prefix := logKey(period, logGeneration)
-			for it.Seek(binary.BigEndian.AppendUint64(bytes.Clone(prefix), from)); it.ValidForPrefix(prefix); it.Next() {
-				generation := binary.BigEndian.Uint64(it.Item().Key()[len(prefix):])
-				if generation > to {
-					break
+// locate finds a request's place, or ErrNotFound: by its own index record if it has one, else among the pages that were
+// written within searchWindow of its time.
+func (l *Log) locate(txn *badger.Txn, id storage.RequestID) (place, error) {
+	for _, period := range slices.Backward(l.known()) {
+		seq, err := readValue(txn, append(appendLogKey(nil, period, logLate), id[:]...))
+		if errors.Is(err, storage.ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			return place{}, err
+		}
+		if len(seq) != 8 {
+			return place{}, fmt.Errorf("index record of request %s: %w", id, errPage)
+		}
+		return l.locateIn(txn, id, binary.BigEndian.Uint64(seq))
+	}
+	from := firstSeq(id)
+	until := from + uint64(searchWindow.Microseconds())
+	it := txn.NewIterator(badger.IteratorOptions{})
+	defer it.Close()
+	for period := periodOf(from); period <= periodOf(until); period++ {
+		under := appendLogKey(nil, period, logPage)
+		for it.Seek(binary.BigEndian.AppendUint64(bytes.Clone(under), from)); it.ValidForPrefix(under); it.Next() {
+			at, found, err := placeIn(it.Item(), id)
+			if found || err != nil {
+				return at, err
+			}
+			if at.seq > until {
+				break
+			}
+		}
+	}
+	return place{}, storage.ErrNotFound
+}
+
+// locateIn finds a request in the page at seq, or ErrNotFound.
+func (l *Log) locateIn(txn *badger.Txn, id storage.RequestID, seq uint64) (place, error) {
+	item, err := txn.Get(appendPageKey(nil, seq))
+	if errors.Is(err, badger.ErrKeyNotFound) {
+		return place{}, storage.ErrNotFound
+	}
+	if err != nil {
+		return place{}, err
+	}
+	at, found, err := placeIn(item, id)
+	if err == nil && !found {
+		err = storage.ErrNotFound
+	}
+	return at, err
+}
+
+// placeIn looks for a request in a page.
+func placeIn(item *badger.Item, id storage.RequestID) (at place, found bool, err error) {
+	at.seq = seqOf(item)
+	err = item.Value(func(value []byte) error {
+		head, err := readHead(value)
+		if err == nil {
+			at.ordinal, found = head.find(id)
+		}
+		return err
+	})
+	if err != nil {
+		err = pageError(at.seq, err)
+	}
+	return at, found, err
+}
+
+// seqOf is the seq at the end of a page's or an index record's key.
+func seqOf(item *badger.Item) uint64 {
+	key := item.Key()
+	return binary.BigEndian.Uint64(key[len(key)-8:])
+}
+
+// readPage unpacks the page at seq. ErrNotFound: it has expired.
+func (l *Log) readPage(txn *badger.Txn, seq uint64) (records []pageRecord, err error) {
+	item, err := txn.Get(appendPageKey(nil, seq))
+	if errors.Is(err, badger.ErrKeyNotFound) {
+		return nil, storage.ErrNotFound
+	}
+	if err != nil {
+		return nil, err
+	}
+	err = item.Value(func(value []byte) error {
+		head, err := readHead(value)
+		if err == nil {
+			records, err = head.records(l.unpacker)
+		}
+		return err
+	})
+	if err != nil {
+		err = pageError(seq, err)
+	}
+	return records, err
+}
+
+func pageError(seq uint64, err error) error {
+	return fmt.Errorf("log page %d of %s: %w", seq, time.UnixMicro(int64(seq)).UTC().Format(time.RFC3339), err)
+}
+
+// eachBefore calls visit for the records that the keys under a prefix of each period lead to, which are pages or their index
+// records, newest first, beginning before from, while it asks for more. The record's memory is visit's to keep.
+func (l *Log) eachBefore(txn *badger.Txn, prefix func(period uint32) []byte, from place, visit func(at place, r pageRecord) (more bool, err error)) error {
+	it := txn.NewIterator(badger.IteratorOptions{Reverse: true})
+	defer it.Close()
+	for _, period := range slices.Backward(l.known()) {
+		under := prefix(period)
+		for it.Seek(binary.BigEndian.AppendUint64(bytes.Clone(under), from.seq)); it.ValidForPrefix(under); it.Next() {
+			item := it.Item()
+			at := place{seq: seqOf(item)}
+			records, err := l.readPage(txn, at.seq)
+			if errors.Is(err, storage.ErrNotFound) {
+				continue // it expired a moment before its index
+			}
+			var ordinals []int
+			if err == nil {
+				ordinals, err = ordinalsOf(item, len(records))
+			}
+			if err != nil {
+				return err
+			}
+			for _, at.ordinal = range slices.Backward(ordinals) {
+				if at.seq == from.seq && at.ordinal >= from.ordinal {
+					continue
 				}
-				data, err := it.Item().ValueCopy(nil)
-				if err == nil {
-					err = visit(generation, data)
-				}
-				if err != nil {
+				if more, err := visit(at, records[at.ordinal]); !more || err != nil {
 					return err
 				}
 			}
 		}
-		return nil
-	})
+	}
+	return nil
 }
 
-// LastGeneration is the highest generation that is kept, 0 if none is: generations go on from there after a restart.
-func (l *Log) LastGeneration() (last uint64, err error) {
-	err = l.view(func(txn *badger.Txn) error {
-		it := txn.NewIterator(badger.IteratorOptions{Reverse: true})
-		defer it.Close()
-		for _, period := range l.known() {
-			prefix := logKey(period, logGeneration)
-			if it.Seek(binary.BigEndian.AppendUint64(bytes.Clone(prefix), 1<<64-1)); it.ValidForPrefix(prefix) {
-				last = max(last, binary.BigEndian.Uint64(it.Item().Key()[len(prefix):]))
+// ordinalsOf are the requests that a key leads to, of a page with so many: all of them for the page itself.
+func ordinalsOf(item *badger.Item, count int) (ordinals []int, err error) {
+	if item.Key()[4] == logPage {
+		for i := range count {
+			ordinals = append(ordinals, i)
+		}
+		return ordinals, nil
+	}
+	err = item.Value(func(value []byte) error {
+		ordinals, err = readOrdinals(value, count)
+		return err
+	})
+	if err != nil {
+		err = fmt.Errorf("index record %x: %w", item.Key(), err)
+	}
+	return ordinals, err
+}
+
+// eachPageBackward calls visit for every page, newest first, while it asks for more.
+func (l *Log) eachPageBackward(txn *badger.Txn, visit func(seq uint64, item *badger.Item) (more bool, err error)) error {
+	it := txn.NewIterator(badger.IteratorOptions{Reverse: true})
+	defer it.Close()
+	for _, period := range slices.Backward(l.known()) {
+		under := appendLogKey(nil, period, logPage)
+		for it.Seek(binary.BigEndian.AppendUint64(bytes.Clone(under), math.MaxUint64)); it.ValidForPrefix(under); it.Next() {
+			if more, err := visit(seqOf(it.Item()), it.Item()); !more || err != nil {
+				return err
 			}
 		}
-		return nil
-	})
-	return last, err
+	}
+	return nil
 }
 
-// newestID is above every request id.
-var newestID = storage.RequestID(bytes.Repeat([]byte{0xff}, 16))
+// recentRequests are the requests of the newest pages, at least so many if there are.
+func (l *Log) recentRequests(txn *badger.Txn, enough int) (map[storage.RequestID]bool, error) {
+	recent := map[storage.RequestID]bool{}
+	err := l.eachPageBackward(txn, func(seq uint64, item *badger.Item) (more bool, err error) {
+		err = item.Value(func(value []byte) error {
+			head, err := readHead(value)
+			for i := range head.count() {
+				recent[head.id(i)] = true
+			}
+			return err
+		})
+		if err != nil {
+			err = pageError(seq, err)
+		}
+		return len(recent) < enough, err
+	})
+	return recent, err
+}
 
 // view runs a read of everything that was appended before it.
 func (l *Log) view(read func(txn *badger.Txn) error) error {
@@ -151,42 +323,6 @@ func (l *Log) view(read func(txn *badger.Txn) error) error {
 		}
 		return err
 	})
-}
-
-// eachRequest calls visit with the usage of the requests under a prefix of each period, newest first, beginning at from,
-// while it asks for more.
-func (l *Log) eachRequest(txn *badger.Txn, prefix func(period uint32) []byte, from storage.RequestID, visit func(u storage.Usage) (more bool)) error {
-	it := txn.NewIterator(badger.IteratorOptions{Reverse: true})
-	defer it.Close()
-	for _, period := range slices.Backward(l.known()) {
-		under := prefix(period)
-		for it.Seek(append(bytes.Clone(under), from[:]...)); it.ValidForPrefix(under); it.Next() {
-			key := it.Item().Key()
-			u, err := readUsage(txn, storage.RequestID(key[len(key)-len(from):]))
-			if errors.Is(err, storage.ErrNotFound) {
-				continue // it expired a moment before its index
-			}
-			if err != nil {
-				return err
-			}
-			if !visit(u) {
-				return nil
-			}
-		}
-	}
-	return nil
-}
-
-func readUsage(txn *badger.Txn, id storage.RequestID) (storage.Usage, error) {
-	value, err := readValue(txn, append(logKey(periodOf(id), logUsage), id[:]...))
-	if err != nil {
-		return storage.Usage{}, err
-	}
-	u, err := decodeUsage(id, value)
-	if err != nil {
-		return u, fmt.Errorf("usage of request %s: %w", id, err)
-	}
-	return u, nil
 }
 
 // readValue copies a value; ErrNotFound when the key is not there.

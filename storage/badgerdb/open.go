@@ -88,27 +88,32 @@ func guard(doing string, fn func() error) (err error) {
 	return nil
 }
 
-// checkSchema writes the schema version into a new database and refuses one written by a newer program.
-func checkSchema(db *badger.DB, key []byte) error {
-	return db.Update(func(txn *badger.Txn) error {
+// checkSchema writes the schema version into a new database, and returns the one that a database has.
+func checkSchema(db *badger.DB, key []byte, version uint32) (have uint32, err error) {
+	err = db.Update(func(txn *badger.Txn) error {
 		item, err := txn.Get(key)
 		if errors.Is(err, badger.ErrKeyNotFound) {
-			return txn.Set(key, binary.BigEndian.AppendUint32(nil, schema))
+			have = version
+			return txn.Set(key, binary.BigEndian.AppendUint32(nil, version))
 		}
 		if err != nil {
 			return err
 		}
 		return item.Value(func(v []byte) error {
-			if len(v) != 4 || binary.BigEndian.Uint32(v) != schema {
-				return fmt.Errorf("the database has schema %x, this program knows %d", v, schema)
+			if len(v) != 4 {
+				return fmt.Errorf("the database has schema %x, which no program wrote", v)
 			}
+			have = binary.BigEndian.Uint32(v)
 			return nil
 		})
 	})
+	return have, err
 }
 
-// schema is the version of the key layout in the package documentation.
-const schema = 1
+// errSchema says that another program's database was found.
+func errSchema(have, known uint32) error {
+	return fmt.Errorf("the database has schema %d, this program knows %d", have, known)
+}
 
 // freeBytes is what an unprivileged process may still write under dir.
 func freeBytes(dir string) (uint64, error) {

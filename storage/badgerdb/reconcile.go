@@ -26,15 +26,24 @@ func Reconcile(s *Store, l *Log) (added int, err error) {
 	err = guard("reconciling the log", func() error {
 		return s.db.View(func(ledger *badger.Txn) error {
 			return l.view(func(log *badger.Txn) error {
+				recent, err := l.recentRequests(log, 2*reconcileEnough) // nearly all of them, without a search for each
+				if err != nil {
+					return err
+				}
 				return eachEndBackward(ledger, func(e *storage.Entry) (more bool, err error) {
 					if e.Time.Before(oldest) {
 						return false, nil
 					}
-					_, err = readUsage(log, e.Request)
+					if !recent[e.Request] {
+						_, err = l.locate(log, e.Request)
+					}
 					if errors.Is(err, storage.ErrNotFound) {
 						added++
 						present = 0
 						l.Append(storage.LogRecord{Usage: usageOfEnd(e)})
+						if added%reconcileEnough == 0 {
+							l.Flush() // what it finds must not overflow the queue
+						}
 						return true, nil
 					}
 					present++

@@ -1,0 +1,208 @@
+package badgerdb
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"slices"
+	"sort"
+	"time"
+
+	"github.com/klauspost/compress/zstd"
+
+	"github.com/pointsman/pointsman/storage"
+)
+
+// A page is what one write keeps of up to pageRequests requests, ascending by their ids:
+//
+//	u8 version
+//	uvarint count, then per request: id(16)
+//	u32 CRC-32C of everything before it, big-endian
+//	zstd frame of, per request: uvarint length and usage record, uvarint length + 1 and decision record, or 0 without one
+//
+// The ids are in the clear, so that looking for one among many pages decompresses only the page that has it.
+const (
+	logPageVersion = 1
+	pageRequests   = 512
+	idSize         = len(storage.RequestID{})
+	mostUnpacked   = 64 << 20 // what a damaged frame may claim to unpack to
+)
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+var errPage = errors.New("page is damaged or of an unknown version")
+
+// pageHead is the part of a page that can be read as it is.
+type pageHead struct {
+	ids    []byte // ascending
+	packed []byte
+}
+
+// readHead reads and checks a page's head. The result shares value's memory.
+func readHead(value []byte) (h pageHead, err error) {
+	r := reader{rest: value}
+	if r.byte() != logPageVersion {
+		return h, errPage
+	}
+	h.ids = r.bytes(int(min(r.uvarint(), pageRequests+1)) * idSize)
+	size := len(value) - len(r.rest)
+	sum := r.bytes(4)
+	if r.bad || binary.BigEndian.Uint32(sum) != crc32.Checksum(value[:size], castagnoli) {
+		return h, errPage
+	}
+	h.packed = r.rest
+	return h, nil
+}
+
+func (h *pageHead) count() int { return len(h.ids) / idSize }
+
+func (h *pageHead) id(ordinal int) storage.RequestID {
+	return storage.RequestID(h.ids[ordinal*idSize:][:idSize])
+}
+
+// find returns the place of a request in the page.
+func (h *pageHead) find(id storage.RequestID) (ordinal int, found bool) {
+	return sort.Find(h.count(), func(i int) int { return bytes.Compare(id[:], h.ids[i*idSize:][:idSize]) })
+}
+
+// pageRecord is what a page holds of one request, encoded. decision is nil when none was recorded.
+type pageRecord struct {
+	id              storage.RequestID
+	usage, decision []byte
+}
+
+// records unpacks a page.
+func (h *pageHead) records(unpacker *zstd.Decoder) ([]pageRecord, error) {
+	raw, err := unpacker.DecodeAll(h.packed, nil)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", errPage, err)
+	}
+	r := reader{rest: raw}
+	records := make([]pageRecord, h.count())
+	for i := range records {
+		records[i] = pageRecord{id: h.id(i), usage: r.sized()}
+		if n := r.uvarint(); n > 0 {
+			records[i].decision = r.bytes(int(min(n-1, mostUnpacked)))
+		}
+	}
+	if r.end() != nil {
+		return nil, errPage
+	}
+	return records, nil
+}
+
+// pageWriter builds pages with their indexes, in memory that is reused from one to the next.
+type pageWriter struct {
+	packer *zstd.Encoder
+	items  []*logItem
+	raw    []byte
+	usage  []byte
+	names  []byte
+	refs   []pageRef
+}
+
+// pageRef says that a request of the page is to be found under a prefix, that of its account or its client id.
+type pageRef struct {
+	prefix  []byte
+	ordinal int
+}
+
+// add puts the page of a batch's requests into the transaction, at seq, with the index records that lead to it.
+func (p *pageWriter) add(w *writer, batch []logItem, seq uint64) {
+	p.items = p.items[:0]
+	for i := range batch {
+		if batch[i].record.Usage.Request != (storage.RequestID{}) {
+			p.items = append(p.items, &batch[i])
+		}
+	}
+	if len(p.items) == 0 {
+		return
+	}
+	slices.SortStableFunc(p.items, func(a, b *logItem) int {
+		return bytes.Compare(a.record.Usage.Request[:], b.record.Usage.Request[:])
+	})
+	key := w.cut(appendPageKey(w.buf, seq))
+	w.set(key, w.cut(p.encode(w.buf)))
+	p.index(w, seq)
+	for _, item := range p.items {
+		if id := item.record.Usage.Request; !expected(id, seq) {
+			w.point(append(appendLogKey(w.buf, periodOf(seq), logLate), id[:]...), seq)
+		}
+	}
+}
+
+// encode appends the page.
+func (p *pageWriter) encode(dst []byte) []byte {
+	start := len(dst)
+	dst = binary.AppendUvarint(append(dst, logPageVersion), uint64(len(p.items)))
+	p.raw = p.raw[:0]
+	for _, item := range p.items {
+		dst = append(dst, item.record.Usage.Request[:]...)
+		p.usage = appendUsage(p.usage[:0], &item.record.Usage)
+		p.raw = append(binary.AppendUvarint(p.raw, uint64(len(p.usage))), p.usage...)
+		if item.record.Decision == nil {
+			p.raw = append(p.raw, 0)
+			continue
+		}
+		p.raw = append(binary.AppendUvarint(p.raw, uint64(len(item.record.Decision))+1), item.record.Decision...)
+	}
+	dst = binary.BigEndian.AppendUint32(dst, crc32.Checksum(dst[start:], castagnoli))
+	return p.packer.EncodeAll(p.raw, dst)
+}
+
+// index adds one record for each account and each client id of the page: under their prefix the page's seq, and the
+// ordinals of their requests.
+func (p *pageWriter) index(w *writer, seq uint64) {
+	p.names, p.refs = p.names[:0], p.refs[:0]
+	period := periodOf(seq)
+	for i, item := range p.items {
+		p.refer(appendAccountPrefix(p.names, period, item.record.Usage.Account), i)
+		if item.record.Usage.ClientID != "" {
+			p.refer(appendClientPrefix(p.names, period, item.record.Usage.ClientID), i)
+		}
+	}
+	slices.SortStableFunc(p.refs, func(a, b pageRef) int { return bytes.Compare(a.prefix, b.prefix) })
+	for i := 0; i < len(p.refs); {
+		prefix := p.refs[i].prefix
+		key := w.cut(binary.BigEndian.AppendUint64(append(w.buf, prefix...), seq))
+		ordinals := w.buf
+		for ; i < len(p.refs) && bytes.Equal(p.refs[i].prefix, prefix); i++ {
+			ordinals = binary.AppendUvarint(ordinals, uint64(p.refs[i].ordinal))
+		}
+		w.set(key, w.cut(ordinals))
+	}
+}
+
+// refer notes a request under the prefix that was appended to names.
+func (p *pageWriter) refer(extended []byte, ordinal int) {
+	p.refs = append(p.refs, pageRef{prefix: extended[len(p.names):len(extended):len(extended)], ordinal: ordinal})
+	p.names = extended
+}
+
+// readOrdinals reads an index record of a page with so many requests.
+func readOrdinals(value []byte, count int) (ordinals []int, err error) {
+	r := reader{rest: value}
+	for len(r.rest) > 0 {
+		n := r.uvarint()
+		if r.bad || n >= uint64(count) {
+			return nil, errPage
+		}
+		ordinals = append(ordinals, int(n))
+	}
+	return ordinals, nil
+}
+
+// searchWindow is how long after a request's beginning its page is looked for by time. Requests that took longer have an
+// index record of their own.
+const searchWindow = time.Minute
+
+// expected tells whether a search by the request's time passes the page.
+func expected(id storage.RequestID, seq uint64) bool {
+	from := firstSeq(id)
+	return seq >= from && seq <= from+uint64(searchWindow.Microseconds())
+}
+
+// firstSeq is the lowest seq of a page with this request, if the clock did not go back.
+func firstSeq(id storage.RequestID) uint64 { return uint64(id.Time().UnixMicro()) }
