@@ -53,10 +53,14 @@ type Envelope struct {
 	Latency    uint8  // abi.Latency*
 	Session    uint64 // FNV-1a of pointsman.session, 0 if none
 	NoFallback bool   // pointsman.fallback is false
+	WantsJSON  bool   // response_format asks for a JSON object or follows a schema
 
 	members []member
 	limit   field // which member MaxTokens came from, or fieldOther
 	usage   span  // value of stream_options.include_usage
+	prompt  span  // raw text of the last user message
+	user    span  // raw text of user
+	notes   span  // value of metadata
 	names   []name
 	scratch []byte
 }
@@ -106,6 +110,7 @@ func (e *Envelope) Parse(body []byte, lim Limits) *Error {
 		return p.refusal
 	}
 	e.InputTokens = p.estimate()
+	e.prompt = p.lastUser
 	if e.Task == 0 && p.lastUser.end > p.lastUser.off {
 		e.Task = DetectTask(body[p.lastUser.off:p.lastUser.end])
 	}

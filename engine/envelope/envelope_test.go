@@ -30,8 +30,8 @@ func TestParseReadsFields(t *testing.T) {
 			Envelope{N: 1, Messages: 1, TextBytes: 2, InputTokens: 8, Task: abi.TaskChat}},
 		{"tools", talk(`,"tools":[{"type":"function"}]`), Envelope{N: 1, Messages: 1, TextBytes: 23, InputTokens: 14, Needs: abi.CapTools, Task: abi.TaskChat}},
 		{"no tools", talk(`,"tools":[]`), Envelope{N: 1, Messages: 1, TextBytes: 2, InputTokens: 8, Task: abi.TaskChat}},
-		{"schema", talk(`,"response_format":{"type":"json_schema"}`), Envelope{N: 1, Messages: 1, TextBytes: 24, InputTokens: 14, Needs: abi.CapJSONSchema, Task: abi.TaskChat}},
-		{"json object", talk(`,"response_format":{"type":"json_object"}`), Envelope{N: 1, Messages: 1, TextBytes: 2, InputTokens: 8, Task: abi.TaskChat}},
+		{"schema", talk(`,"response_format":{"type":"json_schema"}`), Envelope{N: 1, Messages: 1, TextBytes: 24, InputTokens: 14, Needs: abi.CapJSONSchema, WantsJSON: true, Task: abi.TaskChat}},
+		{"json object", talk(`,"response_format":{"type":"json_object"}`), Envelope{N: 1, Messages: 1, TextBytes: 2, InputTokens: 8, WantsJSON: true, Task: abi.TaskChat}},
 		{"extension", talk(`,"pointsman":{"policy":"mine","privacy":"local","latency":"fast","task":"rag","session":"s","fallback":false}`), Envelope{
 			N: 1, Messages: 1, TextBytes: 2, InputTokens: 8, Task: abi.TaskRAG, Policy: "mine", Privacy: abi.PrivacyLocal,
 			Latency: abi.LatencyFast, Session: 0xaf63ee4c86020b22, NoFallback: true}},
@@ -59,6 +59,7 @@ func TestParseReadsFields(t *testing.T) {
 // plain shows what an envelope says, without its bookkeeping.
 func plain(e Envelope) string {
 	e.members, e.names, e.scratch, e.usage, e.limit = nil, nil, nil, span{}, 0
+	e.prompt, e.user, e.notes = span{}, span{}, span{}
 	return fmt.Sprintf("%+v", e)
 }
 

@@ -110,7 +110,13 @@ func (p *parser) field() field {
 	case "logit_bias":
 		p.logitBias()
 	case "user":
-		p.optionalText()
+		if p.optionalText() {
+			p.e.user = span{uint32(p.off), uint32(p.end)}
+		}
+	case "metadata":
+		p.e.notes.off = uint32(p.i)
+		p.value()
+		p.e.notes.end = uint32(p.i)
 	default:
 		p.unknown()
 		p.value()

@@ -137,11 +137,12 @@ func (p *parser) responseFormat() {
 		return
 	}
 	var f frame
-	has, schema := false, false
+	has, schema, object := false, false, false
 	for p.begin(&f); p.member(&f); {
 		if string(p.key) == "type" {
 			has = p.optionalText()
 			schema = has && string(p.decoded()) == "json_schema"
+			object = has && string(p.decoded()) == "json_object"
 			continue
 		}
 		p.value()
@@ -152,6 +153,7 @@ func (p *parser) responseFormat() {
 	if !has {
 		p.invalid(off, ".type", "is required")
 	}
+	p.e.WantsJSON = schema || object
 	if schema {
 		p.e.Needs |= abi.CapJSONSchema
 		p.e.TextBytes += p.i - off

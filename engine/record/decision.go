@@ -4,60 +4,58 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"slices"
-	"time"
 
 	"github.com/pointsman/pointsman/sdk/abi"
 	"github.com/pointsman/pointsman/sdk/policy"
 )
 
-const decisionVersion = 2
+const decisionVersion = 3
 
-// Decision is one decision with what became of it.
+// Decision is one decision, in one round or several, with what became of it.
 type Decision struct {
 	Policy   string
 	Digest   string // hexadecimal SHA-256 of the policy's module
-	Failure  string // why the policy failed and the engine's own order was used, "" if it did not
+	Failure  string // why the policy failed in its last round and the engine went on without it, "" if it did not
+	Withheld bool   // the policy was given texts that are not kept here: it cannot be asked again
 	Request  *policy.Request
-	Plan     *policy.Plan
-	Attempts []Attempt
+	Earlier  []policy.Plan    // of the rounds before the last, oldest first
+	Plan     *policy.Plan     // the last
+	Outcomes []policy.Outcome // of all attempts, oldest first. Key, level and task are those of the snapshot and the request
 }
 
-// Attempt is one try of a candidate. Class is "" for an answer, else the kind of failure. Times are kept to the microsecond.
-type Attempt struct {
-	Candidate uint16
-	Status    uint16 // the provider's HTTP status, 0 if none came
-	Class     string
-	TTFT      time.Duration
-	Latency   time.Duration
-}
+const flagWithheld = 1
 
 // Bounds of what the parts of a record take at most, so that one allocation is enough for nearly all of them.
 const (
-	decisionRoom = 160 // everything of a fixed number
+	decisionRoom = 170 // everything of a fixed number
 	runRoom      = 16  // most requests have two or three runs of options
+	planRoom     = 40
 	stepRoom     = 28
-	attemptRoom  = 24
+	outcomeRoom  = 64
 )
 
-// AppendDecision appends a decision's record to dst, growing it once at most for a usual decision. The plan's verdicts are
-// left out.
+// AppendDecision appends a decision's record to dst, growing it once at most for a usual decision. Verdicts of plans are
+// left out, and if texts are withheld, those.
 func AppendDecision(dst []byte, d *Decision) []byte {
 	dst = slices.Grow(dst, decisionRoom+len(d.Policy)+len(d.Failure)+len(d.Plan.Explanation)+
-		8*runRoom+len(d.Plan.Steps)*stepRoom+len(d.Attempts)*attemptRoom)
-	dst = append(dst, decisionVersion)
+		8*runRoom+len(d.Plan.Steps)*stepRoom+len(d.Outcomes)*outcomeRoom)
+	flags := byte(0)
+	if d.Withheld {
+		flags |= flagWithheld
+	}
+	dst = append(dst, decisionVersion, flags)
 	dst = appendString(dst, d.Policy)
 	dst = appendDigest(dst, d.Digest)
 	dst = appendString(dst, d.Failure)
-	dst = appendRequest(dst, d.Request)
+	dst = appendRequest(dst, d.Request, d.Withheld)
+	dst = binary.AppendUvarint(dst, uint64(len(d.Earlier))+1)
+	for i := range d.Earlier {
+		dst = appendPlan(dst, &d.Earlier[i])
+	}
 	dst = appendPlan(dst, d.Plan)
-	dst = binary.AppendUvarint(dst, uint64(len(d.Attempts)))
-	for i := range d.Attempts {
-		a := &d.Attempts[i]
-		dst = binary.AppendUvarint(dst, uint64(a.Candidate))
-		dst = binary.AppendUvarint(dst, uint64(a.Status))
-		dst = binary.AppendUvarint(dst, uint64(max(a.TTFT, 0).Microseconds()))
-		dst = binary.AppendUvarint(dst, uint64(max(a.Latency, 0).Microseconds()))
-		dst = appendString(dst, a.Class)
+	dst = binary.AppendUvarint(dst, uint64(len(d.Outcomes)))
+	for i := range d.Outcomes {
+		dst = appendOutcome(dst, &d.Outcomes[i], d.Withheld)
 	}
 	return dst
 }
@@ -68,17 +66,20 @@ func DecodeDecision(data []byte) (*Decision, error) {
 	if r.byte() != decisionVersion {
 		return nil, ErrFormat
 	}
-	d := &Decision{Policy: r.text(), Digest: r.digest(), Failure: r.text()}
+	d := &Decision{Withheld: r.byte()&flagWithheld != 0, Policy: r.text(), Digest: r.digest(), Failure: r.text()}
 	d.Request = r.request()
 	candidates := uint64(len(d.Request.Options))
-	d.Plan = r.plan(candidates)
-	for range r.count(4) {
-		d.Attempts = append(d.Attempts, Attempt{
-			Candidate: uint16(r.below(candidates)), Status: uint16(r.below(1 << 16)),
-			TTFT: r.micros(), Latency: r.micros(), Class: r.text(),
-		})
+	rounds := r.count(1)
+	for range max(rounds, 1) - 1 {
+		d.Earlier = append(d.Earlier, *r.plan(candidates))
 	}
-	if r.bad || len(r.rest) > 0 {
+	d.Plan = r.plan(candidates)
+	for range r.count(20) {
+		o := r.outcome(candidates)
+		o.Level, o.Task = d.Request.Level, d.Request.Task
+		d.Outcomes = append(d.Outcomes, o)
+	}
+	if r.bad || rounds == 0 || len(r.rest) > 0 {
 		return nil, ErrFormat
 	}
 	return d, nil
@@ -117,7 +118,7 @@ func (r *reader) digest() string {
 	return string(r.take(n / 2))
 }
 
-func appendRequest(dst []byte, q *policy.Request) []byte {
+func appendRequest(dst []byte, q *policy.Request, withheld bool) []byte {
 	dst = binary.AppendUvarint(dst, q.Generation)
 	dst = binary.LittleEndian.AppendUint64(dst, q.Seed)
 	dst = append(dst, q.Level, q.Task, q.Privacy, q.Latency, q.AccountTier, q.Flags)
@@ -126,6 +127,9 @@ func appendRequest(dst []byte, q *policy.Request) []byte {
 	}
 	dst = binary.AppendVarint(dst, q.Credits)
 	dst = binary.LittleEndian.AppendUint64(dst, q.Session)
+	dst = binary.AppendUvarint(dst, q.State)
+	dst = appendText(dst, q.Text, withheld)
+	dst = appendText(dst, q.Metadata, withheld)
 	dst = binary.AppendUvarint(dst, uint64(len(q.Options)))
 	for rest := q.Options; len(rest) > 0; {
 		n := 1
@@ -145,7 +149,7 @@ func (r *reader) request() *policy.Request {
 		Generation: r.uvarint(), Seed: r.fixed64(),
 		Level: r.byte(), Task: r.byte(), Privacy: r.byte(), Latency: r.byte(), AccountTier: r.byte(), Flags: r.byte(),
 		Model: uint16(r.below(1 << 16)), Needs: r.uint32(), InputTokens: r.uint32(), MaxOutput: r.uint32(), Messages: r.uint32(),
-		Credits: r.varint(), Session: r.fixed64(),
+		Credits: r.varint(), Session: r.fixed64(), State: r.uvarint(), Text: r.copied(), Metadata: r.copied(),
 	}
 	count := r.below(abi.MaxCandidates + 1)
 	q.Options = make([]policy.Option, 0, count)
@@ -163,12 +167,15 @@ func (r *reader) request() *policy.Request {
 }
 
 func appendPlan(dst []byte, p *policy.Plan) []byte {
-	dst = append(dst, p.Kind)
+	dst = append(dst, p.Kind, p.Flags)
 	dst = binary.AppendUvarint(dst, uint64(p.Reason))
 	dst = binary.AppendUvarint(dst, uint64(p.Status))
 	dst = binary.AppendUvarint(dst, uint64(p.MaxOutput))
-	dst = binary.AppendUvarint(dst, uint64(len(p.Explanation)))
-	dst = append(dst, p.Explanation...)
+	dst = appendText(dst, p.Explanation, false)
+	dst = binary.AppendUvarint(dst, uint64(p.Tag))
+	dst = append(dst, p.AskInput)
+	dst = binary.AppendUvarint(dst, uint64(p.AskOutput))
+	dst = appendText(dst, p.Ask, false)
 	dst = binary.AppendUvarint(dst, uint64(len(p.Steps)))
 	for i := range p.Steps {
 		s := &p.Steps[i]
@@ -184,9 +191,9 @@ func appendPlan(dst []byte, p *policy.Plan) []byte {
 // plan reads a plan whose steps are among so many candidates.
 func (r *reader) plan(candidates uint64) *policy.Plan {
 	p := &policy.Plan{
-		Kind: r.byte(), Reason: uint16(r.below(1 << 16)), Status: uint16(r.below(1 << 16)), MaxOutput: r.uint32(),
+		Kind: r.byte(), Flags: r.byte(), Reason: uint16(r.below(1 << 16)), Status: uint16(r.below(1 << 16)), MaxOutput: r.uint32(),
+		Explanation: r.copied(), Tag: r.uint32(), AskInput: r.byte(), AskOutput: uint16(r.below(1 << 16)), Ask: r.copied(),
 	}
-	p.Explanation = append(p.Explanation, r.sized()...)
 	for range r.count(9) {
 		p.Steps = append(p.Steps, policy.Step{
 			Candidate: uint16(r.below(candidates)), Attempts: r.byte(), TimeoutMillis: r.uint32(), HedgeMillis: r.uint32(),
@@ -194,6 +201,37 @@ func (r *reader) plan(candidates uint64) *policy.Plan {
 		})
 	}
 	return p
+}
+
+func appendOutcome(dst []byte, o *policy.Outcome, withheld bool) []byte {
+	for _, n := range [...]uint64{uint64(o.Candidate), uint64(o.HTTP), uint64(o.Flags)} {
+		dst = binary.AppendUvarint(dst, n)
+	}
+	dst = append(dst, o.Round, o.Kind, o.Failure, o.Finish)
+	for _, n := range [...]uint64{uint64(o.Tag), uint64(o.Input), uint64(o.Output)} {
+		dst = binary.AppendUvarint(dst, n)
+	}
+	dst = appendFloat(appendFloat(dst, o.TTFT), o.Latency)
+	dst = binary.AppendVarint(dst, o.Credits)
+	return appendText(dst, o.Text, withheld)
+}
+
+func (r *reader) outcome(candidates uint64) policy.Outcome {
+	return policy.Outcome{
+		Candidate: uint16(r.below(candidates)), HTTP: uint16(r.below(1 << 16)), Flags: r.uint32(),
+		Round: r.byte(), Kind: r.byte(), Failure: r.byte(), Finish: r.byte(),
+		Tag: r.uint32(), Input: r.uint32(), Output: r.uint32(), TTFT: r.float(), Latency: r.float(), Credits: r.varint(),
+		Text: r.copied(),
+	}
+}
+
+// appendText keeps a text, or that there is none if it is withheld.
+func appendText(dst, text []byte, withheld bool) []byte {
+	if withheld {
+		text = nil
+	}
+	dst = binary.AppendUvarint(dst, uint64(len(text)))
+	return append(dst, text...)
 }
 
 // below reads a number that must be less than limit.
@@ -220,4 +258,5 @@ func (r *reader) fixed64() uint64 {
 
 func (r *reader) text() string { return string(r.sized()) }
 
-func (r *reader) micros() time.Duration { return time.Duration(r.below(1<<53)) * time.Microsecond }
+// copied reads a text, nil if it is empty.
+func (r *reader) copied() []byte { return append([]byte(nil), r.sized()...) }

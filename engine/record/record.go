@@ -1,20 +1,22 @@
 // Package record is the byte format of decision records and of the snapshot generations they refer to: all that is needed
 // to explain a decision later and to repeat it bit for bit.
 //
-// # Decision, version 2
+// # Decision, version 3
 //
-//	u8 version
+//	u8 version, u8 flags: 1 texts are withheld
 //	string policy
 //	digest           uvarint 1 and the 32 bytes of a SHA-256, or uvarint 2n and n bytes of another text
 //	string failure
 //	request          uvarint generation, u64 seed, u8 level, task, privacy, latency, account tier and flags,
 //	                 uvarint model (65535: none named), needs, input tokens, max output and messages, varint credits,
-//	                 u64 session, then the options: uvarint count, and runs of equal ones until that is reached, each
-//	                 uvarint length, u8 excluded, u8 flags, uvarint in flight
-//	plan             u8 kind, uvarint reason, status and max output, string explanation, uvarint count, then per step
-//	                 uvarint candidate, u8 attempts, uvarint timeout and hedge in ms, f32 score, uvarint reason;
-//	                 without verdicts: they follow from repeating the decision
-//	attempts         uvarint count, then each: uvarint candidate, status, TTFT and latency in microseconds, string class
+//	                 u64 session, uvarint state, string text and metadata, then the options: uvarint count, and runs of
+//	                 equal ones until that is reached, each uvarint length, u8 excluded, u8 flags, uvarint in flight
+//	plans            uvarint count, one a round, each: u8 kind and flags, uvarint reason, status and max output, string
+//	                 explanation, uvarint tag, u8 input and uvarint output of a side call, string instruction,
+//	                 uvarint count, then per step uvarint candidate, u8 attempts, uvarint timeout and hedge in ms,
+//	                 f32 score, uvarint reason; without verdicts: they follow from repeating the decision
+//	outcomes         uvarint count, then per attempt: uvarint candidate, status and flags, u8 round, kind, failure and
+//	                 finish, uvarint tag, input and output, f32 TTFT and latency in ms, varint credits, string text
 //
 // Strings are a uvarint length and the content; u64 and f32 are little-endian.
 //

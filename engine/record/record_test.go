@@ -6,7 +6,6 @@ import (
 	"reflect"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/pointsman/pointsman/sdk/abi"
 	"github.com/pointsman/pointsman/sdk/policy"
@@ -20,7 +19,10 @@ func sample() *Decision {
 			Kind: abi.KindAnswer, Reason: abi.BecauseBand, MaxOutput: 2000, Explanation: []byte("because"),
 			Steps: []policy.Step{{Candidate: 2, Attempts: 1, Score: 0.5, Reason: abi.BecauseBand}},
 		},
-		Attempts: []Attempt{{Candidate: 2, Status: 503, Class: "overloaded", Latency: 3 * time.Millisecond}, {Candidate: 1, Status: 200, TTFT: time.Millisecond}},
+		Outcomes: []policy.Outcome{
+			{Candidate: 2, HTTP: 503, Kind: abi.KindAnswer, Failure: abi.FailureOverloaded, Latency: 3, Level: abi.LevelEco},
+			{Candidate: 1, HTTP: 200, Kind: abi.KindAnswer, Flags: abi.OutcomeOK, Finish: abi.FinishStop, Input: 900, Output: 80, TTFT: 0.25, Latency: 900, Credits: 1000, Level: abi.LevelEco},
+		},
 	}
 }
 
@@ -32,19 +34,39 @@ func TestDecisionRoundTrip(t *testing.T) {
 		Needs: math.MaxUint32, InputTokens: 1, MaxOutput: 2, Messages: 3, Credits: math.MinInt64, Session: 77,
 		Options: []policy.Option{{Excluded: 1}, {Excluded: 1}, {Inflight: 65535, Flags: 7}, {}, {}, {}},
 	}
+	for i := range full.Outcomes {
+		full.Outcomes[i].Task = full.Request.Task
+	}
 	full.Plan.Steps[0].TimeoutMillis, full.Plan.Steps[0].HedgeMillis = math.MaxUint32, 9
 	upper := sample()
 	upper.Digest = strings.Repeat("0123456789ABCDEF", 4)
 	reject := &Decision{
-		Request:  &policy.Request{Options: []policy.Option{}},
-		Plan:     &policy.Plan{Kind: abi.KindReject, Status: 402, Reason: abi.BecauseBand},
-		Attempts: nil,
+		Request: &policy.Request{Options: []policy.Option{}},
+		Plan:    &policy.Plan{Kind: abi.KindReject, Status: 402, Reason: abi.BecauseBand},
 	}
-	for name, want := range map[string]*Decision{"usual": sample(), "full": full, "other digest": upper, "reject": reject} {
+	rounds := sample()
+	rounds.Request.State, rounds.Request.Text, rounds.Request.Metadata = 1<<50, []byte("how?"), []byte("user=u\n")
+	rounds.Earlier = []policy.Plan{
+		{Kind: abi.KindAsk, Tag: 5, AskInput: abi.AskPrompt, AskOutput: 3, Ask: []byte("weak or strong?"), Steps: rounds.Plan.Steps},
+		{Kind: abi.KindAnswer, Flags: abi.PlanReview, Tag: math.MaxUint32, Steps: rounds.Plan.Steps},
+	}
+	rounds.Outcomes[0] = policy.Outcome{Kind: abi.KindAsk, Flags: abi.OutcomeOK, Tag: 5, Text: []byte("weak"), Credits: 7, Level: abi.LevelEco}
+	rounds.Outcomes[1].Round = 1
+	for name, want := range map[string]*Decision{"usual": sample(), "full": full, "other digest": upper, "reject": reject, "rounds": rounds} {
 		got, err := DecodeDecision(AppendDecision(nil, want))
 		if err != nil || !reflect.DeepEqual(got, want) {
 			t.Errorf("%s: got %+v, %v\nwant %+v", name, got, err, want)
 		}
+	}
+	rounds.Withheld = true
+	data := AppendDecision(nil, rounds)
+	for _, text := range []string{"how?", "user=u"} {
+		if strings.Contains(string(data), text) {
+			t.Errorf("%q is kept although it is withheld", text)
+		}
+	}
+	if got, err := DecodeDecision(data); err != nil || !got.Withheld || got.Request.Text != nil || got.Outcomes[0].Text != nil {
+		t.Errorf("%+v, %v", got, err)
 	}
 }
 
@@ -53,7 +75,7 @@ func TestDecisionSize(t *testing.T) {
 	d := sample()
 	d.Failure, d.Digest = "", strings.Repeat("0123456789abcdef", 4)
 	d.Request.Options = make([]policy.Option, 47)
-	if n := len(AppendDecision(nil, d)); n > 150 {
+	if n := len(AppendDecision(nil, d)); n > 160 {
 		t.Errorf("a usual decision takes %d bytes", n)
 	}
 	if n := testing.AllocsPerRun(100, func() { AppendDecision(nil, d) }); n > 1 {

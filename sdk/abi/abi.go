@@ -402,6 +402,8 @@ const (
 	FailureBadRequest
 	FailureContextLength
 	FailureContentFilter
+	FailureCancelled    // the client left; only pointsman_observe sees it
+	FailureUnaffordable // nothing was tried: the account cannot pay for the round, or it costs more than rounds may
 )
 
 // Why an answer ended.

@@ -192,10 +192,10 @@ func ParseGrant(name string) (uint32, bool) {
 	return 1 << i, ok
 }
 
-func failureNames() [12]string {
+func failureNames() [14]string {
 	return [...]string{
 		"", "connect", "timeout", "server", "overloaded", "rate_limited", "auth", "quota", "not_found", "bad_request",
-		"context_length", "content_filter",
+		"context_length", "content_filter", "cancelled", "unaffordable",
 	}
 }
 
