@@ -36,17 +36,25 @@ func (l *Log) WalkGenerations(from, to uint64, visit func(generation uint64, dat
 				if generation > to {
 					break
 				}
-				data, err := it.Item().ValueCopy(nil)
-				if err == nil {
-					err = visit(generation, data)
-				}
+				data, err := l.unpackGeneration(it.Item())
 				if err != nil {
+					return fmt.Errorf("generation %d: %w", generation, err)
+				}
+				if err := visit(generation, data); err != nil {
 					return err
 				}
 			}
 		}
 		return nil
 	})
+}
+
+func (l *Log) unpackGeneration(item *badger.Item) (data []byte, err error) {
+	err = item.Value(func(packed []byte) error {
+		data, err = l.unpacker.DecodeAll(packed, nil)
+		return err
+	})
+	return data, err
 }
 
 // LastGeneration is the highest generation that is kept, 0 if none is: generations go on from there after a restart.

@@ -41,12 +41,16 @@ func workUntilKilled(dir string) error {
 	if err := s.Halted(); err != nil {
 		return err
 	}
+	l, err := OpenLog(Config{Dir: dir})
+	if err != nil {
+		return err
+	}
 	s.CreateAccount(storage.Account{ID: "a"}, 1000) // exists from the second run on
 	var wg sync.WaitGroup
 	for w := range 8 {
 		wg.Go(func() {
 			for n := 0; ; n++ {
-				if err := work(s, fmt.Sprintf("%d-%d-%d", os.Getpid(), w, n)); err != nil {
+				if err := work(s, l, fmt.Sprintf("%d-%d-%d", os.Getpid(), w, n)); err != nil {
 					fmt.Fprintln(os.Stderr, err)
 					os.Exit(1)
 				}
@@ -57,7 +61,7 @@ func workUntilKilled(dir string) error {
 	return nil
 }
 
-func work(s *Store, name string) error {
+func work(s *Store, l *Log, name string) error {
 	if _, err := s.Grant(storage.Grant{Account: "a", Amount: 100, Reference: name, Kind: "bonus"}); err != nil {
 		return err
 	}
@@ -83,19 +87,20 @@ func work(s *Store, name string) error {
 	if err := settled.Wait(); err != nil {
 		return err
 	}
+	l.Append(storage.LogRecord{Usage: storage.Usage{Request: id, Account: "a", Credits: got.Charged}, Decision: []byte(id.String())})
 	fmt.Printf("S %s %d %d\n", id, got.Charged, got.Loss)
 	return nil
 }
 
 // TestKill kills a working process twenty times at random moments. After each, the ledger proves, opens, and still has
-// everything that was acknowledged.
+// everything that was acknowledged; the log opens, and has every request once what it lost is restored.
 func TestKill(t *testing.T) {
 	dir := t.TempDir()
 	rounds := 20
 	if testing.Short() {
 		rounds = 3
 	}
-	total := 0
+	total, logged := 0, 0
 	for round := range rounds {
 		acknowledged := runAndKill(t, dir, time.Duration(30+rand.IntN(250))*time.Millisecond)
 		total += len(acknowledged)
@@ -107,6 +112,7 @@ func TestKill(t *testing.T) {
 			t.Fatalf("round %d: %v", round, err)
 		}
 		s := openStore(t, Config{Dir: dir})
+		logged += checkLogged(t, dir, s, acknowledged)
 		checkAcknowledged(t, s, acknowledged)
 		if err := s.Close(); err != nil {
 			t.Fatal(err)
@@ -115,10 +121,38 @@ func TestKill(t *testing.T) {
 			t.Fatalf("round %d, after the restart: %v", round, err)
 		}
 	}
-	t.Logf("%d acknowledged operations over %d kills", total, rounds)
-	if total == 0 {
-		t.Error("no operation was ever acknowledged")
+	t.Logf("%d acknowledged operations over %d kills, %d requests were in the log", total, rounds, logged)
+	if total == 0 || logged == 0 {
+		t.Error("no operation was ever acknowledged, or none was logged")
 	}
+}
+
+// checkLogged reconciles the log and looks for every settled request. It returns how many had not needed that.
+func checkLogged(t *testing.T, dir string, s *Store, lines []string) (logged int) {
+	t.Helper()
+	l := openLog(t, Config{Dir: dir})
+	defer l.Close()
+	if _, err := Reconcile(s, l); err != nil {
+		t.Fatal(err)
+	}
+	if added, err := Reconcile(s, l); err != nil || added != 0 {
+		t.Fatalf("reconciling again added %d records, %v", added, err)
+	}
+	for _, line := range lines {
+		var kind, id string
+		var charged storage.Credits
+		if fmt.Sscan(line, &kind, &id, &charged); kind != "S" {
+			continue
+		}
+		u, decision, err := l.Find("a", id)
+		if err != nil || u.Credits != charged || decision != nil && string(decision) != id {
+			t.Fatalf("%q is in the log as %+v with decision %q, %v", line, u, decision, err)
+		}
+		if decision != nil {
+			logged++
+		}
+	}
+	return logged
 }
 
 // runAndKill runs the child for a while and returns the lines it printed whole.

@@ -277,7 +277,7 @@ func (l *Log) commit(items []logItem, now time.Time) error {
 	for i := range items {
 		if items[i].data != nil {
 			key := w.cut(binary.BigEndian.AppendUint64(appendLogKey(w.buf, periodOf(l.seq), logGeneration), items[i].generation))
-			w.set(key, items[i].data)
+			w.set(key, w.cut(l.pages.packer.EncodeAll(items[i].data, w.buf)))
 		}
 	}
 	l.pages.add(w, items, l.seq)

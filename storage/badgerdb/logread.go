@@ -142,7 +142,15 @@ func (l *Log) locate(txn *badger.Txn, id storage.RequestID) (place, error) {
 		if len(seq) != 8 {
 			return place{}, fmt.Errorf("index record of request %s: %w", id, errPage)
 		}
-		return l.locateIn(txn, id, binary.BigEndian.Uint64(seq))
+		item, err := pageItem(txn, binary.BigEndian.Uint64(seq))
+		if err != nil {
+			return place{}, err
+		}
+		at, found, err := placeIn(item, id)
+		if err == nil && !found {
+			err = storage.ErrNotFound
+		}
+		return at, err
 	}
 	from := firstSeq(id)
 	until := from + uint64(searchWindow.Microseconds())
@@ -161,22 +169,6 @@ func (l *Log) locate(txn *badger.Txn, id storage.RequestID) (place, error) {
 		}
 	}
 	return place{}, storage.ErrNotFound
-}
-
-// locateIn finds a request in the page at seq, or ErrNotFound.
-func (l *Log) locateIn(txn *badger.Txn, id storage.RequestID, seq uint64) (place, error) {
-	item, err := txn.Get(appendPageKey(nil, seq))
-	if errors.Is(err, badger.ErrKeyNotFound) {
-		return place{}, storage.ErrNotFound
-	}
-	if err != nil {
-		return place{}, err
-	}
-	at, found, err := placeIn(item, id)
-	if err == nil && !found {
-		err = storage.ErrNotFound
-	}
-	return at, err
 }
 
 // placeIn looks for a request in a page.
@@ -201,12 +193,18 @@ func seqOf(item *badger.Item) uint64 {
 	return binary.BigEndian.Uint64(key[len(key)-8:])
 }
 
-// readPage unpacks the page at seq. ErrNotFound: it has expired.
-func (l *Log) readPage(txn *badger.Txn, seq uint64) (records []pageRecord, err error) {
+// pageItem returns the page at seq. ErrNotFound: it has expired.
+func pageItem(txn *badger.Txn, seq uint64) (*badger.Item, error) {
 	item, err := txn.Get(appendPageKey(nil, seq))
 	if errors.Is(err, badger.ErrKeyNotFound) {
-		return nil, storage.ErrNotFound
+		err = storage.ErrNotFound
 	}
+	return item, err
+}
+
+// readPage unpacks the page at seq. ErrNotFound: it has expired.
+func (l *Log) readPage(txn *badger.Txn, seq uint64) (records []pageRecord, err error) {
+	item, err := pageItem(txn, seq)
 	if err != nil {
 		return nil, err
 	}
@@ -329,7 +327,7 @@ func (l *Log) view(read func(txn *badger.Txn) error) error {
 func readValue(txn *badger.Txn, key []byte) ([]byte, error) {
 	item, err := txn.Get(key)
 	if errors.Is(err, badger.ErrKeyNotFound) {
-		return nil, storage.ErrNotFound
+		err = storage.ErrNotFound
 	}
 	if err != nil {
 		return nil, err
