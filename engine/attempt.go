@@ -14,12 +14,13 @@ import (
 
 	"github.com/pointsman/pointsman/engine/catalog"
 	"github.com/pointsman/pointsman/engine/dialect"
-	"github.com/pointsman/pointsman/engine/record"
 	"github.com/pointsman/pointsman/engine/snapshot"
 	"github.com/pointsman/pointsman/engine/sse"
 	"github.com/pointsman/pointsman/engine/upstream"
 	"github.com/pointsman/pointsman/sdk/abi"
+	"github.com/pointsman/pointsman/sdk/policy"
 	adapter "github.com/pointsman/pointsman/sdk/provider"
+	"github.com/pointsman/pointsman/storage"
 )
 
 // answer is what an attempt got, in the OpenAI dialect whatever the provider speaks.
@@ -32,8 +33,16 @@ type answer struct {
 	took       time.Duration // until the last byte; of a stream, until the relay measures it
 	body       []byte        // of a buffered answer; valid until close
 	events     *sse.Reader   // of a streamed one
-	held       []byte        // events read ahead, up to and with the first content
+	held       []byte        // events read ahead: up to and with the first content, or all if it is to be reviewed
+	whole      bool          // held is all of it
 	usage      dialect.Usage
+	estimated  bool // the provider reported no usage; it is our own count
+	credits    storage.Credits
+	cost       storage.NanoUSD
+	outcome    int                  // its number in the call's outcomes
+	measured   bool                 // its usage is counted and its outcome noted
+	spent      bool                 // its price is counted
+	said       dialect.Answer       // of an answer that the policy is told about
 	partial    func() dialect.Usage // what a translated stream has reported so far, or nil
 	content    int                  // tokens seen in a stream by our own estimate, see chunkOverhead
 	dropped    []string             // request fields the provider could not take
@@ -69,19 +78,20 @@ func (e *Engine) attempt(c *call, i int) (*answer, *failure) {
 	e.live.Start(i)
 	f := e.try(c, a)
 	if f == nil && c.env.Stream {
-		if f = a.awaitContent(e.Now); f != nil {
+		if f = a.awaitContent(e.Now, c.reviewed()); f != nil {
 			a.close(false)
 		}
 	}
-	noted := record.Attempt{Candidate: uint16(i), TTFT: a.ttft, Latency: e.Now().Sub(a.began)}
+	took := e.Now().Sub(a.began)
+	o := c.root().begun(a, i)
+	o.TTFT, o.Latency = float32(millis(a.ttft)), float32(millis(took))
 	if f != nil {
 		f.own, f.model = a.own, d.Model
-		noted.Status, noted.Class = uint16(f.status), f.label()
-		e.live.Done(i, snapshot.Outcome{Verdict: f.verdict(), Duration: noted.Latency})
+		o.HTTP, o.Failure = uint16(f.status), policy.ParseFailure(f.label())
+		e.live.Done(i, snapshot.Outcome{Verdict: f.verdict(), Duration: took})
 		e.metrics.attempt(a.provider(), f.label())
 		e.Logger.Debug("attempt failed", "request", c.id, "model", d.Model.Name, "provider", a.provider(), "class", f.label(), "status", f.status, "error", f.err)
 	}
-	c.attempts = append(c.attempts, noted)
 	return a, f
 }
 
@@ -113,13 +123,15 @@ func (e *Engine) try(c *call, a *answer) *failure {
 }
 
 // awaitContent reads events until the first content, which they hold back: until then another candidate may still take
-// over without the client having seen a thing.
-func (a *answer) awaitContent(now func() time.Time) *failure {
+// over without the client having seen a thing. An answer that is to be reviewed is held back to its end, or until it is too
+// long for that.
+func (a *answer) awaitContent(now func() time.Time, whole bool) *failure {
 	finished := false
 	for {
 		event, err := a.events.Next()
 		if err != nil {
 			if finished && errors.Is(err, io.EOF) {
+				a.whole, a.took = true, now().Sub(a.began)
 				return nil
 			}
 			return transportFailure(err)
@@ -132,6 +144,7 @@ func (a *answer) awaitContent(now func() time.Time) *failure {
 				return &failure{class: adapter.ClassServer, message: "the stream ended without an answer"}
 			}
 			a.held = append(a.held, event.Raw...)
+			a.whole, a.took = true, now().Sub(a.began)
 			return nil
 		}
 		info := dialect.ChunkInfo(event.Data)
@@ -140,8 +153,14 @@ func (a *answer) awaitContent(now func() time.Time) *failure {
 		}
 		a.held = append(a.held, event.Raw...)
 		finished = finished || len(info.Finish) > 0
-		if info.Content {
+		if info.Content && a.ttft == 0 {
 			a.ttft = now().Sub(a.began)
+		}
+		if whole {
+			a.said.Add(event.Data)
+			a.count(info, event.Data)
+		}
+		if a.ttft > 0 && (!whole || len(a.held) > maxHeld) {
 			return nil
 		}
 	}
@@ -244,7 +263,7 @@ func (f *failure) fault(c *call) *Fault {
 		return &Fault{Status: fasthttp.StatusBadGateway, Type: typeProvider, Code: "provider_error", Message: "no candidate could be tried"}
 	}
 	what := "the provider"
-	if n := len(c.attempts); n > 1 {
+	if n := len(c.root().outcomes); n > 1 {
 		what = "all " + strconv.Itoa(n) + " attempts failed; the last provider"
 	}
 	of := &Fault{Status: fasthttp.StatusBadGateway, Type: typeProvider, Code: "provider_error", Message: what + " failed to answer"}

@@ -12,7 +12,6 @@ import (
 	"github.com/pointsman/pointsman/engine/catalog"
 	"github.com/pointsman/pointsman/engine/directory"
 	"github.com/pointsman/pointsman/engine/envelope"
-	"github.com/pointsman/pointsman/engine/record"
 	"github.com/pointsman/pointsman/sdk/policy"
 	"github.com/pointsman/pointsman/storage"
 )
@@ -34,6 +33,9 @@ type call struct {
 	pinned string         // provider named by the request, or ""
 	snap   *policy.Published
 	req    policy.Request
+	state  *policy.State // the policy's, nil if it keeps none
+	needs  uint32        // abi.Grant* bits of what the policy is given
+	facts  policy.Facts  // of the round
 	plan   policy.Plan
 	digest string // of the module that was asked
 	failed error  // why the policy failed and the engine used its own order, or nil
@@ -45,9 +47,19 @@ type call struct {
 	hold    storage.Credits
 	held    *storage.Batch
 
+	// Rounds before the plan that is final; see rounds.go.
+	round    uint8
+	earlier  []policy.Plan
+	kept     *answer // held back for review
+	spent    storage.Credits
+	spentUSD storage.NanoUSD
+	answered int   // number of the candidate whose answer the client gets
+	side     *call // the side call of this round, nil if it is none
+	parent   *call // of a side call
+
 	// What happened.
-	attempts   []record.Attempt
-	dispatched time.Time // of the first attempt
+	outcomes   []policy.Outcome // one an attempt
+	dispatched time.Time        // of the first attempt
 	usage      storage.Usage
 	settled    bool
 
@@ -79,7 +91,7 @@ func (e *Engine) end(c *call) {
 	if c.watch != nil {
 		c.watch.forget()
 	}
-	fresh := &call{env: c.env, scratch: c.scratch[:0], steps: c.steps[:0], attempts: c.attempts[:0]}
+	fresh := &call{env: c.env, scratch: c.scratch[:0], steps: c.steps[:0], outcomes: c.outcomes[:0]}
 	fresh.req.Options, fresh.plan.Steps, fresh.plan.Verdicts = c.req.Options[:0], c.plan.Steps[:0], c.plan.Verdicts[:0]
 	e.calls.Put(fresh)
 }
@@ -96,6 +108,9 @@ func (c *call) leave() {
 
 // cutWith registers how to cut the attempt that begins now; false says that the client left already.
 func (c *call) cutWith(cancel func()) bool {
+	if c.parent != nil {
+		return c.parent.cutWith(cancel)
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.cancel = cancel
@@ -103,6 +118,9 @@ func (c *call) cutWith(cancel func()) bool {
 }
 
 func (c *call) clientLeft() bool {
+	if c.parent != nil {
+		return c.parent.clientLeft()
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.left

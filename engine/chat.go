@@ -23,12 +23,15 @@ func (e *Engine) chat(ctx *fasthttp.RequestCtx) {
 	}
 	e.inflight.Add(1)
 	c.watch = e.watch.add(ctx.Conn(), c.id[15], c.leave)
-	if fault = e.decide(c); fault == nil {
-		fault = e.reserve(c)
-	}
 	var a *answer
-	if fault == nil {
-		a, fault = e.attemptAll(c)
+	for a == nil && fault == nil { // once, unless the policy wants rounds
+		if fault = e.decide(c); fault == nil {
+			fault = e.reserve(c)
+		}
+		if fault == nil {
+			a, fault = e.attemptAll(c)
+		}
+		a, fault = e.review(c, a, fault)
 	}
 	switch {
 	case fault != nil:
@@ -102,46 +105,63 @@ func (e *Engine) resolve(ctx *fasthttp.RequestCtx, c *call) *Fault {
 	if c.policy == "" {
 		c.policy = levelName(c.level)
 	}
-	if _, ok := e.Policies.Needs(c.policy); !ok {
+	var known bool
+	if c.needs, known = e.Policies.Needs(c.policy); !known {
 		return notFound("policy_not_found", "model", fmt.Sprintf("policy %.64q does not exist", c.policy))
 	}
 	return nil
 }
 
-// decide states the facts of the request beside the current snapshot and lets the policy make a plan. A policy that fails
-// costs the client nothing: the engine's own order takes its place, and the failure is counted.
+// decide states the facts of the request beside the current snapshot and lets the policy make a plan, in a later round from
+// the outcomes of those before. A policy that fails costs the client nothing: what is held back is sent, or the engine's own
+// order takes its place, and the failure is counted.
 func (e *Engine) decide(c *call) *Fault {
-	balance, err := e.Ledger.Balance(c.caller.Account.ID)
-	c.halted = err != nil // what costs nothing goes on: own keys and free models
-	c.snap = e.live.Current()
-	e.describe(c, balance)
-	c.digest, c.failed = e.Policies.Route(c.policy, &policy.Facts{Snapshot: c.snap, Request: &c.req}, &c.plan)
+	if c.round == 0 {
+		balance, err := e.Ledger.Balance(c.caller.Account.ID)
+		c.halted = err != nil // what costs nothing goes on: own keys and free models
+		c.snap = e.live.Current()
+		e.describe(c, balance)
+	}
+	c.facts = policy.Facts{Snapshot: c.snap, State: c.state, Request: &c.req, History: c.outcomes}
+	if c.failed = c.roundsOver(e.Now()); c.failed == nil {
+		c.digest, c.failed = e.Policies.Route(c.policy, &c.facts, &c.plan)
+	}
 	if c.failed == nil {
 		c.failed = e.checkPlan(c)
 	}
 	if c.failed != nil {
 		e.metrics.policyFailure(c.policy)
-		e.Logger.Warn("policy failed, using the engine's own order", "policy", c.policy, "request", c.id, "error", c.failed)
-		e.ownOrder(c)
+		if errors.Is(c.failed, policy.ErrState) {
+			e.learners.drop(c.policy)
+		}
+		e.Logger.Warn("policy failed, going on without it", "policy", c.policy, "request", c.id, "round", c.round, "error", c.failed)
+		e.withoutPolicy(c)
 	}
-	if c.plan.Kind == abi.KindReject {
+	switch c.plan.Kind {
+	case abi.KindReject:
 		return e.rejection(c)
+	case abi.KindAsk:
+		return e.prepareSideCall(c)
 	}
 	return nil
 }
 
-// reserve drops the steps the account cannot pay for and holds the worst case of those that stay. The hold is decided
-// here and written to disk while the provider works; nothing reaches the client before it is there.
+// reserve drops the steps the account cannot pay for and holds the worst case of those that stay, beside what earlier
+// rounds have cost. The hold is decided here and written to disk while the provider works; nothing reaches the client
+// before it is there.
 func (e *Engine) reserve(c *call) *Fault {
+	if c.plan.Kind == abi.KindAccept {
+		return nil
+	}
 	c.steps = e.keepToOwnKeys(c, append(c.steps[:0], c.plan.Steps...))
-	available := storage.Credits(c.req.Credits)
+	available := e.roundLimit(c, storage.Credits(c.req.Credits)-c.spent)
 	for {
-		c.hold = 0
+		worst := storage.Credits(0)
 		steps := c.steps[:0]
 		for _, s := range c.steps {
-			if worst := e.worstCase(c, int(s.Candidate)); worst <= available {
+			if w := e.worstCase(c.tried(), int(s.Candidate)); w <= available {
 				steps = append(steps, s)
-				c.hold = max(c.hold, worst)
+				worst = max(worst, w)
 			}
 		}
 		c.steps = steps
@@ -151,18 +171,15 @@ func (e *Engine) reserve(c *call) *Fault {
 		if len(steps) == 0 {
 			return noCredits(fmt.Sprintf("the account has %s credits available, which does not cover the worst case of any model this request may use", available))
 		}
-		if c.hold == 0 {
+		if c.spent+worst <= c.hold {
 			return nil // own keys and free models leave the ledger alone
 		}
-		held, err := e.Ledger.Reserve(storage.Hold{
-			Request: c.id, Account: c.caller.Account.ID, Amount: c.hold, Expires: c.began.Add(holdLife),
-		})
+		err := e.holdAtLeast(c, c.spent+worst)
 		switch {
 		case err == nil:
-			c.held, c.holding = held, true
 			return nil
 		case errors.Is(err, storage.ErrInsufficientCredits): // another request was faster: less is available now
-			available = c.hold - 1
+			available = worst - 1
 		default:
 			e.Logger.Error("reserving credits", "request", c.id, "error", err)
 			return storageUnavailable()
@@ -170,10 +187,30 @@ func (e *Engine) reserve(c *call) *Fault {
 	}
 }
 
+// holdAtLeast opens the request's hold, or extends it, to so much.
+func (e *Engine) holdAtLeast(c *call, amount storage.Credits) (err error) {
+	if c.holding {
+		c.held, err = e.Ledger.Extend(c.id, amount-c.hold)
+	} else {
+		c.held, err = e.Ledger.Reserve(storage.Hold{
+			Request: c.id, Account: c.caller.Account.ID, Amount: amount, Expires: c.began.Add(holdLife),
+		})
+	}
+	if err == nil {
+		c.hold, c.holding = amount, true
+	}
+	return err
+}
+
 // attemptAll tries the steps of the plan in order until one answers. A streamed answer counts as one only when its first
 // content is there, so that falling back is still possible until then.
 func (e *Engine) attemptAll(c *call) (*answer, *Fault) {
-	c.dispatched = e.Now()
+	if c.plan.Kind == abi.KindAccept {
+		return c.release(), nil
+	}
+	if c.dispatched.IsZero() {
+		c.dispatched = e.Now()
+	}
 	var last *failure
 	for _, step := range c.steps {
 		for range max(step.Attempts, 1) {
@@ -183,7 +220,7 @@ func (e *Engine) attemptAll(c *call) (*answer, *Fault) {
 			if last != nil && !last.allows(e.deployments[step.Candidate].Model, c) {
 				break
 			}
-			a, failed := e.attempt(c, int(step.Candidate))
+			a, failed := e.attempt(c.tried(), int(step.Candidate))
 			if failed == nil {
 				return a, nil
 			}
@@ -201,6 +238,7 @@ func (e *Engine) attemptAll(c *call) (*answer, *Fault) {
 // reply settles a buffered answer and sends it.
 func (e *Engine) reply(ctx *fasthttp.RequestCtx, c *call, a *answer) {
 	e.measure(c, a, snapshot.Success)
+	c.bill(a)
 	if fault := e.settle(c, storage.OutcomeOK, fasthttp.StatusOK); fault != nil {
 		a.close(true)
 		e.finish(c)

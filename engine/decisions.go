@@ -21,7 +21,7 @@ type Explanation struct {
 	RequestID   string            `json:"request_id"`
 	Policy      string            `json:"policy"`
 	Digest      string            `json:"policy_digest"`
-	Reproduced  *bool             `json:"reproduced"` // null when the module was replaced since
+	Reproduced  *bool             `json:"reproduced"` // null when the module was replaced since, or texts it saw are not kept
 	Failure     string            `json:"policy_failure,omitempty"`
 	Decision    string            `json:"decision"` // answer or reject
 	Reason      string            `json:"reason"`
@@ -29,7 +29,8 @@ type Explanation struct {
 	Explanation string            `json:"explanation,omitempty"`
 	Generation  uint64            `json:"snapshot_generation"`
 	Asked       ExplainedRequest  `json:"asked"`
-	Candidates  []ExplainedOption `json:"candidates"` // those of the plan first, then the others in catalog order
+	Candidates  []ExplainedOption `json:"candidates"`       // those of the last plan first, then the others in catalog order
+	Rounds      []ExplainedRound  `json:"rounds,omitempty"` // before the last plan
 	Attempts    []ExplainedTry    `json:"attempts"`
 	Usage       UsageEntry        `json:"usage"`
 }
@@ -75,14 +76,31 @@ type ExplainedOption struct {
 	Simulated     bool     `json:"simulated"`
 }
 
+// ExplainedRound is a plan that was not the last of its request.
+type ExplainedRound struct {
+	Decision    string   `json:"decision"` // ask, or answer: one that was held back
+	Reason      string   `json:"reason"`
+	Why         string   `json:"why"`
+	Explanation string   `json:"explanation,omitempty"`
+	Asked       string   `json:"asked,omitempty"` // the instruction of a side call
+	Models      []string `json:"models"`          // in the order of the plan
+}
+
 // ExplainedTry is one attempt.
 type ExplainedTry struct {
-	Model    string  `json:"model"`
-	Provider string  `json:"provider"`
-	Outcome  string  `json:"outcome"`
-	Status   uint16  `json:"status"`
-	TTFT     float64 `json:"ttft_ms"`
-	Latency  float64 `json:"latency_ms"`
+	Round    uint8    `json:"round"` // from 0
+	SideCall bool     `json:"side_call,omitempty"`
+	Model    string   `json:"model"`
+	Provider string   `json:"provider"`
+	Outcome  string   `json:"outcome"`
+	Status   uint16   `json:"status"`
+	TTFT     float32  `json:"ttft_ms"`
+	Latency  float32  `json:"latency_ms"`
+	Input    uint32   `json:"input_tokens"`
+	Output   uint32   `json:"output_tokens"`
+	Credits  string   `json:"credits"`
+	Signs    []string `json:"signs,omitempty"` // what the policy was told of the answer
+	Text     string   `json:"text,omitempty"`  // of a side call's answer, if texts are kept
 }
 
 // showDecision explains a decision of the caller's own.
@@ -128,32 +146,98 @@ func (e *Engine) Explain(account, requestID string) (*Explanation, error) {
 		return nil, err
 	}
 	x := &Explanation{
-		RequestID: requestID, Policy: d.Policy, Digest: d.Digest, Failure: d.Failure, Decision: "answer",
-		Reason: policy.ReasonName(d.Plan.Reason), Why: policy.ReasonText(d.Plan.Reason), Explanation: string(d.Plan.Explanation),
+		RequestID: requestID, Policy: d.Policy, Digest: d.Digest, Failure: d.Failure,
+		Decision: kindName(d.Plan.Kind), Reason: policy.ReasonName(d.Plan.Reason), Why: policy.ReasonText(d.Plan.Reason), Explanation: string(d.Plan.Explanation),
 		Generation: d.Request.Generation, Asked: explainRequest(d, snap), Usage: NewUsageEntry(&usage),
 	}
-	if d.Plan.Kind == abi.KindReject {
-		x.Decision = "reject"
-	}
-	again := d.Plan
-	if d.Failure == "" {
-		repeated := new(policy.Plan)
-		digest, err := e.Policies.Route(d.Policy, &policy.Facts{Snapshot: snap, Request: d.Request}, repeated)
-		if digest == d.Digest {
-			same := err == nil && samePlan(d.Plan, repeated)
-			x.Reproduced, again = &same, repeated
-		}
-	}
+	again, reproduced := e.repeat(d, snap)
+	x.Reproduced = reproduced
 	x.Candidates = explainOptions(d, snap, again)
-	for _, a := range d.Attempts {
-		c := &snap.Candidates[a.Candidate]
-		try := ExplainedTry{c.ModelName, c.ProviderName, a.Class, a.Status, millis(a.TTFT), millis(a.Latency)}
-		if try.Outcome == "" {
-			try.Outcome = "ok"
-		}
-		x.Attempts = append(x.Attempts, try)
+	for i := range d.Earlier {
+		x.Rounds = append(x.Rounds, explainRound(&d.Earlier[i], snap))
+	}
+	for i := range d.Outcomes {
+		x.Attempts = append(x.Attempts, explainTry(&d.Outcomes[i], snap))
 	}
 	return x, nil
+}
+
+// repeat makes a recorded decision again, round by round, and tells whether it came out the same: nil if it cannot be
+// repeated. It returns the last plan, with verdicts if it was repeated.
+func (e *Engine) repeat(d *record.Decision, snap *policy.Published) (last *policy.Plan, same *bool) {
+	f := policy.Facts{Snapshot: snap, Request: d.Request}
+	if number := d.Request.State; number != 0 {
+		_, data, err := e.States.State(d.Policy, number)
+		if err != nil {
+			return d.Plan, nil
+		}
+		f.State = &policy.State{Number: number, Bytes: data}
+	}
+	for i := range d.Outcomes {
+		d.Outcomes[i].Key = snap.Candidates[d.Outcomes[i].Candidate].Key
+	}
+	plans := d.Earlier
+	if d.Failure == "" {
+		plans = append(plans, *d.Plan)
+	}
+	if d.Withheld || len(plans) == 0 {
+		return d.Plan, nil
+	}
+	all := true
+	for round := range plans {
+		n := 0
+		for n < len(d.Outcomes) && int(d.Outcomes[n].Round) < round {
+			n++
+		}
+		f.History = d.Outcomes[:n]
+		repeated := new(policy.Plan)
+		digest, err := e.Policies.Route(d.Policy, &f, repeated)
+		if digest != d.Digest {
+			return d.Plan, nil
+		}
+		all = all && err == nil && samePlan(&plans[round], repeated)
+		last = repeated
+	}
+	if d.Failure != "" {
+		last = d.Plan
+	}
+	return last, &all
+}
+
+func kindName(kind uint8) string {
+	switch kind {
+	case abi.KindReject:
+		return "reject"
+	case abi.KindAsk:
+		return "ask"
+	case abi.KindAccept:
+		return "accept"
+	}
+	return "answer"
+}
+
+func explainRound(p *policy.Plan, snap *policy.Published) ExplainedRound {
+	x := ExplainedRound{
+		Decision: kindName(p.Kind), Reason: policy.ReasonName(p.Reason), Why: policy.ReasonText(p.Reason),
+		Explanation: string(p.Explanation), Asked: string(p.Ask),
+	}
+	for _, s := range p.Steps {
+		x.Models = append(x.Models, snap.Candidates[s.Candidate].ModelName)
+	}
+	return x
+}
+
+func explainTry(o *policy.Outcome, snap *policy.Published) ExplainedTry {
+	c := &snap.Candidates[o.Candidate]
+	x := ExplainedTry{
+		Round: o.Round, SideCall: o.Kind == abi.KindAsk, Model: c.ModelName, Provider: c.ProviderName, Outcome: policy.FailureName(o.Failure),
+		Status: o.HTTP, TTFT: o.TTFT, Latency: o.Latency, Input: o.Input, Output: o.Output, Credits: storage.Credits(o.Credits).String(),
+		Signs: policy.SignNames(o.Flags, o.Finish), Text: string(o.Text),
+	}
+	if x.Outcome == "" {
+		x.Outcome = "ok"
+	}
+	return x
 }
 
 // generation rebuilds a recorded snapshot from its last key frame on.
@@ -177,8 +261,9 @@ func (e *Engine) generation(wanted uint64) (*policy.Published, error) {
 }
 
 func samePlan(a, b *policy.Plan) bool {
-	return a.Kind == b.Kind && a.Reason == b.Reason && a.Status == b.Status && a.MaxOutput == b.MaxOutput &&
-		bytes.Equal(a.Explanation, b.Explanation) && slices.Equal(a.Steps, b.Steps)
+	return a.Kind == b.Kind && a.Flags == b.Flags && a.Reason == b.Reason && a.Status == b.Status && a.MaxOutput == b.MaxOutput &&
+		bytes.Equal(a.Explanation, b.Explanation) && slices.Equal(a.Steps, b.Steps) &&
+		a.Tag == b.Tag && a.AskInput == b.AskInput && a.AskOutput == b.AskOutput && bytes.Equal(a.Ask, b.Ask)
 }
 
 func explainRequest(d *record.Decision, snap *policy.Published) ExplainedRequest {

@@ -28,10 +28,11 @@ import (
 	"github.com/pointsman/pointsman/storage"
 )
 
-// Ledger is the credit ledger. Reserve and Settle decide in memory and return the batch whose Wait tells when the
+// Ledger is the credit ledger. Reserve, Extend and Settle decide in memory and return the batch whose Wait tells when the
 // decision is on disk.
 type Ledger interface {
 	Reserve(h storage.Hold) (*storage.Batch, error)
+	Extend(id storage.RequestID, more storage.Credits) (*storage.Batch, error)
 	Settle(s storage.Settlement) (storage.Receipt, *storage.Batch, error)
 	Balance(account string) (storage.Balance, error)
 	Halted() error // why the ledger takes no more work, nil while it does
@@ -85,9 +86,12 @@ type Config struct {
 	Ledger      Ledger
 	Log         Log
 	Generations Generations
+	States      States
 	Policies    Policies
 	Adapters    Adapters
 	Transport   *upstream.Transport
+	RoundLimit  storage.Credits  // that the rounds of a request before its last may cost in all; 0: no limit of their own
+	RecordTexts bool             // keep what policies are granted of messages, metadata and side calls in decision records
 	MaxBody     int              // bytes of a request body; 0: 32 MiB
 	Logger      *slog.Logger     // nil: the default logger
 	Now         func() time.Time // nil: time.Now
@@ -101,6 +105,8 @@ type Engine struct {
 	live        *snapshot.Live
 	watch       *watcher
 	metrics     *metricSet
+	learners    *learners
+	sessions    sessions
 	calls       sync.Pool
 	warned      sync.Map // deprecated name -> time of the last warning
 	inflight    sync.WaitGroup
@@ -152,6 +158,10 @@ func New(cfg Config) (*Engine, error) {
 		d.simulate = cfg.Simulate && !usable[d.Model]
 	}
 	e.live = snapshot.New(cfg.Catalog.Candidates(), cfg.Now, e.keepGeneration)
+	e.learners = &learners{
+		observe: cfg.Policies.Observe, keep: cfg.States, log: cfg.Logger, now: cfg.Now, failed: e.metrics.policyFailure,
+		byName: map[string]*learner{},
+	}
 	e.calls.New = func() any { return new(call) }
 	return e, nil
 }
@@ -164,6 +174,7 @@ func (e *Engine) Close(ctx context.Context) error {
 	done := make(chan struct{})
 	go func() {
 		e.inflight.Wait()
+		e.learners.close()
 		close(done)
 	}()
 	defer e.watch.close()

@@ -23,15 +23,39 @@ func (e *Engine) describe(c *call, balance storage.Balance) {
 	if c.env.NoFallback {
 		r.Flags |= abi.FlagNoFallback
 	}
+	if c.env.WantsJSON {
+		r.Flags |= abi.FlagJSON
+	}
+	e.grant(c)
 	if c.model != nil {
 		r.Model = c.model.Number
 	}
+	warm := e.sessions.warm(c.env.Session, e.Now())
 	for i, d := range e.deployments {
 		o := policy.Option{Inflight: e.live.Inflight(i)}
 		o.Excluded, o.Flags = e.option(c, i, d)
+		if i == warm {
+			o.Flags |= abi.OptionWarm
+		}
 		options = append(options, o)
 	}
 	r.Options = options
+}
+
+// grant adds what the policy needs beyond the plain facts; it would not be loaded if that were not granted.
+func (e *Engine) grant(c *call) {
+	if c.needs&abi.GrantText != 0 {
+		c.req.Text = c.env.AppendPrompt(nil, c.body, abi.MaxText)
+	}
+	if c.needs&abi.GrantMetadata != 0 {
+		text := append([]byte(nil), "account="+c.caller.Account.ID+"\nkey="+c.caller.KeyID+"\n"...)
+		c.req.Metadata = c.env.AppendMetadata(text, c.body, abi.MaxMetadata-len(text))
+	}
+	if c.needs&abi.GrantState != 0 {
+		if c.state = e.learners.state(c.policy); c.state != nil {
+			c.req.State = c.state.Number
+		}
+	}
 }
 
 // option tells whether candidate i can serve the request at all, and with whose key.

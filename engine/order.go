@@ -69,17 +69,14 @@ func (e *Engine) noteDeprecated(ctx *fasthttp.RequestCtx, found catalog.Resoluti
 
 // checkPlan refuses a plan that would break a promise of the engine: a policy ranks, it cannot lift an exclusion.
 func (e *Engine) checkPlan(c *call) error {
-	if c.plan.Kind == abi.KindReject {
-		return nil
-	}
-	if c.plan.Kind != abi.KindAnswer || len(c.plan.Steps) == 0 {
-		return fmt.Errorf("plan of kind %d with %d steps", c.plan.Kind, len(c.plan.Steps))
+	if c.plan.Kind == abi.KindAccept && c.kept == nil {
+		return errors.New("plan accepts an answer, and none is held")
 	}
 	for _, s := range c.plan.Steps {
 		if why := c.req.Options[s.Candidate].Excluded; why != 0 {
 			return fmt.Errorf("plan uses candidate %d, which is excluded: %s", s.Candidate, policy.ReasonName(uint16(why)))
 		}
-		if c.model != nil && c.env.NoFallback && e.deployments[s.Candidate].Model != c.model {
+		if c.model != nil && c.env.NoFallback && c.plan.Kind == abi.KindAnswer && e.deployments[s.Candidate].Model != c.model {
 			return errors.New("plan falls back although the request forbids it")
 		}
 	}

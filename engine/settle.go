@@ -9,6 +9,7 @@ import (
 	"github.com/pointsman/pointsman/engine/dialect"
 	"github.com/pointsman/pointsman/engine/record"
 	"github.com/pointsman/pointsman/engine/snapshot"
+	"github.com/pointsman/pointsman/sdk/abi"
 	"github.com/pointsman/pointsman/storage"
 )
 
@@ -16,9 +17,13 @@ import (
 // is estimated from it: one token an event, and one for every four bytes that an event is longer.
 const chunkOverhead = 200
 
-// measure takes an answer's usage, or estimates it when the provider reported none, and prices it. Counts beyond what the
-// model could possibly read or write are not believed.
+// measure takes an answer's usage, or estimates it when the provider reported none, prices it, and notes the attempt's
+// outcome, once. Counts beyond what the model could possibly read or write are not believed.
 func (e *Engine) measure(c *call, a *answer, verdict snapshot.Verdict) {
+	if a.measured {
+		return
+	}
+	a.measured = true
 	d, u := a.deployment, a.usage
 	if !u.Reported && a.partial != nil {
 		u = a.partial()
@@ -26,25 +31,35 @@ func (e *Engine) measure(c *call, a *answer, verdict snapshot.Verdict) {
 	if !u.Reported {
 		u.Input = int64(c.env.InputTokens)
 		u.Output = int64(a.content)
-		c.usage.Estimated = true
+		a.estimated = true
 	}
 	if limit := int64(d.Model.ContextWindow); limit > 0 {
 		u.Input, u.Output = min(u.Input, limit), min(u.Output, limit*int64(max(c.env.N, 1)))
 	}
 	a.usage = u
-	c.usage.Model, c.usage.Provider, c.usage.BYOK, c.usage.Simulated = d.Model.Name, a.provider(), a.own, a.simulated
-	c.usage.InputTokens, c.usage.OutputTokens, c.usage.CachedTokens, c.usage.Reasoning = u.Input, u.Output, u.CacheRead, u.Reasoning
-	c.usage.TTFT = a.ttft + a.began.Sub(c.began)
 	if !a.own {
-		c.usage.Credits = d.Model.Charge(u.Input + u.Output)
+		a.credits = d.Model.Charge(u.Input + u.Output)
 	}
 	if !a.simulated && !a.own {
-		c.usage.CostUSD = d.Price.Cost(catalog.Usage{Input: u.Input, Output: u.Output, CacheRead: u.CacheRead, CacheWrite: u.CacheWrite, Reasoning: u.Reasoning})
+		a.cost = d.Price.Cost(catalog.Usage{Input: u.Input, Output: u.Output, CacheRead: u.CacheRead, CacheWrite: u.CacheWrite, Reasoning: u.Reasoning})
 	}
 	e.live.Done(d.Index, snapshot.Outcome{Verdict: verdict, TTFT: a.ttft, Duration: a.took, OutputTokens: u.Output})
 	e.metrics.attempt(a.provider(), "ok")
-	last := &c.attempts[len(c.attempts)-1]
-	last.Status, last.TTFT, last.Latency = fasthttp.StatusOK, a.ttft, a.took
+	o := &c.root().outcomes[a.outcome]
+	o.HTTP, o.Flags, o.Credits = fasthttp.StatusOK, o.Flags|abi.OutcomeOK, int64(a.credits)
+	o.Input, o.Output = uint32(u.Input), uint32(u.Output)
+	o.TTFT, o.Latency = float32(millis(a.ttft)), float32(millis(a.took))
+}
+
+// bill makes an answer the one that the request's usage tells of. Its price is that of all rounds.
+func (c *call) bill(a *answer) {
+	u := &c.usage
+	u.Model, u.Provider, u.BYOK, u.Simulated, u.Estimated = a.deployment.Model.Name, a.provider(), a.own, a.simulated, a.estimated
+	u.InputTokens, u.OutputTokens, u.CachedTokens, u.Reasoning = a.usage.Input, a.usage.Output, a.usage.CacheRead, a.usage.Reasoning
+	u.TTFT = a.ttft + a.began.Sub(c.began)
+	c.spend(a)
+	u.Credits, u.CostUSD = c.spent, c.spentUSD
+	c.answered = a.deployment.Index
 }
 
 // settle ends a call exactly once: it settles or voids the hold, waits until that is durable, and hands the usage and the
@@ -55,7 +70,7 @@ func (e *Engine) settle(c *call, outcome storage.Outcome, status int) *Fault {
 	}
 	c.settled = true
 	u := &c.usage
-	u.Outcome, u.Status, u.Attempts = outcome, status, len(c.attempts)
+	u.Outcome, u.Status, u.Attempts = outcome, status, len(c.outcomes)
 	u.Latency = e.Now().Sub(c.began)
 	if !c.dispatched.IsZero() {
 		u.Overhead = c.dispatched.Sub(c.began)
@@ -73,6 +88,10 @@ func (e *Engine) settle(c *call, outcome storage.Outcome, status int) *Fault {
 			u.Credits, u.Outcome, u.Status, u.ErrorCode = 0, storage.OutcomeInterrupted, fault.Status, fault.Code
 		}
 	}
+	if outcome == storage.OutcomeOK {
+		e.sessions.note(c.env.Session, c.answered, e.Now())
+	}
+	e.learnFrom(c)
 	e.Log.Append(storage.LogRecord{Usage: *u, Decision: e.decisionRecord(c)})
 	e.metrics.request(u)
 	return fault
@@ -83,7 +102,10 @@ func (e *Engine) decisionRecord(c *call) []byte {
 	if c.snap == nil {
 		return nil
 	}
-	d := record.Decision{Policy: c.policy, Digest: c.digest, Request: &c.req, Plan: &c.plan, Attempts: c.attempts}
+	d := record.Decision{
+		Policy: c.policy, Digest: c.digest, Request: &c.req, Earlier: c.earlier, Plan: &c.plan, Outcomes: c.outcomes,
+		Withheld: !e.RecordTexts && c.textsSeen(),
+	}
 	if c.failed != nil {
 		d.Failure = clip(c.failed.Error(), 200)
 	}
@@ -92,6 +114,9 @@ func (e *Engine) decisionRecord(c *call) []byte {
 
 // finish lets go of a settled call.
 func (e *Engine) finish(c *call) {
+	if c.kept != nil { // and not sent
+		c.kept.close(true)
+	}
 	e.end(c)
 	e.inflight.Done()
 }
@@ -102,10 +127,10 @@ func (e *Engine) fail(ctx *fasthttp.RequestCtx, c *call, fault *Fault) {
 	switch {
 	case c.clientLeft() || fault == clientGone:
 		outcome = storage.OutcomeClientAbort
-	case len(c.attempts) > 0:
+	case len(c.outcomes) > 0:
 		outcome = storage.OutcomeUpstreamError
 	}
-	c.usage.Credits, c.usage.CostUSD, c.usage.ErrorCode = 0, 0, fault.Code
+	c.usage.Credits, c.usage.CostUSD, c.usage.ErrorCode = 0, c.spentUSD, fault.Code
 	if unsettled := e.settle(c, outcome, fault.Status); unsettled != nil {
 		fault = unsettled
 	}
@@ -126,7 +151,7 @@ func (e *Engine) describeDecision(ctx *fasthttp.RequestCtx, c *call) {
 	h := &ctx.Response.Header
 	h.Set("X-Pointsman-Policy", c.policy)
 	h.Set("X-Pointsman-Power-Level", levelName(c.level))
-	setInt(ctx, "X-Pointsman-Attempts", int64(len(c.attempts)))
+	setInt(ctx, "X-Pointsman-Attempts", int64(len(c.outcomes)))
 }
 
 // describeAnswer sets the headers that say who answered. Price and credits of a stream are not known yet; they come with

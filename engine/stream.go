@@ -26,7 +26,9 @@ var errCut = errors.New("stream cut")
 // context is touched any more. One reader, one writer: events and errors cannot interleave.
 func (e *Engine) relay(ctx *fasthttp.RequestCtx, c *call, a *answer) {
 	if err := c.held.Wait(); err != nil { // no byte reaches the client before its hold is durable
-		e.live.Done(a.deployment.Index, snapshot.Outcome{})
+		if !a.measured {
+			e.live.Done(a.deployment.Index, snapshot.Outcome{})
+		}
 		a.close(false)
 		e.fail(ctx, c, storageUnavailable())
 		return
@@ -97,6 +99,16 @@ func (r *relay) next() {
 	}
 }
 
+// count takes in what an event says of the answer's usage.
+func (a *answer) count(info dialect.Chunk, data []byte) {
+	if info.Content {
+		a.content += 1 + max(0, len(data)-chunkOverhead)/4
+	}
+	if info.Usage {
+		a.usage, _ = dialect.OpenAIUsage(data)
+	}
+}
+
 // replay passes on the events that were read ahead while falling back was still possible.
 func (r *relay) replay(held []byte) {
 	events := sse.NewReader(bytes.NewReader(held), len(held)+1)
@@ -122,11 +134,8 @@ func (r *relay) event(data, raw []byte) {
 		return
 	}
 	r.finished = r.finished || len(info.Finish) > 0
-	if info.Content {
-		r.answer.content += 1 + max(0, len(data)-chunkOverhead)/4
-	}
-	if info.Usage {
-		r.answer.usage, _ = dialect.OpenAIUsage(data)
+	if !r.answer.measured {
+		r.answer.count(info, data)
 	}
 	switch {
 	case info.Usage && info.NoChoices:
@@ -170,7 +179,9 @@ func (r *relay) breakOff(detail dialect.ErrorDetail) {
 // settle ends the call's accounts; false says that the charge could not be made durable.
 func (r *relay) settle(outcome storage.Outcome) bool {
 	e, c, a := r.engine, r.call, r.answer
-	a.took = e.Now().Sub(a.began)
+	if !a.whole {
+		a.took = e.Now().Sub(a.began)
+	}
 	verdict := snapshot.Success
 	switch outcome {
 	case storage.OutcomeClientAbort:
@@ -182,6 +193,7 @@ func (r *relay) settle(outcome storage.Outcome) bool {
 		c.usage.ErrorCode = string(outcome)
 	}
 	e.measure(c, a, verdict)
+	c.bill(a)
 	return e.settle(c, outcome, fasthttp.StatusOK) == nil
 }
 

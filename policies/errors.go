@@ -3,6 +3,8 @@ package policies
 import (
 	"errors"
 	"fmt"
+
+	"github.com/pointsman/pointsman/sdk/policy"
 )
 
 // Errors of [Host.Load].
@@ -32,7 +34,7 @@ var (
 	// ErrBadPlan: the policy returned something that is no valid plan for the snapshot.
 	ErrBadPlan = errors.New("policy returned a bad plan")
 	// ErrState: the policy did not accept its state, or gave one that is too large.
-	ErrState = errors.New("policy does not accept its state")
+	ErrState = policy.ErrState
 	// ErrStatus: the policy did not accept a snapshot, or gave no buffer for the input.
 	ErrStatus = errors.New("policy reported a failure")
 	// ErrClosed: the host is closed.

@@ -12,6 +12,9 @@ var ErrMalformed = errors.New("malformed policy record")
 // ErrConfig: configuration text that does not follow the contract of sdk/abi.
 var ErrConfig = errors.New("bad policy configuration")
 
+// ErrState: the policy does not accept its state, or gave one that is too large.
+var ErrState = errors.New("policy does not accept its state")
+
 // detailed says more about one of the errors above. The package does without fmt, which would add a third to the size of
 // every Go guest and to the time its compilation takes.
 type detailed struct {

@@ -215,3 +215,33 @@ func ParseFailure(name string) uint8 {
 	}
 	return abi.FailureServer
 }
+
+func signNames() [7]string {
+	return [...]string{"whole", "empty", "json", "refusal", "refusal_phrase", "simulated", "own_key"}
+}
+
+func finishNames() [5]string {
+	return [...]string{"", "stop", "length", "tool_calls", "content_filter"}
+}
+
+// FinishName is the name of an abi.Finish* code, "" for unknown.
+func FinishName(finish uint8) string {
+	if names := finishNames(); int(finish) < len(names) {
+		return names[finish]
+	}
+	return ""
+}
+
+// SignNames names the abi.Outcome* bits that are set, lowest first, and then why the answer ended, if that is known.
+func SignNames(flags uint32, finish uint8) []string {
+	var set []string
+	for i, name := range signNames() {
+		if flags&(1<<i) != 0 {
+			set = append(set, name)
+		}
+	}
+	if name := FinishName(finish); name != "" {
+		set = append(set, "finish_"+name)
+	}
+	return set
+}

@@ -38,11 +38,12 @@ type Log struct {
 	writer writer
 }
 
-// logItem is a usage record (unless its request is zero), a generation (if data is set), or a call to close flushed once
-// everything before it is written.
+// logItem is a usage record (unless its request is zero), a generation (if data is set), a state (if policy is, too), or a
+// call to close flushed once everything before it is written.
 type logItem struct {
 	record     storage.LogRecord
-	generation uint64
+	policy     string
+	generation uint64 // or the state's number
 	data       []byte
 	flushed    chan struct{}
 }
@@ -268,14 +269,16 @@ func (l *Log) write(items []logItem) {
 	}
 }
 
-// commit writes a batch as one page at seq, next to its generations.
+// commit writes a batch as one page at seq, next to its generations and states.
 func (l *Log) commit(items []logItem, now time.Time) error {
 	w := &l.writer
 	w.begin(l.db, 3*len(items)+1)
 	defer w.txn.Discard()
 	w.expires = uint64(now.Add(l.config.Retain).Unix())
 	for i := range items {
-		if items[i].data != nil {
+		if items[i].policy != "" {
+			l.setState(w, periodOf(l.seq), items[i].policy, items[i].generation, items[i].data)
+		} else if items[i].data != nil {
 			key := w.cut(binary.BigEndian.AppendUint64(appendLogKey(w.buf, periodOf(l.seq), logGeneration), items[i].generation))
 			w.set(key, w.cut(l.pages.packer.EncodeAll(items[i].data, w.buf)))
 		}

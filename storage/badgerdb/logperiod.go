@@ -20,6 +20,7 @@ const (
 	logClient     = 'c'
 	logLate       = 'l'
 	logGeneration = 'g'
+	logState      = 's'
 )
 
 // periodLength is how much of the log is dropped at once.

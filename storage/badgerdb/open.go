@@ -30,6 +30,9 @@ func openDatabase(config Config, name string, opts func(badger.Options) badger.O
 	if err != nil {
 		return nil, err
 	}
+	if err := removeEmptyFiles(dir); err != nil {
+		return nil, err
+	}
 	lock.Close() // Badger takes the same lock itself; between the two nothing was touched yet
 	err = guard("opening "+dir, func() error {
 		db, err = badger.Open(opts(config.badgerOptions(dir)))
@@ -39,6 +42,26 @@ func openDatabase(config Config, name string, opts func(badger.Options) badger.O
 		return nil, err
 	}
 	return db, nil
+}
+
+// removeEmptyFiles removes log files that a process created and died before it wrote to them: Badger 4.9 takes one for new
+// and then fails because it was there. They hold nothing.
+func removeEmptyFiles(dir string) error {
+	for _, pattern := range []string{"*.vlog", "*.mem"} {
+		files, err := filepath.Glob(filepath.Join(dir, pattern))
+		if err != nil {
+			return fmt.Errorf("opening %s: %w", dir, err)
+		}
+		for _, file := range files {
+			if info, err := os.Stat(file); err != nil || info.Size() > 0 {
+				continue
+			}
+			if err := os.Remove(file); err != nil {
+				return fmt.Errorf("removing an empty log file: %w", err)
+			}
+		}
+	}
+	return nil
 }
 
 // privateDir creates the directories for the owner alone, and closes existing ones to others.

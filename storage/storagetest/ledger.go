@@ -21,11 +21,16 @@ import (
 // survive a restart; one that has Interrupted is asked for the holds it ended then.
 type Ledger interface {
 	CreateAccount(a storage.Account, opening storage.Credits) error
-	Reserve(h storage.Hold) (*storage.Batch, error)
-	Extend(id storage.RequestID, more storage.Credits) (*storage.Batch, error)
+	Holder
 	Settle(x storage.Settlement) (storage.Receipt, *storage.Batch, error)
 	Grant(g storage.Grant) (storage.Balance, error)
 	Balance(account string) (storage.Balance, error)
+}
+
+// Holder is the part of a ledger that sets credits aside.
+type Holder interface {
+	Reserve(h storage.Hold) (*storage.Batch, error)
+	Extend(id storage.RequestID, more storage.Credits) (*storage.Batch, error)
 }
 
 // RunLedger proves a ledger. open returns the ledger kept in dir, an empty directory of the test's own, and may be called
