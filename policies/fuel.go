@@ -26,7 +26,7 @@ const (
 	maxGlobals   = 10_000
 	maxResults   = 16 // of one function
 
-	maxDepth   = 4_096 // weight of nested calls, see frameWeight
+	maxDepth   = 4_096  // weight of nested calls, see frameWeight
 	growCharge = 16_384 // fuel of a memory.grow, which leaves the compiled code
 )
 
