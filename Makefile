@@ -44,7 +44,7 @@ check: ## everything a change must pass: lint, generated files, tests, a clean t
 	@$(MAKE) test
 	@[ -z "$$(git status --porcelain)" ] || { git status --short; git diff --stat; echo "the checks changed the tree: commit what was generated"; exit 1; }
 
-bench: ## CPU per request: direct, a bare proxy, Pointsman
+bench: ## CPU per request: direct, a bare proxy, Pointsman; time per decision
 	$(GO) run ./cmd/pointsman bench
 
 dist: ## release binaries and their sums in dist/
