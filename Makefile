@@ -19,7 +19,7 @@ build: ## build bin/pointsman
 demo: build ## show the whole idea in five seconds
 	@bin/pointsman demo
 
-test: ## run every test, with its own set-up
+test: ## run every test, the smoke test and the demo, with their own set-up
 	@scripts/test.sh
 
 smoke: ## start a fresh gateway, examine it, send a request
@@ -41,10 +41,10 @@ check: ## everything a change must pass: lint, generated files, tests, a clean t
 	@[ -z "$$(git status --porcelain)" ] || { echo "commit or stash first: the tree must be clean to see what the checks change"; exit 1; }
 	@$(MAKE) lint
 	@if command -v npx >/dev/null; then $(MAKE) generate; elif [ "$$CI" = true ]; then echo "no node to generate with"; exit 1; else echo "skipping generate: there is no node"; fi
-	@$(MAKE) test smoke
+	@$(MAKE) test
 	@[ -z "$$(git status --porcelain)" ] || { git status --short; git diff --stat; echo "the checks changed the tree: commit what was generated"; exit 1; }
 
-bench: ## CPU per request: direct, a bare proxy, Pointsman
+bench: ## CPU per request: direct, a bare proxy, Pointsman; time per decision
 	$(GO) run ./cmd/pointsman bench
 
 dist: ## release binaries and their sums in dist/

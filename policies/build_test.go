@@ -76,8 +76,13 @@ func (s source) module() []byte {
 	out := []byte(wasmMagic)
 	var types []byte
 	for _, t := range []functionType{
-		{}, {nil, []byte{typeI32}}, {[]byte{typeI32}, []byte{typeI32}}, {[]byte{typeI32}, []byte{typeI64}}, {nil, []byte{typeI64}},
-		{[]byte{typeI32, typeI32, typeI32}, nil}, {[]byte{typeI32}, []byte{typeI32, typeI64}},
+		{},
+		{nil, []byte{typeI32}},
+		{[]byte{typeI32}, []byte{typeI32}},
+		{[]byte{typeI32}, []byte{typeI64}},
+		{nil, []byte{typeI64}},
+		{[]byte{typeI32, typeI32, typeI32}, nil},
+		{[]byte{typeI32}, []byte{typeI32, typeI64}},
 	} {
 		types = appendType(types, t)
 	}

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Runs every test: scripts/test-setup.sh, go vet, then the tests, those of packages with concurrency under the race
-# detector. Ends with a line for each test that was skipped and why; under CI=true a skipped test is a failure.
+# detector, and the built binary: scripts/smoke.sh and `pointsman demo`. Says of each test that was skipped why, and ends
+# with a line that counts; under CI=true a skipped test is a failure.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 summary="go tool -modfile=tools/go.mod gotestsum --format standard-quiet"
@@ -32,11 +33,41 @@ run() {
 run "${race[@]}" $(go list ./... | grep -E "$concurrent")
 run $(go list ./... | grep -vE "$concurrent")
 
-skipped=$(grep -c '"Action":"skip".*"Test":' .cache/tests.json || true)
+# The binary as a user gets it. Tests are counted with their subtests, each of these two as one.
+# binary NAME COMMAND...
+binaries=0 broken=0
+binary() {
+	local name=$1 began=$SECONDS
+	shift
+	if "$@" >".cache/$name.log" 2>&1; then
+		echo "$name: ok, $((SECONDS - began)) s"
+		binaries=$((binaries + 1))
+	else
+		cat ".cache/$name.log"
+		echo "$name: failed"
+		broken=$((broken + 1)) status=1
+	fi
+}
+binary build env CGO_ENABLED=0 go build -trimpath -o .cache/pointsman ./cmd/pointsman
+binary smoke env POINTSMAN=.cache/pointsman scripts/smoke.sh
+binary demo env -i PATH="$PATH" HOME="${HOME:-/}" .cache/pointsman demo # without the machine's provider keys
+
+# count ACTION: tests; and packages that failed without a failed test, which did not build or ended early
+count() {
+	awk -v action="\"Action\":\"$1\"" '
+		!index($0, action) { next }
+		match($0, /"Package":"[^"]*"/) { package = substr($0, RSTART, RLENGTH) }
+		/"Test":/ { n++; tested[package] = 1; next }
+		action ~ /fail/ && !tested[package] { n++ }
+		END { print n + 0 }' .cache/tests.json
+}
+passed=$(($(count pass) + binaries)) failed=$(($(count fail) + broken))
+skipped=$(count skip)
 if [ "${CI:-}" = true ] && [ "$skipped" != 0 ]; then
 	echo "test: $skipped tests were skipped, which CI=true does not allow" >&2
 	status=1
 elif [ "$skipped" = 0 ]; then
 	echo "test: nothing was skipped"
 fi
+echo "$passed passed, $failed failed, $skipped skipped"
 exit "$status"

@@ -43,11 +43,15 @@ func user(text string) []map[string]string {
 
 var demoAsks = []demoAsk{
 	{"eco, plain", map[string]any{"model": "auto", "power_level": "eco", "messages": user("Name three rivers of Europe.")}, http.StatusOK},
-	{"balanced, streaming", map[string]any{"model": "balanced", "stream": true, "stream_options": map[string]bool{"include_usage": true},
-		"messages": user("Explain in two sentences how a railway switch works.")}, http.StatusOK},
+	{"balanced, streaming", map[string]any{
+		"model": "balanced", "stream": true, "stream_options": map[string]bool{"include_usage": true},
+		"messages": user("Explain in two sentences how a railway switch works."),
+	}, http.StatusOK},
 	{"precision, with a tool", map[string]any{"model": "precision", "messages": user("What is the weather in Lisbon?"), "tools": []any{map[string]any{
-		"type": "function", "function": map[string]any{"name": "get_weather", "description": "Current weather of a city",
-			"parameters": map[string]any{"type": "object", "required": []string{"city"}, "properties": map[string]any{"city": map[string]string{"type": "string"}}}},
+		"type": "function", "function": map[string]any{
+			"name": "get_weather", "description": "Current weather of a city",
+			"parameters": map[string]any{"type": "object", "required": []string{"city"}, "properties": map[string]any{"city": map[string]string{"type": "string"}}},
+		},
 	}}}, http.StatusOK},
 	{"custom: gpt-4o by name", map[string]any{"model": "gpt-4o", "max_tokens": 200, "messages": user("Write a haiku about a signal box.")}, http.StatusOK},
 	{"private: local models only", map[string]any{"model": "eco", "messages": user("Summarise my diary."), "pointsman": map[string]string{"privacy": "local"}}, http.StatusOK},

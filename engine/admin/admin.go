@@ -89,6 +89,7 @@ func Handler(cfg Config) fasthttp.RequestHandler {
 		"/api/v1/admin/keys/":      {"DELETE": a.admin(a.revokeKey)},
 		"/api/v1/admin/usage":      {"GET": a.admin(a.usage)},
 		"/api/v1/admin/decisions/": {"GET": a.admin(a.decision)},
+		"/api/v1/admin/reach":      {"POST": a.admin(a.reach)},
 		"/api/v1/admin/status":     {"GET": a.admin(a.status)},
 	}
 	return table.Handler(cfg.Logger)

@@ -131,8 +131,17 @@ func TestParseUSDPerMillion(t *testing.T) {
 		want int64
 		ok   bool
 	}{
-		{"0.15", 150_000, true}, {"0", 0, true}, {"10", 10_000_000, true}, {"0.000001", 1, true}, {"1000000", MaxPrice, true},
-		{"1000000.000001", 0, false}, {"-1", 0, false}, {"0.0000001", 0, false}, {"1e3", 0, false}, {"", 0, false}, {"NaN", 0, false},
+		{"0.15", 150_000, true},
+		{"0", 0, true},
+		{"10", 10_000_000, true},
+		{"0.000001", 1, true},
+		{"1000000", MaxPrice, true},
+		{"1000000.000001", 0, false},
+		{"-1", 0, false},
+		{"0.0000001", 0, false},
+		{"1e3", 0, false},
+		{"", 0, false},
+		{"NaN", 0, false},
 	}
 	for _, test := range tests {
 		got, err := ParseUSDPerMillion(test.text)

@@ -212,8 +212,11 @@ func TestP12StreamedEqualsBuffered(t *testing.T) {
 		{"text", []block{text("Hello \"world\"\n世界 🌍\\u0041")}, "end_turn", "stop"},
 		{"one call", []block{call(0, `{"city": "Köln", "n": 1.50}`)}, "tool_use", "tool_calls"},
 		{"two calls", []block{text("Let me see"), call(0, `{"a":1}`), call(1, `{"b":[{}]}`)}, "tool_use", "tool_calls"},
-		{"five calls, text between", []block{call(0, `{}`), text("x"), call(1, `{"a":"🌍"}`), call(2, `{}`), text("y"), call(3, `{"\"":"\\"}`), call(4, `{"n":12345678901234567890}`)},
-			"tool_use", "tool_calls"},
+		{
+			"five calls, text between",
+			[]block{call(0, `{}`), text("x"), call(1, `{"a":"🌍"}`), call(2, `{}`), text("y"), call(3, `{"\"":"\\"}`), call(4, `{"n":12345678901234567890}`)},
+			"tool_use", "tool_calls",
+		},
 		{"thinking", []block{{kind: "thinking", text: "hm\n\"ok\"", signature: "c2ln"}, text("yes"), call(0, `{"x":null}`)}, "tool_use", "tool_calls"},
 		{"P27: a call ended as a turn", []block{call(0, `{}`)}, "end_turn", "tool_calls"},
 		{"P27: a call cut off", []block{call(0, `{}`)}, "max_tokens", "length"},
@@ -262,14 +265,21 @@ func TestP27FinishReasons(t *testing.T) {
 		finish string
 		exact  bool
 	}{
-		{"end_turn", false, "stop", true}, {"end_turn", true, "tool_calls", false},
-		{"max_tokens", false, "length", true}, {"max_tokens", true, "length", true},
-		{"tool_use", true, "tool_calls", true}, {"tool_use", false, "tool_calls", true},
-		{"stop_sequence", false, "stop", false}, {"stop_sequence", true, "tool_calls", false},
-		{"pause_turn", false, "stop", false}, {"pause_turn", true, "tool_calls", false},
-		{"refusal", false, "content_filter", false}, {"refusal", true, "content_filter", false},
+		{"end_turn", false, "stop", true},
+		{"end_turn", true, "tool_calls", false},
+		{"max_tokens", false, "length", true},
+		{"max_tokens", true, "length", true},
+		{"tool_use", true, "tool_calls", true},
+		{"tool_use", false, "tool_calls", true},
+		{"stop_sequence", false, "stop", false},
+		{"stop_sequence", true, "tool_calls", false},
+		{"pause_turn", false, "stop", false},
+		{"pause_turn", true, "tool_calls", false},
+		{"refusal", false, "content_filter", false},
+		{"refusal", true, "content_filter", false},
 		{"model_context_window_exceeded", false, "length", false},
-		{"something_new", false, "something_new", false}, {"something_new", true, "something_new", false},
+		{"something_new", false, "something_new", false},
+		{"something_new", true, "something_new", false},
 	} {
 		if finish, exact := finishReason([]byte(c.stop), c.calls); string(finish) != c.finish || exact != c.exact {
 			t.Errorf("%s, calls %v: got %s, %v", c.stop, c.calls, finish, exact)

@@ -22,10 +22,14 @@ func TestP04OpenAIUsage(t *testing.T) {
 		{"embeddings", `{"usage":{"prompt_tokens":8,"total_tokens":8}}`, Usage{Input: 8, Reported: true}},
 		{"responses names", `{"usage":{"input_tokens":8,"output_tokens":2,"input_tokens_details":{"cached_tokens":3}}}`, Usage{Input: 8, Output: 2, CacheRead: 3, Reported: true}},
 		{"DeepSeek's cache", `{"usage":{"prompt_tokens":8,"prompt_cache_hit_tokens":5,"prompt_cache_miss_tokens":3}}`, Usage{Input: 8, CacheRead: 5, Reported: true}},
-		{"OpenRouter", `{"usage":{"prompt_tokens":100,"completion_tokens":7,"cost":0.0012345,"prompt_tokens_details":{"cached_tokens":40,"cache_write_tokens":50}}}`,
-			Usage{Input: 100, Output: 7, CacheRead: 40, CacheWrite: 50, Reported: true, CostUSD: "0.0012345"}},
-		{"reasoning beside the completion", `{"usage":{"prompt_tokens":10,"completion_tokens":5,"total_tokens":35,"completion_tokens_details":{"reasoning_tokens":20}}}`,
-			Usage{Input: 10, Output: 25, Reasoning: 20, Reported: true}},
+		{
+			"OpenRouter", `{"usage":{"prompt_tokens":100,"completion_tokens":7,"cost":0.0012345,"prompt_tokens_details":{"cached_tokens":40,"cache_write_tokens":50}}}`,
+			Usage{Input: 100, Output: 7, CacheRead: 40, CacheWrite: 50, Reported: true, CostUSD: "0.0012345"},
+		},
+		{
+			"reasoning beside the completion", `{"usage":{"prompt_tokens":10,"completion_tokens":5,"total_tokens":35,"completion_tokens_details":{"reasoning_tokens":20}}}`,
+			Usage{Input: 10, Output: 25, Reasoning: 20, Reported: true},
+		},
 		{"null details", `{"usage":{"prompt_tokens":1,"prompt_tokens_details":null}}`, Usage{Input: 1, Reported: true}},
 	} {
 		got, ok := OpenAIUsage([]byte(c.body))
@@ -42,10 +46,22 @@ func TestP36HostileNumbers(t *testing.T) {
 		ok      bool
 		suspect bool
 	}{
-		{"7", 7, true, false}, {"7.0", 7, true, false}, {"1e3", 1000, true, false}, {"null", 0, false, false},
-		{"-1", 0, true, true}, {"7.5", 8, true, true}, {"1e18", MaxTokens, true, true}, {"1e999", MaxTokens, true, true},
-		{"-1e999", 0, true, true}, {"99999999999999999999999999", MaxTokens, true, true}, {"1000000001", MaxTokens, true, true},
-		{`"7"`, 0, false, true}, {`"NaN"`, 0, false, true}, {"true", 0, false, true}, {"[]", 0, false, true}, {"{}", 0, false, true},
+		{"7", 7, true, false},
+		{"7.0", 7, true, false},
+		{"1e3", 1000, true, false},
+		{"null", 0, false, false},
+		{"-1", 0, true, true},
+		{"7.5", 8, true, true},
+		{"1e18", MaxTokens, true, true},
+		{"1e999", MaxTokens, true, true},
+		{"-1e999", 0, true, true},
+		{"99999999999999999999999999", MaxTokens, true, true},
+		{"1000000001", MaxTokens, true, true},
+		{`"7"`, 0, false, true},
+		{`"NaN"`, 0, false, true},
+		{"true", 0, false, true},
+		{"[]", 0, false, true},
+		{"{}", 0, false, true},
 	} {
 		u, ok := OpenAIUsage(fmt.Appendf(nil, `{"usage":{"completion_tokens":%s}}`, c.number))
 		if u.Output != c.want || ok != c.ok || u.Suspect != c.suspect {
@@ -91,11 +107,17 @@ func TestP05AnthropicUsage(t *testing.T) {
 		want        Usage
 		nano        int64
 	}{
-		{"cache write", `{"input_tokens":3,"cache_creation_input_tokens":12304,"cache_read_input_tokens":0,"output_tokens":550}`,
-			Usage{Input: 12307, Output: 550, CacheWrite: 12304}, 54_399_000},
+		{
+			"cache write", `{"input_tokens":3,"cache_creation_input_tokens":12304,"cache_read_input_tokens":0,"output_tokens":550}`,
+			Usage{Input: 12307, Output: 550, CacheWrite: 12304},
+			54_399_000,
+		},
 		{"cache read", `{"input_tokens":3,"cache_read_input_tokens":1000,"output_tokens":10}`, Usage{Input: 1003, Output: 10, CacheRead: 1000}, 459_000},
-		{"an hour", `{"input_tokens":1,"output_tokens":1,"cache_creation_input_tokens":9,"cache_creation":{"ephemeral_5m_input_tokens":4,"ephemeral_1h_input_tokens":5}}`,
-			Usage{Input: 10, Output: 1, CacheWrite: 9, CacheWrite1h: 5}, 51_750},
+		{
+			"an hour", `{"input_tokens":1,"output_tokens":1,"cache_creation_input_tokens":9,"cache_creation":{"ephemeral_5m_input_tokens":4,"ephemeral_1h_input_tokens":5}}`,
+			Usage{Input: 10, Output: 1, CacheWrite: 9, CacheWrite1h: 5},
+			51_750,
+		},
 		{"nulls", `{"input_tokens":1,"output_tokens":1,"cache_creation_input_tokens":null,"cache_creation":null}`, Usage{Input: 1, Output: 1}, 18_000},
 		{"negative", `{"input_tokens":-5,"output_tokens":1}`, Usage{Output: 1, Suspect: true}, 15_000},
 	} {

@@ -31,24 +31,28 @@ func (m *memory) PutVirtualKey(k storage.VirtualKey) error {
 	}
 	return m.fail
 }
+
 func (m *memory) VirtualKeys() (out []storage.VirtualKey, err error) {
 	for _, k := range m.virtual {
 		out = append(out, k)
 	}
 	return out, m.fail
 }
+
 func (m *memory) PutProviderKey(k storage.ProviderKey) error {
 	if m.fail == nil {
 		m.own[[2]string{k.Account, k.Provider}] = k
 	}
 	return m.fail
 }
+
 func (m *memory) DeleteProviderKey(account, provider string) error {
 	if m.fail == nil {
 		delete(m.own, [2]string{account, provider})
 	}
 	return m.fail
 }
+
 func (m *memory) ProviderKeys() (out []storage.ProviderKey, err error) {
 	for _, k := range m.own {
 		out = append(out, k)

@@ -20,27 +20,35 @@ func TestParseReadsFields(t *testing.T) {
 	}{
 		{"least", talk(``), Envelope{N: 1, Messages: 1, TextBytes: 2, InputTokens: 8, Task: abi.TaskChat}},
 		{"model and level", talk(`,"model":"groq/llama-3:8b","power_level":"eco"`), Envelope{
-			Model: "groq/llama-3:8b", HasModel: true, PowerLevel: "eco", HasLevel: true, N: 1, Messages: 1, TextBytes: 2, InputTokens: 8, Task: abi.TaskChat}},
+			Model: "groq/llama-3:8b", HasModel: true, PowerLevel: "eco", HasLevel: true, N: 1, Messages: 1, TextBytes: 2, InputTokens: 8, Task: abi.TaskChat,
+		}},
 		{"escaped key and value", talk(`,"mod\u0065l":"gpt\u002d4"`), Envelope{Model: "gpt-4", HasModel: true, N: 1, Messages: 1, TextBytes: 2, InputTokens: 8, Task: abi.TaskChat}},
 		{"stream", talk(`,"stream":true,"stream_options":{"include_usage":true},"n":3`), Envelope{Stream: true, IncludeUsage: true, N: 3, Messages: 1, TextBytes: 2, InputTokens: 8, Task: abi.TaskChat}},
 		{"max_tokens", talk(`,"max_tokens":7`), Envelope{MaxTokens: 7, N: 1, Messages: 1, TextBytes: 2, InputTokens: 8, Task: abi.TaskChat}},
 		{"max_completion_tokens wins", talk(`,"max_completion_tokens":9,"max_tokens":7`), Envelope{MaxTokens: 9, N: 1, Messages: 1, TextBytes: 2, InputTokens: 8, Task: abi.TaskChat}},
-		{"nulls are absent", talk(`,"model":null,"power_level":null,"pointsman":null,"stream":null,"stream_options":null,"max_tokens":null,"n":null,` +
-			`"tools":null,"response_format":null,"temperature":null,"top_p":null,"stop":null,"logit_bias":null,"user":null,"logprobs":null,"top_logprobs":null`),
-			Envelope{N: 1, Messages: 1, TextBytes: 2, InputTokens: 8, Task: abi.TaskChat}},
+		{
+			"nulls are absent", talk(`,"model":null,"power_level":null,"pointsman":null,"stream":null,"stream_options":null,"max_tokens":null,"n":null,` +
+				`"tools":null,"response_format":null,"temperature":null,"top_p":null,"stop":null,"logit_bias":null,"user":null,"logprobs":null,"top_logprobs":null`),
+			Envelope{N: 1, Messages: 1, TextBytes: 2, InputTokens: 8, Task: abi.TaskChat},
+		},
 		{"tools", talk(`,"tools":[{"type":"function"}]`), Envelope{N: 1, Messages: 1, TextBytes: 23, InputTokens: 14, Needs: abi.CapTools, Task: abi.TaskChat}},
 		{"no tools", talk(`,"tools":[]`), Envelope{N: 1, Messages: 1, TextBytes: 2, InputTokens: 8, Task: abi.TaskChat}},
 		{"schema", talk(`,"response_format":{"type":"json_schema"}`), Envelope{N: 1, Messages: 1, TextBytes: 24, InputTokens: 14, Needs: abi.CapJSONSchema, WantsJSON: true, Task: abi.TaskChat}},
 		{"json object", talk(`,"response_format":{"type":"json_object"}`), Envelope{N: 1, Messages: 1, TextBytes: 2, InputTokens: 8, WantsJSON: true, Task: abi.TaskChat}},
 		{"extension", talk(`,"pointsman":{"policy":"mine","privacy":"local","latency":"fast","task":"rag","session":"s","fallback":false}`), Envelope{
 			N: 1, Messages: 1, TextBytes: 2, InputTokens: 8, Task: abi.TaskRAG, Policy: "mine", Privacy: abi.PrivacyLocal,
-			Latency: abi.LatencyFast, Session: 0xaf63ee4c86020b22, NoFallback: true}},
+			Latency: abi.LatencyFast, Session: 0xaf63ee4c86020b22, NoFallback: true,
+		}},
 		{"wide text", `{"messages":[{"role":"user","content":"\u00e9é中\n"}]}`, Envelope{N: 1, Messages: 1, TextBytes: 8, WideBytes: 7, InputTokens: 12, Task: abi.TaskChat}},
-		{"parts", `{"messages":[{"content":[{"type":"text","text":"what is this"},{"image_url":{"url":"data:xxxxxxxx"},"type":"image_url"},` +
-			`{"type":"input_audio","input_audio":{"data":"` + strings.Repeat("A", 1024) + `"}},{"type":"file","file":{"file_data":"` + strings.Repeat("A", 160) + `"}}],"role":"user"}]}`,
-			Envelope{N: 1, Messages: 1, TextBytes: 12, Images: 1, InputTokens: 4 + 4 + 3 + 1000 + 2 + 1000 + 10, Needs: abi.CapVision | abi.CapAudio | abi.CapPDF, Task: abi.TaskChat}},
-		{"tool calls count", `{"messages":[{"role":"assistant","content":null,"tool_calls":[{"id":"1","type":"function","function":{"name":"f","arguments":"{}"}}]}]}`,
-			Envelope{N: 1, Messages: 1, TextBytes: 12, InputTokens: 11}},
+		{
+			"parts", `{"messages":[{"content":[{"type":"text","text":"what is this"},{"image_url":{"url":"data:xxxxxxxx"},"type":"image_url"},` +
+				`{"type":"input_audio","input_audio":{"data":"` + strings.Repeat("A", 1024) + `"}},{"type":"file","file":{"file_data":"` + strings.Repeat("A", 160) + `"}}],"role":"user"}]}`,
+			Envelope{N: 1, Messages: 1, TextBytes: 12, Images: 1, InputTokens: 4 + 4 + 3 + 1000 + 2 + 1000 + 10, Needs: abi.CapVision | abi.CapAudio | abi.CapPDF, Task: abi.TaskChat},
+		},
+		{
+			"tool calls count", `{"messages":[{"role":"assistant","content":null,"tool_calls":[{"id":"1","type":"function","function":{"name":"f","arguments":"{}"}}]}]}`,
+			Envelope{N: 1, Messages: 1, TextBytes: 12, InputTokens: 11},
+		},
 		{"passes what it does not know", talk(`,"provider":{"order":["a"]},"models":["x"],"metadata":{"Model":"y"},"seed":1e3`), Envelope{N: 1, Messages: 1, TextBytes: 2, InputTokens: 8, Task: abi.TaskChat}},
 	}
 	var e Envelope // reused, as the gateway does: nothing of a request may show in the next

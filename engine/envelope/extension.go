@@ -24,8 +24,13 @@ func latencies() []choice {
 
 func tasks() []choice {
 	return []choice{
-		{"code", abi.TaskCode}, {"chat", abi.TaskChat}, {"rag", abi.TaskRAG}, {"creative", abi.TaskCreative},
-		{"analysis", abi.TaskAnalysis}, {"translation", abi.TaskTranslation}, {"summarization", abi.TaskSummarization},
+		{"code", abi.TaskCode},
+		{"chat", abi.TaskChat},
+		{"rag", abi.TaskRAG},
+		{"creative", abi.TaskCreative},
+		{"analysis", abi.TaskAnalysis},
+		{"translation", abi.TaskTranslation},
+		{"summarization", abi.TaskSummarization},
 		{"reasoning", abi.TaskReasoning},
 	}
 }

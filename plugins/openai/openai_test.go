@@ -18,10 +18,20 @@ func TestPrepare(t *testing.T) {
 		want provider.BodyRules
 		err  error
 	}{
-		{"default", provider.PrepareRequest{}, DefaultBaseURL,
-			provider.BodyRules{StreamUsage: true, MaxTokensField: "max_completion_tokens"}, nil},
-		{"compatible", provider.PrepareRequest{BaseURL: "https://api.groq.com/openai/v1/"}, "https://api.groq.com/openai/v1",
-			provider.BodyRules{StreamUsage: true}, nil},
+		{
+			"default",
+			provider.PrepareRequest{},
+			DefaultBaseURL,
+			provider.BodyRules{StreamUsage: true, MaxTokensField: "max_completion_tokens"},
+			nil,
+		},
+		{
+			"compatible",
+			provider.PrepareRequest{BaseURL: "https://api.groq.com/openai/v1/"},
+			"https://api.groq.com/openai/v1",
+			provider.BodyRules{StreamUsage: true},
+			nil,
+		},
 		{"settings", provider.PrepareRequest{BaseURL: "http://127.0.0.1:11434/v1", Settings: map[string]string{
 			"stream_usage": "false", "max_tokens_field": "num_predict", "drop": "logprobs, seed",
 		}}, "http://127.0.0.1:11434/v1", provider.BodyRules{MaxTokensField: "num_predict", Drop: []string{"logprobs", "seed"}}, nil},

@@ -4,7 +4,7 @@
 // fasthttp's own client and server, and a real `pointsman serve` with everything on. What is counted is the CPU time,
 // user and system, of the whole process tree of the system under test, plugin processes included; neither the load
 // generator's nor the upstream's. The bare proxy runs in turns with the gateway, so that the ratio of the two holds also on
-// a machine whose speed changes.
+// a machine whose speed changes. What a routing decision costs is measured first, in this process.
 //
 // Only Linux tells what is needed, in /proc; [Run] fails elsewhere.
 package bench
@@ -78,6 +78,11 @@ func Run(ctx context.Context, cfg Config) (report *Report, err error) {
 		Settings: Settings{
 			Connections: cfg.Connections, Seconds: cfg.Duration.Seconds(), WarmUpSeconds: cfg.WarmUp.Seconds(), Rounds: cfg.Rounds, Starts: cfg.Starts,
 		},
+	}
+
+	fmt.Fprintln(cfg.Progress, "measuring decisions")
+	if report.Decision, err = measureDecisions(ctx); err != nil { // before anything else runs
+		return nil, err
 	}
 
 	upstream, err := startPart(ctx, cfg.Binary, "upstream", "")

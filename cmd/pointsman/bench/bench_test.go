@@ -72,6 +72,14 @@ func TestRealProcesses(t *testing.T) {
 	if r.Start.FreshMS == 0 || r.Start.AgainMS == 0 || r.Memory.Idle.Processes < 2 || r.Memory.Idle.MiB < 1 || r.Memory.Loaded.MiB < 1 {
 		t.Errorf("start %+v, memory %+v", r.Start, r.Memory)
 	}
+	if d := r.Decision; d.Candidates != 47 || len(d.Policies) != 4 {
+		t.Errorf("decisions %+v", d)
+	}
+	for _, p := range r.Decision.Policies {
+		if p.P50NS <= 0 || p.P99NS < p.P50NS || p.NewNS < p.P50NS || p.Fuel <= 0 {
+			t.Errorf("decisions of %+v", p)
+		}
+	}
 	left, err := filepath.Glob(filepath.Join(dir, "pointsman-bench-*"))
 	if err != nil || len(left) > 0 {
 		t.Errorf("left behind: %v, %v", left, err)

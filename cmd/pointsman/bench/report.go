@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -21,6 +22,7 @@ const (
 type Report struct {
 	Machine  Machine  `json:"machine"`
 	Settings Settings `json:"settings"`
+	Decision Decision `json:"decision"`
 	Rows     []Row    `json:"rows"`
 	Start    Start    `json:"start"`
 	Memory   struct {
@@ -64,7 +66,31 @@ type Memory struct {
 	Processes int     `json:"processes"`
 }
 
-var columns = []string{"WORKLOAD", "TARGET", "REQ/S", "P50 MS", "P99 MS", "CPU US", "PER", "X BARE", "UPSTREAM CPU US"}
+// grid is a table of a report. The words of a table stand left, its numbers right.
+type grid struct {
+	columns []string
+	words   []string // columns that hold words
+	rows    [][]string
+}
+
+func (r *Report) loads() grid {
+	g := grid{
+		columns: []string{"WORKLOAD", "TARGET", "REQ/S", "P50 MS", "P99 MS", "CPU US", "PER", "X BARE", "UPSTREAM CPU US"},
+		words:   []string{"WORKLOAD", "TARGET", "PER"},
+	}
+	for i := range r.Rows {
+		g.rows = append(g.rows, r.Rows[i].cells())
+	}
+	return g
+}
+
+func (d *Decision) grid() grid {
+	g := grid{columns: []string{"DECISION OF", "P50 NS", "P99 NS", "NEW SNAPSHOT NS", "FUEL"}, words: []string{"DECISION OF"}}
+	for _, p := range d.Policies {
+		g.rows = append(g.rows, []string{p.Policy, fmt.Sprint(p.P50NS), fmt.Sprint(p.P99NS), fmt.Sprint(p.NewNS), fmt.Sprint(p.Fuel)})
+	}
+	return g
+}
 
 func (r *Row) cells() []string {
 	cpu, ratio := "0", "-"
@@ -87,34 +113,18 @@ func (r *Report) facts() []string {
 			r.Start.FreshMS, r.Start.AgainMS, s.Starts),
 		fmt.Sprintf("Memory of the process tree (PSS): %.1f MiB idle in %d processes, %.1f MiB at rest after the load.",
 			r.Memory.Idle.MiB, r.Memory.Idle.Processes, r.Memory.Loaded.MiB),
+		fmt.Sprintf("Decision: %d candidates, %d decisions of each policy on one goroutine, a new snapshot every %d of them.",
+			r.Decision.Candidates, r.Decision.Decisions, r.Decision.Generation),
 	}
 }
 
 // WriteText writes the report for a terminal.
 func (r *Report) WriteText(w io.Writer) error {
-	rows := [][]string{columns}
-	for i := range r.Rows {
-		rows = append(rows, r.Rows[i].cells())
-	}
-	widths := make([]int, len(columns))
-	for _, row := range rows {
-		for i, cell := range row {
-			widths[i] = max(widths[i], len(cell))
-		}
-	}
 	var text bytes.Buffer
-	for _, row := range rows {
-		var line strings.Builder
-		for i, cell := range row {
-			format := "%*s  "
-			if isText(i) {
-				format = "%-*s  "
-			}
-			fmt.Fprintf(&line, format, widths[i], cell)
-		}
-		fmt.Fprintln(&text, strings.TrimRight(line.String(), " "))
+	for _, g := range []grid{r.loads(), r.Decision.grid()} {
+		g.writeText(&text)
+		fmt.Fprintln(&text)
 	}
-	fmt.Fprintln(&text)
 	for _, fact := range r.facts() {
 		fmt.Fprintln(&text, fact)
 	}
@@ -122,8 +132,47 @@ func (r *Report) WriteText(w io.Writer) error {
 	return err
 }
 
-// isText says that column i holds words, not numbers.
-func isText(i int) bool { return i < 2 || columns[i] == "PER" }
+func (g *grid) isText(i int) bool { return slices.Contains(g.words, g.columns[i]) }
+
+func (g *grid) writeText(text *bytes.Buffer) {
+	rows := append([][]string{g.columns}, g.rows...)
+	widths := make([]int, len(g.columns))
+	for _, row := range rows {
+		for i, cell := range row {
+			widths[i] = max(widths[i], len(cell))
+		}
+	}
+	for _, row := range rows {
+		var line strings.Builder
+		for i, cell := range row {
+			format := "%*s  "
+			if g.isText(i) {
+				format = "%-*s  "
+			}
+			fmt.Fprintf(&line, format, widths[i], cell)
+		}
+		fmt.Fprintln(text, strings.TrimRight(line.String(), " "))
+	}
+}
+
+func (g *grid) writeMarkdown(b *strings.Builder) {
+	b.WriteString("\n|")
+	for _, name := range g.columns {
+		fmt.Fprintf(b, " %s |", strings.ToLower(name))
+	}
+	b.WriteString("\n|")
+	for i := range g.columns {
+		if g.isText(i) {
+			b.WriteString("---|")
+		} else {
+			b.WriteString("--:|")
+		}
+	}
+	for _, row := range g.rows {
+		fmt.Fprintf(b, "\n| %s |", strings.Join(row, " | "))
+	}
+	b.WriteString("\n")
+}
 
 // Markers of the generated section of a document.
 const (
@@ -137,22 +186,10 @@ func (r *Report) markdown() string {
 	for _, fact := range r.facts() {
 		fmt.Fprintf(&b, "- %s\n", fact)
 	}
-	b.WriteString("\n|")
-	for _, name := range columns {
-		fmt.Fprintf(&b, " %s |", strings.ToLower(name))
+	for _, g := range []grid{r.loads(), r.Decision.grid()} {
+		g.writeMarkdown(&b)
 	}
-	b.WriteString("\n|")
-	for i := range columns {
-		if isText(i) {
-			b.WriteString("---|")
-		} else {
-			b.WriteString("--:|")
-		}
-	}
-	for i := range r.Rows {
-		fmt.Fprintf(&b, "\n| %s |", strings.Join(r.Rows[i].cells(), " | "))
-	}
-	return b.String() + "\n"
+	return b.String()
 }
 
 // UpdateMarkdown replaces the generated section of a file with this report and leaves the rest as it is. It fails if the

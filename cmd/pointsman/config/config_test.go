@@ -96,8 +96,10 @@ func TestLoadFull(t *testing.T) {
 		t.Fatalf("%d models", len(c.Models))
 	}
 	m := c.Models[47]
-	want := catalog.Price{In: 150_000, Out: 600_000, CacheRead: 75_000, CacheWrite: 187_500, Reasoning: 700_000, Threshold: 100_000,
-		InAbove: 300_000, OutAbove: 900_000, CacheReadAbove: 150_000, CacheWriteAbove: 375_000}
+	want := catalog.Price{
+		In: 150_000, Out: 600_000, CacheRead: 75_000, CacheWrite: 187_500, Reasoning: 700_000, Threshold: 100_000,
+		InAbove: 300_000, OutAbove: 900_000, CacheReadAbove: 150_000, CacheWriteAbove: 375_000,
+	}
 	if m.Tier != 1 || m.CreditsPer1K != 2000 || m.Quality != 0.75 || m.MaxOutput != 16000 || len(m.Deployments) != 2 || m.Deployments[0].Price != want || m.Deployments[1].Price.In != 100_000 {
 		t.Errorf("mock-model %+v", m)
 	}

@@ -25,24 +25,51 @@ type known struct {
 
 // The built-in providers, in the order they are listed everywhere.
 var builtinProviders = [...]known{
-	{"openai", "openai", "https://api.openai.com/v1",
-		[]string{"OPENAI_API_KEY"}, baseNames("OPENAI")},
-	{"anthropic", "anthropic", "https://api.anthropic.com/v1",
-		[]string{"ANTHROPIC_API_KEY"}, baseNames("ANTHROPIC")},
-	{"groq", "openai", "https://api.groq.com/openai/v1",
-		[]string{"GROQ_API_KEY"}, baseNames("GROQ")},
-	{"together", "openai", "https://api.together.xyz/v1",
-		[]string{"TOGETHERAI_API_KEY", "TOGETHER_API_KEY", "TOGETHER_AI_API_KEY"}, baseNames("TOGETHERAI", "TOGETHER", "TOGETHER_AI")},
-	{"deepinfra", "openai", "https://api.deepinfra.com/v1/openai",
-		[]string{"DEEPINFRA_API_KEY"}, baseNames("DEEPINFRA")},
-	{"openrouter", "openai", "https://openrouter.ai/api/v1",
-		[]string{"OPENROUTER_API_KEY", "OR_API_KEY"}, baseNames("OPENROUTER", "OR")},
-	{"fireworks", "openai", "https://api.fireworks.ai/inference/v1",
-		[]string{"FIREWORKS_AI_API_KEY", "FIREWORKS_API_KEY", "FIREWORKSAI_API_KEY"}, baseNames("FIREWORKS_AI", "FIREWORKS", "FIREWORKSAI")},
-	{"huggingface", "openai", "https://router.huggingface.co/v1",
-		[]string{"HF_TOKEN", "HUGGINGFACE_API_KEY"}, baseNames("HF", "HUGGINGFACE")},
-	{catalog.LocalProvider, "openai", "",
-		[]string{"HOSTED_VLLM_API_KEY"}, nil},
+	{
+		"openai", "openai", "https://api.openai.com/v1",
+		[]string{"OPENAI_API_KEY"},
+		baseNames("OPENAI"),
+	},
+	{
+		"anthropic", "anthropic", "https://api.anthropic.com/v1",
+		[]string{"ANTHROPIC_API_KEY"},
+		baseNames("ANTHROPIC"),
+	},
+	{
+		"groq", "openai", "https://api.groq.com/openai/v1",
+		[]string{"GROQ_API_KEY"},
+		baseNames("GROQ"),
+	},
+	{
+		"together", "openai", "https://api.together.xyz/v1",
+		[]string{"TOGETHERAI_API_KEY", "TOGETHER_API_KEY", "TOGETHER_AI_API_KEY"},
+		baseNames("TOGETHERAI", "TOGETHER", "TOGETHER_AI"),
+	},
+	{
+		"deepinfra", "openai", "https://api.deepinfra.com/v1/openai",
+		[]string{"DEEPINFRA_API_KEY"},
+		baseNames("DEEPINFRA"),
+	},
+	{
+		"openrouter", "openai", "https://openrouter.ai/api/v1",
+		[]string{"OPENROUTER_API_KEY", "OR_API_KEY"},
+		baseNames("OPENROUTER", "OR"),
+	},
+	{
+		"fireworks", "openai", "https://api.fireworks.ai/inference/v1",
+		[]string{"FIREWORKS_AI_API_KEY", "FIREWORKS_API_KEY", "FIREWORKSAI_API_KEY"},
+		baseNames("FIREWORKS_AI", "FIREWORKS", "FIREWORKSAI"),
+	},
+	{
+		"huggingface", "openai", "https://router.huggingface.co/v1",
+		[]string{"HF_TOKEN", "HUGGINGFACE_API_KEY"},
+		baseNames("HF", "HUGGINGFACE"),
+	},
+	{
+		catalog.LocalProvider, "openai", "",
+		[]string{"HOSTED_VLLM_API_KEY"},
+		nil,
+	},
 }
 
 // baseNames are the two spellings of a base URL's variable for each prefix.

@@ -1,0 +1,170 @@
+package bench
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"time"
+
+	"github.com/pointsman/pointsman/engine/catalog"
+	"github.com/pointsman/pointsman/engine/snapshot"
+	"github.com/pointsman/pointsman/policies"
+	"github.com/pointsman/pointsman/policies/builtin"
+	"github.com/pointsman/pointsman/sdk/abi"
+	"github.com/pointsman/pointsman/sdk/policy"
+)
+
+// Decision is what one decision costs, from the request's facts to the plan, on one goroutine and in this process.
+type Decision struct {
+	Candidates int            `json:"candidates"`
+	Decisions  int            `json:"decisions"`  // of each policy
+	Generation int            `json:"generation"` // a new snapshot is made, encoded and handed over every so many decisions
+	Policies   []DecisionCost `json:"policies"`
+}
+
+// DecisionCost is the cost of one policy's decisions, metering included.
+type DecisionCost struct {
+	Policy string `json:"policy"`
+	P50NS  int64  `json:"p50_ns"`
+	P99NS  int64  `json:"p99_ns"`
+	NewNS  int64  `json:"new_snapshot_p50_ns"` // of the decisions that came with a new snapshot
+	Fuel   int64  `json:"fuel"`                // of a decision, median
+}
+
+const (
+	decisions     = 50_000
+	firstOnes     = 2_000 // not counted: the instance is made, the code gets warm
+	perGeneration = 64    // more often than a busy gateway's 20 a second, so that the 99th percentile has it
+)
+
+// measureDecisions asks every built-in policy for plans in the way the engine does: the same host with its pool and its
+// fuel, the same catalog, the same snapshots of live traffic.
+func measureDecisions(ctx context.Context) (d Decision, err error) {
+	entries, err := catalog.Builtin()
+	if err != nil {
+		return d, err
+	}
+	models, err := catalog.Build(entries)
+	if err != nil {
+		return d, err
+	}
+	host, err := policies.New(ctx, policies.Config{})
+	if err != nil {
+		return d, err
+	}
+	defer host.Close() //nolint:errcheck // it frees memory; without a cache directory it cannot fail
+	d = Decision{Candidates: len(models.Deployments), Decisions: decisions, Generation: perGeneration}
+	modules := builtin.Modules()
+	for _, name := range []string{"eco", "balanced", "precision", "custom"} {
+		if _, err := host.Load(name, modules[name], nil); err != nil {
+			return d, err
+		}
+		cost, err := measurePolicy(ctx, host, name, newTraffic(models))
+		if err != nil {
+			return d, fmt.Errorf("measuring the decisions of policy %s: %w", name, err)
+		}
+		d.Policies = append(d.Policies, cost)
+	}
+	return d, nil
+}
+
+func measurePolicy(ctx context.Context, host *policies.Host, name string, t *traffic) (DecisionCost, error) {
+	var plan policy.Plan
+	took, fuel := make([]time.Duration, 0, decisions), make([]int64, 0, decisions)
+	var withNew []time.Duration
+	for i := range firstOnes + decisions {
+		if i%perGeneration == 0 {
+			if err := ctx.Err(); err != nil {
+				return DecisionCost{}, err
+			}
+			t.report()
+		}
+		req := t.next(name)
+		began := time.Now()
+		snap := t.live.Current()
+		req.Generation = snap.Generation
+		err := host.Route(name, snap, req, &plan)
+		elapsed := time.Since(began)
+		if err != nil {
+			return DecisionCost{}, err
+		}
+		if plan.Kind != abi.KindAnswer || len(plan.Steps) == 0 {
+			return DecisionCost{}, fmt.Errorf("decision %d is a plan of kind %d with %d steps", i, plan.Kind, len(plan.Steps))
+		}
+		if i < firstOnes {
+			continue
+		}
+		info, _ := host.Info(name)
+		took, fuel = append(took, elapsed), append(fuel, info.LastFuel)
+		if i%perGeneration == 0 {
+			withNew = append(withNew, elapsed)
+		}
+	}
+	slices.Sort(took)
+	slices.Sort(withNew)
+	slices.Sort(fuel)
+	return DecisionCost{
+		Policy: name, P50NS: percentile(took, 50).Nanoseconds(), P99NS: percentile(took, 99).Nanoseconds(),
+		NewNS: percentile(withNew, 50).Nanoseconds(), Fuel: fuel[len(fuel)/2],
+	}, nil
+}
+
+// traffic is made-up traffic: outcomes that move the snapshot, and requests of all kinds. It is the same in every run.
+type traffic struct {
+	models *catalog.Catalog
+	live   *snapshot.Live
+	random *rand.Rand
+	clock  time.Time
+	chat   []int // deployments that can chat
+	req    policy.Request
+}
+
+func newTraffic(models *catalog.Catalog) *traffic {
+	t := &traffic{models: models, random: rand.New(rand.NewPCG(1, 2)), clock: time.UnixMilli(1_700_000_000_000)}
+	t.live = snapshot.New(models.Candidates(), func() time.Time { return t.clock }, nil)
+	for i, d := range models.Deployments {
+		if d.Model.Mode == abi.ModeChat {
+			t.chat = append(t.chat, i)
+		}
+	}
+	for range 20 {
+		t.report()
+	}
+	return t
+}
+
+// report ends an attempt at every deployment, so that the next decision finds a new generation due.
+func (t *traffic) report() {
+	for i := range t.models.Deployments {
+		t.live.Start(i)
+		t.live.Done(i, snapshot.Outcome{
+			Verdict: snapshot.Success, OutputTokens: 200, TTFT: time.Duration(100+t.random.IntN(900)) * time.Millisecond,
+			Duration: time.Duration(2000+t.random.IntN(4000)) * time.Millisecond,
+		})
+	}
+	t.clock = t.clock.Add(snapshot.Interval)
+}
+
+// next is the next request, with the options as the engine states them: what cannot chat is out. It holds until the next
+// call.
+func (t *traffic) next(policyName string) *policy.Request {
+	r, pick := &t.req, func(of ...uint32) uint32 { return of[t.random.IntN(len(of))] }
+	*r = policy.Request{
+		Seed: t.random.Uint64(), Task: uint8(t.random.IntN(abi.TaskReasoning + 1)), AccountTier: 2, Model: abi.NoModel,
+		InputTokens: pick(12, 300, 2_000, 8_000), MaxOutput: pick(0, 100, 1_000), Messages: 1 + t.random.Uint32N(20),
+		Credits: 1_000_000_000, Session: t.random.Uint64(), Options: r.Options[:0],
+	}
+	r.Level = map[string]uint8{"eco": abi.LevelEco, "balanced": abi.LevelBalanced, "precision": abi.LevelPrecision, "custom": abi.LevelCustom}[policyName]
+	if r.Level == abi.LevelCustom {
+		r.Model = t.models.Deployments[t.chat[t.random.IntN(len(t.chat))]].Model.Number
+	}
+	for _, d := range t.models.Deployments {
+		o := policy.Option{Inflight: uint16(t.random.IntN(4))}
+		if d.Model.Mode != abi.ModeChat {
+			o.Excluded = abi.ReasonMode
+		}
+		r.Options = append(r.Options, o)
+	}
+	return r
+}
