@@ -57,7 +57,7 @@ func measureDecisions(ctx context.Context) (d Decision, err error) {
 	d = Decision{Candidates: len(models.Deployments), Decisions: decisions, Generation: perGeneration}
 	modules := builtin.Modules()
 	for _, name := range []string{"eco", "balanced", "precision", "custom"} {
-		if _, err := host.Load(name, modules[name], nil); err != nil {
+		if _, err := host.Load(name, modules[name], policies.Settings{}); err != nil {
 			return d, err
 		}
 		cost, err := measurePolicy(ctx, host, name, newTraffic(models))
@@ -71,6 +71,7 @@ func measureDecisions(ctx context.Context) (d Decision, err error) {
 
 func measurePolicy(ctx context.Context, host *policies.Host, name string, t *traffic) (DecisionCost, error) {
 	var plan policy.Plan
+	var facts policy.Facts
 	took, fuel := make([]time.Duration, 0, decisions), make([]int64, 0, decisions)
 	var withNew []time.Duration
 	for i := range firstOnes + decisions {
@@ -84,7 +85,8 @@ func measurePolicy(ctx context.Context, host *policies.Host, name string, t *tra
 		began := time.Now()
 		snap := t.live.Current()
 		req.Generation = snap.Generation
-		err := host.Route(name, snap, req, &plan)
+		facts.Snapshot, facts.Request = snap, req
+		_, err := host.Route(name, &facts, &plan)
 		elapsed := time.Since(began)
 		if err != nil {
 			return DecisionCost{}, err
