@@ -3,8 +3,8 @@ package policy
 import "github.com/pointsman/pointsman/sdk/abi"
 
 // Rank makes p a plan to answer: the best n candidates by score, at most abi.MaxSteps, one attempt each, the lower number
-// first where scores are equal. Candidates that are excluded are out, and so are those for which score returns a reason
-// other than abi.ReasonNone. There is a verdict on every candidate. If none is left, p rejects the request for
+// first where scores are equal. Candidates that are excluded are out, those that are not local where privacy is wanted, and
+// those for which score returns a reason other than abi.ReasonNone. There is a verdict on every candidate. If none is left, p rejects the request for
 // abi.BecauseNothing. Scores must be finite.
 func (p *Plan) Rank(s *Snapshot, r *Request, n int, because uint16, score func(i int) (value float32, out uint16)) {
 	p.Kind, p.Reason = abi.KindAnswer, because
@@ -12,6 +12,9 @@ func (p *Plan) Rank(s *Snapshot, r *Request, n int, because uint16, score func(i
 	n = min(n, abi.MaxSteps)
 	for i := range s.Candidates {
 		v := Verdict{Reason: uint16(r.Options[i].Excluded)}
+		if r.Privacy == abi.PrivacyLocal && s.Candidates[i].Flags&abi.CandidateLocal == 0 && v.Reason == abi.ReasonNone {
+			v.Reason = abi.ReasonNotLocal
+		}
 		if v.Reason == abi.ReasonNone {
 			if v.Score, v.Reason = score(i); v.Reason == abi.ReasonNone {
 				v.Reason = abi.ReasonOutranked
