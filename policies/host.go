@@ -104,12 +104,16 @@ type Settings struct {
 	Fuel   int64             // as in Config, which is used where this is 0
 }
 
-// Load makes a module the policy of that name. A policy that had the name before serves until the new one is ready, and
-// finishes the requests it has begun. The error wraps [ErrRefused], [ErrGrant] or [ErrConfigure] and says exactly what is
+// Load makes a module the policy of that name. A policy that had the name before serves until the new one is ready and as
+// warm as it is itself, and finishes the requests it has begun. The error wraps [ErrRefused], [ErrGrant] or [ErrConfigure] and says exactly what is
 // wrong.
 func (h *Host) Load(name string, wasm []byte, settings Settings) (Info, error) {
 	m, err := newModule(h, name, wasm, settings)
 	if err != nil {
+		return Info{}, fmt.Errorf("loading policy %s: %w", name, err)
+	}
+	if err := m.warm((*h.modules.Load())[name]); err != nil {
+		m.retire()
 		return Info{}, fmt.Errorf("loading policy %s: %w", name, err)
 	}
 	h.mu.Lock()

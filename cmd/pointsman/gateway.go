@@ -13,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/VictoriaMetrics/metrics"
 	"github.com/valyala/fasthttp"
 
 	"github.com/pointsman/pointsman/cmd/pointsman/config"
@@ -24,7 +25,7 @@ import (
 	"github.com/pointsman/pointsman/engine/vault"
 	"github.com/pointsman/pointsman/plugins"
 	"github.com/pointsman/pointsman/policies"
-	"github.com/pointsman/pointsman/policies/builtin"
+	"github.com/pointsman/pointsman/policies/depot"
 	"github.com/pointsman/pointsman/storage"
 	"github.com/pointsman/pointsman/storage/badgerdb"
 )
@@ -32,7 +33,7 @@ import (
 // gateway is the running system. start wires it, top to bottom: this is the diagram.
 //
 //	clients ── api ─┐                     ┌─ plugins ── adapter processes
-//	                ├─ engine ─┬─ policies (Wasm)
+//	                ├─ engine ─┬─ policies (Wasm) ◄─ depot ◄─ files, <data>/policies
 //	operators ─ admin ┘        ├─ ledger ── store ─┐
 //	                           ├─ directory ───────┴─ <data>/ledger (Badger, synced)
 //	                           └─ log ─────────────── <data>/log    (Badger)
@@ -41,6 +42,7 @@ type gateway struct {
 	dataDir   string
 	started   time.Time
 	log       *slog.Logger
+	env       func(string) string
 	masterKey string
 	firstKey  string // the key of the account made at the first start, shown once
 
@@ -49,7 +51,9 @@ type gateway struct {
 	directory *directory.Directory
 	plugins   *plugins.Host
 	policies  *policies.Host
-	sources   map[string]string // policy -> "built-in" or its file
+	depot     *depot.Depot
+	changes   *metrics.Set // of policies
+	unwatch   context.CancelFunc
 	engine    *engine.Engine
 
 	api, admin           *fasthttp.Server
@@ -66,7 +70,7 @@ type options struct {
 
 // start brings the gateway up and returns when it takes requests. On an error nothing is left running.
 func start(ctx context.Context, cfg *config.Config, opt options) (g *gateway, err error) {
-	g = &gateway{cfg: cfg, dataDir: opt.dataDir, started: time.Now(), log: opt.log, sources: map[string]string{}}
+	g = &gateway{cfg: cfg, dataDir: opt.dataDir, started: time.Now(), log: opt.log, env: opt.env, changes: metrics.NewSet()}
 	defer func() {
 		if err != nil {
 			g.stop(context.Background()) //nolint:errcheck // the first error is the one to tell
@@ -116,7 +120,9 @@ func start(ctx context.Context, cfg *config.Config, opt options) (g *gateway, er
 	g.api = engine.NewServer(g.engine.Routes().Handler(g.log), cfg.Server.MaxBodyBytes)
 	g.admin = engine.NewServer(admin.Handler(admin.Config{
 		Engine: g.engine, Directory: g.directory, Ledger: g.store, MasterKey: g.masterKey, Status: g.status, Logger: g.log,
-	}), 1<<20)
+		Policies: policyAdmin{g}, Metrics: g.changes.WritePrometheus,
+	}), depot.MaxModule+1<<20)
+	g.watchPolicies()
 	g.serve(g.api, g.listener)
 	g.serve(g.admin, g.adminListn)
 	return g, nil
@@ -134,6 +140,9 @@ func (g *gateway) serve(s *fasthttp.Server, ln net.Listener) {
 // written and closed.
 func (g *gateway) stop(ctx context.Context) error {
 	var errs []error
+	if g.unwatch != nil {
+		g.unwatch()
+	}
 	if g.engine != nil {
 		g.engine.Drain()
 	}
@@ -220,41 +229,6 @@ func (g *gateway) startPlugins(ctx context.Context) error {
 	return host.Start(ctx)
 }
 
-// loadPolicies loads the four built-in policies, then what the configuration replaces or adds.
-func (g *gateway) loadPolicies(ctx context.Context) (err error) {
-	g.policies, err = policies.New(ctx, policies.Config{CacheDir: filepath.Join(g.dataDir, "cache")})
-	if err != nil {
-		return err
-	}
-	modules, params := builtin.Modules(), map[string]map[string]string{}
-	for name := range modules {
-		g.sources[name] = "built-in"
-	}
-	for _, p := range g.cfg.Policies {
-		params[p.Name] = map[string]string{}
-		for line := range strings.Lines(p.Params) {
-			key, value, _ := strings.Cut(strings.TrimSuffix(line, "\n"), "=")
-			params[p.Name][key] = value
-		}
-		if p.File == "" {
-			if modules[p.Name] == nil {
-				return fmt.Errorf("policy %s: no file is given and no built-in policy has that name", p.Name)
-			}
-			continue
-		}
-		if modules[p.Name], err = os.ReadFile(p.File); err != nil {
-			return fmt.Errorf("policy %s: %w", p.Name, err)
-		}
-		g.sources[p.Name] = p.File
-	}
-	for name, module := range modules {
-		if _, err := g.policies.Load(name, module, policies.Settings{Params: params[name]}); err != nil {
-			return fmt.Errorf("policy %s (%s): %w", name, g.sources[name], err)
-		}
-	}
-	return nil
-}
-
 // recordInterrupted writes a usage record for every request that the last run of the gateway left without an end.
 func (g *gateway) recordInterrupted() {
 	for _, h := range g.store.Interrupted() {
@@ -269,6 +243,7 @@ func (g *gateway) recordInterrupted() {
 
 // status is the state of everything, for `pointsman doctor`.
 func (g *gateway) status() admin.Status {
+	serving := g.depot.Serving()
 	s := admin.Status{
 		Version: version, Started: g.started, Config: g.cfg.File, DataDir: g.dataDir, Listen: g.listener.Addr().String(),
 		Models: len(g.engine.Catalog.Models), Accounts: len(g.directory.Accounts()), Providers: g.engine.Health(), Ledger: "ok",
@@ -278,7 +253,7 @@ func (g *gateway) status() admin.Status {
 		s.Ledger = err.Error()
 	}
 	for _, p := range g.policies.List() {
-		s.Policies = append(s.Policies, admin.PolicyStatus{Name: p.Name, Digest: p.Digest, Source: g.sources[p.Name], Decisions: p.Decisions, Failures: p.Failures.Fuel + p.Failures.Depth + p.Failures.Trap + p.Failures.BadPlan + p.Failures.Status})
+		s.Policies = append(s.Policies, admin.PolicyStatus{Name: p.Name, Digest: p.Digest, Source: serving[p.Name].Source, Decisions: p.Decisions, Failures: failures(p)})
 	}
 	for _, p := range g.plugins.Status() {
 		s.Plugins = append(s.Plugins, admin.PluginStatus{Name: p.Plugin, State: string(p.State), Adapters: p.Adapters, Restarts: p.Restarts, Error: p.LastError})

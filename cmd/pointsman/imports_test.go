@@ -50,6 +50,17 @@ var importRules = []importRule{
 		reason:   "the policy host knows the ABI alone, so that a policy behaves the same in the gateway, in replay and in a test",
 	},
 	{
+		packages: "policies/signing",
+		own:      []string{"sdk/abi", "sdk/policy"},
+		modules:  []string{"aead.dev/minisign"},
+		reason:   "a signature is checked by what knows signatures and the names of grants, and nothing else",
+	},
+	{
+		packages: "policies/depot",
+		own:      []string{"policies", "policies/signing", "sdk/abi", "sdk/policy", "sdk/policy/policytest"},
+		reason:   "the depot changes modules on the host; it knows neither who is served nor how it is reached",
+	},
+	{
 		packages: "policies/builtin",
 		reason:   "the built-in policies are modules to embed; nothing in the gateway may treat them specially",
 	},

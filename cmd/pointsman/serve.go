@@ -59,12 +59,33 @@ func (s *serveCmd) Run(term terminal) error {
 		return err
 	}
 	g.banner(term.out)
-	<-ctx.Done()
+	g.reloadOnHangup(ctx)
 	cancel() // from here a second signal ends the process
 	log.Info("stopping: finishing the requests under way", "at most", drainTime.String())
 	ending, done := context.WithTimeout(context.Background(), drainTime)
 	defer done()
 	return g.stop(ending)
+}
+
+// reloadOnHangup waits for the end, and meanwhile for SIGHUP, at which the policies are read again.
+func (g *gateway) reloadOnHangup(ctx context.Context) {
+	hangup := make(chan os.Signal, 1)
+	signal.Notify(hangup, syscall.SIGHUP)
+	defer signal.Stop(hangup)
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-hangup:
+			if g.cfg.File == "" {
+				g.log.Warn("SIGHUP reads the policies of the configuration file again, and there is none")
+			} else if err := g.reloadPolicies("SIGHUP"); err != nil {
+				g.log.Error("not all policies were reloaded; what served before serves on", "config", g.cfg.File, "error", err)
+			} else {
+				g.log.Info("policies are as the configuration says; other settings need a restart", "config", g.cfg.File)
+			}
+		}
+	}
 }
 
 // loadConfig reads a configuration file, or the defaults, with the environment of the process.
@@ -107,8 +128,9 @@ func (g *gateway) banner(w io.Writer) {
 	} else {
 		fmt.Fprintf(w, "  master key from POINTSMAN_MASTER_KEY\n")
 	}
+	serving := g.depot.Serving()
 	for i, p := range g.policies.List() {
-		fmt.Fprintf(w, "  %-10s %-10s %.12s  %s\n", label(i, "policies"), p.Name, p.Digest, g.sources[p.Name])
+		fmt.Fprintf(w, "  %-10s %-10s %.12s  %s\n", label(i, "policies"), p.Name, p.Digest, serving[p.Name].Source)
 	}
 	var simulated, unconfigured []string
 	shown := 0

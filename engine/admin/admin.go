@@ -8,6 +8,7 @@ import (
 	"crypto/sha256"
 	"crypto/subtle"
 	"errors"
+	"io"
 	"log/slog"
 	"strings"
 	"time"
@@ -32,6 +33,8 @@ type Config struct {
 	Ledger    Ledger
 	MasterKey string
 	Status    func() Status
+	Policies  Policies        // nil: they cannot be changed
+	Metrics   func(io.Writer) // written behind the engine's; nil: none
 	Logger    *slog.Logger
 }
 
@@ -92,6 +95,7 @@ func Handler(cfg Config) fasthttp.RequestHandler {
 		"/api/v1/admin/reach":      {"POST": a.admin(a.reach)},
 		"/api/v1/admin/status":     {"GET": a.admin(a.status)},
 	}
+	a.policyRoutes(table)
 	return table.Handler(cfg.Logger)
 }
 
@@ -114,6 +118,9 @@ func (a *api) admin(next fasthttp.RequestHandler) fasthttp.RequestHandler {
 func (a *api) metrics(ctx *fasthttp.RequestCtx) {
 	ctx.SetContentType("text/plain; version=0.0.4")
 	a.Engine.WriteMetrics(ctx)
+	if a.Metrics != nil {
+		a.Metrics(ctx)
+	}
 }
 
 func (a *api) status(ctx *fasthttp.RequestCtx) { engine.WriteJSON(ctx, fasthttp.StatusOK, a.Status()) }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/pointsman/pointsman/engine/catalog"
+	"github.com/pointsman/pointsman/policies/signing"
 	"github.com/pointsman/pointsman/storage"
 )
 
@@ -22,8 +23,9 @@ type Config struct {
 	Models         []catalog.Entry // built-in ones first; one named in the file stands in the built-in one's place
 	Accounts       Accounts
 	Simulator      Simulator
-	Policies       []Policy // in file order
-	Plugins        []Plugin // in file order
+	Policies       []Policy      // in file order
+	Trust          signing.Trust // whose policies are accepted
+	Plugins        []Plugin      // in file order
 	Storage        Storage
 	Warnings       []string // what works but is probably not meant, each with file:line:column
 
@@ -72,6 +74,13 @@ type Policy struct {
 	Name   string
 	File   string // the module, absolute, "" for the built-in one of that name; relative paths in the file start at its directory
 	Params string // configuration text as sdk/abi describes it
+	Grants uint32 // abi.Grant* bits
+	Fuel   int64  // of one decision for each 64 candidates; 0: the default
+	// Signature is the path of the module's signature, absolute. SignatureGiven tells that the file names it: then it must
+	// exist. Otherwise it is File with .minisig behind, "" without a file.
+	Signature      string
+	SignatureGiven bool
+	Place          string // where the table stands, "file:line:column", for messages
 }
 
 // Plugin is one [plugins.NAME] table.

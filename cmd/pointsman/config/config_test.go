@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/pointsman/pointsman/engine/catalog"
+	"github.com/pointsman/pointsman/sdk/abi"
 	"github.com/pointsman/pointsman/storage"
 )
 
@@ -117,8 +118,15 @@ func TestLoadFull(t *testing.T) {
 		t.Errorf("%+v %+v %+v", c.Accounts, c.Simulator, c.Storage)
 	}
 	policies := []Policy{
-		{"eco", "", "min_quality=0.65\nproviders=local,groq\n"},
-		{"nightly", absolute(t, "testdata/policies/nightly.wasm"), "band=0,1\nlimits.output=2000\nlimits.strict=true\nwebhook_token=lab-token-secret-value\n"},
+		{Name: "eco", Params: "min_quality=0.65\nproviders=local,groq\n", Place: c.Policies[0].Place},
+		{
+			Name: "nightly", File: absolute(t, "testdata/policies/nightly.wasm"), Grants: abi.GrantText, Fuel: 2_000_000,
+			Params:    "band=0,1\nlimits.output=2000\nlimits.strict=true\nwebhook_token=lab-token-secret-value\n",
+			Signature: absolute(t, "testdata/policies/nightly.sig"), SignatureGiven: true, Place: c.Policies[1].Place,
+		},
+	}
+	if !strings.HasPrefix(c.Policies[1].Place, "testdata/full.toml:") || len(c.Trust.Keys) != 1 || c.Trust.Keys[0].ID() != "E7620F1842B4E81F" || c.Trust.AllowUnsigned {
+		t.Errorf("place %s, trust %+v", c.Policies[1].Place, c.Trust)
 	}
 	if !reflect.DeepEqual(c.Policies, policies) {
 		t.Errorf("policies %+v", c.Policies)
@@ -149,7 +157,10 @@ func TestEffective(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !reflect.DeepEqual(again.Models, c.Models) || again.Server != c.Server || again.Accounts != c.Accounts || !reflect.DeepEqual(again.Policies, c.Policies) {
+	for i := range again.Policies {
+		again.Policies[i].Place = c.Policies[i].Place
+	}
+	if !reflect.DeepEqual(again.Models, c.Models) || !reflect.DeepEqual(again.Trust, c.Trust) || again.Server != c.Server || again.Accounts != c.Accounts || !reflect.DeepEqual(again.Policies, c.Policies) {
 		t.Error("the effective configuration does not mean the same")
 	}
 }

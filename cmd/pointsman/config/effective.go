@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/pointsman/pointsman/engine/catalog"
+	"github.com/pointsman/pointsman/sdk/policy"
 	"github.com/pointsman/pointsman/storage"
 )
 
@@ -40,6 +41,7 @@ func (c *Config) WriteEffective(w io.Writer) error {
 	p.pair("default_power_level", quote(c.Accounts.DefaultPowerLevel))
 	p.table("[simulator]")
 	p.pair("enabled", strconv.FormatBool(c.Simulator.Enabled))
+	p.trust(c)
 	for _, policy := range c.Policies {
 		p.policy(policy)
 	}
@@ -214,10 +216,31 @@ func (p *printer) list(key string, words []string) {
 	p.pair(key, "["+strings.Join(quoted, ", ")+"]")
 }
 
+// trust prints whose policies are accepted; nothing if that was left open.
+func (p *printer) trust(c *Config) {
+	if len(c.Trust.Keys) == 0 {
+		return
+	}
+	p.table("[policies]")
+	var keys []string
+	for _, k := range c.Trust.Keys {
+		keys = append(keys, k.String())
+	}
+	p.list("trusted_keys", keys)
+	p.pair("allow_unsigned", strconv.FormatBool(c.Trust.AllowUnsigned))
+}
+
 func (p *printer) policy(v Policy) {
 	p.table("[policies." + bare(v.Name) + "]")
 	if v.File != "" {
 		p.pair("file", quote(p.written(v.File)))
+	}
+	p.list("grants", append([]string{"features"}, policy.GrantNames(v.Grants)...))
+	if v.Fuel > 0 {
+		p.pair("fuel", strconv.FormatInt(v.Fuel, 10))
+	}
+	if v.SignatureGiven {
+		p.pair("signature", quote(p.written(v.Signature)))
 	}
 	if v.Params == "" {
 		return

@@ -190,24 +190,6 @@ func (c *Config) plugins(d *document, root *table) {
 	}
 }
 
-func (c *Config) policies(d *document, root *table) {
-	builtin := []string{"eco", "balanced", "precision", "custom"}
-	tables := root.child("policies", "in [policies]")
-	for _, name := range tables.keys() {
-		t := tables.child(name, "in [policies."+name+"]")
-		p := Policy{Name: name, File: c.absolute(t.str("file", ""))}
-		if !validPlain(name, 64) {
-			t.missing("policy name %.60q must be 1 to 64 lower-case letters, digits or -", name)
-		}
-		if t.raw("file") == "" && (t.has("file") || !slices.Contains(builtin, name)) {
-			t.missing("policy %q has no file%s", name, meant(name, builtin))
-		}
-		p.Params = t.child("config", "in [policies."+name+".config]").params(name)
-		t.done()
-		c.Policies = append(c.Policies, p)
-	}
-}
-
 // absolute resolves a path against the directory of the configuration file.
 func (c *Config) absolute(path string) string {
 	if path == "" || filepath.IsAbs(path) {

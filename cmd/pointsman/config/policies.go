@@ -1,0 +1,116 @@
+package config
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/pointsman/pointsman/policies/signing"
+)
+
+// MaxFuel is the most fuel that a configuration can give a policy: some hundred milliseconds of one processor.
+const MaxFuel = 1_000_000_000
+
+// policies reads [policies]: whose signatures are accepted, and one table for each policy. The names of the former have an
+// underscore, which no policy's name may have.
+func (c *Config) policies(d *document, root *table) {
+	builtin := []string{"eco", "balanced", "precision", "custom"}
+	tables := root.child("policies", "in [policies]")
+	c.trust(tables)
+	files := 0
+	for _, name := range tables.keys() {
+		if name == "trusted_keys" || name == "allow_unsigned" {
+			continue
+		}
+		t := tables.child(name, "in [policies."+name+"]")
+		offset, _ := d.at(t.path)
+		line, column := lineColumn(d.index.text, offset)
+		p := Policy{Name: name, File: c.absolute(t.str("file", "")), Place: fmt.Sprintf("%s:%d:%d", d.file, line, column)}
+		if !validPlain(name, 64) {
+			t.missing("policy name %.60q must be 1 to 64 lower-case letters, digits or -%s", name, meant(name, []string{"trusted_keys", "allow_unsigned"}))
+			continue
+		}
+		if t.raw("file") == "" && (t.has("file") || !slices.Contains(builtin, name)) {
+			t.missing("policy %q has no file%s", name, meant(name, builtin))
+		}
+		p.Grants = t.grants("grants")
+		p.Fuel = t.integer("fuel", 0, 1, MaxFuel)
+		c.signature(t, &p)
+		p.Params = t.child("config", "in [policies."+name+".config]").params(name)
+		t.done()
+		if p.File != "" {
+			files++
+		}
+		c.Policies = append(c.Policies, p)
+	}
+	if files > 0 && len(c.Trust.Keys) == 0 {
+		tables.warn("trusted_keys", "policy files are used without a look at who signed them: [policies] has no trusted_keys")
+	}
+}
+
+// trust reads whose signatures count.
+func (c *Config) trust(t *table) {
+	for i, text := range t.strs("trusted_keys") {
+		key, err := signing.ParsePublicKey(text)
+		if err != nil {
+			t.faultAt(t.path.key("trusted_keys").at(i), "trusted_keys lists public keys of pointsman policy keygen or minisign, which begin with RW, and this is none")
+			continue
+		}
+		if slices.ContainsFunc(c.Trust.Keys, func(k signing.PublicKey) bool { return k.ID() == key.ID() }) {
+			t.faultAt(t.path.key("trusted_keys").at(i), "key %s is listed twice", key.ID())
+		}
+		c.Trust.Keys = append(c.Trust.Keys, key)
+	}
+	c.Trust.AllowUnsigned = t.flag("allow_unsigned", false)
+	if t.has("allow_unsigned") && len(c.Trust.Keys) == 0 {
+		t.warn("allow_unsigned", "allow_unsigned has no meaning without trusted_keys: unsigned policies are accepted then")
+	}
+}
+
+// signature reads where the signature of a policy's file is.
+func (c *Config) signature(t *table, p *Policy) {
+	given := t.str("signature", "")
+	switch {
+	case !t.has("signature"):
+		if p.File != "" {
+			p.Signature = p.File + ".minisig"
+		}
+		return
+	case p.File == "":
+		t.fault("signature", "signature belongs to a file, and the built-in policy %q has none", p.Name)
+	case given == "":
+		t.fault("signature", "signature must be the path of a .minisig file")
+	case len(c.Trust.Keys) == 0:
+		t.fault("signature", "signature cannot be checked: [policies] has no trusted_keys")
+	}
+	p.Signature, p.SignatureGiven = c.absolute(given), true
+}
+
+// grants reads names of grants as bits.
+func (t *table) grants(key string) uint32 {
+	before := len(t.doc.faults)
+	names := t.strs(key)
+	if len(t.doc.faults) > before {
+		return 0
+	}
+	var bits uint32
+	for i, name := range names {
+		bit, err := signing.ParseGrants([]string{name})
+		if err != nil {
+			known := []string{"features", "text", "metadata", "side_calls", "state"}
+			t.faultAt(t.path.key(key).at(i), "grant %.60q is not known%s", name, instead(name, known))
+		}
+		bits |= bit
+	}
+	return bits
+}
+
+// Map is the configuration text as parameters.
+func (p *Policy) Map() map[string]string {
+	params := map[string]string{}
+	for line := range strings.Lines(p.Params) {
+		key, value, _ := strings.Cut(strings.TrimSuffix(line, "\n"), "=")
+		params[key] = value
+	}
+	return params
+}
