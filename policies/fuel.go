@@ -7,8 +7,9 @@ import (
 
 // Exports that the rewriter adds to a module.
 const (
-	exportFuel  = "pointsman.fuel"  // mutable i64, what is left; below zero: exhausted
-	exportDepth = "pointsman.depth" // mutable i32, weight of the calls under way
+	exportFuel    = "pointsman.fuel"    // mutable i64, what is left of the slice at hand; below zero: exhausted
+	exportDepth   = "pointsman.depth"   // mutable i32, weight of the calls under way
+	exportReserve = "pointsman.reserve" // mutable i64, what is left beside the slice
 )
 
 // Limits of what is accepted, so that compiling a module, its stack and its tables stay small. Measured on Go guests with
@@ -30,12 +31,19 @@ const (
 	growCharge = 16_384 // fuel of a memory.grow, which leaves the compiled code
 )
 
+// slice is how much fuel a guest burns before it passes through the host again. Go cannot interrupt compiled code, so this
+// bounds how long a garbage collection waits for a guest, however much fuel the guest has in all.
+const slice = 250_000
+
 // meter rewrites a module so that it pays for what it does: at the entry of a function and at the head of each loop it
 // pays for all instructions up to the next such place, and traps when the fuel falls below zero. Bulk operations pay by
 // their length, and calls within calls add up to a bounded weight. There is no way from one place to the same place again
 // without paying, so that every call ends, and the same input costs the same fuel.
 //
-// The globals it adds have the highest indexes, and code that already named those is refused: a module cannot refill.
+// The globals and the function it adds have the highest indexes, and code that already named those is refused: a module
+// cannot refill.
+//
+// It also makes the results of floating-point operations equal on every processor: see rewriter.canonical.
 func meter(module []byte, initialFuel int64) ([]byte, error) {
 	if len(module) > maxModule {
 		return nil, refused("it has %d bytes, more than %d", len(module), maxModule)
@@ -59,12 +67,18 @@ func meter(module []byte, initialFuel int64) ([]byte, error) {
 			}
 		case sectionType:
 			body = l.withTypes()
+		case sectionFunction:
+			body = l.withFunctions()
 		case sectionTable:
 			body, err = boundTables(body)
 		case sectionGlobal:
 			body, globals = l.withGlobals(body, initialFuel), true
 		case sectionExport:
 			body, err = l.withExports(body)
+		case sectionStart:
+			if r := (&reader{b: body}); !l.hasFunction(r.u32()) {
+				err = refused("it starts with a function that it does not have")
+			}
 		case sectionCode:
 			body, err = l.meterCode(body)
 		}
@@ -73,8 +87,13 @@ func meter(module []byte, initialFuel int64) ([]byte, error) {
 		}
 		out = appendSection(out, s.id, body)
 	}
-	if !globals {
+	switch {
+	case !globals:
 		return nil, refused("it exports nothing")
+	case l.memories == 0:
+		return nil, refused("it has no memory")
+	case len(l.functions) == 0:
+		return nil, refused("it has no functions")
 	}
 	return out, nil
 }
@@ -150,6 +169,11 @@ func (l *layout) typeIndex(r *reader) int {
 	return int(i)
 }
 
+// hasFunction tells whether the module has, or imports, a function of that number.
+func (l *layout) hasFunction(index uint32) bool {
+	return int64(index) < int64(l.imports+len(l.functions))
+}
+
 // checkGlobals refuses initial values that name a global which is not there yet.
 func (l *layout) checkGlobals(r *reader) {
 	for range l.globals {
@@ -160,6 +184,9 @@ func (l *layout) checkGlobals(r *reader) {
 			if in.op == opGlobalGet && int64(in.index) >= int64(l.globals) {
 				r.fail("global %d of %d", in.index, l.globals)
 			}
+			if in.op == opRefFunc && !l.hasFunction(in.index) {
+				r.fail("function %d of %d", in.index, l.imports+len(l.functions))
+			}
 			if in.op == opEnd {
 				break
 			}
@@ -168,7 +195,7 @@ func (l *layout) checkGlobals(r *reader) {
 }
 
 // withTypes appends a type without parameters for each signature of several results: the block that wraps such a
-// function's body needs one. They come in the order of the types.
+// function's body needs one. They come in the order of the types. The last type is that of the function that refuels.
 func (l *layout) withTypes() []byte {
 	out := []byte{}
 	count := len(l.types)
@@ -181,7 +208,23 @@ func (l *layout) withTypes() []byte {
 			count++
 		}
 	}
-	return append(binary.AppendUvarint(nil, uint64(count)), out...)
+	out = appendType(out, functionType{})
+	return append(binary.AppendUvarint(nil, uint64(count)+1), out...)
+}
+
+// withFunctions appends the function that refuels.
+func (l *layout) withFunctions() []byte {
+	out := binary.AppendUvarint(nil, uint64(len(l.functions))+1)
+	last := len(l.types)
+	for _, t := range l.functions {
+		out = binary.AppendUvarint(out, uint64(t))
+	}
+	for _, t := range l.types {
+		if len(t.results) > 1 {
+			last++
+		}
+	}
+	return binary.AppendUvarint(out, uint64(last))
 }
 
 func appendType(out []byte, t functionType) []byte {
@@ -230,31 +273,34 @@ func boundTables(body []byte) ([]byte, error) {
 	return out, r.err
 }
 
-// withGlobals appends the fuel and the depth to the globals.
+// withGlobals appends the fuel, the depth and the reserve to the globals.
 func (l *layout) withGlobals(body []byte, fuel int64) []byte {
 	r := &reader{b: body}
 	r.u32()
-	out := binary.AppendUvarint(nil, uint64(l.globals)+2)
+	out := binary.AppendUvarint(nil, uint64(l.globals)+3)
 	out = append(out, body[r.at:]...)
-	out = appendSigned(append(out, typeI64, 1, opI64Const), fuel)
-	return append(out, opEnd, typeI32, 1, opI32Const, 0, opEnd)
+	out = appendSigned(append(out, typeI64, 1, opI64Const), min(fuel, slice))
+	out = append(out, opEnd, typeI32, 1, opI32Const, 0, opEnd)
+	out = appendSigned(append(out, typeI64, 1, opI64Const), fuel-min(fuel, slice))
+	return append(out, opEnd)
 }
 
-// withExports appends the two globals to the exports, and refuses a module that exports others under their names or by
-// their numbers.
+// withExports appends the three globals to the exports, and refuses a module that exports others under their names, or
+// what the rewriter adds.
 func (l *layout) withExports(body []byte) ([]byte, error) {
 	r := &reader{b: body}
 	count := r.count()
 	rest := r.at
 	for range count {
 		name, kind, index := r.name(), r.byte(), r.u32()
-		if name == exportFuel || name == exportDepth || kind == kindGlobal && int64(index) >= int64(l.globals) {
+		ours := name == exportFuel || name == exportDepth || name == exportReserve
+		if ours || kind == kindGlobal && int64(index) >= int64(l.globals) || kind == kindFunction && !l.hasFunction(index) {
 			r.fail("export %q is not its own", name)
 		}
 	}
-	out := binary.AppendUvarint(nil, uint64(count)+2)
+	out := binary.AppendUvarint(nil, uint64(count)+3)
 	out = append(out, body[rest:r.at]...)
-	for i, name := range []string{exportFuel, exportDepth} {
+	for i, name := range []string{exportFuel, exportDepth, exportReserve} {
 		out = binary.AppendUvarint(out, uint64(len(name)))
 		out = append(append(out, name...), kindGlobal)
 		out = binary.AppendUvarint(out, uint64(l.globals+i))

@@ -11,7 +11,8 @@ type cost struct {
 	calls    bool // it calls others, so it counts in the depth
 	branches int  // entries of its branch tables
 	blocks   int
-	bulks    int // operations that pay by length
+	bulks    int  // operations that pay by length
+	floats   bool // it computes floats
 }
 
 // work estimates what compiling the function takes, which grows with the square of its blocks, and most of those that
@@ -27,7 +28,7 @@ func (l *layout) meterCode(body []byte) ([]byte, error) {
 	if n := r.count(); n != len(l.functions) {
 		return nil, refused("%d functions with %d bodies", len(l.functions), n)
 	}
-	out := binary.AppendUvarint(make([]byte, 0, len(body)+len(body)/4), uint64(len(l.functions)))
+	out := binary.AppendUvarint(make([]byte, 0, len(body)+len(body)/4), uint64(len(l.functions))+1)
 	branches, work := 0, 0
 	var function []byte
 	for i, t := range l.functions {
@@ -51,7 +52,8 @@ func (l *layout) meterCode(body []byte) ([]byte, error) {
 		out = binary.AppendUvarint(out, uint64(len(function)))
 		out = append(out, function...)
 	}
-	return out, r.err
+	function = l.refuel()
+	return append(binary.AppendUvarint(out, uint64(len(function))), function...), r.err
 }
 
 // readLocals reads the declarations at the start of a body: how many groups, how many locals with the parameters, and
@@ -83,6 +85,9 @@ func (l *layout) measure(code []byte, t int) (cost, error) {
 	blocks := []bool{false}[:0] // each enclosing block: is it a loop?
 	for r.more() {
 		in := r.next()
+		if _, ok := in.arithmetic(); ok {
+			c.floats = true
+		}
 		part := paying[len(paying)-1]
 		c.costs[part]++
 		switch in.op {
@@ -115,6 +120,13 @@ func (l *layout) measure(code []byte, t int) (cost, error) {
 		case opCall, opCallIndirect:
 			c.calls = true
 			c.costs[part] += 3
+			if in.op == opCall && !l.hasFunction(in.index) {
+				r.fail("a call of function %d of %d", in.index, l.imports+len(l.functions))
+			}
+		case opRefFunc:
+			if !l.hasFunction(in.index) {
+				r.fail("function %d of %d", in.index, l.imports+len(l.functions))
+			}
 		case opLocalGet, opLocalSet, opLocalTee:
 			if int64(in.index) >= int64(locals) {
 				r.fail("local %d of %d", in.index, locals)
@@ -142,10 +154,17 @@ func frameWeight(locals int, code []byte) int64 {
 
 // rewriter writes one metered function.
 type rewriter struct {
-	out         []byte
-	fuel, depth uint64 // globals
-	left        uint64 // i64 local that holds the fuel left
-	number      uint64 // i32 local that holds a length or a depth
+	out                  []byte
+	fuel, depth, reserve uint64 // globals
+	more                 uint64 // function that refuels
+	left                 uint64 // i64 local that holds the fuel left
+	number               uint64 // i32 local that holds a length or a depth
+	f32, f64             uint64 // locals that hold a result
+}
+
+func (l *layout) rewriter() *rewriter {
+	first := uint64(l.globals)
+	return &rewriter{fuel: first, depth: first + 1, reserve: first + 2, more: uint64(l.imports + len(l.functions))}
 }
 
 // rewrite appends the metered body of a function that measure accepted.
@@ -155,10 +174,14 @@ type rewriter struct {
 func (l *layout) rewrite(out, code []byte, t int, c cost) []byte {
 	r := &reader{b: code}
 	groups, locals, start := l.readLocals(r, t)
-	w := &rewriter{fuel: uint64(l.globals), depth: uint64(l.globals) + 1, left: uint64(locals), number: uint64(locals) + 1}
-	w.out = binary.AppendUvarint(out, uint64(groups)+2)
+	w, own := l.rewriter(), uint64(2)
+	w.left, w.number, w.f32, w.f64 = uint64(locals), uint64(locals)+1, uint64(locals)+2, uint64(locals)+3
+	if c.floats {
+		own = 4
+	}
+	w.out = binary.AppendUvarint(out, uint64(groups)+own)
 	w.out = append(w.out, code[start:r.at]...)
-	w.out = append(w.out, 1, typeI64, 1, typeI32)
+	w.out = append(w.out, []byte{1, typeI64, 1, typeI32, 1, typeF32, 1, typeF64}[:2*own]...)
 
 	weight := frameWeight(locals, code)
 	w.payFixed(c.costs[0])
@@ -167,8 +190,13 @@ func (l *layout) rewrite(out, code []byte, t int, c cost) []byte {
 		w.out = append(append(w.out, opBlock), l.blockType(t)...)
 	}
 	loops, depth := 0, 0
+	result := byte(0) // type of the float that the operation before computed
 	for r.more() {
 		in := r.next()
+		if result != 0 && !in.blind() && !(in.pushes() && r.peek().blindToBoth()) {
+			w.canonical(result)
+		}
+		result, _ = in.arithmetic()
 		switch in.op {
 		case opReturn:
 			if c.calls {
@@ -219,13 +247,63 @@ func (w *rewriter) payLength(shift int64) {
 	w.settle()
 }
 
-// settle subtracts the cost on the stack from the fuel below it, stores what is left, and traps if that is below zero.
+// settle subtracts the cost on the stack from the fuel below it, stores what is left, and asks for more if that is below
+// zero.
 func (w *rewriter) settle() {
 	w.out = append(w.out, opI64Sub)
 	w.index(opLocalTee, w.left)
 	w.index(opGlobalSet, w.fuel)
 	w.index(opLocalGet, w.left)
-	w.out = append(w.out, opI64Const, 0, opI64LtS, opIf, typeEmpty, opUnreachable, opEnd)
+	w.out = append(w.out, opI64Const, 0, opI64LtS, opIf, typeEmpty)
+	w.index(opCall, w.more)
+	w.out = append(w.out, opEnd)
+}
+
+// refuel is the body of the function that moves slices from the reserve to the fuel until that is no longer below zero, and
+// traps when there is none. Growing the memory by nothing leads through the host, where Go can stop the goroutine.
+func (l *layout) refuel() []byte {
+	w := l.rewriter()
+	w.out = append(w.out, 1, 1, typeI64) // local 0: what is moved
+	w.out = append(w.out, opLoop, typeEmpty)
+	w.index(opGlobalGet, w.reserve)
+	w.out = append(w.out, opI64Const, 0, opI64LeS, opIf, typeEmpty, opUnreachable, opEnd)
+	w.index(opGlobalGet, w.reserve) // the lesser of the reserve and a slice
+	w.out = appendSigned(append(w.out, opI64Const), slice)
+	w.index(opGlobalGet, w.reserve)
+	w.out = appendSigned(append(w.out, opI64Const), slice)
+	w.out = append(w.out, opI64LtS, opSelect)
+	w.index(opLocalSet, 0)
+	w.index(opGlobalGet, w.reserve)
+	w.index(opLocalGet, 0)
+	w.out = append(w.out, opI64Sub)
+	w.index(opGlobalSet, w.reserve)
+	w.index(opGlobalGet, w.fuel)
+	w.index(opLocalGet, 0)
+	w.out = append(w.out, opI64Add)
+	w.index(opGlobalSet, w.fuel)
+	w.index(opGlobalGet, w.fuel)
+	w.out = append(w.out, opI64Const, 0, opI64LtS, opBrIf, 0, opEnd)
+	return append(w.out, opI32Const, 0, opMemoryGrow, 0, opDrop, opEnd)
+}
+
+// canonical replaces the float on top of the stack, if it is not a number, by the one with a plus sign and no payload.
+// WebAssembly lets each processor choose those bits (amd64 sets the sign, arm64 does not), and code can look at them. With
+// this behind each operation that computes a float, its result is the one of WebAssembly's deterministic profile. It is left
+// out where the next operation, or the one after that has got its second operand, takes the float and does not look.
+func (w *rewriter) canonical(float byte) {
+	local, equal := w.f32, byte(opF32Eq)
+	if float == typeF64 {
+		local, equal = w.f64, opF64Eq
+	}
+	w.index(opLocalTee, local)
+	if float == typeF64 {
+		w.out = append(w.out, opF64Const, 0, 0, 0, 0, 0, 0, 0xF8, 0x7F)
+	} else {
+		w.out = append(w.out, opF32Const, 0, 0, 0xC0, 0x7F)
+	}
+	w.index(opLocalGet, local)
+	w.index(opLocalGet, local)
+	w.out = append(w.out, equal, opSelect)
 }
 
 // enter adds the weight of a call and traps if all calls under way weigh too much.

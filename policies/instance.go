@@ -25,7 +25,8 @@ type instance struct {
 	module   *module
 	guest    api.Module
 	memory   api.Memory
-	fuel     api.MutableGlobal
+	fuel     api.MutableGlobal // of the slice at hand
+	reserve  api.MutableGlobal // beside it
 	depth    api.Global
 	buffer   api.Function
 	snapshot api.Function
@@ -50,6 +51,7 @@ func (m *module) start() (_ *instance, err error) {
 	inst := &instance{
 		module: m, guest: guest, memory: guest.Memory(),
 		fuel:     guest.ExportedGlobal(exportFuel).(api.MutableGlobal),
+		reserve:  guest.ExportedGlobal(exportReserve).(api.MutableGlobal),
 		depth:    guest.ExportedGlobal(exportDepth),
 		buffer:   guest.ExportedFunction(abi.ExportBuffer),
 		snapshot: guest.ExportedFunction(abi.ExportSnapshot),
@@ -113,14 +115,29 @@ func (i *instance) close() {
 	_ = i.guest.Close(i.module.host.ctx) // releases memory only
 }
 
-func (i *instance) refuel(units int64) { i.fuel.Set(uint64(units)) }
+// refuel gives the guest so much fuel, and no more.
+func (i *instance) refuel(units int64) {
+	i.fuel.Set(uint64(min(units, slice)))
+	i.reserve.Set(uint64(units - min(units, slice)))
+}
+
+// exhausted tells whether the guest burnt more than it was given.
+func (i *instance) exhausted() bool {
+	left := int64(i.fuel.Get())
+	return left < 0 && left+int64(i.reserve.Get()) < 0
+}
+
+// used is what the guest burnt of a budget.
+func (i *instance) used(budget int64) int64 {
+	return budget - int64(i.fuel.Get()) - int64(i.reserve.Get())
+}
 
 // call runs an export that takes at most one number, and sorts its failures.
 func (i *instance) call(f api.Function, argument uint64) (uint64, error) {
 	i.stack[0] = argument
 	err := f.CallWithStack(context.Background(), i.stack[:])
 	switch {
-	case int64(i.fuel.Get()) < 0: // also when it returned, after calls to the host that it could not pay
+	case i.exhausted(): // also when it returned, after calls to the host that it could not pay
 		return 0, ErrFuel
 	case err == nil:
 		return i.stack[0], nil
@@ -190,14 +207,14 @@ func (i *instance) budget(records int) int64 {
 // decision itself used.
 func (i *instance) decide(f *policy.Facts, plan *policy.Plan) (fuel int64, err error) {
 	budget := i.budget(len(f.Request.Options))
-	i.refuel(budget)
 	if i.known != f.Snapshot {
+		i.refuel(budget)
 		if err := i.learn(f.Snapshot); err != nil {
-			return budget - int64(i.fuel.Get()), err
+			return i.used(budget), err
 		}
 	}
-	if err := i.remember(f.State); err != nil {
-		return budget - int64(i.fuel.Get()), err
+	if err := i.remember(f.State, budget); err != nil {
+		return i.used(budget), err
 	}
 	span, fuel, err := i.ask(f, budget)
 	if err != nil {
@@ -234,7 +251,7 @@ func (i *instance) ask(f *policy.Facts, budget int64) (span uint64, fuel int64, 
 	}
 	view, err := i.input(size)
 	if err != nil {
-		return 0, budget - int64(i.fuel.Get()), err
+		return 0, i.used(budget), err
 	}
 	if len(f.History) > 0 {
 		policy.AppendOutcomes(view[:0:size], f.History, &seen)
@@ -242,7 +259,7 @@ func (i *instance) ask(f *policy.Facts, budget int64) (span uint64, fuel int64, 
 		policy.AppendRequest(view[:0:size], &seen)
 	}
 	span, err = i.call(call, uint64(size))
-	return span, budget - int64(i.fuel.Get()), err
+	return span, i.used(budget), err
 }
 
 // allowed checks what a plan may be in its place: which kinds depends on the rounds before and on the grants.
@@ -284,7 +301,7 @@ func (i *instance) learn(snap *policy.Published) error {
 }
 
 // remember gives the guest a state that it was not given last.
-func (i *instance) remember(state *policy.State) error {
+func (i *instance) remember(state *policy.State, budget int64) error {
 	number, bytes := uint64(0), []byte(nil)
 	if state != nil {
 		number, bytes = state.Number, state.Bytes
@@ -292,6 +309,7 @@ func (i *instance) remember(state *policy.State) error {
 	if i.needs&abi.GrantState == 0 || i.state == number {
 		return nil
 	}
+	i.refuel(budget)
 	view, err := i.input(len(bytes))
 	if err != nil {
 		return err
@@ -314,18 +332,18 @@ func (i *instance) observe(state *policy.State, outcomes []policy.Outcome, dst [
 		return 0, dst, fmt.Errorf("%w: it keeps none", ErrState)
 	}
 	budget := i.budget(len(outcomes))
-	i.refuel(budget)
-	if err := i.remember(state); err != nil {
-		return budget - int64(i.fuel.Get()), dst, err
+	if err := i.remember(state, budget); err != nil {
+		return i.used(budget), dst, err
 	}
+	i.refuel(budget)
 	size := policy.OutcomesSize(outcomes, nil)
 	view, err := i.input(size)
 	if err != nil {
-		return budget - int64(i.fuel.Get()), dst, err
+		return i.used(budget), dst, err
 	}
 	policy.AppendOutcomes(view[:0:size], outcomes, nil)
 	span, err := i.call(i.guest.ExportedFunction(abi.ExportObserve), uint64(size))
-	fuel = budget - int64(i.fuel.Get())
+	fuel = i.used(budget)
 	if err != nil {
 		return fuel, dst, err
 	}

@@ -14,6 +14,8 @@ const (
 	opReturn       = 0x0F
 	opCall         = 0x10
 	opCallIndirect = 0x11
+	opDrop         = 0x1A
+	opSelect       = 0x1B
 	opLocalGet     = 0x20
 	opLocalSet     = 0x21
 	opLocalTee     = 0x22
@@ -22,14 +24,38 @@ const (
 	opMemoryGrow   = 0x40
 	opI32Const     = 0x41
 	opI64Const     = 0x42
+	opF32Const     = 0x43
+	opF64Const     = 0x44
 	opI32GtU       = 0x4B
 	opI64LtS       = 0x53
+	opI64GtS       = 0x55
+	opI64LeS       = 0x57
+	opF32Eq        = 0x5B
+	opF64Eq        = 0x61
+	opF64Ge        = 0x66
 	opI32Add       = 0x6A
 	opI32Sub       = 0x6B
+	opI64Add       = 0x7C
 	opI64Sub       = 0x7D
 	opI64ShrU      = 0x88
 	opI64ExtendU   = 0xAD
+	opRefFunc      = 0xD2
 	opPrefix       = 0xFC
+
+	// Operations on floats, in the order of their codes.
+	opF32Ceil       = 0x8D
+	opF32Add        = 0x92
+	opF32Max        = 0x97
+	opF64Ceil       = 0x9B
+	opF64Add        = 0xA0
+	opF64Max        = 0xA5
+	opI32TruncF32S  = 0xA8
+	opI32TruncF64U  = 0xAB
+	opI64TruncF32S  = 0xAE
+	opI64TruncF64U  = 0xB1
+	opF32Demote     = 0xB6
+	opF64Promote    = 0xBB
+	subTruncSatLast = 7
 
 	subMemoryInit = 8
 	subMemoryCopy = 10
@@ -39,6 +65,8 @@ const (
 	subTableGrow  = 15
 	subTableFill  = 17
 
+	typeF64   = 0x7C
+	typeF32   = 0x7D
 	typeI64   = 0x7E
 	typeI32   = 0x7F
 	typeEmpty = 0x40
@@ -58,10 +86,10 @@ func (r *reader) next() instruction {
 	start := r.at
 	in := instruction{op: r.byte()}
 	switch op := in.op; {
-	case op <= 0x01, op == opElse, op == opEnd, op == opReturn, op == 0x1A, op == 0x1B, op >= 0x45 && op <= 0xC4, op == 0xD1:
+	case op <= 0x01, op == opElse, op == opEnd, op == opReturn, op == opDrop, op == opSelect, op >= 0x45 && op <= 0xC4, op == 0xD1:
 	case op == opBlock, op == opLoop, op == opIf:
 		r.skipLEB(5)
-	case op == opBr, op == opBrIf, op == opCall, op >= opLocalGet && op <= 0x26, op == 0xD2:
+	case op == opBr, op == opBrIf, op == opCall, op >= opLocalGet && op <= 0x26, op == opRefFunc:
 		in.index = r.u32()
 	case op == opBrTable:
 		in.size = uint32(r.count()) + 1
@@ -82,9 +110,9 @@ func (r *reader) next() instruction {
 		r.skipLEB(5)
 	case op == opI64Const:
 		r.skipLEB(10)
-	case op == 0x43:
+	case op == opF32Const:
 		r.bytes(4)
-	case op == 0x44:
+	case op == opF64Const:
 		r.bytes(8)
 	case op == 0xD0:
 		r.byte()
@@ -98,6 +126,12 @@ func (r *reader) next() instruction {
 		in.raw = r.b[start:r.at]
 	}
 	return in
+}
+
+// peek reads the next instruction and does not pass over it.
+func (r *reader) peek() instruction {
+	ahead := *r
+	return ahead.next()
 }
 
 // prefixed passes over the operands of an operation that begins with 0xFC.
@@ -135,4 +169,46 @@ func (in instruction) bulk() (shift int64, ok bool) {
 		return 0, true
 	}
 	return 0, false
+}
+
+// arithmetic tells whether the operation computes a float, of which type. If that is not a number, WebAssembly leaves its
+// sign and payload to the processor. Operations that only move bits (loads, constants, abs, neg, copysign, reinterpret) are
+// exact and not among them.
+func (in instruction) arithmetic() (float byte, ok bool) {
+	switch op := in.op; {
+	case op >= opF32Ceil && op <= opF32Max, op == opF32Demote:
+		return typeF32, true
+	case op >= opF64Ceil && op <= opF64Max, op == opF64Promote:
+		return typeF64, true
+	}
+	return 0, false
+}
+
+// blind tells whether the operation takes a float from the top of the stack and comes to the same whatever the sign and
+// payload of one that is not a number: arithmetic, comparisons, conversions to integers.
+func (in instruction) blind() bool {
+	if _, ok := in.arithmetic(); ok {
+		return true
+	}
+	switch op := in.op; {
+	case op >= opF32Eq && op <= opF64Ge, op >= opI32TruncF32S && op <= opI32TruncF64U, op >= opI64TruncF32S && op <= opI64TruncF64U,
+		op == opDrop, op == opPrefix && in.sub <= subTruncSatLast:
+		return true
+	}
+	return false
+}
+
+// pushes tells whether the operation does nothing but put a value on the stack.
+func (in instruction) pushes() bool {
+	return in.op == opLocalGet || in.op == opGlobalGet || in.op >= opI32Const && in.op <= opF64Const
+}
+
+// blindToBoth tells whether the operation takes two floats and comes to the same whatever the sign and payload of those that
+// are not a number.
+func (in instruction) blindToBoth() bool {
+	switch op := in.op; {
+	case op >= opF32Add && op <= opF32Max, op >= opF64Add && op <= opF64Max, op >= opF32Eq && op <= opF64Ge:
+		return true
+	}
+	return false
 }
