@@ -1,0 +1,272 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/pointsman/pointsman/engine/upstream/scripted"
+	"github.com/pointsman/pointsman/storage"
+)
+
+// examplePolicy compiles one of the example policies.
+func examplePolicy(t testing.TB, name string) string {
+	t.Helper()
+	out := filepath.Join(t.TempDir(), name+".wasm")
+	cmd := exec.Command("go", "build", "-buildmode=c-shared", "-ldflags=-s -w", "-o", out, "./examples/policies/"+name)
+	cmd.Dir = "../.."
+	cmd.Env = append(os.Environ(), "GOOS=wasip1", "GOARCH=wasm")
+	if text, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("compiling %s: %v\n%s", name, err, text)
+	}
+	return out
+}
+
+// threeModels starts scripted providers of the models small, critic and large, at 1, 2 and 50 credits per 1,000 tokens, and
+// an example policy named p.
+func threeModels(t testing.TB, example, settings string) (map[string]*scripted.Server, *testGateway) {
+	t.Helper()
+	servers := map[string]*scripted.Server{}
+	toml := "[catalog]\nbuiltin = false\n[simulator]\nenabled = false\n"
+	for i, name := range []string{"small", "critic", "large"} {
+		s, err := scripted.Start(scripted.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(s.Close)
+		servers[name] = s
+		toml += fmt.Sprintf("[providers.%s]\nadapter = \"openai\"\nbase_url = %q\napi_key = \"sk-%s\"\nallow_private = true\ntimeout_seconds = 2\n", name, s.URL()+"/v1", name)
+		toml += fmt.Sprintf("[[models]]\nname = %q\ntier = %d\nquality = %g\ncredits_per_1k = %d\ncontext_window = 128000\n", name, 1+i, 0.6+0.15*float64(i), []int{1, 2, 50}[i])
+		toml += fmt.Sprintf("[[models.deployments]]\nprovider = %q\nupstream = %q\nusd_in_per_1m = 1.0\nusd_out_per_1m = 2.0\n", name, name)
+	}
+	toml += fmt.Sprintf("[policies.p]\nfile = %q\n%s", examplePolicy(t, example), settings)
+	return servers, newGateway(t, toml, nil)
+}
+
+// says makes a provider answer everything with a text and a finish_reason.
+func says(s *scripted.Server, text, finish string) {
+	s.Script(func(r *scripted.Request) *scripted.Reply {
+		reply := &scripted.Reply{Body: bytes.ReplaceAll(scripted.OpenAIBody(r.Model, text), []byte(`"finish_reason":"stop"`), []byte(`"finish_reason":"`+finish+`"`))}
+		if r.Stream {
+			reply.Body = nil
+			for _, chunk := range scripted.OpenAIChunks(r.Model, []string{text[:len(text)/2], text[len(text)/2:]}, scripted.UsageFinal) {
+				reply.Chunks = append(reply.Chunks, bytes.ReplaceAll(chunk, []byte(`"finish_reason":"stop"`), []byte(`"finish_reason":"`+finish+`"`)))
+			}
+		}
+		return reply
+	})
+}
+
+// roundsExplained is what the tests look at of an explained decision.
+type roundsExplained struct {
+	Decision   string
+	Reproduced *bool
+	Failure    string `json:"policy_failure"`
+	Rounds     []struct{ Decision, Asked string }
+	Attempts   []struct {
+		Round                   int
+		SideCall                bool `json:"side_call"`
+		Model, Outcome, Credits string
+		Text                    string
+		Signs                   []string
+	}
+}
+
+func explained(t testing.TB, g *testGateway, resp *http.Response) (x roundsExplained) {
+	t.Helper()
+	if err := g.api.call("GET", "/api/v1/llm/decisions/"+resp.Header.Get("X-Request-Id"), nil, &x); err != nil {
+		t.Fatal(err)
+	}
+	return x
+}
+
+// paidInAll checks that a request was charged what its attempts cost together, in one settlement, and nothing is held.
+func paidInAll(t testing.TB, g *testGateway, before string, resp *http.Response, x *roundsExplained) {
+	t.Helper()
+	sum := storage.Credits(0)
+	for _, a := range x.Attempts {
+		c, err := storage.ParseCredits(a.Credits)
+		if err != nil {
+			t.Fatal(err)
+		}
+		sum += c
+	}
+	was, err := storage.ParseCredits(before)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if now := g.api.balance(t); now != (was - sum).String() {
+		t.Errorf("balance %s after %s and %s in rounds", now, before, sum)
+	}
+	if told := resp.Header.Get("X-Pointsman-Credits"); told != "" && told != sum.String() {
+		t.Errorf("told %s credits, the rounds cost %s", told, sum)
+	}
+	if held := g.api.balanceHeld(t); held != "0" {
+		t.Errorf("%s credits are still held", held)
+	}
+	if u := g.api.lastUsage(t); u["credits"] != sum.String() || u["outcome"] != "ok" {
+		t.Errorf("usage says %v, the rounds cost %s", u, sum)
+	}
+}
+
+const long = "Please prove that there are infinitely many primes and explain every step of it so that a child of ten can follow what is going on here."
+
+func TestClassifierAsksFirst(t *testing.T) {
+	up, g := threeModels(t, "classifier", "grants = [\"side_calls\"]\n[policies.p.config]\nclassifier = \"critic\"\nweak = \"small\"\nstrong = \"large\"\nshort = 20\n")
+	for _, stream := range []bool{false, true} {
+		for said, want := range map[string]string{"STRONG": "large", "weak": "small"} {
+			says(up["critic"], said, "stop")
+			before := g.api.balance(t)
+			body := map[string]any{"model": "auto/p", "max_tokens": 100, "stream": stream, "messages": user(long)}
+			resp, text := g.api.post(t, chatPath, body)
+			if resp.StatusCode != 200 || resp.Header.Get("X-Pointsman-Model") != want {
+				t.Fatalf("%s: %d from %q: %s", said, resp.StatusCode, resp.Header.Get("X-Pointsman-Model"), text)
+			}
+			x := explained(t, g, resp)
+			if len(x.Rounds) != 1 || x.Rounds[0].Decision != "ask" || !strings.Contains(x.Rounds[0].Asked, "one word") ||
+				len(x.Attempts) != 2 || !x.Attempts[0].SideCall || x.Attempts[0].Model != "critic" || x.Attempts[1].Round != 1 {
+				t.Fatalf("%+v", x)
+			}
+			if x.Reproduced != nil || x.Attempts[0].Text != "" { // its text is not kept unless the operator says so
+				t.Errorf("%+v", x)
+			}
+			paidInAll(t, g, before, resp, &x)
+		}
+	}
+	var asked string
+	for _, r := range up["critic"].Requests() {
+		asked = string(r.Body)
+	}
+	if !strings.Contains(asked, "infinitely many primes") || !strings.Contains(asked, `"max_tokens":8`) && !strings.Contains(asked, `"max_completion_tokens":8`) {
+		t.Errorf("the classifier was asked %s", asked)
+	}
+	if resp, _ := g.api.post(t, chatPath, map[string]any{"model": "auto/p", "messages": user("Hi")}); resp.Header.Get("X-Pointsman-Attempts") != "1" {
+		t.Error("a short request asked first")
+	}
+}
+
+func TestCascadeJudgesAndEscalates(t *testing.T) {
+	up, g := threeModels(t, "cascade", "grants = [\"side_calls\"]\n[policies.p.config]\ncheap = \"small\"\njudge = \"critic\"\nstrong = \"large\"\n")
+	for _, stream := range []bool{false, true} {
+		for grade, want := range map[string]string{"9": "small answer", "Grade: 2": "large answer"} {
+			says(up["small"], "small answer", "stop")
+			says(up["large"], "large answer", "stop")
+			says(up["critic"], grade, "stop")
+			before := g.api.balance(t)
+			resp, text := g.api.post(t, chatPath, map[string]any{"model": "auto/p", "max_tokens": 100, "stream": stream, "messages": user(long)})
+			half := want[len(want)/2:]
+			if resp.StatusCode != 200 || !strings.Contains(text, half) || strings.Contains(text, "small") && want != "small answer" {
+				t.Fatalf("stream %v, grade %s: %d %s", stream, grade, resp.StatusCode, text)
+			}
+			if stream && !strings.HasSuffix(text, "data: [DONE]\n\n") {
+				t.Errorf("a held stream ends with %q", text[max(0, len(text)-40):])
+			}
+			x := explained(t, g, resp)
+			paidInAll(t, g, before, resp, &x)
+		}
+	}
+	last := up["critic"].Requests()
+	if asked := string(last[len(last)-1].Body); !strings.Contains(asked, "infinitely many primes") || !strings.Contains(asked, "small answer") {
+		t.Errorf("the judge was asked %s", asked)
+	}
+}
+
+func TestEscalatesAndFallsBackToWhatIsHeld(t *testing.T) {
+	up, g := threeModels(t, "escalate", "[policies.p.config]\nsteps = 1\n")
+	ask := func(stream bool) (*http.Response, string) {
+		return g.api.post(t, chatPath, map[string]any{
+			"model": "auto/p", "max_completion_tokens": 50, "stream": stream, "messages": user(long), "response_format": map[string]any{"type": "json_object"},
+		})
+	}
+	says(up["small"], "not json", "stop")
+	says(up["critic"], `{"ok": true}`, "stop")
+	for _, stream := range []bool{false, true} {
+		before := g.api.balance(t)
+		resp, text := ask(stream)
+		if resp.StatusCode != 200 || resp.Header.Get("X-Pointsman-Model") != "critic" || strings.Contains(text, "not json") {
+			t.Fatalf("stream %v: %d from %s: %s", stream, resp.StatusCode, resp.Header.Get("X-Pointsman-Model"), text)
+		}
+		x := explained(t, g, resp)
+		if x.Reproduced == nil || !*x.Reproduced || len(x.Rounds) != 2 || x.Decision != "accept" || len(x.Attempts) != 2 {
+			t.Errorf("%+v", x)
+		}
+		paidInAll(t, g, before, resp, &x)
+	}
+	// The better models fail: what is held is sent after all.
+	broken := func(*scripted.Request) *scripted.Reply { return &scripted.Reply{Status: 500, Body: []byte(`{}`)} }
+	up["critic"].Script(broken)
+	up["large"].Script(broken)
+	before := g.api.balance(t)
+	resp, text := ask(false)
+	if resp.StatusCode != 200 || !strings.Contains(text, "not json") {
+		t.Fatalf("%d %s", resp.StatusCode, text)
+	}
+	x := explained(t, g, resp)
+	paidInAll(t, g, before, resp, &x)
+	// All fail: the client is told why, and pays nothing.
+	up["small"].Script(broken)
+	before = g.api.balance(t)
+	if resp, text := ask(true); resp.StatusCode < 500 || g.api.balance(t) != before || g.api.balanceHeld(t) != "0" {
+		t.Fatalf("%d %s", resp.StatusCode, text)
+	}
+}
+
+// TestRoundsOfAPoorAccount: a round that the account cannot pay for is an outcome the policy goes on from.
+func TestRoundsOfAPoorAccount(t *testing.T) {
+	up, g := threeModels(t, "escalate", "[policies.p.config]\nsteps = 1\n")
+	says(up["small"], "I'm sorry, but I can't help with that.", "stop")
+	poor := g.account("poor")
+	balance, err := g.store.Balance("poor")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := g.store.Grant(storage.Grant{Account: "poor", Amount: 200_000 - balance.Posted, Reference: "take", Kind: "adjustment"}); err != nil {
+		t.Fatal(err)
+	}
+	resp, text := poor.post(t, chatPath, map[string]any{"model": "auto/p", "max_tokens": 100, "messages": user(long)})
+	if resp.StatusCode != 200 || !strings.Contains(text, "sorry") {
+		t.Fatalf("%d %s", resp.StatusCode, text)
+	}
+	if held := poor.balanceHeld(t); held != "0" {
+		t.Errorf("%s credits are still held", held)
+	}
+}
+
+func TestBanditLearnsAndRemembers(t *testing.T) {
+	up, g := threeModels(t, "bandit", "grants = [\"state\"]\n")
+	up["small"].Script(func(*scripted.Request) *scripted.Reply { return &scripted.Reply{Status: 500, Body: []byte(`{}`)} })
+	up["large"].Script(func(*scripted.Request) *scripted.Reply { return &scripted.Reply{Status: 500, Body: []byte(`{}`)} })
+	var resp *http.Response
+	for range 8 {
+		for range 6 {
+			resp, _ = g.api.post(t, chatPath, map[string]any{"model": "auto/p", "max_tokens": 10, "messages": user("Hi")})
+		}
+		time.Sleep(260 * time.Millisecond)
+	}
+	x := explained(t, g, resp)
+	if x.Reproduced == nil || !*x.Reproduced {
+		t.Errorf("a decision on a learned state: %+v", x)
+	}
+	number, data, err := g.usage.State("p", 0)
+	if err != nil || len(data) != 3*16 || number == 0 {
+		t.Fatalf("state %d of %d bytes, %v", number, len(data), err)
+	}
+	cfg, dir := g.cfg, g.dataDir
+	g.stopAndVerify()
+	g = startGateway(t, cfg, dir)
+	g.api.key = "" // the first key was shown once; the admin makes another
+	again := g.account("second")
+	tried := up["small"].Count() + up["large"].Count()
+	for range 10 {
+		again.post(t, chatPath, map[string]any{"model": "auto/p", "max_tokens": 10, "messages": user("Hi")})
+	}
+	if wrong := up["small"].Count() + up["large"].Count() - tried; wrong > 8 {
+		t.Errorf("after a restart %d of 10 requests went to candidates that always fail", wrong)
+	}
+}
