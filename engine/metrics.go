@@ -70,5 +70,10 @@ func (m *metricSet) policyFailure(name string) {
 	m.add(key{"pointsman_policy_failures_total", "policy", name, "", ""}, 1)
 }
 
+// round counts a plan that was not the last of its request.
+func (m *metricSet) round(policy, kind string) {
+	m.add(key{"pointsman_policy_rounds_total", "policy", policy, "kind", kind}, 1)
+}
+
 // WriteMetrics writes all metrics in the Prometheus text format.
 func (e *Engine) WriteMetrics(w io.Writer) { e.metrics.set.WritePrometheus(w) }

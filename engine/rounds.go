@@ -118,6 +118,7 @@ func (e *Engine) review(c *call, a *answer, fault *Fault) (*answer, *Fault) {
 	if a != nil {
 		e.hear(c, a)
 	}
+	e.metrics.round(c.policy, kindName(c.plan.Kind))
 	c.earlier = append(c.earlier, copyPlan(&c.plan))
 	c.round++
 	c.side = nil

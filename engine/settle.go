@@ -151,6 +151,9 @@ func (e *Engine) describeDecision(ctx *fasthttp.RequestCtx, c *call) {
 	h := &ctx.Response.Header
 	h.Set("X-Pointsman-Policy", c.policy)
 	h.Set("X-Pointsman-Power-Level", levelName(c.level))
+	if c.failed != nil {
+		h.Set("X-Pointsman-Policy-Failed", "true")
+	}
 	setInt(ctx, "X-Pointsman-Attempts", int64(len(c.outcomes)))
 }
 

@@ -270,3 +270,15 @@ func TestBanditLearnsAndRemembers(t *testing.T) {
 		t.Errorf("after a restart %d of 10 requests went to candidates that always fail", wrong)
 	}
 }
+
+// TestFailedPolicyIsFlagged: a policy that fails costs the client nothing, and the answer says so.
+func TestFailedPolicyIsFlagged(t *testing.T) {
+	_, g := threeModels(t, "cheapest", "fuel = 10\n")
+	resp, text := g.api.post(t, chatPath, map[string]any{"model": "auto/p", "max_tokens": 10, "messages": user("Hi")})
+	if resp.StatusCode != 200 || resp.Header.Get("X-Pointsman-Policy-Failed") != "true" {
+		t.Fatalf("%d %q %s", resp.StatusCode, resp.Header.Get("X-Pointsman-Policy-Failed"), text)
+	}
+	if x := explained(t, g, resp); !strings.Contains(x.Failure, "fuel") {
+		t.Errorf("%+v", x)
+	}
+}
