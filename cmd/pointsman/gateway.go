@@ -229,7 +229,8 @@ func (g *gateway) startPlugins(ctx context.Context) error {
 	return host.Start(ctx)
 }
 
-// recordInterrupted writes a usage record for every request that the last run of the gateway left without an end.
+// recordInterrupted writes a usage record for every request that the last run of the gateway left without an end, and for
+// those whose record was lost with it. A damaged log is no reason not to serve.
 func (g *gateway) recordInterrupted() {
 	for _, h := range g.store.Interrupted() {
 		g.usage.Append(storage.LogRecord{Usage: storage.Usage{
@@ -238,6 +239,12 @@ func (g *gateway) recordInterrupted() {
 	}
 	if n := len(g.store.Interrupted()); n > 0 {
 		g.log.Warn("the last run ended with requests under way; their holds were released without a charge", "requests", n)
+	}
+	switch n, err := badgerdb.Reconcile(g.store, g.usage); {
+	case err != nil:
+		g.log.Warn("usage that the last run charged for may be missing from the log", "error", err)
+	case n > 0:
+		g.log.Warn("the last run lost usage records; they were restored from the ledger without their details", "requests", n)
 	}
 }
 

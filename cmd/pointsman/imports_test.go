@@ -82,7 +82,7 @@ var importRules = []importRule{
 	{
 		packages: "storage/badgerdb",
 		own:      []string{"storage"},
-		modules:  []string{"github.com/dgraph-io/badger/v4", "github.com/klauspost/compress/zstd", "golang.org/x/sys"},
+		modules:  []string{"github.com/dgraph-io/badger/v4", "github.com/klauspost/compress/s2", "golang.org/x/sys"},
 		reason:   "a store implements storage's records and knows no other package",
 	},
 	{

@@ -40,9 +40,9 @@
 //	period a account S seq(8)              index: ordinals of the account's requests in the page at seq, uvarints
 //	period c hash(8) seq(8)                index: the same by client id (FNV-1a of it)
 //	period l request(16)                   index: seq of the page of a request that is not found by its time
-//	period g generation(8)                 snapshot generation, a zstd frame; the period is when it was logged
-//	period s policy S number(8)            state of a learning policy, a zstd frame
-//	period(0) s policy                     the policy's newest state: number(8), then a zstd frame
+//	period g generation(8)                 snapshot generation, an S2 block; the period is when it was logged
+//	period s policy S number(8)            state of a learning policy, an S2 block
+//	period(0) s policy                     the policy's newest state: number(8), then an S2 block
 //
 // A period is dropped as one key range, because Badger gives the space of expired records back only when it happens to
 // rewrite their tables.

@@ -36,7 +36,7 @@ func (l *Log) WalkGenerations(from, to uint64, visit func(generation uint64, dat
 				if generation > to {
 					break
 				}
-				data, err := l.unpackGeneration(it.Item())
+				data, err := unpackGeneration(it.Item())
 				if err != nil {
 					return fmt.Errorf("generation %d: %w", generation, err)
 				}
@@ -49,9 +49,9 @@ func (l *Log) WalkGenerations(from, to uint64, visit func(generation uint64, dat
 	})
 }
 
-func (l *Log) unpackGeneration(item *badger.Item) (data []byte, err error) {
+func unpackGeneration(item *badger.Item) (data []byte, err error) {
 	err = item.Value(func(packed []byte) error {
-		data, err = l.unpacker.DecodeAll(packed, nil)
+		data, err = unpack(packed)
 		return err
 	})
 	return data, err

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/dgraph-io/badger/v4"
-	"github.com/klauspost/compress/zstd"
 
 	"github.com/pointsman/pointsman/storage"
 )
@@ -26,8 +25,6 @@ type Log struct {
 	stopped chan struct{} // closed when the writer has ended
 	hurry   chan struct{} // ends the writer's pause
 	once    sync.Once
-
-	unpacker *zstd.Decoder
 
 	mu      sync.Mutex
 	periods []uint32 // that have records, ascending
@@ -62,28 +59,17 @@ func OpenLog(config Config) (*Log, error) {
 	if err != nil {
 		return nil, err
 	}
-	unpacker, err := zstd.NewReader(nil, zstd.WithDecoderMaxMemory(mostUnpacked), zstd.WithDecoderLowmem(true))
-	if err != nil {
-		return nil, fmt.Errorf("opening the log: %w", err)
-	}
-	packer, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(1),
-		zstd.WithWindowSize(256<<10), zstd.WithLowerEncoderMem(true))
-	if err != nil {
-		return nil, fmt.Errorf("opening the log: %w", err)
-	}
 	db, err := openDatabase(config, "log", logOptions)
 	if err != nil {
 		return nil, err
 	}
 	l := &Log{
-		config:   config,
-		db:       db,
-		queue:    make(chan logItem, config.Queue),
-		stop:     make(chan struct{}),
-		stopped:  make(chan struct{}),
-		hurry:    make(chan struct{}, 1),
-		unpacker: unpacker,
-		pages:    pageWriter{packer: packer},
+		config:  config,
+		db:      db,
+		queue:   make(chan logItem, config.Queue),
+		stop:    make(chan struct{}),
+		stopped: make(chan struct{}),
+		hurry:   make(chan struct{}, 1),
 	}
 	err = l.checkSchema()
 	if err == nil {
@@ -171,7 +157,6 @@ func (l *Log) Close() (err error) {
 		close(l.stop)
 		<-l.stopped
 		err = guard("closing the log", l.db.Close)
-		l.unpacker.Close()
 	})
 	return err
 }
@@ -277,10 +262,10 @@ func (l *Log) commit(items []logItem, now time.Time) error {
 	w.expires = uint64(now.Add(l.config.Retain).Unix())
 	for i := range items {
 		if items[i].policy != "" {
-			l.setState(w, periodOf(l.seq), items[i].policy, items[i].generation, items[i].data)
+			setState(w, periodOf(l.seq), items[i].policy, items[i].generation, items[i].data)
 		} else if items[i].data != nil {
 			key := w.cut(binary.BigEndian.AppendUint64(appendLogKey(w.buf, periodOf(l.seq), logGeneration), items[i].generation))
-			w.set(key, w.cut(l.pages.packer.EncodeAll(items[i].data, w.buf)))
+			w.set(key, w.cut(append(w.buf, l.pages.pack(items[i].data)...)))
 		}
 	}
 	l.pages.add(w, items, l.seq)

@@ -10,7 +10,7 @@ import (
 	"sort"
 	"time"
 
-	"github.com/klauspost/compress/zstd"
+	"github.com/klauspost/compress/s2"
 
 	"github.com/pointsman/pointsman/storage"
 )
@@ -19,15 +19,15 @@ import (
 //
 //	u8 version
 //	uvarint count, then per request: id(16)
-//	u32 CRC-32C of everything before it, big-endian
-//	zstd frame of, per request: uvarint length and usage record, uvarint length + 1 and decision record, or 0 without one
+//	u32 CRC-32C of the block below, u32 CRC-32C of everything before it, both big-endian
+//	S2 block of, per request: uvarint length and usage record, uvarint length + 1 and decision record, or 0 without one
 //
 // The ids are in the clear, so that looking for one among many pages decompresses only the page that has it.
 const (
 	logPageVersion = 1
 	pageRequests   = 512
 	idSize         = len(storage.RequestID{})
-	mostUnpacked   = 64 << 20 // what a damaged frame may claim to unpack to
+	mostUnpacked   = 64 << 20 // what a damaged block may claim to unpack to
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
@@ -38,6 +38,7 @@ var errPage = errors.New("page is damaged or of an unknown version")
 type pageHead struct {
 	ids    []byte // ascending
 	packed []byte
+	sum    uint32 // of packed
 }
 
 // readHead reads and checks a page's head. The result shares value's memory.
@@ -47,12 +48,11 @@ func readHead(value []byte) (h pageHead, err error) {
 		return h, errPage
 	}
 	h.ids = r.bytes(int(min(r.uvarint(), pageRequests+1)) * idSize)
-	size := len(value) - len(r.rest)
-	sum := r.bytes(4)
-	if r.bad || binary.BigEndian.Uint32(sum) != crc32.Checksum(value[:size], castagnoli) {
+	sums := r.bytes(8)
+	if r.bad || binary.BigEndian.Uint32(sums[4:]) != crc32.Checksum(value[:len(value)-len(r.rest)-4], castagnoli) {
 		return h, errPage
 	}
-	h.packed = r.rest
+	h.packed, h.sum = r.rest, binary.BigEndian.Uint32(sums)
 	return h, nil
 }
 
@@ -74,8 +74,11 @@ type pageRecord struct {
 }
 
 // records unpacks a page.
-func (h *pageHead) records(unpacker *zstd.Decoder) ([]pageRecord, error) {
-	raw, err := unpacker.DecodeAll(h.packed, nil)
+func (h *pageHead) records() ([]pageRecord, error) {
+	if crc32.Checksum(h.packed, castagnoli) != h.sum {
+		return nil, errPage
+	}
+	raw, err := unpack(h.packed)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", errPage, err)
 	}
@@ -93,11 +96,19 @@ func (h *pageHead) records(unpacker *zstd.Decoder) ([]pageRecord, error) {
 	return records, nil
 }
 
+// unpack returns what an S2 block holds.
+func unpack(block []byte) ([]byte, error) {
+	if n, err := s2.DecodedLen(block); err != nil || n > mostUnpacked {
+		return nil, s2.ErrTooLarge
+	}
+	return s2.Decode(nil, block)
+}
+
 // pageWriter builds pages with their indexes, in memory that is reused from one to the next.
 type pageWriter struct {
-	packer *zstd.Encoder
 	items  []*logItem
 	raw    []byte
+	packed []byte
 	usage  []byte
 	names  []byte
 	refs   []pageRef
@@ -148,8 +159,17 @@ func (p *pageWriter) encode(dst []byte) []byte {
 		}
 		p.raw = append(binary.AppendUvarint(p.raw, uint64(len(item.record.Decision))+1), item.record.Decision...)
 	}
+	packed := p.pack(p.raw)
+	dst = binary.BigEndian.AppendUint32(dst, crc32.Checksum(packed, castagnoli))
 	dst = binary.BigEndian.AppendUint32(dst, crc32.Checksum(dst[start:], castagnoli))
-	return p.packer.EncodeAll(p.raw, dst)
+	return append(dst, packed...)
+}
+
+// pack returns an S2 block, in memory that the next call uses again.
+func (p *pageWriter) pack(raw []byte) []byte {
+	packed := s2.Encode(p.packed[:cap(p.packed)], raw)
+	p.packed = packed
+	return packed
 }
 
 // index adds one record for each account and each client id of the page: under their prefix the page's seq, and the

@@ -163,16 +163,15 @@ func TestLogDamagedPage(t *testing.T) {
 
 // FuzzReadPage feeds pages to the reader: it errs or returns as many records as the head says.
 func FuzzReadPage(f *testing.F) {
-	l := openLog(f, Config{})
 	u := usageAt(time.Now(), 1, "acme")
-	p := pageWriter{packer: l.pages.packer, items: []*logItem{{record: storage.LogRecord{Usage: u, Decision: []byte("why")}}}}
+	p := pageWriter{items: []*logItem{{record: storage.LogRecord{Usage: u, Decision: []byte("why")}}}}
 	f.Add(p.encode(nil))
 	f.Fuzz(func(t *testing.T, value []byte) {
 		head, err := readHead(value)
 		if err != nil {
 			return
 		}
-		if records, err := head.records(l.unpacker); err == nil && len(records) != head.count() {
+		if records, err := head.records(); err == nil && len(records) != head.count() {
 			t.Fatalf("%d records of %d", len(records), head.count())
 		}
 		readOrdinals(value, head.count())

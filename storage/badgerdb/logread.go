@@ -118,7 +118,7 @@ func (l *Log) findRequest(txn *badger.Txn, id storage.RequestID) (r pageRecord, 
 	if err != nil {
 		return r, err
 	}
-	records, err := l.readPage(txn, at.seq)
+	records, err := readPage(txn, at.seq)
 	if err == nil && at.ordinal >= len(records) {
 		err = pageError(at.seq, errPage)
 	}
@@ -203,7 +203,7 @@ func pageItem(txn *badger.Txn, seq uint64) (*badger.Item, error) {
 }
 
 // readPage unpacks the page at seq. ErrNotFound: it has expired.
-func (l *Log) readPage(txn *badger.Txn, seq uint64) (records []pageRecord, err error) {
+func readPage(txn *badger.Txn, seq uint64) (records []pageRecord, err error) {
 	item, err := pageItem(txn, seq)
 	if err != nil {
 		return nil, err
@@ -211,7 +211,7 @@ func (l *Log) readPage(txn *badger.Txn, seq uint64) (records []pageRecord, err e
 	err = item.Value(func(value []byte) error {
 		head, err := readHead(value)
 		if err == nil {
-			records, err = head.records(l.unpacker)
+			records, err = head.records()
 		}
 		return err
 	})
@@ -235,7 +235,7 @@ func (l *Log) eachBefore(txn *badger.Txn, prefix func(period uint32) []byte, fro
 		for it.Seek(binary.BigEndian.AppendUint64(bytes.Clone(under), from.seq)); it.ValidForPrefix(under); it.Next() {
 			item := it.Item()
 			at := place{seq: seqOf(item)}
-			records, err := l.readPage(txn, at.seq)
+			records, err := readPage(txn, at.seq)
 			if errors.Is(err, storage.ErrNotFound) {
 				continue // it expired a moment before its index
 			}

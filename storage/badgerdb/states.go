@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/dgraph-io/badger/v4"
+	"github.com/klauspost/compress/s2"
 
 	"github.com/pointsman/pointsman/storage"
 )
@@ -29,7 +30,7 @@ func (l *Log) State(policy string, number uint64) (found uint64, data []byte, er
 				return errEncoding
 			}
 			found = binary.BigEndian.Uint64(value)
-			data, err = l.unpacker.DecodeAll(value[8:], nil)
+			data, err = unpack(value[8:])
 			return err
 		}
 		found = number
@@ -39,7 +40,7 @@ func (l *Log) State(policy string, number uint64) (found uint64, data []byte, er
 				continue
 			}
 			if err == nil {
-				data, err = l.unpacker.DecodeAll(value, nil)
+				data, err = unpack(value)
 			}
 			return err
 		}
@@ -52,9 +53,9 @@ func (l *Log) State(policy string, number uint64) (found uint64, data []byte, er
 }
 
 // setState writes a state under its number and as the newest.
-func (l *Log) setState(w *writer, period uint32, policy string, number uint64, data []byte) {
+func setState(w *writer, period uint32, policy string, number uint64, data []byte) {
 	key := w.cut(appendStateKey(w.buf, period, policy, number))
-	packed := w.cut(l.pages.packer.EncodeAll(data, w.buf))
+	packed := s2.Encode(nil, data)
 	w.set(key, packed)
 	expires := w.expires
 	w.expires = 0
