@@ -30,7 +30,9 @@ func openDatabase(config Config, name string, opts func(badger.Options) badger.O
 	if err != nil {
 		return nil, err
 	}
-	lock.Close() // Badger takes the same lock itself; between the two nothing was touched yet
+	if err := lock.Close(); err != nil { // Badger takes the same lock itself; between the two nothing was touched yet
+		return nil, fmt.Errorf("unlocking data directory %s: %w", dir, err)
+	}
 	err = guard("opening "+dir, func() error {
 		db, err = badger.Open(opts(config.badgerOptions(dir)))
 		return err
@@ -54,25 +56,34 @@ func privateDir(dirs ...string) error {
 	return nil
 }
 
-// lockDir takes Badger's own lock on the directory, or says which process holds it.
-func lockDir(dir string) (*os.File, error) {
+// dirLock is Badger's own lock on a directory.
+type dirLock struct{ f *os.File }
+
+// Close gives the lock back. A process that is being started at this moment has a copy of the descriptor until it runs its
+// own program, and closing ours alone would leave the lock to that one: the gateway starts its plugins meanwhile.
+func (l dirLock) Close() error {
+	return errors.Join(syscall.Flock(int(l.f.Fd()), syscall.LOCK_UN), l.f.Close())
+}
+
+// lockDir takes the lock on the directory, or says which process holds it.
+func lockDir(dir string) (dirLock, error) {
 	f, err := os.Open(dir)
 	if err != nil {
-		return nil, fmt.Errorf("opening data directory: %w", err)
+		return dirLock{}, fmt.Errorf("opening data directory: %w", err)
 	}
 	err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
 	if err == nil {
-		return f, nil
+		return dirLock{f}, nil
 	}
 	f.Close()
 	if !errors.Is(err, syscall.EWOULDBLOCK) {
-		return nil, fmt.Errorf("locking data directory %s: %w", dir, err)
+		return dirLock{}, fmt.Errorf("locking data directory %s: %w", dir, err)
 	}
 	owner := "another process"
 	if pid, err := os.ReadFile(filepath.Join(dir, "LOCK")); err == nil && len(pid) > 1 {
 		owner = "process " + strings.TrimSpace(string(pid))
 	}
-	return nil, fmt.Errorf("data directory %s is in use by %s", dir, owner)
+	return dirLock{}, fmt.Errorf("data directory %s is in use by %s", dir, owner)
 }
 
 // guard runs fn and returns a panic in it as an error.
