@@ -30,8 +30,8 @@ func openDatabase(config Config, name string, opts func(badger.Options) badger.O
 	if err != nil {
 		return nil, err
 	}
-	if err := lock.Close(); err != nil { // Badger takes the same lock itself; between the two nothing was touched yet
-		return nil, fmt.Errorf("unlocking data directory %s: %w", dir, err)
+	if err := errors.Join(removeUnborn(dir), lock.Close()); err != nil { // Badger takes the same lock itself; between the two nothing was touched yet
+		return nil, fmt.Errorf("preparing data directory %s: %w", dir, err)
 	}
 	err = guard("opening "+dir, func() error {
 		db, err = badger.Open(opts(config.badgerOptions(dir)))
@@ -41,6 +41,28 @@ func openDatabase(config Config, name string, opts func(badger.Options) badger.O
 		return nil, err
 	}
 	return db, nil
+}
+
+// removeUnborn removes logs without a byte, which a kill leaves between the making of the file and its first write: Badger
+// refuses to open a database that has one.
+func removeUnborn(dir string) error {
+	files, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	for _, file := range files {
+		if ext := filepath.Ext(file.Name()); ext != ".vlog" && ext != ".mem" {
+			continue
+		}
+		info, err := file.Info()
+		if err == nil && info.Size() == 0 {
+			err = os.Remove(filepath.Join(dir, file.Name()))
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // privateDir creates the directories for the owner alone, and closes existing ones to others.

@@ -122,3 +122,22 @@ func TestLockIsNotLeftToACopy(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// A kill may come between the making of a log and its first byte.
+func TestEmptyLogs(t *testing.T) {
+	config := Config{Dir: t.TempDir()}
+	if err := openStore(t, config).Close(); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"000099.vlog", "00099.mem"} {
+		if err := os.WriteFile(filepath.Join(config.Dir, "ledger", name), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := Verify(config.Dir, io.Discard); err != nil {
+		t.Error(err)
+	}
+	if err := openStore(t, config).Close(); err != nil {
+		t.Error(err)
+	}
+}
