@@ -232,31 +232,6 @@ func checkAcknowledged(t *testing.T, s *Store, lines []string) {
 	}
 }
 
-// TestEmptyFiles opens databases whose process died right after it had created a file.
-func TestEmptyFiles(t *testing.T) {
-	dir := t.TempDir()
-	s := openStore(t, Config{Dir: dir})
-	fund(t, s, "a", 100)
-	if err := s.Close(); err != nil {
-		t.Fatal(err)
-	}
-	for _, name := range []string{"000099.vlog", "00099.mem"} {
-		if err := os.WriteFile(filepath.Join(dir, "ledger", name), nil, 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := Verify(dir, io.Discard); err != nil {
-		t.Fatal(err)
-	}
-	s = openStore(t, Config{Dir: dir})
-	if b, err := s.Balance("a"); err != nil || b.Posted != 100 {
-		t.Fatal(b, err)
-	}
-	if err := s.Close(); err != nil {
-		t.Fatal(err)
-	}
-}
-
 func TestSecondProcess(t *testing.T) {
 	dir := t.TempDir()
 	openStore(t, Config{Dir: dir})

@@ -30,10 +30,9 @@ func openDatabase(config Config, name string, opts func(badger.Options) badger.O
 	if err != nil {
 		return nil, err
 	}
-	if err := removeEmptyFiles(dir); err != nil {
-		return nil, err
+	if err := errors.Join(removeUnborn(dir), lock.Close()); err != nil { // Badger takes the same lock itself; between the two nothing was touched yet
+		return nil, fmt.Errorf("preparing data directory %s: %w", dir, err)
 	}
-	lock.Close() // Badger takes the same lock itself; between the two nothing was touched yet
 	err = guard("opening "+dir, func() error {
 		db, err = badger.Open(opts(config.badgerOptions(dir)))
 		return err
@@ -44,21 +43,23 @@ func openDatabase(config Config, name string, opts func(badger.Options) badger.O
 	return db, nil
 }
 
-// removeEmptyFiles removes log files that a process created and died before it wrote to them: Badger 4.9 takes one for new
-// and then fails because it was there. They hold nothing.
-func removeEmptyFiles(dir string) error {
-	for _, pattern := range []string{"*.vlog", "*.mem"} {
-		files, err := filepath.Glob(filepath.Join(dir, pattern))
-		if err != nil {
-			return fmt.Errorf("opening %s: %w", dir, err)
+// removeUnborn removes logs without a byte, which a kill leaves between the making of the file and its first write: Badger
+// refuses to open a database that has one.
+func removeUnborn(dir string) error {
+	files, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	for _, file := range files {
+		if ext := filepath.Ext(file.Name()); ext != ".vlog" && ext != ".mem" {
+			continue
 		}
-		for _, file := range files {
-			if info, err := os.Stat(file); err != nil || info.Size() > 0 {
-				continue
-			}
-			if err := os.Remove(file); err != nil {
-				return fmt.Errorf("removing an empty log file: %w", err)
-			}
+		info, err := file.Info()
+		if err == nil && info.Size() == 0 {
+			err = os.Remove(filepath.Join(dir, file.Name()))
+		}
+		if err != nil {
+			return err
 		}
 	}
 	return nil
@@ -77,25 +78,34 @@ func privateDir(dirs ...string) error {
 	return nil
 }
 
-// lockDir takes Badger's own lock on the directory, or says which process holds it.
-func lockDir(dir string) (*os.File, error) {
+// dirLock is Badger's own lock on a directory.
+type dirLock struct{ f *os.File }
+
+// Close gives the lock back. A process that is being started at this moment has a copy of the descriptor until it runs its
+// own program, and closing ours alone would leave the lock to that one: the gateway starts its plugins meanwhile.
+func (l dirLock) Close() error {
+	return errors.Join(syscall.Flock(int(l.f.Fd()), syscall.LOCK_UN), l.f.Close())
+}
+
+// lockDir takes the lock on the directory, or says which process holds it.
+func lockDir(dir string) (dirLock, error) {
 	f, err := os.Open(dir)
 	if err != nil {
-		return nil, fmt.Errorf("opening data directory: %w", err)
+		return dirLock{}, fmt.Errorf("opening data directory: %w", err)
 	}
 	err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
 	if err == nil {
-		return f, nil
+		return dirLock{f}, nil
 	}
 	f.Close()
 	if !errors.Is(err, syscall.EWOULDBLOCK) {
-		return nil, fmt.Errorf("locking data directory %s: %w", dir, err)
+		return dirLock{}, fmt.Errorf("locking data directory %s: %w", dir, err)
 	}
 	owner := "another process"
 	if pid, err := os.ReadFile(filepath.Join(dir, "LOCK")); err == nil && len(pid) > 1 {
 		owner = "process " + strings.TrimSpace(string(pid))
 	}
-	return nil, fmt.Errorf("data directory %s is in use by %s", dir, owner)
+	return dirLock{}, fmt.Errorf("data directory %s is in use by %s", dir, owner)
 }
 
 // guard runs fn and returns a panic in it as an error.

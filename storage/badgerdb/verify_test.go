@@ -6,6 +6,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"syscall"
 	"testing"
 	"time"
 
@@ -96,4 +97,47 @@ func setSchemaAgain(txn *badger.Txn) error {
 		return err
 	}
 	return txn.Set([]byte{keySchema}, value)
+}
+
+// A process that is being started holds a copy of every descriptor for a moment. It must not keep the lock with it.
+func TestLockIsNotLeftToACopy(t *testing.T) {
+	dir := t.TempDir()
+	lock, err := lockDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	inherited, err := syscall.Dup(int(lock.f.Fd()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer syscall.Close(inherited)
+	if err := lock.Close(); err != nil {
+		t.Fatal(err)
+	}
+	again, err := lockDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := again.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A kill may come between the making of a log and its first byte.
+func TestEmptyLogs(t *testing.T) {
+	config := Config{Dir: t.TempDir()}
+	if err := openStore(t, config).Close(); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"000099.vlog", "00099.mem"} {
+		if err := os.WriteFile(filepath.Join(config.Dir, "ledger", name), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := Verify(config.Dir, io.Discard); err != nil {
+		t.Error(err)
+	}
+	if err := openStore(t, config).Close(); err != nil {
+		t.Error(err)
+	}
 }
