@@ -27,8 +27,18 @@ const (
 	maxGlobals   = 10_000
 	maxResults   = 16 // of one function
 
-	maxDepth   = 4_096  // weight of nested calls, see frameWeight
-	growCharge = 16_384 // fuel of a memory.grow, which leaves the compiled code
+	maxDepth = 4_096 // weight of nested calls, see frameWeight
+)
+
+// Fuel of what takes longer than most instructions, beside the 1 that each costs, so that a unit is never much more than a
+// nanosecond, whatever a module does.
+const (
+	callCharge   = 3
+	loadCharge   = 2      // it may wait for the memory
+	divideCharge = 8      // divisions, remainders and square roots
+	growCharge   = 16_384 // of a memory.grow, and again of each page: it leaves the compiled code and may copy the memory
+	pageShift    = -14
+	bytesShift   = 2 // of the bytes of a bulk operation: four for a unit
 )
 
 // slice is how much fuel a guest burns before it passes through the host again. Go cannot interrupt compiled code, so this

@@ -188,7 +188,7 @@ func FuzzRewriter(f *testing.F) {
 func FuzzModule(f *testing.F) {
 	e := newEngines(f)
 	ctx := context.Background()
-	f.Add(policyOf(nil).module())
+	f.Add(policyOf(nil).Module())
 	f.Add(needing(everyGrant))
 	random := rand.New(rand.NewPCG(5, 6))
 	for range 6 {
@@ -229,10 +229,10 @@ func TestCanonicalNaN(t *testing.T) {
 	for _, c := range nanOperations() {
 		for looked, look := range c.looks() {
 			code := cat(c.code, look)
-			s := source{functions: []function{{typ: typeDescribe, locals: []byte{2, 1, typeF32, 1, typeF64}, code: code, export: "f"}}}
-			s.globals = []byte{1, typeI64, 0, opI64Const, 0, opEnd}
-			s.exports, s.exported = cat(name("count"), []byte{kindGlobal, 0}), 1
-			metered, err := meter(s.module(), plenty)
+			s := source{Functions: []function{{Type: typeDescribe, Locals: []byte{2, 1, typeF32, 1, typeF64}, Code: code, Export: "f"}}}
+			s.Globals = []byte{1, typeI64, 0, opI64Const, 0, opEnd}
+			s.Exports, s.Exported = cat(name("count"), []byte{kindGlobal, 0}), 1
+			metered, err := meter(s.Module(), plenty)
 			if err != nil {
 				t.Fatal(err)
 			}
