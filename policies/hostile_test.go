@@ -3,7 +3,6 @@ package policies
 import (
 	"bytes"
 	"errors"
-	"flag"
 	"fmt"
 	"testing"
 	"time"
@@ -12,8 +11,6 @@ import (
 	"github.com/pointsman/pointsman/sdk/abi"
 	"github.com/pointsman/pointsman/sdk/policy"
 )
-
-var attackRounds = flag.Int("attack.rounds", 0, "how often TestUnderAttack goes through all attacks; 0: as often as a test may take")
 
 // outcomes are the errors that the outcomes of attacks stand for.
 func outcomes() map[hostile.Outcome][]error {

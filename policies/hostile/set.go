@@ -146,6 +146,9 @@ func greedy() []Attack {
 		flood("flood of random bytes", "wasi_snapshot_preview1", "random_get", TypeTwo, Cat(I32(0), I32(4096)), 0x1A),
 		atLoad("memory bomb", func(s *Source) { s.Memory = []byte{1, 0, 0x80, 0x80, 4} }),
 		atLoad("table bomb", func(s *Source) { s.Tables = []byte{1, 0x70, 0, 0xFF, 0xFF, 0xFF, 0xFF, 0x0F} }),
+		atLoad("bomb of elements", func(s *Source) { s.Elements = []byte("\x01\x01\x00\xFF\xFF\xFF\x7F") }),
+		atLoad("bomb of types", func(s *Source) { s.Functions[0].Type = math.MaxUint8 }),
+		{Name: "bomb of names", When: AtLoad, Want: Served, Module: append(Policy(nil).Module(), "\x00\x0C\x04name\x01\x05\xFF\xFF\xFF\xFF\x0F"...)},
 		atLoad("many tables", func(s *Source) { s.Tables = Cat([]byte{100}, bytes.Repeat([]byte{0x70, 0, 0xFF, 0xFF, 3}, 100)) }),
 		atLoad("global bomb", func(s *Source) {
 			s.Globals = Cat(binary.AppendUvarint(nil, 100_000), bytes.Repeat([]byte{0x7E, 1, 0x42, 0, 0x0B}, 100_000))
@@ -185,9 +188,11 @@ func plans() []Attack {
 	bad := func(name string, bytes []byte, span []byte) Attack {
 		s := Policy(ret(span))
 		s.Next = bytes
-		s.Memory = []byte{1, 0, 0x80, 1}
 		return Attack{Name: name, When: AtRoute, Want: BadPlan, Module: s.Module()}
 	}
+	fat := Policy(ret(Span(NextAt, 4<<20)))
+	fat.Memory = []byte{1, 0, 0x80, 1}
+	huge := Attack{Name: "huge plan", When: AtRoute, Want: BadPlan, Module: fat.Module()}
 	sized := func(name string, bytes []byte) Attack { return bad(name, bytes, Span(NextAt, uint32(len(bytes)))) }
 	good := policy.AppendPlan(nil, &policy.Plan{Kind: abi.KindAnswer, Steps: []policy.Step{{Candidate: 0, Attempts: 1, Score: 1}}, Explanation: []byte("because")})
 	with := func(name string, at int, value ...byte) Attack {
@@ -207,10 +212,10 @@ func plans() []Attack {
 	return []Attack{
 		bad("plan nowhere", nil, I64(-1)),
 		bad("no plan", nil, I64(0)),
-		bad("plan across the end", nil, Span(128<<16-8, 64)),
+		bad("plan across the end", nil, Span(2<<16-8, 64)),
 		bad("plan of all addresses", nil, Span(0, math.MaxUint32)),
 		bad("plan whose end wraps around", nil, Span(math.MaxUint32-16, 64)),
-		bad("huge plan", good, Span(NextAt, 4<<20)),
+		huge,
 		bad("plan cut short", good, Span(NextAt, abi.PlanHeaderSize+3)),
 		sized("garbage", garbage),
 		with("not a number as score", abi.PlanHeaderSize+abi.StepScore, nan...),
