@@ -27,8 +27,18 @@ const (
 	maxGlobals   = 10_000
 	maxResults   = 16 // of one function
 
-	maxDepth   = 4_096  // weight of nested calls, see frameWeight
-	growCharge = 16_384 // fuel of a memory.grow, which leaves the compiled code
+	maxDepth = 4_096 // weight of nested calls, see frameWeight
+)
+
+// Fuel of what takes longer than most instructions, beside the 1 that each costs, so that a unit is never much more than a
+// nanosecond, whatever a module does.
+const (
+	callCharge   = 3
+	loadCharge   = 2      // it may wait for the memory
+	divideCharge = 8      // divisions, remainders and square roots
+	growCharge   = 16_384 // of a memory.grow, and again of each page: it leaves the compiled code and may copy the memory
+	pageShift    = -14
+	bytesShift   = 2 // of the bytes of a bulk operation: four for a unit
 )
 
 // slice is how much fuel a guest burns before it passes through the host again. Go cannot interrupt compiled code, so this
@@ -62,7 +72,8 @@ func meter(module []byte, initialFuel int64) ([]byte, error) {
 		body := s.body
 		switch s.id {
 		case sectionCustom:
-			if r := (&reader{b: body}); r.name() != "name" { // traps name functions with it; nothing else is of use
+			kept := false
+			if body, kept = functionNames(body); !kept {
 				continue
 			}
 		case sectionType:
@@ -113,21 +124,20 @@ func readLayout(module []byte) (*layout, error) {
 		case sectionImport:
 			l.readImports(r)
 		case sectionFunction:
-			for range r.count() {
+			for range r.countTo(maxFunctions, "functions") {
 				l.functions = append(l.functions, l.typeIndex(r))
-			}
-			if len(l.functions) > maxFunctions {
-				r.fail("it has %d functions, more than %d", len(l.functions), maxFunctions)
 			}
 		case sectionMemory:
 			if l.memories = r.count(); l.memories > 1 {
 				r.fail("it has %d memories", l.memories)
 			}
 		case sectionGlobal:
-			if l.globals = r.count(); l.globals > maxGlobals {
-				r.fail("it has %d globals, more than %d", l.globals, maxGlobals)
-			}
+			l.globals = r.countTo(maxGlobals, "globals")
 			l.checkGlobals(r)
+		case sectionElement:
+			l.checkElements(r)
+		case sectionData:
+			l.checkData(r)
 		}
 		if r.err != nil {
 			return nil, fmt.Errorf("section %d: %w", s.id, r.err)
@@ -137,7 +147,7 @@ func readLayout(module []byte) (*layout, error) {
 }
 
 func (l *layout) readTypes(r *reader) {
-	for range r.count() {
+	for range r.countTo(maxTypes, "types") {
 		if form := r.byte(); form != 0x60 {
 			r.fail("type of form 0x%02x", form)
 		}
@@ -150,7 +160,7 @@ func (l *layout) readTypes(r *reader) {
 }
 
 func (l *layout) readImports(r *reader) {
-	for range r.count() {
+	for range r.countTo(maxImports, "imports") {
 		module, name := r.name(), r.name()
 		if kind := r.byte(); kind != kindFunction {
 			r.fail("import %s.%s is not a function", module, name)
@@ -174,23 +184,12 @@ func (l *layout) hasFunction(index uint32) bool {
 	return int64(index) < int64(l.imports+len(l.functions))
 }
 
-// checkGlobals refuses initial values that name a global which is not there yet.
+// checkGlobals refuses initial values that name what is not there yet.
 func (l *layout) checkGlobals(r *reader) {
 	for range l.globals {
 		r.byte() // value type
 		r.byte() // mutability
-		for r.err == nil {
-			in := r.next()
-			if in.op == opGlobalGet && int64(in.index) >= int64(l.globals) {
-				r.fail("global %d of %d", in.index, l.globals)
-			}
-			if in.op == opRefFunc && !l.hasFunction(in.index) {
-				r.fail("function %d of %d", in.index, l.imports+len(l.functions))
-			}
-			if in.op == opEnd {
-				break
-			}
-		}
+		l.expression(r)
 	}
 }
 
@@ -289,7 +288,7 @@ func (l *layout) withGlobals(body []byte, fuel int64) []byte {
 // what the rewriter adds.
 func (l *layout) withExports(body []byte) ([]byte, error) {
 	r := &reader{b: body}
-	count := r.count()
+	count := r.countTo(maxExports, "exports")
 	rest := r.at
 	for range count {
 		name, kind, index := r.name(), r.byte(), r.u32()

@@ -89,7 +89,7 @@ func (l *layout) measure(code []byte, t int) (cost, error) {
 			c.floats = true
 		}
 		part := paying[len(paying)-1]
-		c.costs[part]++
+		c.costs[part] += 1 + in.charge()
 		switch in.op {
 		case opBlock, opIf, opLoop:
 			if len(blocks) >= maxNesting {
@@ -119,7 +119,6 @@ func (l *layout) measure(code []byte, t int) (cost, error) {
 			}
 		case opCall, opCallIndirect:
 			c.calls = true
-			c.costs[part] += 3
 			if in.op == opCall && !l.hasFunction(in.index) {
 				r.fail("a call of function %d of %d", in.index, l.imports+len(l.functions))
 			}
@@ -135,9 +134,7 @@ func (l *layout) measure(code []byte, t int) (cost, error) {
 			if int64(in.index) >= int64(l.globals) {
 				r.fail("global %d of %d", in.index, l.globals)
 			}
-		case opMemoryGrow:
-			c.costs[part] += growCharge
-		case opPrefix:
+		case opMemoryGrow, opPrefix:
 			if _, ok := in.bulk(); ok {
 				c.bulks++
 			}
@@ -237,13 +234,18 @@ func (w *rewriter) payFixed(cost int64) {
 	w.settle()
 }
 
-// payLength takes a cost that is the number on top of the stack, shifted right; the number stays there.
+// payLength takes a cost that is the number on top of the stack, shifted right, or left if the shift is negative; the number
+// stays there.
 func (w *rewriter) payLength(shift int64) {
+	op := byte(opI64ShrU)
+	if shift < 0 {
+		op, shift = opI64Shl, -shift
+	}
 	w.index(opLocalTee, w.number)
 	w.index(opGlobalGet, w.fuel)
 	w.index(opLocalGet, w.number)
 	w.out = appendSigned(append(w.out, opI64ExtendU, opI64Const), shift)
-	w.out = append(w.out, opI64ShrU)
+	w.out = append(w.out, op)
 	w.settle()
 }
 

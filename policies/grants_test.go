@@ -16,11 +16,11 @@ const everyGrant = abi.GrantText | abi.GrantMetadata | abi.GrantSideCalls | abi.
 func needing(needs int64) []byte {
 	refuse := i64(planAt<<32 | abi.PlanHeaderSize)
 	return policyOf(nil,
-		function{typ: typeGive, code: i32(needs), export: abi.ExportNeeds},
-		function{typ: typeRoute, code: refuse, export: abi.ExportNext},
-		function{typ: typeMap, code: i32(0), export: abi.ExportState},
-		function{typ: typeRoute, code: i64(bufferAt<<32 | 32), export: abi.ExportObserve},
-	).module()
+		function{Type: typeGive, Code: i32(needs), Export: abi.ExportNeeds},
+		function{Type: typeRoute, Code: refuse, Export: abi.ExportNext},
+		function{Type: typeMap, Code: i32(0), Export: abi.ExportState},
+		function{Type: typeRoute, Code: i64(bufferAt<<32 | 32), Export: abi.ExportObserve},
+	).Module()
 }
 
 // TestGrants: what is not both needed and granted is nowhere in the guest's memory, and a policy that needs more than it
@@ -88,8 +88,8 @@ func TestUnknownNeeds(t *testing.T) {
 	if _, err := h.Load("p", needing(1<<20), Settings{Grants: everyGrant}); !errors.Is(err, ErrRefused) {
 		t.Fatal(err)
 	}
-	silent := policyOf(nil, function{typ: typeGive, code: i32(abi.GrantSideCalls), export: abi.ExportNeeds})
-	if _, err := h.Load("p", silent.module(), Settings{Grants: everyGrant}); !errors.Is(err, ErrRefused) || !strings.Contains(err.Error(), abi.ExportNext) {
+	silent := policyOf(nil, function{Type: typeGive, Code: i32(abi.GrantSideCalls), Export: abi.ExportNeeds})
+	if _, err := h.Load("p", silent.Module(), Settings{Grants: everyGrant}); !errors.Is(err, ErrRefused) || !strings.Contains(err.Error(), abi.ExportNext) {
 		t.Fatal(err)
 	}
 }
@@ -98,10 +98,10 @@ func TestUnknownNeeds(t *testing.T) {
 func planning(needs int64, plan *policy.Plan) []byte {
 	bytes := policy.AppendPlan(nil, plan)
 	s := policyOf(nil,
-		function{typ: typeGive, code: i32(needs), export: abi.ExportNeeds},
-		function{typ: typeRoute, code: i64(nextAt<<32 | int64(len(bytes))), export: abi.ExportNext})
-	s.next = bytes
-	return s.module()
+		function{Type: typeGive, Code: i32(needs), Export: abi.ExportNeeds},
+		function{Type: typeRoute, Code: i64(nextAt<<32 | int64(len(bytes))), Export: abi.ExportNext})
+	s.Next = bytes
+	return s.Module()
 }
 
 // TestRoundsAreBounded: a plan that has no place after the rounds before it is a bad plan.
@@ -171,10 +171,10 @@ func TestObserve(t *testing.T) {
 		t.Fatal(err)
 	}
 	large := policyOf(nil,
-		function{typ: typeGive, code: i32(abi.GrantState), export: abi.ExportNeeds},
-		function{typ: typeMap, code: i32(1), export: abi.ExportState},
-		function{typ: typeRoute, code: i64(1<<32 | abi.MaxState + 1), export: abi.ExportObserve})
-	if _, err := h.Load("p", large.module(), Settings{Grants: everyGrant}); err != nil {
+		function{Type: typeGive, Code: i32(abi.GrantState), Export: abi.ExportNeeds},
+		function{Type: typeMap, Code: i32(1), Export: abi.ExportState},
+		function{Type: typeRoute, Code: i64(1<<32 | abi.MaxState + 1), Export: abi.ExportObserve})
+	if _, err := h.Load("p", large.Module(), Settings{Grants: everyGrant}); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := h.Observe("p", nil, nil, nil); !errors.Is(err, ErrState) {
@@ -189,7 +189,7 @@ func TestObserve(t *testing.T) {
 func TestPurity(t *testing.T) {
 	counter := func(code []byte) source {
 		s := policyOf(nil)
-		s.functions[4].code = cat(code, i64(planAt<<32|abi.PlanHeaderSize))
+		s.Functions[4].Code = cat(code, i64(planAt<<32|abi.PlanHeaderSize))
 		return s
 	}
 	count := cat(i32(planAt+abi.PlanReason), i32(planAt+abi.PlanReason), []byte{0x2d, 0, 0}, i32(1), []byte{opI32Add, 0x3a, 0, 0}) // reason++
@@ -198,8 +198,8 @@ func TestPurity(t *testing.T) {
 		module []byte
 		impure bool
 	}{
-		{"pure", counter(nil).module(), false},
-		{"impure", counter(count).module(), true},
+		{"pure", counter(nil).Module(), false},
+		{"impure", counter(count).Module(), true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			said := make(chan string, 100)

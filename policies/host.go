@@ -4,8 +4,9 @@
 // call pays fuel and ends (see meter); it has no files, clock, randomness or network; and an instance that failed in any
 // way is thrown away. A policy that keeps failing is left alone for some seconds, so that callers use their own order.
 //
-// Caveats: compiling is not metered, only bounded by the limits in fuel.go, so load modules of strangers in a process that
-// may die; and the cache directory holds machine code that is executed as it is: nobody else may write there.
+// Caveats: compiling is not metered, only bounded by the limits in fuel.go, so have modules of strangers compiled by a process
+// that may die, see [Config].Compile; and the cache directory holds machine code that is executed as it is: nobody else may
+// write there.
 package policies
 
 import (
@@ -21,13 +22,12 @@ import (
 
 	"github.com/pointsman/pointsman/sdk/abi"
 	"github.com/pointsman/pointsman/sdk/policy"
-	"github.com/tetratelabs/wazero"
 )
 
 // Defaults of [Config].
 const (
-	DefaultFuel        = 10_000_000
-	DefaultStartFuel   = 2_000_000_000
+	DefaultFuel        = 5_000_000
+	DefaultStartFuel   = 200_000_000
 	DefaultMemoryPages = 256
 )
 
@@ -39,7 +39,11 @@ const (
 
 // Config is how a host runs policies. The zero value is ready for use.
 type Config struct {
-	CacheDir    string                                      // where compiled modules are kept; "" keeps none
+	CacheDir string // where compiled modules are kept, for this user alone; "" keeps none
+	// Compile has a module compiled by someone else, who calls CompileInto with the same arguments. It is asked for every
+	// module that is not yet in the cache and not among Trusted, one at a time. Nil: this process compiles.
+	Compile     func(ctx context.Context, module []byte, dir string) error
+	Trusted     []string                                    // digests of modules that this process compiles in any case
 	Fuel        int64                                       // of one decision and of one snapshot, for each 64 candidates; about an instruction each
 	StartFuel   int64                                       // of starting an instance
 	MemoryPages uint32                                      // of 64 KiB that an instance may have
@@ -75,7 +79,8 @@ func (c Config) withDefaults() Config {
 type Host struct {
 	ctx    context.Context // for compiling and starting
 	config Config
-	cache  wazero.CompilationCache // nil without a cache directory
+
+	compiling sync.Mutex // held by who fills the cache
 
 	mu      sync.Mutex // guards changes of the set
 	closed  bool
@@ -88,11 +93,11 @@ func New(ctx context.Context, config Config) (*Host, error) {
 	h := &Host{ctx: ctx, config: config.withDefaults()}
 	h.modules.Store(&map[string]*module{})
 	if config.CacheDir != "" {
-		cache, err := wazero.NewCompilationCacheWithDir(config.CacheDir)
-		if err != nil {
+		if err := openCache(config.CacheDir); err != nil {
 			return nil, fmt.Errorf("opening the cache of compiled policies: %w", err)
 		}
-		h.cache = cache
+	} else if config.Compile != nil {
+		return nil, errors.New("policies that others compile need a directory for the code")
 	}
 	return h, nil
 }
@@ -238,11 +243,6 @@ func (h *Host) Close() error {
 	}
 	for _, m := range modules {
 		<-m.drained
-	}
-	if h.cache != nil {
-		if err := h.cache.Close(h.ctx); err != nil {
-			return fmt.Errorf("closing the cache of compiled policies: %w", err)
-		}
 	}
 	return nil
 }

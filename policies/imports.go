@@ -12,8 +12,11 @@ import (
 // wasiModule is what toolchains for WASI preview 1 import. It is provided only to modules that import it.
 const wasiModule = "wasi_snapshot_preview1"
 
-// hostCharge is the fuel of a call to the host, which leaves the compiled code.
-const hostCharge = 1_000
+// Fuel of a call to the host, which leaves the compiled code, and of each byte where it makes many.
+const (
+	hostCharge = 1_000
+	byteCharge = 4
+)
 
 // maxLine is how much of a logged line is kept.
 const maxLine = 256
@@ -22,6 +25,7 @@ const maxLine = 256
 type hostFunction struct {
 	module, name string
 	signature    signature
+	bytes        int // number of the argument that says how many bytes are made; 0: none are
 	run          func(guest api.Module, arguments []uint64) (errno uint64)
 }
 
@@ -58,7 +62,11 @@ func (m *module) provideImports() error {
 func (f hostFunction) metered() api.GoModuleFunc {
 	return func(_ context.Context, guest api.Module, stack []uint64) {
 		if fuel, ok := guest.ExportedGlobal(exportFuel).(api.MutableGlobal); ok {
-			fuel.Set(uint64(int64(fuel.Get()) - hostCharge))
+			charge := int64(hostCharge)
+			if f.bytes > 0 {
+				charge += byteCharge * int64(uint32(stack[f.bytes]))
+			}
+			fuel.Set(uint64(int64(fuel.Get()) - charge))
 		}
 		errno := f.run(guest, stack)
 		if len(f.signature.results) > 0 {
@@ -147,7 +155,9 @@ func wasiFunction(name string) (hostFunction, bool) {
 	case "poll_oneoff":
 		return wasi("iiii", pollOnce)
 	case "random_get":
-		return wasi("ii", random)
+		f, ok := wasi("ii", random)
+		f.bytes = 1
+		return f, ok
 	case "sched_yield":
 		return wasi("", func(api.Module, []uint64) uint64 { return errnoSuccess })
 	case "proc_exit":

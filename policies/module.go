@@ -59,6 +59,7 @@ type module struct {
 	needs    uint32 // abi.Grant*
 	about    string
 	loaded   time.Time
+	cache    wazero.CompilationCache // nil without a cache directory
 	runtime  wazero.Runtime
 	compiled wazero.CompiledModule
 	drained  chan struct{} // closed when it is retired and its last instance is gone
@@ -96,13 +97,6 @@ func newModule(h *Host, name string, wasm []byte, settings Settings) (*module, e
 		m.settings.Fuel = h.config.Fuel
 	}
 	m.freed.L = &m.mu
-	rc := wazero.NewRuntimeConfig().
-		WithCoreFeatures(api.CoreFeaturesV2 &^ api.CoreFeatureSIMD).
-		WithMemoryLimitPages(h.config.MemoryPages)
-	if h.cache != nil {
-		rc = rc.WithCompilationCache(h.cache)
-	}
-	m.runtime = wazero.NewRuntimeWithConfig(h.ctx, rc) // one each, because the memory limit belongs to the runtime
 	if err := m.prepare(metered); err != nil {
 		m.free()
 		return nil, err
@@ -112,12 +106,10 @@ func newModule(h *Host, name string, wasm []byte, settings Settings) (*module, e
 
 // prepare compiles the code, checks what it exports and imports, and starts the first instance.
 func (m *module) prepare(code []byte) error {
-	compiled, err := m.runtime.CompileModule(m.host.ctx, code)
-	if err != nil {
-		return fmt.Errorf("%w: compiling: %w", ErrRefused, err)
+	if err := m.compile(code); err != nil {
+		return err
 	}
-	m.compiled = compiled
-	if err := checkExports(compiled); err != nil {
+	if err := checkExports(m.compiled); err != nil {
 		return err
 	}
 	if err := m.provideImports(); err != nil {
@@ -334,10 +326,15 @@ func (m *module) retire() {
 // free gives the compiled code back. It is called once, by whoever ended the last instance.
 func (m *module) free() {
 	// Closing releases memory only: there is nothing to do about a failure, and nobody left who could.
-	if m.compiled != nil { // compiled code of a shared cache outlives the runtime
+	if m.compiled != nil { // compiled code that came from a cache outlives the runtime
 		_ = m.compiled.Close(m.host.ctx)
 	}
-	_ = m.runtime.Close(m.host.ctx)
+	if m.runtime != nil {
+		_ = m.runtime.Close(m.host.ctx)
+	}
+	if m.cache != nil {
+		_ = m.cache.Close(m.host.ctx)
+	}
 	close(m.drained)
 }
 

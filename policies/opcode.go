@@ -21,6 +21,8 @@ const (
 	opLocalTee     = 0x22
 	opGlobalGet    = 0x23
 	opGlobalSet    = 0x24
+	opI32Load      = 0x28
+	opI64Load32U   = 0x35
 	opMemoryGrow   = 0x40
 	opI32Const     = 0x41
 	opI64Const     = 0x42
@@ -35,8 +37,13 @@ const (
 	opF64Ge        = 0x66
 	opI32Add       = 0x6A
 	opI32Sub       = 0x6B
+	opI32DivS      = 0x6D
+	opI32RemU      = 0x70
 	opI64Add       = 0x7C
 	opI64Sub       = 0x7D
+	opI64DivS      = 0x7F
+	opI64RemU      = 0x82
+	opI64Shl       = 0x86
 	opI64ShrU      = 0x88
 	opI64ExtendU   = 0xAD
 	opRefFunc      = 0xD2
@@ -44,10 +51,14 @@ const (
 
 	// Operations on floats, in the order of their codes.
 	opF32Ceil       = 0x8D
+	opF32Sqrt       = 0x91
 	opF32Add        = 0x92
+	opF32Div        = 0x95
 	opF32Max        = 0x97
 	opF64Ceil       = 0x9B
+	opF64Sqrt       = 0x9F
 	opF64Add        = 0xA0
+	opF64Div        = 0xA3
 	opF64Max        = 0xA5
 	opI32TruncF32S  = 0xA8
 	opI32TruncF64U  = 0xAB
@@ -156,15 +167,33 @@ func (r *reader) prefixed(sub uint32) {
 	}
 }
 
+// charge is the fuel of an operation beside the unit that each costs.
+func (in instruction) charge() int64 {
+	switch op := in.op; {
+	case op == opCall, op == opCallIndirect:
+		return callCharge
+	case op >= opI32Load && op <= opI64Load32U:
+		return loadCharge
+	case op >= opI32DivS && op <= opI32RemU, op >= opI64DivS && op <= opI64RemU, op == opF32Sqrt, op == opF32Div, op == opF64Sqrt, op == opF64Div:
+		return divideCharge
+	case op == opMemoryGrow:
+		return growCharge
+	}
+	return 0
+}
+
 // bulk tells whether the operation works in proportion to the number on top of the stack, and how many of its units cost
 // one unit of fuel, as a shift.
 func (in instruction) bulk() (shift int64, ok bool) {
+	if in.op == opMemoryGrow {
+		return pageShift, true
+	}
 	if in.op != opPrefix {
 		return 0, false
 	}
 	switch in.sub {
 	case subMemoryInit, subMemoryCopy, subMemoryFill:
-		return 3, true
+		return bytesShift, true
 	case subTableInit, subTableCopy, subTableGrow, subTableFill:
 		return 0, true
 	}
