@@ -299,10 +299,7 @@ func DecodeRequest(b []byte, r *Request) error {
 		return malformed("request about # candidates, more than #", t.count, abi.MaxCandidates)
 	}
 	options := slices.Grow(r.Options[:0], t.count)[:t.count]
-	for i := range options {
-		o := get32(b, t.offset+i*t.stride)
-		options[i] = Option{Excluded: uint8(o), Flags: uint8(o >> 8), Inflight: uint16(o >> 16)}
-	}
+	decodeOptions(b, t, options)
 	text, err := part("text", b, size, abi.RequestTextOff, abi.MaxText)
 	if err != nil {
 		return err
@@ -346,4 +343,12 @@ func part(what string, b []byte, size, field, limit int) ([]byte, error) {
 		return nil, malformed(what+" of # bytes at # of #", int(length), int(off), len(b))
 	}
 	return b[off : off+length], nil
+}
+
+// eachOption reads options one by one, at whatever stride they lie.
+func eachOption(b []byte, t table, options []Option) {
+	for i := range options {
+		o := get32(b, t.offset+i*t.stride)
+		options[i] = Option{Excluded: uint8(o), Flags: uint8(o >> 8), Inflight: uint16(o >> 16)}
+	}
 }

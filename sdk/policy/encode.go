@@ -105,10 +105,7 @@ func AppendRequest(dst []byte, r *Request) []byte {
 		put32(b, abi.RequestMetadataLen, uint32(len(r.Metadata)))
 	}
 	b = b[abi.RequestHeaderSize:]
-	for _, o := range r.Options[:count] {
-		put32(b, 0, uint32(o.Excluded)|uint32(o.Flags)<<8|uint32(o.Inflight)<<16)
-		b = b[abi.OptionSize:]
-	}
+	putOptions(b, r.Options[:count])
 	return append(append(dst, r.Text...), r.Metadata...)
 }
 
@@ -158,10 +155,7 @@ func AppendPlan(dst []byte, p *Plan) []byte {
 		put32(r, abi.StepScore, math.Float32bits(s.Score))
 		put16(r, abi.StepReason, s.Reason)
 	}
-	for i := range p.Verdicts {
-		v := &p.Verdicts[i]
-		put64(b, verdicts+i*abi.VerdictSize, uint64(math.Float32bits(v.Score))|uint64(v.Reason)<<32|uint64(v.Rank)<<48)
-	}
+	putVerdicts(b[verdicts:], p.Verdicts)
 	return append(append(dst, p.Explanation...), p.Ask...)
 }
 

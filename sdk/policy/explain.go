@@ -1,0 +1,27 @@
+package policy
+
+import (
+	"strconv"
+
+	"github.com/pointsman/pointsman/sdk/abi"
+)
+
+// Explain appends text to the plan's explanation, cut between characters where that gets too long.
+func (p *Plan) Explain(text string) {
+	room := abi.MaxExplanation - len(p.Explanation)
+	if len(text) > room {
+		for room > 0 && text[room]&0xC0 == 0x80 {
+			room--
+		}
+		text = text[:room]
+	}
+	p.Explanation = append(p.Explanation, text...)
+}
+
+// ExplainNumber appends a number in decimal.
+func (p *Plan) ExplainNumber(n uint64) {
+	var digits [20]byte
+	if text := strconv.AppendUint(digits[:0], n, 10); len(p.Explanation)+len(text) <= abi.MaxExplanation {
+		p.Explanation = append(p.Explanation, text...)
+	}
+}
