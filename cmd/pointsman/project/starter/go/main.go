@@ -45,6 +45,11 @@ func (p *cheapest) route(_ policy.Config, s *policy.Snapshot, r *policy.Request,
 		plan.Kind, plan.Reason = abi.KindReject, abi.BecauseNothing
 		return
 	}
+	for i := range plan.Verdicts {
+		if plan.Verdicts[i].Reason == abi.ReasonNone && i != best && i != second {
+			plan.Verdicts[i].Reason = abi.ReasonOutranked
+		}
+	}
 	plan.Kind, plan.Reason = abi.KindAnswer, abi.BecauseBand
 	for rank, i := range []int{best, second} {
 		if i < 0 || rank > 0 && r.Flags&abi.FlagNoFallback != 0 {
