@@ -1,4 +1,4 @@
-// Command pointsman is the gateway and its tools in one binary: serve, demo, doctor, accounts, keys, ledger, config.
+// Command pointsman is the gateway and its tools in one binary: serve, demo, doctor, policy, accounts, keys, ledger, config.
 //
 // The same binary is also the process of the built-in provider adapters: the gateway starts itself once more for them.
 package main
@@ -21,6 +21,7 @@ type cli struct {
 	Serve    serveCmd    `cmd:"" help:"Run the gateway. Works without a config file and without provider keys."`
 	Demo     demoCmd     `cmd:"" help:"Show the whole idea in five seconds: four power levels route, stream, charge and explain themselves."`
 	Doctor   doctorCmd   `cmd:"" help:"Run ten checks on a running gateway or a data directory."`
+	Policy   policyCmd   `cmd:"" help:"Write, test, measure, sign and deploy routing policies."`
 	Accounts accountsCmd `cmd:"" help:"Create and list accounts, grant credits."`
 	Keys     keysCmd     `cmd:"" help:"Create, list and revoke virtual keys."`
 	Ledger   ledgerCmd   `cmd:"" help:"Prove the credit ledger."`
@@ -49,7 +50,7 @@ func run(args []string, term terminal) int {
 		kong.Name("pointsman"),
 		kong.Description("A gateway that routes LLM requests by policies you can test, replay, sign and explain."),
 		kong.Writers(term.out, term.err),
-		kong.Vars{"data": defaultDataDir()},
+		kong.Vars{"data": defaultDataDir(), "languages": languageNames()},
 		kong.UsageOnError(),
 	)
 	if err != nil {

@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -113,28 +112,7 @@ func eventually(try func() error) (err error) {
 	return err
 }
 
-// upload posts a module and decodes the answer into v.
-func (g *testGateway) upload(path string, module []byte, signature []byte, v any) error {
-	g.t.Helper()
-	req, err := http.NewRequest("POST", g.admin.base+"/api/v1/admin/policies/"+path, bytes.NewReader(module))
-	if err != nil {
-		g.t.Fatal(err)
-	}
-	req.Header.Set("Authorization", "Bearer "+g.admin.key)
-	req.Header.Set("Content-Type", "application/wasm")
-	if signature != nil {
-		req.Header.Set("X-Pointsman-Signature", base64.StdEncoding.EncodeToString(signature))
-	}
-	resp, err := g.admin.http.Do(req)
-	if err != nil {
-		g.t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	if resp.StatusCode >= 400 {
-		return apiError(resp)
-	}
-	return json.NewDecoder(resp.Body).Decode(v)
-}
+const policiesPath = "/api/v1/admin/policies/"
 
 // TestPolicyAdmin takes a policy through its life by the admin API.
 func TestPolicyAdmin(t *testing.T) {
@@ -168,15 +146,15 @@ func TestPolicyAdmin(t *testing.T) {
 		{"an unknown action", "eco/delete", one, signature, 404, "not_found"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			if status, code := statusOf(g.upload(c.path, c.module, c.signature, &v)); status != c.status || code != c.code {
+			if status, code := statusOf(g.admin.upload(policiesPath+c.path, c.module, c.signature, &v)); status != c.status || code != c.code {
 				t.Errorf("%d %s", status, code)
 			}
 		})
 	}
-	if err := g.upload("eco/validate?param.min_quality=0.61", one, signature, &v); err != nil || v.State != "validated" || v.Fuel != 5_000_000 {
+	if err := g.admin.upload(policiesPath+"eco/validate?param.min_quality=0.61", one, signature, &v); err != nil || v.State != "validated" || v.Fuel != 5_000_000 {
 		t.Fatalf("%+v, %v", v, err)
 	}
-	if err := g.upload("eco/versions?param.min_quality=0.61", one, signature, &v); err != nil || v.State != "staged" || v.Version != 1 || v.Signer != public.ID() {
+	if err := g.admin.upload(policiesPath+"eco/versions?param.min_quality=0.61", one, signature, &v); err != nil || v.State != "staged" || v.Version != 1 || v.Signer != public.ID() {
 		t.Fatalf("%+v, %v", v, err)
 	}
 	if err := g.admin.call("POST", "/api/v1/admin/policies/eco/activate", map[string]string{"version": "7"}, &v); err == nil || !strings.Contains(err.Error(), "it has 1") {

@@ -93,8 +93,8 @@ func syntaxFault(file, text string, err error) Fault {
 	return f
 }
 
-// nearest is the candidate closest to name, "" if none is close enough to be what was meant.
-func nearest(name string, candidates []string) string {
+// Nearest is the candidate closest to name, "" if none is close enough to be what was meant.
+func Nearest(name string, candidates []string) string {
 	best, bestDistance := "", 1+(len(name)+2)/3
 	for _, candidate := range candidates {
 		if d := distance(strings.ToLower(name), strings.ToLower(candidate)); d < bestDistance && candidate != "" {
@@ -114,7 +114,7 @@ func instead(word string, allowed []string) string {
 
 // meant is the ending of a message about a misspelt name.
 func meant(name string, candidates []string) string {
-	if n := nearest(name, candidates); n != "" {
+	if n := Nearest(name, candidates); n != "" {
 		return fmt.Sprintf("; did you mean %q?", n)
 	}
 	return ""

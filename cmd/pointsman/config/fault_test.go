@@ -56,7 +56,7 @@ func TestFaultsAreCapped(t *testing.T) {
 func TestNearest(t *testing.T) {
 	candidates := []string{"listen", "admin_listen", "max_body_bytes"}
 	for name, want := range map[string]string{"lisen": "listen", "LISTEN": "listen", "maxbodybytes": "max_body_bytes", "port": "", "": "", "x": ""} {
-		if got := nearest(name, candidates); got != want {
+		if got := Nearest(name, candidates); got != want {
 			t.Errorf("%q: nearest %q, want %q", name, got, want)
 		}
 	}
