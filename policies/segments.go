@@ -8,7 +8,7 @@ const (
 	maxTypes    = 10_000
 	maxImports  = 1_000
 	maxExports  = 20_000
-	maxSegments = 20_000  // of elements, and of data
+	maxSegments = 100_000 // of elements, and of data; as many as browsers take, and a plain Go guest has 24,000 of data
 	maxElements = 100_000 // of all segments of elements
 )
 

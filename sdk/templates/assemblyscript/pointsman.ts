@@ -149,6 +149,8 @@ export const FAILURE_NOT_FOUND: u32 = 8;
 export const FAILURE_BAD_REQUEST: u32 = 9;
 export const FAILURE_CONTEXT_LENGTH: u32 = 10;
 export const FAILURE_CONTENT_FILTER: u32 = 11;
+export const FAILURE_CANCELLED: u32 = 12; // the client left; only pointsman_observe sees it
+export const FAILURE_UNAFFORDABLE: u32 = 13; // nothing was tried: the account cannot pay for the round, or it costs more than rounds may
 
 // Why an answer ended.
 export const FINISH_UNKNOWN: u32 = 0;

@@ -145,6 +145,8 @@
 #define PM_FAILURE_BAD_REQUEST 9u
 #define PM_FAILURE_CONTEXT_LENGTH 10u
 #define PM_FAILURE_CONTENT_FILTER 11u
+#define PM_FAILURE_CANCELLED 12u // the client left; only pointsman_observe sees it
+#define PM_FAILURE_UNAFFORDABLE 13u // nothing was tried: the account cannot pay for the round, or it costs more than rounds may
 
 // Why an answer ended.
 #define PM_FINISH_UNKNOWN 0u

@@ -165,6 +165,8 @@ pub const failure_not_found = 8;
 pub const failure_bad_request = 9;
 pub const failure_context_length = 10;
 pub const failure_content_filter = 11;
+pub const failure_cancelled = 12; // the client left; only pointsman_observe sees it
+pub const failure_unaffordable = 13; // nothing was tried: the account cannot pay for the round, or it costs more than rounds may
 
 // Why an answer ended.
 pub const finish_unknown = 0;

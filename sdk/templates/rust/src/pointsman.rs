@@ -156,6 +156,8 @@ pub const FAILURE_NOT_FOUND: u8 = 8;
 pub const FAILURE_BAD_REQUEST: u8 = 9;
 pub const FAILURE_CONTEXT_LENGTH: u8 = 10;
 pub const FAILURE_CONTENT_FILTER: u8 = 11;
+pub const FAILURE_CANCELLED: u8 = 12; // the client left; only pointsman_observe sees it
+pub const FAILURE_UNAFFORDABLE: u8 = 13; // nothing was tried: the account cannot pay for the round, or it costs more than rounds may
 
 // Why an answer ended.
 pub const FINISH_UNKNOWN: u8 = 0;
