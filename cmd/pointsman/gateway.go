@@ -111,6 +111,7 @@ func start(ctx context.Context, cfg *config.Config, opt options) (g *gateway, er
 	g.engine, err = engine.New(engine.Config{
 		Catalog: models, Providers: engineProviders(cfg, probed), Simulate: cfg.Simulator.Enabled,
 		Directory: g.directory, Ledger: g.store, Log: g.usage, Generations: g.usage, States: g.usage, Policies: g.policies, Adapters: g.plugins,
+		RoundLimit: cfg.Rounds.Credits, RecordTexts: cfg.Rounds.RecordTexts,
 		Transport: upstream.New(upstream.Config{}), MaxBody: cfg.Server.MaxBodyBytes, Logger: g.log,
 	})
 	if err != nil {

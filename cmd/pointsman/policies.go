@@ -17,7 +17,7 @@ import (
 
 // loadPolicies loads the built-in policies, what was uploaded and activated, and what the configuration replaces or adds.
 func (g *gateway) loadPolicies(ctx context.Context) (err error) {
-	hosting := policies.Config{CacheDir: filepath.Join(g.dataDir, "cache")}
+	hosting := policies.Config{CacheDir: filepath.Join(g.dataDir, "cache"), CheckEvery: g.cfg.Rounds.CheckEvery, Log: g.policyLine}
 	if g.policies, err = policies.New(ctx, hosting); err != nil {
 		return err
 	}
@@ -29,6 +29,15 @@ func (g *gateway) loadPolicies(ctx context.Context) (err error) {
 		return err
 	}
 	return g.depot.Start(policyEntries(g.cfg), g.cfg.Trust)
+}
+
+// policyLine logs a line that a policy logged: errors as warnings, all else for who debugs.
+func (g *gateway) policyLine(name string, level int, text string) {
+	if level >= 3 {
+		g.log.Warn("policy says", "policy", name, "text", text)
+		return
+	}
+	g.log.Debug("policy says", "policy", name, "level", level, "text", text)
 }
 
 // policyEntries is what the configuration says about policies, for the depot.

@@ -25,6 +25,7 @@ type Config struct {
 	Simulator      Simulator
 	Policies       []Policy      // in file order
 	Trust          signing.Trust // whose policies are accepted
+	Rounds         Rounds
 	Plugins        []Plugin      // in file order
 	Storage        Storage
 	Warnings       []string // what works but is probably not meant, each with file:line:column
@@ -67,6 +68,13 @@ type Accounts struct {
 // Simulator is the [simulator] table.
 type Simulator struct {
 	Enabled bool
+}
+
+// Rounds is what [policies] says about all of them.
+type Rounds struct {
+	CheckEvery  int             // one in so many decisions is repeated on a fresh instance and compared; 0: none
+	Credits     storage.Credits // that the rounds of a request before its last may cost in all; 0: what the account has
+	RecordTexts bool            // keep granted texts in decision records, so that such decisions can be repeated
 }
 
 // Policy is one [policies.NAME] table.

@@ -160,7 +160,7 @@ func TestEffective(t *testing.T) {
 	for i := range again.Policies {
 		again.Policies[i].Place = c.Policies[i].Place
 	}
-	if !reflect.DeepEqual(again.Models, c.Models) || !reflect.DeepEqual(again.Trust, c.Trust) || again.Server != c.Server || again.Accounts != c.Accounts || !reflect.DeepEqual(again.Policies, c.Policies) {
+	if !reflect.DeepEqual(again.Models, c.Models) || !reflect.DeepEqual(again.Trust, c.Trust) || again.Rounds != c.Rounds || again.Server != c.Server || again.Accounts != c.Accounts || !reflect.DeepEqual(again.Policies, c.Policies) {
 		t.Error("the effective configuration does not mean the same")
 	}
 }
@@ -171,6 +171,9 @@ func TestEffectiveDefault(t *testing.T) {
 		t.Fatal(err)
 	}
 	golden(t, "default.effective.toml", effective(t, c))
+	if c.Rounds != (Rounds{CheckEvery: 1000}) {
+		t.Errorf("%+v", c.Rounds)
+	}
 	if len(c.Models) != 47 || len(c.Providers) != 9 || len(c.Warnings) != 0 || !c.Simulator.Enabled {
 		t.Errorf("%d models, %d providers, warnings %v", len(c.Models), len(c.Providers), c.Warnings)
 	}

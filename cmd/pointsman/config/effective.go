@@ -41,7 +41,7 @@ func (c *Config) WriteEffective(w io.Writer) error {
 	p.pair("default_power_level", quote(c.Accounts.DefaultPowerLevel))
 	p.table("[simulator]")
 	p.pair("enabled", strconv.FormatBool(c.Simulator.Enabled))
-	p.trust(c)
+	p.rules(c)
 	for _, policy := range c.Policies {
 		p.policy(policy)
 	}
@@ -216,12 +216,15 @@ func (p *printer) list(key string, words []string) {
 	p.pair(key, "["+strings.Join(quoted, ", ")+"]")
 }
 
-// trust prints whose policies are accepted; nothing if that was left open.
-func (p *printer) trust(c *Config) {
+// rules prints what holds for all policies; whose are accepted only if that was not left open.
+func (p *printer) rules(c *Config) {
+	p.table("[policies]")
+	p.pair("check_every", strconv.Itoa(c.Rounds.CheckEvery))
+	p.pair("round_credits", c.Rounds.Credits.String())
+	p.pair("record_texts", strconv.FormatBool(c.Rounds.RecordTexts))
 	if len(c.Trust.Keys) == 0 {
 		return
 	}
-	p.table("[policies]")
 	var keys []string
 	for _, k := range c.Trust.Keys {
 		keys = append(keys, k.String())

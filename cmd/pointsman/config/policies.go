@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/pointsman/pointsman/policies/signing"
+	"github.com/pointsman/pointsman/storage"
 )
 
 // MaxFuel is the most fuel that a configuration can give a policy: some hundred milliseconds of one processor.
@@ -17,9 +18,15 @@ func (c *Config) policies(d *document, root *table) {
 	builtin := []string{"eco", "balanced", "precision", "custom"}
 	tables := root.child("policies", "in [policies]")
 	c.trust(tables)
+	c.Rounds = Rounds{
+		CheckEvery:  int(tables.integer("check_every", 1000, 0, 1<<31-1)),
+		Credits:     tables.credits("round_credits", 0, 1_000_000_000*storage.CreditsPerCredit),
+		RecordTexts: tables.flag("record_texts", false),
+	}
+	own := []string{"trusted_keys", "allow_unsigned", "check_every", "round_credits", "record_texts"}
 	files := 0
 	for _, name := range tables.keys() {
-		if name == "trusted_keys" || name == "allow_unsigned" {
+		if slices.Contains(own, name) {
 			continue
 		}
 		t := tables.child(name, "in [policies."+name+"]")
@@ -27,7 +34,7 @@ func (c *Config) policies(d *document, root *table) {
 		line, column := lineColumn(d.index.text, offset)
 		p := Policy{Name: name, File: c.absolute(t.str("file", "")), Place: fmt.Sprintf("%s:%d:%d", d.file, line, column)}
 		if !validPlain(name, 64) {
-			t.missing("policy name %.60q must be 1 to 64 lower-case letters, digits or -%s", name, meant(name, []string{"trusted_keys", "allow_unsigned"}))
+			t.missing("policy name %.60q must be 1 to 64 lower-case letters, digits or -%s", name, meant(name, own))
 			continue
 		}
 		if t.raw("file") == "" && (t.has("file") || !slices.Contains(builtin, name)) {
