@@ -121,7 +121,7 @@ func start(ctx context.Context, cfg *config.Config, opt options) (g *gateway, er
 	g.api = engine.NewServer(g.engine.Routes().Handler(g.log), cfg.Server.MaxBodyBytes)
 	g.admin = engine.NewServer(admin.Handler(admin.Config{
 		Engine: g.engine, Directory: g.directory, Ledger: g.store, MasterKey: g.masterKey, Status: g.status, Logger: g.log,
-		Policies: policyAdmin{g}, Metrics: g.changes.WritePrometheus,
+		Policies: policyAdmin{g}, Metrics: g.writePolicyMetrics,
 	}), depot.MaxModule+1<<20)
 	g.watchPolicies()
 	g.serve(g.api, g.listener)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"path/filepath"
 
 	"github.com/pointsman/pointsman/cmd/pointsman/config"
@@ -83,6 +84,28 @@ func (g *gateway) noticePolicy(e depot.Event) {
 		g.log.Debug("policy loaded", details...)
 	default:
 		g.log.Info("policy changed", details...)
+	}
+}
+
+// writePolicyMetrics writes what the host of policies counts, and the changes of policies.
+func (g *gateway) writePolicyMetrics(w io.Writer) {
+	g.changes.WritePrometheus(w)
+	for _, p := range g.policies.List() {
+		suspended := 0
+		if p.Suspended {
+			suspended = 1
+		}
+		f := p.Failures
+		fmt.Fprintf(w, "pointsman_policy_decisions_total{policy=%q} %d\n", p.Name, p.Decisions)
+		fmt.Fprintf(w, "pointsman_policy_checked_total{policy=%q} %d\n", p.Name, p.Checked)
+		fmt.Fprintf(w, "pointsman_policy_impure_total{policy=%q} %d\n", p.Name, p.Impure)
+		fmt.Fprintf(w, "pointsman_policy_skipped_total{policy=%q} %d\n", p.Name, p.Skipped)
+		fmt.Fprintf(w, "pointsman_policy_suspended{policy=%q} %d\n", p.Name, suspended)
+		fmt.Fprintf(w, "pointsman_policy_instances{policy=%q} %d\n", p.Name, p.Instances)
+		fmt.Fprintf(w, "pointsman_policy_fuel{policy=%q} %d\n", p.Name, p.LastFuel)
+		for kind, n := range map[string]uint64{"fuel": f.Fuel, "depth": f.Depth, "trap": f.Trap, "bad_plan": f.BadPlan, "status": f.Status} {
+			fmt.Fprintf(w, "pointsman_policy_faults_total{policy=%q,kind=%q} %d\n", p.Name, kind, n)
+		}
 	}
 }
 

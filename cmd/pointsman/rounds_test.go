@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"fmt"
+	"io"
 	"net/http"
 	"os"
 	"os/exec"
@@ -29,8 +30,8 @@ func examplePolicy(t testing.TB, name string) string {
 }
 
 // threeModels starts scripted providers of the models small, critic and large, at 1, 2 and 50 credits per 1,000 tokens, and
-// an example policy named p.
-func threeModels(t testing.TB, example, settings string) (map[string]*scripted.Server, *testGateway) {
+// an example policy named p; general is what the configuration says about all policies.
+func threeModels(t testing.TB, example, general, settings string) (map[string]*scripted.Server, *testGateway) {
 	t.Helper()
 	servers := map[string]*scripted.Server{}
 	toml := "[catalog]\nbuiltin = false\n[simulator]\nenabled = false\n"
@@ -45,7 +46,7 @@ func threeModels(t testing.TB, example, settings string) (map[string]*scripted.S
 		toml += fmt.Sprintf("[[models]]\nname = %q\ntier = %d\nquality = %g\ncredits_per_1k = %d\ncontext_window = 128000\n", name, 1+i, 0.6+0.15*float64(i), []int{1, 2, 50}[i])
 		toml += fmt.Sprintf("[[models.deployments]]\nprovider = %q\nupstream = %q\nusd_in_per_1m = 1.0\nusd_out_per_1m = 2.0\n", name, name)
 	}
-	toml += fmt.Sprintf("[policies.p]\nfile = %q\n%s", examplePolicy(t, example), settings)
+	toml += fmt.Sprintf("[policies]\n%s[policies.p]\nfile = %q\n%s", general, examplePolicy(t, example), settings)
 	return servers, newGateway(t, toml, nil)
 }
 
@@ -118,7 +119,7 @@ func paidInAll(t testing.TB, g *testGateway, before string, resp *http.Response,
 const long = "Please prove that there are infinitely many primes and explain every step of it so that a child of ten can follow what is going on here."
 
 func TestClassifierAsksFirst(t *testing.T) {
-	up, g := threeModels(t, "classifier", "grants = [\"side_calls\"]\n[policies.p.config]\nclassifier = \"critic\"\nweak = \"small\"\nstrong = \"large\"\nshort = 20\n")
+	up, g := threeModels(t, "classifier", "", "grants = [\"side_calls\"]\n[policies.p.config]\nclassifier = \"critic\"\nweak = \"small\"\nstrong = \"large\"\nshort = 20\n")
 	for _, stream := range []bool{false, true} {
 		for said, want := range map[string]string{"STRONG": "large", "weak": "small"} {
 			says(up["critic"], said, "stop")
@@ -152,7 +153,7 @@ func TestClassifierAsksFirst(t *testing.T) {
 }
 
 func TestCascadeJudgesAndEscalates(t *testing.T) {
-	up, g := threeModels(t, "cascade", "grants = [\"side_calls\"]\n[policies.p.config]\ncheap = \"small\"\njudge = \"critic\"\nstrong = \"large\"\n")
+	up, g := threeModels(t, "cascade", "", "grants = [\"side_calls\"]\n[policies.p.config]\ncheap = \"small\"\njudge = \"critic\"\nstrong = \"large\"\n")
 	for _, stream := range []bool{false, true} {
 		for grade, want := range map[string]string{"9": "small answer", "Grade: 2": "large answer"} {
 			says(up["small"], "small answer", "stop")
@@ -178,7 +179,7 @@ func TestCascadeJudgesAndEscalates(t *testing.T) {
 }
 
 func TestEscalatesAndFallsBackToWhatIsHeld(t *testing.T) {
-	up, g := threeModels(t, "escalate", "[policies.p.config]\nsteps = 1\n")
+	up, g := threeModels(t, "escalate", "", "[policies.p.config]\nsteps = 1\n")
 	ask := func(stream bool) (*http.Response, string) {
 		return g.api.post(t, chatPath, map[string]any{
 			"model": "auto/p", "max_completion_tokens": 50, "stream": stream, "messages": user(long), "response_format": map[string]any{"type": "json_object"},
@@ -219,7 +220,7 @@ func TestEscalatesAndFallsBackToWhatIsHeld(t *testing.T) {
 
 // TestRoundsOfAPoorAccount: a round that the account cannot pay for is an outcome the policy goes on from.
 func TestRoundsOfAPoorAccount(t *testing.T) {
-	up, g := threeModels(t, "escalate", "[policies.p.config]\nsteps = 1\n")
+	up, g := threeModels(t, "escalate", "", "[policies.p.config]\nsteps = 1\n")
 	says(up["small"], "I'm sorry, but I can't help with that.", "stop")
 	poor := g.account("poor")
 	balance, err := g.store.Balance("poor")
@@ -239,7 +240,7 @@ func TestRoundsOfAPoorAccount(t *testing.T) {
 }
 
 func TestBanditLearnsAndRemembers(t *testing.T) {
-	up, g := threeModels(t, "bandit", "grants = [\"state\"]\n")
+	up, g := threeModels(t, "bandit", "", "grants = [\"state\"]\n")
 	up["small"].Script(func(*scripted.Request) *scripted.Reply { return &scripted.Reply{Status: 500, Body: []byte(`{}`)} })
 	up["large"].Script(func(*scripted.Request) *scripted.Reply { return &scripted.Reply{Status: 500, Body: []byte(`{}`)} })
 	var resp *http.Response
@@ -273,12 +274,56 @@ func TestBanditLearnsAndRemembers(t *testing.T) {
 
 // TestFailedPolicyIsFlagged: a policy that fails costs the client nothing, and the answer says so.
 func TestFailedPolicyIsFlagged(t *testing.T) {
-	_, g := threeModels(t, "cheapest", "fuel = 10\n")
+	_, g := threeModels(t, "cheapest", "", "fuel = 10\n")
 	resp, text := g.api.post(t, chatPath, map[string]any{"model": "auto/p", "max_tokens": 10, "messages": user("Hi")})
 	if resp.StatusCode != 200 || resp.Header.Get("X-Pointsman-Policy-Failed") != "true" {
 		t.Fatalf("%d %q %s", resp.StatusCode, resp.Header.Get("X-Pointsman-Policy-Failed"), text)
 	}
 	if x := explained(t, g, resp); !strings.Contains(x.Failure, "fuel") {
 		t.Errorf("%+v", x)
+	}
+	page, err := g.admin.do("GET", "/metrics", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer page.Body.Close()
+	counted, err := io.ReadAll(page.Body)
+	if err != nil || !strings.Contains(string(counted), "pointsman_policy_faults_total{policy=\"p\",kind=\"fuel\"} 1\n") {
+		t.Errorf("the failure is not counted: %v\n%s", err, counted)
+	}
+}
+
+// TestTextsAreKeptOnRequest: with record_texts a decision that rested on texts is repeated, too.
+func TestTextsAreKeptOnRequest(t *testing.T) {
+	up, g := threeModels(t, "classifier", "record_texts = true\ncheck_every = 1\n",
+		"grants = [\"side_calls\"]\n[policies.p.config]\nclassifier = \"critic\"\nweak = \"small\"\nstrong = \"large\"\nshort = 20\n")
+	says(up["critic"], "Strong.", "stop")
+	resp, text := g.api.post(t, chatPath, map[string]any{"model": "auto/p", "max_tokens": 100, "messages": user(long)})
+	if resp.StatusCode != 200 {
+		t.Fatalf("%d %s", resp.StatusCode, text)
+	}
+	x := explained(t, g, resp)
+	if x.Reproduced == nil || !*x.Reproduced || x.Attempts[0].Text != "Strong." {
+		t.Errorf("%+v", x)
+	}
+	for range 500 {
+		if info, _ := g.policies.Info("p"); info.Checked > 0 {
+			if info.Impure > 0 {
+				t.Errorf("%d of %d decisions came out differently", info.Impure, info.Checked)
+			}
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	t.Error("no decision was checked")
+}
+
+// TestRoundCredits: rounds before the last cannot cost more than the operator allows.
+func TestRoundCredits(t *testing.T) {
+	up, g := threeModels(t, "escalate", "round_credits = 0.25\n", "[policies.p.config]\nsteps = 1\n")
+	says(up["small"], "I'm sorry, but I can't help with that.", "stop")
+	resp, text := g.api.post(t, chatPath, map[string]any{"model": "auto/p", "max_tokens": 100, "messages": user(long)})
+	if resp.StatusCode != 200 || !strings.Contains(text, "sorry") || up["critic"].Count()+up["large"].Count() > 0 {
+		t.Fatalf("%d %s", resp.StatusCode, text)
 	}
 }

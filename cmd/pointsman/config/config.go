@@ -26,7 +26,7 @@ type Config struct {
 	Policies       []Policy      // in file order
 	Trust          signing.Trust // whose policies are accepted
 	Rounds         Rounds
-	Plugins        []Plugin      // in file order
+	Plugins        []Plugin // in file order
 	Storage        Storage
 	Warnings       []string // what works but is probably not meant, each with file:line:column
 
