@@ -70,7 +70,7 @@ func TestDecisionRoundTrip(t *testing.T) {
 	}
 }
 
-// TestDecisionSize: a usual decision over a full catalog is small and takes one allocation.
+// TestDecisionSize: a usual decision over a full catalog is small, and nothing is allocated where there is room for it.
 func TestDecisionSize(t *testing.T) {
 	d := sample()
 	d.Failure, d.Digest = "", strings.Repeat("0123456789abcdef", 4)
@@ -78,7 +78,8 @@ func TestDecisionSize(t *testing.T) {
 	if n := len(AppendDecision(nil, d)); n > 160 {
 		t.Errorf("a usual decision takes %d bytes", n)
 	}
-	if n := testing.AllocsPerRun(100, func() { AppendDecision(nil, d) }); n > 1 {
+	room := make([]byte, 0, 1024)
+	if n := testing.AllocsPerRun(100, func() { AppendDecision(room, d) }); n > 0 {
 		t.Errorf("appending a decision takes %v allocations", n)
 	}
 }

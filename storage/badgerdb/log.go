@@ -120,7 +120,7 @@ func (l *Log) enqueue(item logItem) {
 	default:
 		l.dropped.Add(1)
 	}
-	if len(l.queue) >= pageRequests {
+	if len(l.queue) >= min(pageRequests, cap(l.queue)/2) {
 		l.hasten()
 	}
 }
@@ -233,11 +233,11 @@ func (l *Log) write(items []logItem) {
 				}
 			}
 			return
-		case errors.Is(err, badger.ErrTxnTooBig) && len(items) > 1:
+		case l.writer.err != nil && len(items) > 1: // too large for one transaction, or a record in it is
 			l.write(items[:len(items)/2])
 			l.write(items[len(items)/2:])
 			return
-		case errors.Is(err, badger.ErrTxnTooBig):
+		case l.writer.err != nil:
 			l.config.Logger.Warn("log record cannot be stored", "request", items[0].record.Usage.Request, "cause", err)
 			l.dropped.Add(1)
 			return

@@ -2,6 +2,7 @@ package badgerdb
 
 import (
 	"bytes"
+	"crypto/rand"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -110,6 +111,25 @@ func TestLogFullPages(t *testing.T) {
 	}
 	if total != n || l.Dropped() != 0 {
 		t.Fatalf("%d of %d requests, %d dropped", total, n, l.Dropped())
+	}
+}
+
+// TestLogLargeRecords: a batch too large for one transaction is written in parts, and only a record that alone is too large
+// is dropped.
+func TestLogLargeRecords(t *testing.T) {
+	l := openLog(t, Config{MemoryMB: 16})
+	now := time.Now()
+	for i := range 20 {
+		decision := make([]byte, 60<<10)
+		if i == 10 {
+			decision = make([]byte, 2<<20)
+		}
+		rand.Read(decision)
+		l.Append(storage.LogRecord{Usage: usageAt(now, i, "a"), Decision: decision})
+	}
+	records, _, err := l.Usage("a", "", 100)
+	if err != nil || len(records) != 19 || l.Dropped() != 1 {
+		t.Fatalf("%d records, %d dropped, %v", len(records), l.Dropped(), err)
 	}
 }
 
