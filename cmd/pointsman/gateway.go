@@ -222,7 +222,10 @@ func (g *gateway) startPlugins(ctx context.Context) error {
 
 // loadPolicies loads the four built-in policies, then what the configuration replaces or adds.
 func (g *gateway) loadPolicies(ctx context.Context) (err error) {
-	g.policies, err = policies.New(ctx, policies.Config{CacheDir: filepath.Join(g.dataDir, "cache")})
+	// What others wrote is compiled by a process that may die.
+	g.policies, err = policies.New(ctx, policies.Config{
+		CacheDir: filepath.Join(g.dataDir, "cache"), Compile: policyCompiler(), Trusted: builtin.Digests(),
+	})
 	if err != nil {
 		return err
 	}
