@@ -41,6 +41,10 @@ const (
 	bytesShift   = 2 // of the bytes of a bulk operation: four for a unit
 )
 
+// maxBulk is how many bytes one bulk operation may move. It runs without a stop, and in memory that was never touched it
+// takes half a millisecond for each MiB.
+const maxBulk = 4 << 20
+
 // slice is how much fuel a guest burns before it passes through the host again. Go cannot interrupt compiled code, so this
 // bounds how long a garbage collection waits for a guest, however much fuel the guest has in all.
 const slice = 250_000

@@ -247,6 +247,11 @@ func (w *rewriter) payLength(shift int64) {
 	w.out = appendSigned(append(w.out, opI64ExtendU, opI64Const), shift)
 	w.out = append(w.out, op)
 	w.settle()
+	if shift == bytesShift {
+		w.index(opLocalGet, w.number)
+		w.out = appendSigned(append(w.out, opI32Const), maxBulk)
+		w.out = append(w.out, opI32GtU, opIf, typeEmpty, opUnreachable, opEnd)
+	}
 }
 
 // settle subtracts the cost on the stack from the fuel below it, stores what is left, and asks for more if that is below

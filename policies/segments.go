@@ -8,7 +8,8 @@ const (
 	maxTypes    = 10_000
 	maxImports  = 1_000
 	maxExports  = 20_000
-	maxSegments = 100_000 // of elements, and of data; as many as browsers take, and a plain Go guest has 24,000 of data
+	maxSegments = 10_000  // of elements
+	maxData     = 100_000 // segments of data; Go's linker makes a small policy of 24,000
 	maxElements = 100_000 // of all segments of elements
 )
 
@@ -77,7 +78,7 @@ func (l *layout) checkElements(r *reader) {
 
 // checkData reads the segments of data.
 func (l *layout) checkData(r *reader) {
-	for range r.countTo(maxSegments, "segments of data") {
+	for range r.countTo(maxData, "segments of data") {
 		switch kind := r.u32(); kind {
 		case 0, 2:
 			if kind == 2 {

@@ -1,6 +1,7 @@
 // Command pointsman is the gateway and its tools in one binary: serve, demo, doctor, policy, accounts, keys, ledger, config.
 //
-// The same binary is also the process of the built-in provider adapters: the gateway starts itself once more for them.
+// The same binary is also the process of the built-in provider adapters, and the one that compiles policies: the gateway
+// starts itself once more for them.
 package main
 
 import (
@@ -30,6 +31,9 @@ type cli struct {
 	Version  versionCmd  `cmd:"" help:"Print the version."`
 }
 
+// compileCommand is the first argument of the process that compiles a policy, see compilePolicy.
+const compileCommand = "policy-compile"
+
 // terminal is where a command writes; tests give it buffers.
 type terminal struct {
 	out, err io.Writer
@@ -39,6 +43,9 @@ func main() {
 	if builtin.IsProcess() { // before anything else: this process is a plugin
 		builtin.Serve()
 		return
+	}
+	if len(os.Args) > 1 && os.Args[1] == compileCommand {
+		os.Exit(compileProcess(os.Args[2:], os.Stdin, terminal{os.Stdout, os.Stderr}))
 	}
 	os.Exit(run(os.Args[1:], terminal{os.Stdout, os.Stderr}))
 }

@@ -16,11 +16,14 @@ import (
 	"github.com/pointsman/pointsman/storage/badgerdb"
 )
 
-// TestMain lets the test binary be the plugin process too, as the gateway's own binary is.
+// TestMain lets the test binary be the plugin process and the compiling process too, as the gateway's own binary is.
 func TestMain(m *testing.M) {
 	if builtin.IsProcess() {
 		builtin.Serve()
 		return
+	}
+	if len(os.Args) > 1 && os.Args[1] == compileCommand {
+		os.Exit(compileProcess(os.Args[2:], os.Stdin, terminal{os.Stdout, os.Stderr}))
 	}
 	os.Exit(m.Run())
 }

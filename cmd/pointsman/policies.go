@@ -18,7 +18,10 @@ import (
 
 // loadPolicies loads the built-in policies, what was uploaded and activated, and what the configuration replaces or adds.
 func (g *gateway) loadPolicies(ctx context.Context) (err error) {
-	hosting := policies.Config{CacheDir: filepath.Join(g.dataDir, "cache"), CheckEvery: g.cfg.Rounds.CheckEvery, Log: g.policyLine}
+	hosting := policies.Config{
+		CacheDir: filepath.Join(g.dataDir, "cache"), CheckEvery: g.cfg.Rounds.CheckEvery, Log: g.policyLine,
+		Compile: policyCompiler(), Trusted: builtin.Digests(), // what others wrote is compiled by a process that may die
+	}
 	if g.policies, err = policies.New(ctx, hosting); err != nil {
 		return err
 	}

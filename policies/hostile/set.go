@@ -120,11 +120,13 @@ func wander() Source {
 func greedy() []Attack {
 	large := []byte{1, 0, 0xC8, 1} // memory of 200 pages
 	straight := func(name string, op ...byte) Attack {
-		once := Cat(I32(1<<16), I32(1<<17), I32(12<<20), op)
+		once := Cat(I32(1<<16), I32(1<<17), I32(4<<20), op)
 		s := Policy(bytes.Repeat(once, 200))
 		s.Memory = large
 		return Attack{Name: name, When: AtRoute, Want: Fuel, Module: s.Module()}
 	}
+	whole := Policy(Cat(I32(1<<16), I32(7), I32(12<<20), []byte{0xFC, 11, 0}))
+	whole.Memory = large
 	flood := func(name, module, function string, typ byte, arguments []byte, after ...byte) Attack {
 		s := Policy(loop(arguments, call(0), after))
 		s.Imports, s.Imported = Cat(Name(module), Name(function), []byte{0, typ}), 1
@@ -140,6 +142,7 @@ func greedy() []Attack {
 	return []Attack{
 		straight("straight memory.fill", 0xFC, 11, 0),
 		straight("straight memory.copy", 0xFC, 10, 0, 0),
+		{Name: "memory.fill of everything", When: AtRoute, Want: Trap, Module: whole.Module()},
 		{Name: "memory.grow", When: AtRoute, Want: Fuel, Module: Policy(loop(I32(1), []byte{0x40, 0}, drop())).Module()},
 		{Name: "table.grow and table.fill", When: AtRoute, Want: Fuel, Module: tables.Module()},
 		flood("flood of log lines", abi.HostModule, abi.ImportLog, TypeLog, Cat(I32(0), I32(0), I32(256))),

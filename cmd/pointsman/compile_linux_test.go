@@ -1,0 +1,70 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/pointsman/pointsman/policies"
+	"github.com/pointsman/pointsman/policies/builtin"
+	"github.com/pointsman/pointsman/policies/hostile"
+	"github.com/pointsman/pointsman/sdk/abi"
+	"github.com/pointsman/pointsman/sdk/policy"
+)
+
+// TestCompileBombs loads modules that take long to compile: each is refused or ready within the limits, and the policies
+// that are there keep deciding.
+func TestCompileBombs(t *testing.T) {
+	host, err := policies.New(t.Context(), policies.Config{CacheDir: t.TempDir(), Compile: compilePolicy, Trusted: builtin.Digests()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer host.Close()
+	if _, err := host.Load("eco", builtin.Modules()["eco"], policies.Settings{}); err != nil {
+		t.Fatal(err)
+	}
+	all := os.Getenv("POINTSMAN_ALL_BOMBS") != "" // they take minutes
+	for _, bomb := range hostile.Bombs() {
+		if bomb.Want != hostile.Refused && !all && bomb.Name != "many functions" {
+			continue
+		}
+		t.Run(bomb.Name, func(t *testing.T) {
+			loaded := make(chan error, 1)
+			start := time.Now()
+			go func() {
+				_, err := host.Load("bomb", bomb.Module, policies.Settings{})
+				loaded <- err
+			}()
+			snap := policy.Publish(policy.Snapshot{Generation: 1})
+			request := &policy.Request{Generation: 1, Model: abi.NoModel}
+			var plan policy.Plan
+			longest := time.Duration(0)
+			for {
+				asked := time.Now()
+				if _, err := host.Route("eco", &policy.Facts{Snapshot: snap, Request: request}, &plan); err != nil {
+					t.Fatal(err)
+				}
+				longest = max(longest, time.Since(asked))
+				select {
+				case err = <-loaded:
+				case <-time.After(time.Millisecond):
+					continue
+				}
+				break
+			}
+			t.Logf("%d bytes, %v: %v; the longest decision meanwhile took %v", len(bomb.Module), time.Since(start), err, longest)
+			if bomb.Want == hostile.Refused && !errors.Is(err, policies.ErrRefused) || err != nil && !errors.Is(err, policies.ErrRefused) {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// TestCompileLimits: what takes too much memory is killed, and the reason is told.
+func TestCompileLimits(t *testing.T) {
+	if err := compilePolicy(context.Background(), []byte("no module"), t.TempDir()); err == nil || err.Error() != "invalid magic number" {
+		t.Errorf("got %v", err)
+	}
+}
