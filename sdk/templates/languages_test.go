@@ -130,41 +130,37 @@ func buildLanguage(t testing.TB, name string) []byte {
 // them the test is skipped.
 func toolchain(t testing.TB, root string, l templates.Language) (command, env []string) {
 	t.Helper()
-	exists := func(path string) bool {
-		_, err := os.Stat(path)
-		return err == nil
-	}
-	onPath := func(names ...string) string {
-		for _, name := range names {
-			if path, err := exec.LookPath(name); err == nil {
-				return path
-			}
-		}
-		return ""
-	}
 	build := l.Build
-	switch tool := ""; l.Name {
+	instead := func(tool string, arguments []string) []string {
+		if path := filepath.Join(root, tool); exists(path) {
+			return append([]string{path}, arguments...)
+		}
+		return nil
+	}
+	switch l.Name {
 	case "go":
 		return build, nil
 	case "c":
-		if tool = onPath("clang-21", "clang-20", "clang-19", "clang"); tool != "" {
-			return append([]string{tool}, build[1:]...), nil
-		}
+		command = instead(".cache/c/clang", build[1:])
 	case "zig":
-		if tool = filepath.Join(root, ".cache/zig/bin/python"); exists(tool) {
-			return append([]string{tool, "-m", "ziglang"}, build[1:]...), nil
-		}
+		command = instead(".cache/zig/zig", build[1:])
 	case "assemblyscript":
-		if tool = filepath.Join(root, "policies/builtin/node_modules/.bin/asc"); exists(tool) {
-			return append([]string{tool}, build[2:]...), nil // instead of npx asc
-		}
+		command = instead("policies/builtin/node_modules/.bin/asc", build[2:]) // instead of npx asc
 	case "rust":
-		if tool = filepath.Join(root, ".cache/rust/rustc"); exists(tool) && onPath("cargo") != "" {
-			return append(build[:len(build):len(build)], "--offline"), []string{"RUSTC=" + tool}
+		if compiler := filepath.Join(root, ".cache/rust/rustc"); exists(compiler) {
+			return append(build[:len(build):len(build)], "--offline"), []string{"RUSTC=" + compiler}
 		}
+	}
+	if command != nil {
+		return command, nil
 	}
 	t.Skipf("there is no toolchain for %s: run scripts/test-setup.sh", l.Title)
 	return nil, nil
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
 }
 
 // hosted replays calls through a host: it decodes them into facts, which the host encodes again.
