@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what the tests need beside Go, into directories that version control ignores: the official Python client into
-# .cache/venv, the official Node client into examples/clients/node/node_modules. Versions are pinned, and nothing is done
-# when they are there already. What cannot be had is left out and said, unless CI=true, where it is a failure.
+# .cache/venv, the official Node client into examples/clients/node/node_modules, compilers for policies as toolchains.sh
+# says. Versions are pinned, and nothing is done when they are there already. What cannot be had is left out and said, unless CI=true, where it is a failure.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 mkdir -p .cache
@@ -52,3 +52,9 @@ elif once "$node/node_modules/.stamp" "$node/package-lock.json"; then
 		without "the Node client" "npm failed, see above"
 	fi
 fi
+
+source scripts/toolchains.sh
+setup_c
+setup_zig
+setup_assemblyscript
+setup_rust

@@ -100,6 +100,12 @@ func loadReference(t testing.TB, config policies.Config, module []byte, params m
 // buildLanguage makes a new project from a template and builds it with the language's own command.
 func buildLanguage(t testing.TB, name string) []byte {
 	t.Helper()
+	return buildProject(t, name, func(string, templates.Language) {})
+}
+
+// buildProject is buildLanguage with a change of the project before it is built.
+func buildProject(t testing.TB, name string, change func(dir string, l templates.Language)) []byte {
+	t.Helper()
 	l, ok := templates.Find(name)
 	if !ok {
 		t.Fatalf("no language %s", name)
@@ -113,6 +119,7 @@ func buildLanguage(t testing.TB, name string) []byte {
 	if err := templates.Write(dir, name, "my-policy", templates.Options{Replace: root}); err != nil {
 		t.Fatal(err)
 	}
+	change(dir, l)
 	cmd := exec.Command(command[0], command[1:]...)
 	cmd.Dir = dir
 	cmd.Env = append(append(os.Environ(), l.Env...), env...)
@@ -130,41 +137,37 @@ func buildLanguage(t testing.TB, name string) []byte {
 // them the test is skipped.
 func toolchain(t testing.TB, root string, l templates.Language) (command, env []string) {
 	t.Helper()
-	exists := func(path string) bool {
-		_, err := os.Stat(path)
-		return err == nil
-	}
-	onPath := func(names ...string) string {
-		for _, name := range names {
-			if path, err := exec.LookPath(name); err == nil {
-				return path
-			}
-		}
-		return ""
-	}
 	build := l.Build
-	switch tool := ""; l.Name {
+	instead := func(tool string, arguments []string) []string {
+		if path := filepath.Join(root, tool); exists(path) {
+			return append([]string{path}, arguments...)
+		}
+		return nil
+	}
+	switch l.Name {
 	case "go":
 		return build, nil
 	case "c":
-		if tool = onPath("clang-21", "clang-20", "clang-19", "clang"); tool != "" {
-			return append([]string{tool}, build[1:]...), nil
-		}
+		command = instead(".cache/c/clang", build[1:])
 	case "zig":
-		if tool = filepath.Join(root, ".cache/zig/bin/python"); exists(tool) {
-			return append([]string{tool, "-m", "ziglang"}, build[1:]...), nil
-		}
+		command = instead(".cache/zig/zig", build[1:])
 	case "assemblyscript":
-		if tool = filepath.Join(root, "policies/builtin/node_modules/.bin/asc"); exists(tool) {
-			return append([]string{tool}, build[2:]...), nil // instead of npx asc
-		}
+		command = instead("policies/builtin/node_modules/.bin/asc", build[2:]) // instead of npx asc
 	case "rust":
-		if tool = filepath.Join(root, ".cache/rust/rustc"); exists(tool) && onPath("cargo") != "" {
-			return append(build[:len(build):len(build)], "--offline"), []string{"RUSTC=" + tool}
+		if compiler := filepath.Join(root, ".cache/rust/rustc"); exists(compiler) {
+			return append(build[:len(build):len(build)], "--offline"), []string{"RUSTC=" + compiler}
 		}
+	}
+	if command != nil {
+		return command, nil
 	}
 	t.Skipf("there is no toolchain for %s: run scripts/test-setup.sh", l.Title)
 	return nil, nil
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
 }
 
 // hosted replays calls through a host: it decodes them into facts, which the host encodes again.
@@ -250,7 +253,8 @@ type bare struct {
 	guest    api.Module
 	size     uint64
 	address  uint32
-	later    bool // send records as a later version of the contract will
+	later    bool     // send records as a later version of the contract will
+	logged   []string // what the guest logged
 }
 
 func newBare(t *testing.T, module []byte) *bare {
@@ -264,7 +268,10 @@ func newBare(t *testing.T, module []byte) *bare {
 	t.Cleanup(func() { _ = b.runtime.Close(ctx) })
 	wasi_snapshot_preview1.MustInstantiate(ctx, b.runtime)
 	_, err := b.runtime.NewHostModuleBuilder(abi.HostModule).NewFunctionBuilder().
-		WithFunc(func(int32, uint32, uint32) {}).Export(abi.ImportLog).Instantiate(ctx)
+		WithFunc(func(_ context.Context, guest api.Module, level int32, at, size uint32) {
+			text, _ := guest.Memory().Read(at, size)
+			b.logged = append(b.logged, fmt.Sprintf("%d %s", level, text))
+		}).Export(abi.ImportLog).Instantiate(ctx)
 	if err == nil {
 		b.compiled, err = b.runtime.CompileModule(ctx, module)
 	}
@@ -341,7 +348,7 @@ func (b *bare) State(in []byte) error { return b.accept(abi.ExportState, in) }
 func (b *bare) Decide(in []byte, further bool) ([]byte, error) {
 	if !further {
 		if b.later {
-			in = widen(in, abi.RequestHeaderSize, abi.OptionSize)
+			in = widenRequest(in)
 		}
 		return b.give(abi.ExportRoute, in)
 	}
@@ -376,11 +383,21 @@ func widen(b []byte, header, record int, offsets ...int) []byte {
 	return out
 }
 
+func widenRequest(b []byte) []byte {
+	var texts []int
+	for _, at := range []int{abi.RequestTextOff, abi.RequestMetadataOff} {
+		if binary.LittleEndian.Uint32(b[at:]) != 0 {
+			texts = append(texts, at)
+		}
+	}
+	return widen(b, abi.RequestHeaderSize, abi.OptionSize, texts...)
+}
+
 // widenRounds widens outcomes and the request behind them.
 func widenRounds(b []byte) []byte {
 	get := func(at int) int { return int(binary.LittleEndian.Uint32(b[at:])) }
 	at, length, texts := get(abi.OutcomesRequestOff), get(abi.OutcomesRequestLen), get(abi.OutcomesBlobOff)
-	request := widen(b[at:at+length], abi.RequestHeaderSize, abi.OptionSize)
+	request := widenRequest(b[at : at+length])
 	for len(request)%8 != 0 {
 		request = append(request, 0xEE)
 	}

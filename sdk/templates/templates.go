@@ -17,7 +17,10 @@ import (
 	"strings"
 )
 
-//go:embed assemblyscript c rust zig
+//go:embed assemblyscript/README.md assemblyscript/package.json assemblyscript/*.ts
+//go:embed c/README.md c/*.h c/*.c
+//go:embed rust/README.md rust/*.template rust/*.toml rust/src/*.rs
+//go:embed zig/README.md zig/*.zig
 //go:embed go/README.md go/go.mod.template go/policy.go go/policy_test.go go/state.go
 var files embed.FS
 

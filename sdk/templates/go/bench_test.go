@@ -1,0 +1,55 @@
+package main
+
+import (
+	"encoding/json"
+	"testing"
+
+	"github.com/pointsman/pointsman/sdk/policy"
+	"github.com/pointsman/pointsman/sdk/policy/policytest"
+)
+
+// BenchmarkDecision is the decision about 47 candidates without WebAssembly: the function alone, and with facts and plan
+// as JSON, both ways, as a contract in JSON would have it. Compare with sdk/templates.
+func BenchmarkDecision(b *testing.B) {
+	snap, requests := policytest.Ordinary(1000)
+	p := newReference()
+	if err := p.Configure(policy.Config{}); err != nil {
+		b.Fatal(err)
+	}
+	p.Learn(&snap.Snapshot)
+	var plan policy.Plan
+	b.Run("function", func(b *testing.B) {
+		b.ReportAllocs()
+		for i := 0; b.Loop(); i++ {
+			plan.Reset()
+			p.Route(policy.Config{}, &snap.Snapshot, requests[i%len(requests)], &plan)
+		}
+	})
+	type facts struct {
+		Snapshot *policy.Snapshot
+		Request  *policy.Request
+	}
+	b.Run("json", func(b *testing.B) {
+		b.ReportAllocs()
+		for i := 0; b.Loop(); i++ {
+			in, err := json.Marshal(facts{&snap.Snapshot, requests[i%len(requests)]})
+			if err != nil {
+				b.Fatal(err)
+			}
+			var f facts
+			if err := json.Unmarshal(in, &f); err != nil {
+				b.Fatal(err)
+			}
+			plan.Reset()
+			p.Route(policy.Config{}, f.Snapshot, f.Request, &plan)
+			out, err := json.Marshal(&plan)
+			if err != nil {
+				b.Fatal(err)
+			}
+			var again policy.Plan
+			if err := json.Unmarshal(out, &again); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+}
