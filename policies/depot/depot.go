@@ -180,6 +180,33 @@ func (d *Depot) Start(entries []Entry, trust signing.Trust) error {
 	return errors.Join(errs...)
 }
 
+// Try goes through what a reload with these entries would load, and loads nothing. It needs neither Host nor what was
+// uploaded.
+func (d *Depot) Try(entries []Entry, trust signing.Trust) error {
+	d.adopt(entries, trust)
+	var errs []error
+	for _, e := range entries {
+		c, ok := d.builtin(e.Name)
+		var err error
+		if e.File != "" {
+			c, err = d.readFiles(e)
+		} else if !ok {
+			continue
+		}
+		var s Serving
+		if err == nil {
+			s, err = d.vouch(c)
+		}
+		if err == nil {
+			_, err = d.prove(c, s.Fuel)
+		}
+		if err != nil {
+			errs = append(errs, fmt.Errorf("%s: policy %s (%s): %w", e.Place, e.Name, c.source, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
 // Reload makes the configuration that was read again the one that holds. What fails is told in the error and serves on as
 // it was.
 func (d *Depot) Reload(entries []Entry, trust signing.Trust, by string) error {
@@ -288,20 +315,26 @@ func (d *Depot) builtin(name string) (candidate, bool) {
 }
 
 func (d *Depot) fromFile(e Entry) (candidate, error) {
-	c := candidate{name: e.Name, source: e.File, params: e.Params, grants: e.Grants, fuel: e.Fuel}
 	d.mu.Lock()
 	d.seen[e.Name] = look(e) // before reading: a file that changes meanwhile is looked at again
 	d.mu.Unlock()
-	var err error
-	if c.wasm, err = d.Read(e.File); err == nil && e.Signature != "" {
-		c.signature, err = d.Read(e.Signature)
-		if errors.Is(err, os.ErrNotExist) && !e.MustSign {
-			err = nil
-		}
-	}
+	c, err := d.readFiles(e)
 	if err != nil {
 		err = fmt.Errorf("%s: policy %s: %w", e.Place, e.Name, err)
 		d.refuse(c, ActionReload, "", err)
+	}
+	return c, err
+}
+
+// readFiles reads a module and its signature.
+func (d *Depot) readFiles(e Entry) (c candidate, err error) {
+	c = candidate{name: e.Name, source: e.File, params: e.Params, grants: e.Grants, fuel: e.Fuel}
+	if c.wasm, err = d.Read(e.File); err != nil || e.Signature == "" {
+		return c, err
+	}
+	c.signature, err = d.Read(e.Signature)
+	if errors.Is(err, os.ErrNotExist) && !e.MustSign {
+		err = nil
 	}
 	return c, err
 }
