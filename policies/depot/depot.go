@@ -119,7 +119,8 @@ type Depot struct {
 	entries  map[string]Entry
 	serving  map[string]Serving
 	manifest manifest
-	seen     map[string]fingerprint // files that were looked at, by policy
+	seen     map[string]fingerprint   // files that were looked at, by policy
+	proved   map[string]policies.Info // what was tried and found good, so that activating what was staged takes no second trial
 }
 
 // Serving is what serves under a name.
@@ -147,7 +148,7 @@ func Open(cfg Config) (*Depot, error) {
 	if cfg.Read == nil {
 		cfg.Read = readFile
 	}
-	d := &Depot{Config: cfg, serving: map[string]Serving{}, seen: map[string]fingerprint{}}
+	d := &Depot{Config: cfg, serving: map[string]Serving{}, seen: map[string]fingerprint{}, proved: map[string]policies.Info{}}
 	var err error
 	d.manifest, err = readManifest(cfg.Dir)
 	return d, err
@@ -400,8 +401,36 @@ func (d *Depot) same(s Serving) bool {
 		now.Signer == s.Signer && maps.Equal(now.Params, s.Params)
 }
 
-// prove loads a module where nobody is served by it, and lets it decide.
+// maxProved is how many trials are remembered; then all are forgotten.
+const maxProved = 256
+
+// prove loads a module where nobody is served by it, and lets it decide, unless the same was tried before.
 func (d *Depot) prove(c candidate, fuel int64) (policies.Info, error) {
+	config, err := policy.FormatConfig(c.params)
+	if err != nil {
+		return policies.Info{}, fmt.Errorf("%w: %w", policies.ErrConfigure, err)
+	}
+	key := fmt.Sprintf("%s %d %d %s", signing.Digest(c.wasm), c.grants, fuel, config)
+	d.mu.RLock()
+	info, known := d.proved[key]
+	d.mu.RUnlock()
+	if known {
+		return info, nil
+	}
+	if info, err = d.attempt(c, fuel); err != nil {
+		return info, err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if len(d.proved) >= maxProved {
+		clear(d.proved)
+	}
+	d.proved[key] = info
+	return info, nil
+}
+
+// attempt is a trial.
+func (d *Depot) attempt(c candidate, fuel int64) (policies.Info, error) {
 	sandbox, err := d.Sandbox()
 	if err != nil {
 		return policies.Info{}, err
