@@ -80,7 +80,7 @@ type PolicyServing struct {
 	Description string    `json:"description,omitempty"`
 	Decisions   uint64    `json:"decisions"`
 	Failures    uint64    `json:"failures"`
-	Refused     string    `json:"refused,omitempty"` // the last change that did not happen, and why
+	Refused     string    `json:"refused,omitempty"` // why what the configuration says does not serve
 }
 
 func (a *api) policyRoutes(table engine.Routes) {

@@ -134,7 +134,7 @@ type Serving struct {
 	Fuel    int64
 	Params  map[string]string
 	Since   time.Time
-	Refused string // the last change that was refused since, "" for none
+	Refused string // why what should serve does not, "" if it does
 }
 
 // Open reads what was uploaded before. Nothing serves until Start.
@@ -344,6 +344,11 @@ func (d *Depot) readFiles(e Entry) (c candidate, err error) {
 func (d *Depot) serve(c candidate, action, by string) error {
 	s, err := d.vouch(c)
 	if err == nil && d.same(s) {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		now := d.serving[c.name]
+		now.Refused = ""
+		d.serving[c.name] = now
 		return nil
 	}
 	if err == nil && action != ActionLoad && !c.builtin {
@@ -470,7 +475,7 @@ func (d *Depot) unload(name, by string) {
 // refuse notes that a change did not happen.
 func (d *Depot) refuse(c candidate, action, by string, err error) {
 	d.mu.Lock()
-	if s, ok := d.serving[c.name]; ok {
+	if s, ok := d.serving[c.name]; ok && (action == ActionReload || action == ActionLoad) { // others are told who asked
 		s.Refused = err.Error()
 		d.serving[c.name] = s
 	}

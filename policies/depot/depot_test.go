@@ -267,6 +267,10 @@ func TestConfiguration(t *testing.T) {
 	if got := s.Serving()["mine"]; got.Refused == "" || got.Source != file {
 		t.Errorf("serving %+v", got)
 	}
+	entry.Params = nil
+	if err := s.Reload([]depot.Entry{entry}, signing.Trust{}, "SIGHUP"); err != nil || s.Serving()["mine"].Refused != "" {
+		t.Errorf("mended: %v, %+v", err, s.Serving()["mine"])
+	}
 	// A policy that is configured no more goes away.
 	if err := s.Reload(nil, signing.Trust{}, "SIGHUP"); err != nil {
 		t.Fatal(err)
