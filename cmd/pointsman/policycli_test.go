@@ -125,6 +125,23 @@ func TestPolicyTest(t *testing.T) {
 	}
 }
 
+// TestPolicyJSON prints for machines, and nothing else.
+func TestPolicyJSON(t *testing.T) {
+	for _, args := range []string{
+		"check eco", "bench eco --decisions 200", "run eco", "run precision --request testdata/scenarios/request.json", "inspect eco", "list --built-in",
+		"test eco --scenarios testdata/scenarios/builtin.toml",
+	} {
+		t.Run(args, func(t *testing.T) {
+			var out, errs strings.Builder
+			status := run(append([]string{"policy"}, strings.Fields(args+" --json")...), terminal{&out, &errs})
+			var v any
+			if err := json.Unmarshal([]byte(out.String()), &v); err != nil || status != 0 || errs.Len() > 0 {
+				t.Errorf("status %d, %v, %s\n%s", status, err, errs.String(), out.String())
+			}
+		})
+	}
+}
+
 // TestPolicyMistakes makes the mistakes that people make.
 func TestPolicyMistakes(t *testing.T) {
 	dir := t.TempDir()
