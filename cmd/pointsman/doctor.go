@@ -200,6 +200,9 @@ func checkPolicies(x *examination) (string, error) {
 		if p.Failures > 0 && p.Failures*10 > p.Decisions {
 			return "", fmt.Errorf("policy %s failed %d of %d times", p.Name, p.Failures, p.Decisions)
 		}
+		if p.Refused != "" {
+			return "", fmt.Errorf("policy %s serves as it was, because a change was refused: %s", p.Name, p.Refused)
+		}
 		names = append(names, p.Name)
 	}
 	for _, level := range []string{"eco", "balanced", "precision", "custom"} {

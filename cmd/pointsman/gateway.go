@@ -261,7 +261,7 @@ func (g *gateway) status() admin.Status {
 		s.Ledger = err.Error()
 	}
 	for _, p := range g.policies.List() {
-		s.Policies = append(s.Policies, admin.PolicyStatus{Name: p.Name, Digest: p.Digest, Source: serving[p.Name].Source, Decisions: p.Decisions, Failures: failures(p)})
+		s.Policies = append(s.Policies, admin.PolicyStatus{Name: p.Name, Digest: p.Digest, Source: serving[p.Name].Source, Decisions: p.Decisions, Failures: failures(p), Refused: serving[p.Name].Refused})
 	}
 	for _, p := range g.plugins.Status() {
 		s.Plugins = append(s.Plugins, admin.PluginStatus{Name: p.Plugin, State: string(p.State), Adapters: p.Adapters, Restarts: p.Restarts, Error: p.LastError})

@@ -147,11 +147,17 @@ func (p policyAdmin) RollbackPolicy(name, by string) (admin.PolicyVersion, error
 	return versionOf(report), adminError(err)
 }
 
-// ListPolicies tells everything about all policies.
-func (p policyAdmin) ListPolicies() []admin.Policy {
+// maxHistory is how many changes of a policy are told.
+const maxHistory = 50
+
+// ListPolicies tells of one policy with its history, or of all.
+func (p policyAdmin) ListPolicies(only string) ([]admin.Policy, error) {
 	serving := p.g.depot.Serving()
 	list := []admin.Policy{}
 	for _, name := range p.g.depot.Names() {
+		if only != "" && name != only {
+			continue
+		}
 		entry := admin.Policy{Name: name, Versions: []admin.PolicyVersion{}}
 		if s, ok := serving[name]; ok {
 			info, _ := p.g.policies.Info(name)
@@ -164,9 +170,20 @@ func (p policyAdmin) ListPolicies() []admin.Policy {
 		for _, v := range p.g.depot.Versions(name) {
 			entry.Versions = append(entry.Versions, versionOf(v))
 		}
+		if only != "" {
+			changes, err := p.g.depot.Audit(name, maxHistory)
+			if err != nil {
+				return nil, err
+			}
+			for _, e := range changes {
+				entry.History = append(entry.History, admin.PolicyChange{
+					Time: e.Time, Action: e.Action, Source: e.Source, Digest: e.Digest, Previous: e.Previous, Signer: e.Signer, By: e.By, Error: e.Error,
+				})
+			}
+		}
 		list = append(list, entry)
 	}
-	return list
+	return list, nil
 }
 
 func failures(info policies.Info) uint64 {

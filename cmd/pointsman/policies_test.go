@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -28,7 +29,7 @@ func variantOf(wasm []byte, name string) []byte {
 // TestSwapsUnderLoad replaces a policy a thousand times while clients are served by it. No request is lost, none is decided by
 // anything but one of the two modules, and the modules in use at the end are those that serve.
 func TestSwapsUnderLoad(t *testing.T) {
-	const swaps, clients = 1000, 8
+	const swaps, activations, clients = 1000, 50, 8
 	_, models := upstreams(t, 1)
 	g := newGateway(t, models, nil)
 	modules := [][]byte{variantOf(builtin.Modules()["custom"], "a"), variantOf(builtin.Modules()["custom"], "b")}
@@ -73,6 +74,16 @@ func TestSwapsUnderLoad(t *testing.T) {
 		load(n + 1)
 	}
 	took := time.Since(began)
+	for _, m := range modules { // and the way an operator changes it, with the manifest on disk
+		if err := g.admin.upload(policiesPath+"custom/versions", m, nil, &admin.PolicyVersion{}); err != nil {
+			t.Error(err)
+		}
+	}
+	for n := range activations {
+		if err := g.admin.call("POST", policiesPath+"custom/activate", map[string]string{"version": strconv.Itoa(1 + n%2)}, nil); err != nil {
+			t.Error(err)
+		}
+	}
 	stop.Store(true)
 	wg.Wait()
 
@@ -92,7 +103,7 @@ func TestSwapsUnderLoad(t *testing.T) {
 		}
 		digests[d.Digest]++
 	}
-	t.Logf("%d swaps in %v (%v each) under %d requests, 0 lost; decisions looked up: %v", swaps, took.Round(time.Millisecond), (took / swaps).Round(time.Microsecond), len(ids), digests)
+	t.Logf("%d swaps in %v (%v each), and %d activations, under %d requests, 0 lost; decisions looked up: %v", swaps, took.Round(time.Millisecond), (took / swaps).Round(time.Microsecond), activations, len(ids), digests)
 	if len(ids) < clients || took > time.Minute {
 		t.Errorf("%d requests, %v", len(ids), took)
 	}
@@ -171,6 +182,9 @@ func TestPolicyAdmin(t *testing.T) {
 	if err := g.admin.call("GET", "/api/v1/admin/policies/eco", nil, &p); err != nil {
 		t.Fatal(err)
 	}
+	if len(p.History) < 3 || p.History[0].Action != "activate" || p.History[0].By != "master key from 127.0.0.1" {
+		t.Errorf("history %+v", p.History)
+	}
 	if s := p.Serving; s.Source != "version 1" || s.Digest != signing.Digest(one) || s.Decisions != 1 || s.Signer != public.ID() || s.Fuel != 5_000_000 || p.Versions[0].State != "active" {
 		t.Errorf("%+v %+v", p, s)
 	}
@@ -220,6 +234,21 @@ func TestReloadFromConfig(t *testing.T) {
 	}
 	if got := served("mine"); got != 200 {
 		t.Fatalf("status %d", got)
+	}
+	next := variantOf(builtin.Modules()["eco"], "next")
+	write(module+".new", next)
+	if err := os.Rename(module+".new", module); err != nil {
+		t.Fatal(err)
+	}
+	err := eventually(func() error {
+		time.Sleep(50 * time.Millisecond)
+		if digest, _ := g.policies.Digest("mine"); digest != signing.Digest(next) {
+			return fmt.Errorf("the replaced file was not loaded")
+		}
+		return nil
+	})
+	if err != nil {
+		t.Error(err)
 	}
 	for _, c := range []struct {
 		name, toml, fault string

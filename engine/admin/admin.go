@@ -58,9 +58,10 @@ type Status struct {
 type PolicyStatus struct {
 	Name      string `json:"name"`
 	Digest    string `json:"digest"`
-	Source    string `json:"source"` // "built-in" or the file
+	Source    string `json:"source"` // "built-in", "version N" or the file
 	Decisions uint64 `json:"decisions"`
 	Failures  uint64 `json:"failures"`
+	Refused   string `json:"refused,omitempty"` // why what the configuration says does not serve
 }
 
 // PluginStatus is one plugin process.

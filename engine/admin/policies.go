@@ -21,7 +21,8 @@ type Policies interface {
 	StagePolicy(u PolicyUpload) (PolicyVersion, error)
 	ActivatePolicy(name, version, by string) (PolicyVersion, error)
 	RollbackPolicy(name, by string) (PolicyVersion, error)
-	ListPolicies() []Policy
+	// ListPolicies tells of one policy, with its history, or of all, without, if the name is "".
+	ListPolicies(name string) ([]Policy, error)
 }
 
 // Errors of [Policies].
@@ -62,8 +63,21 @@ type PolicyVersion struct {
 // Policy is one policy with what serves and what could.
 type Policy struct {
 	Name     string          `json:"name"`
-	Serving  *PolicyServing  `json:"serving"`  // null: nothing does
-	Versions []PolicyVersion `json:"versions"` // newest first
+	Serving  *PolicyServing  `json:"serving"`           // null: nothing does
+	Versions []PolicyVersion `json:"versions"`          // newest first
+	History  []PolicyChange  `json:"history,omitempty"` // newest first
+}
+
+// PolicyChange is a change of a policy, or one that was refused.
+type PolicyChange struct {
+	Time     time.Time `json:"time"`
+	Action   string    `json:"action"`
+	Source   string    `json:"source,omitempty"`
+	Digest   string    `json:"sha256,omitempty"`
+	Previous string    `json:"previous_sha256,omitempty"`
+	Signer   string    `json:"signer,omitempty"`
+	By       string    `json:"by,omitempty"`
+	Error    string    `json:"error,omitempty"`
 }
 
 // PolicyServing is what serves under a name.
@@ -80,7 +94,7 @@ type PolicyServing struct {
 	Description string    `json:"description,omitempty"`
 	Decisions   uint64    `json:"decisions"`
 	Failures    uint64    `json:"failures"`
-	Refused     string    `json:"refused,omitempty"` // the last change that did not happen, and why
+	Refused     string    `json:"refused,omitempty"` // why what the configuration says does not serve
 }
 
 func (a *api) policyRoutes(table engine.Routes) {
@@ -92,17 +106,24 @@ func (a *api) policyRoutes(table engine.Routes) {
 }
 
 func (a *api) listPolicies(ctx *fasthttp.RequestCtx) {
-	engine.WriteJSON(ctx, fasthttp.StatusOK, map[string]any{"data": a.Policies.ListPolicies()})
+	all, err := a.Policies.ListPolicies("")
+	if err != nil {
+		a.refusePolicy(ctx, err)
+		return
+	}
+	engine.WriteJSON(ctx, fasthttp.StatusOK, map[string]any{"data": all})
 }
 
 func (a *api) showPolicy(ctx *fasthttp.RequestCtx) {
-	all := a.Policies.ListPolicies()
-	i := slices.IndexFunc(all, func(p Policy) bool { return p.Name == engine.Part(ctx) })
-	if i < 0 {
+	one, err := a.Policies.ListPolicies(engine.Part(ctx))
+	switch {
+	case err != nil:
+		a.refusePolicy(ctx, err)
+	case len(one) == 0:
 		fault(ctx, fasthttp.StatusNotFound, "policy_not_found", "name", fmt.Sprintf("there is no policy %.64q", engine.Part(ctx)))
-		return
+	default:
+		engine.WriteJSON(ctx, fasthttp.StatusOK, one[0])
 	}
-	engine.WriteJSON(ctx, fasthttp.StatusOK, all[i])
 }
 
 // changePolicy serves NAME/validate, NAME/versions, NAME/activate and NAME/rollback.

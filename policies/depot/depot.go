@@ -119,7 +119,8 @@ type Depot struct {
 	entries  map[string]Entry
 	serving  map[string]Serving
 	manifest manifest
-	seen     map[string]fingerprint // files that were looked at, by policy
+	seen     map[string]fingerprint   // files that were looked at, by policy
+	proved   map[string]policies.Info // what was tried and found good, so that activating what was staged takes no second trial
 }
 
 // Serving is what serves under a name.
@@ -133,7 +134,7 @@ type Serving struct {
 	Fuel    int64
 	Params  map[string]string
 	Since   time.Time
-	Refused string // the last change that was refused since, "" for none
+	Refused string // why what should serve does not, "" if it does
 }
 
 // Open reads what was uploaded before. Nothing serves until Start.
@@ -147,7 +148,7 @@ func Open(cfg Config) (*Depot, error) {
 	if cfg.Read == nil {
 		cfg.Read = readFile
 	}
-	d := &Depot{Config: cfg, serving: map[string]Serving{}, seen: map[string]fingerprint{}}
+	d := &Depot{Config: cfg, serving: map[string]Serving{}, seen: map[string]fingerprint{}, proved: map[string]policies.Info{}}
 	var err error
 	d.manifest, err = readManifest(cfg.Dir)
 	return d, err
@@ -176,6 +177,33 @@ func (d *Depot) Start(entries []Entry, trust signing.Trust) error {
 	var errs []error
 	for _, name := range d.names() {
 		errs = append(errs, d.settle(name, ActionLoad, ""))
+	}
+	return errors.Join(errs...)
+}
+
+// Try goes through what a reload with these entries would load, and loads nothing. It needs neither Host nor what was
+// uploaded.
+func (d *Depot) Try(entries []Entry, trust signing.Trust) error {
+	d.adopt(entries, trust)
+	var errs []error
+	for _, e := range entries {
+		c, ok := d.builtin(e.Name)
+		var err error
+		if e.File != "" {
+			c, err = d.readFiles(e)
+		} else if !ok {
+			continue
+		}
+		var s Serving
+		if err == nil {
+			s, err = d.vouch(c)
+		}
+		if err == nil {
+			_, err = d.prove(c, s.Fuel)
+		}
+		if err != nil {
+			errs = append(errs, fmt.Errorf("%s: policy %s (%s): %w", e.Place, e.Name, c.source, err))
+		}
 	}
 	return errors.Join(errs...)
 }
@@ -288,20 +316,26 @@ func (d *Depot) builtin(name string) (candidate, bool) {
 }
 
 func (d *Depot) fromFile(e Entry) (candidate, error) {
-	c := candidate{name: e.Name, source: e.File, params: e.Params, grants: e.Grants, fuel: e.Fuel}
 	d.mu.Lock()
 	d.seen[e.Name] = look(e) // before reading: a file that changes meanwhile is looked at again
 	d.mu.Unlock()
-	var err error
-	if c.wasm, err = d.Read(e.File); err == nil && e.Signature != "" {
-		c.signature, err = d.Read(e.Signature)
-		if errors.Is(err, os.ErrNotExist) && !e.MustSign {
-			err = nil
-		}
-	}
+	c, err := d.readFiles(e)
 	if err != nil {
 		err = fmt.Errorf("%s: policy %s: %w", e.Place, e.Name, err)
 		d.refuse(c, ActionReload, "", err)
+	}
+	return c, err
+}
+
+// readFiles reads a module and its signature.
+func (d *Depot) readFiles(e Entry) (c candidate, err error) {
+	c = candidate{name: e.Name, source: e.File, params: e.Params, grants: e.Grants, fuel: e.Fuel}
+	if c.wasm, err = d.Read(e.File); err != nil || e.Signature == "" {
+		return c, err
+	}
+	c.signature, err = d.Read(e.Signature)
+	if errors.Is(err, os.ErrNotExist) && !e.MustSign {
+		err = nil
 	}
 	return c, err
 }
@@ -310,6 +344,11 @@ func (d *Depot) fromFile(e Entry) (candidate, error) {
 func (d *Depot) serve(c candidate, action, by string) error {
 	s, err := d.vouch(c)
 	if err == nil && d.same(s) {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		now := d.serving[c.name]
+		now.Refused = ""
+		d.serving[c.name] = now
 		return nil
 	}
 	if err == nil && action != ActionLoad && !c.builtin {
@@ -367,8 +406,36 @@ func (d *Depot) same(s Serving) bool {
 		now.Signer == s.Signer && maps.Equal(now.Params, s.Params)
 }
 
-// prove loads a module where nobody is served by it, and lets it decide.
+// maxProved is how many trials are remembered; then all are forgotten.
+const maxProved = 256
+
+// prove loads a module where nobody is served by it, and lets it decide, unless the same was tried before.
 func (d *Depot) prove(c candidate, fuel int64) (policies.Info, error) {
+	config, err := policy.FormatConfig(c.params)
+	if err != nil {
+		return policies.Info{}, fmt.Errorf("%w: %w", policies.ErrConfigure, err)
+	}
+	key := fmt.Sprintf("%s %d %d %s", signing.Digest(c.wasm), c.grants, fuel, config)
+	d.mu.RLock()
+	info, known := d.proved[key]
+	d.mu.RUnlock()
+	if known {
+		return info, nil
+	}
+	if info, err = d.attempt(c, fuel); err != nil {
+		return info, err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if len(d.proved) >= maxProved {
+		clear(d.proved)
+	}
+	d.proved[key] = info
+	return info, nil
+}
+
+// attempt is a trial.
+func (d *Depot) attempt(c candidate, fuel int64) (policies.Info, error) {
 	sandbox, err := d.Sandbox()
 	if err != nil {
 		return policies.Info{}, err
@@ -408,7 +475,7 @@ func (d *Depot) unload(name, by string) {
 // refuse notes that a change did not happen.
 func (d *Depot) refuse(c candidate, action, by string, err error) {
 	d.mu.Lock()
-	if s, ok := d.serving[c.name]; ok {
+	if s, ok := d.serving[c.name]; ok && (action == ActionReload || action == ActionLoad) { // others are told who asked
 		s.Refused = err.Error()
 		d.serving[c.name] = s
 	}

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -142,12 +143,12 @@ func TestVersions(t *testing.T) {
 	if v := s.Versions("eco"); len(v) != 2 || v[0].Number != 2 || v[1].Fuel != 9_000_000 {
 		t.Errorf("versions %+v", v)
 	}
-	audit, err := s.Audit(100)
+	audit, err := s.Audit("eco", 100)
 	if err != nil {
 		t.Fatal(err)
 	}
 	var actions []string
-	for _, e := range audit {
+	for _, e := range slices.Backward(audit) {
 		actions = append(actions, e.Action)
 	}
 	if got := strings.Join(actions, " "); got != "upload activate upload activate rollback rollback" {
@@ -266,6 +267,10 @@ func TestConfiguration(t *testing.T) {
 	s.serves("mine", one)
 	if got := s.Serving()["mine"]; got.Refused == "" || got.Source != file {
 		t.Errorf("serving %+v", got)
+	}
+	entry.Params = nil
+	if err := s.Reload([]depot.Entry{entry}, signing.Trust{}, "SIGHUP"); err != nil || s.Serving()["mine"].Refused != "" {
+		t.Errorf("mended: %v, %+v", err, s.Serving()["mine"])
 	}
 	// A policy that is configured no more goes away.
 	if err := s.Reload(nil, signing.Trust{}, "SIGHUP"); err != nil {

@@ -178,11 +178,11 @@ func appendAudit(dir string, e Event) error {
 	return nil
 }
 
-// Audit returns the newest changes and refusals, oldest first, at most so many.
-func (d *Depot) Audit(most int) ([]Event, error) {
+// Audit returns the newest changes and refusals of a policy, newest first, at most so many.
+func (d *Depot) Audit(name string, most int) ([]Event, error) {
 	var all []Event
-	for _, name := range []string{"audit.jsonl.1", "audit.jsonl"} {
-		data, err := os.ReadFile(filepath.Join(d.Dir, name))
+	for _, file := range []string{"audit.jsonl.1", "audit.jsonl"} {
+		data, err := os.ReadFile(filepath.Join(d.Dir, file))
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
@@ -191,10 +191,11 @@ func (d *Depot) Audit(most int) ([]Event, error) {
 		}
 		for line := range strings.Lines(string(data)) {
 			var e Event
-			if json.Unmarshal([]byte(line), &e) == nil { // a line that a crash cut short says nothing
+			if json.Unmarshal([]byte(line), &e) == nil && e.Policy == name { // a line that a crash cut short says nothing
 				all = append(all, e)
 			}
 		}
 	}
-	return all[max(0, len(all)-most):], nil
+	slices.Reverse(all)
+	return all[:min(most, len(all))], nil
 }

@@ -40,6 +40,8 @@ const (
 
 // Validate tries a module as an upload would, and keeps nothing.
 func (d *Depot) Validate(u Upload) (Report, error) {
+	d.change.Lock() // one module is compiled at a time, whoever asks
+	defer d.change.Unlock()
 	report, err := d.try(u)
 	report.State = StateDry
 	return report, err

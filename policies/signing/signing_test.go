@@ -84,6 +84,33 @@ func TestVerify(t *testing.T) {
 	}
 }
 
+// FuzzVerify changes a good signature: it is refused, or it states exactly what was signed.
+func FuzzVerify(f *testing.F) {
+	wasm := builtin.Modules()["eco"]
+	public, _, file, err := signing.NewKey("")
+	if err != nil {
+		f.Fatal(err)
+	}
+	secret, err := signing.OpenKey(file, "")
+	if err != nil {
+		f.Fatal(err)
+	}
+	good := signing.Sign(secret, wasm, abi.GrantText, 5_000_000)
+	f.Add([]byte(good))
+	f.Add([]byte(strings.Replace(string(good), "fuel=5", "fuel=9", 1)))
+	f.Add([]byte("untrusted comment: x\n\ntrusted comment: pointsman policy abi=1\n"))
+	trust := signing.Trust{Keys: []signing.PublicKey{public}}
+	f.Fuzz(func(t *testing.T, signature []byte) {
+		_, s, err := trust.Verify(wasm, signature)
+		if err == nil && s != nil && (s.Grants != abi.GrantText || s.Fuel != 5_000_000) {
+			t.Errorf("%q is taken for %v", signature, s)
+		}
+		if _, err := signing.ParseStatement(string(signature)); err != nil && !errors.Is(err, signing.ErrSignature) {
+			t.Error(err)
+		}
+	})
+}
+
 func TestLimit(t *testing.T) {
 	s := &signing.Statement{Grants: abi.GrantText, Fuel: 1000}
 	for _, c := range []struct {

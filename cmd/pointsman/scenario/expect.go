@@ -43,13 +43,13 @@ func (w *world) expect(t *fields) *Expect {
 	for _, names := range [][]string{e.Order, e.Includes, e.Excludes, {e.First}} {
 		for _, name := range names {
 			if name != "" {
-				w.find(t, "expect", name)
+				w.find(t, "", name)
 			}
 		}
 	}
 	why := t.table("why")
 	for _, name := range slices.Sorted(maps.Keys(why.values)) {
-		w.find(why, "why", name)
+		w.find(why, "", name)
 		e.Why[name] = why.text(name, "")
 		reason("why", e.Why[name])
 	}

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"text/tabwriter"
 
+	"github.com/pointsman/pointsman/sdk/abi"
 	"github.com/pointsman/pointsman/sdk/policy"
 	"github.com/pointsman/pointsman/storage"
 )
@@ -71,12 +72,20 @@ func (c *Case) Explain(d *Decision) Explained {
 		x.Candidates = append(x.Candidates, r)
 	}
 	slices.SortStableFunc(x.Candidates, func(a, b Row) int {
-		if a.In != b.In {
-			return b.Rank - a.Rank
-		}
-		return cmp.Compare(a.Rank, b.Rank)
+		return cmp.Or(cmp.Compare(a.place(), b.place()), cmp.Compare(a.Rank, b.Rank))
 	})
 	return x
+}
+
+// place orders rows: the plan, what could have been in it, the rest.
+func (r Row) place() int {
+	switch {
+	case r.In:
+		return 0
+	case r.Reason == policy.ReasonName(abi.ReasonOutranked) || r.Reason == policy.ReasonName(abi.ReasonNone):
+		return 1
+	}
+	return 2
 }
 
 // Write writes the decision as a table. Rows beyond most are summed up by reason; 0 shows all.

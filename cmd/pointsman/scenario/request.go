@@ -47,11 +47,10 @@ func (w *world) request(t *fields) *policy.Request {
 	}
 	text := t.text("text", "")
 	if _, given := body["messages"]; !given {
-		content := text
-		if content == "" {
-			content = "Hello"
+		if text == "" {
+			text = "Hello"
 		}
-		body["messages"] = []any{map[string]any{"role": "user", "content": content}}
+		body["messages"] = []any{map[string]any{"role": "user", "content": text}}
 	}
 	r := &policy.Request{Generation: 1, Model: abi.NoModel}
 	data, err := json.Marshal(body, json.Deterministic(true))
@@ -62,6 +61,8 @@ func (w *world) request(t *fields) *policy.Request {
 	e, refused := envelope.Parse(data, envelope.DefaultLimits())
 	if refused != nil {
 		t.fault("%s: %s", refused.Param, refused.Message)
+		t.known = append(t.known, strings.Fields("json needs account_tier credits seed input_tokens account key")...)
+		t.done()
 		return r
 	}
 	pinned := w.describe(t, r, e, text)

@@ -21,6 +21,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/BurntSushi/toml"
@@ -119,7 +120,13 @@ func wrong(faults []string) error {
 	if len(faults) == 0 {
 		return nil
 	}
-	return fmt.Errorf("%w: %s", ErrScenario, strings.Join(faults, "\n"))
+	var once []string // a mistake in what is common to all cases is met in each
+	for _, f := range faults {
+		if !slices.Contains(once, f) {
+			once = append(once, f)
+		}
+	}
+	return fmt.Errorf("%w: %s", ErrScenario, strings.Join(once, "\n"))
 }
 
 // maxFile is the largest file that is read, in bytes.

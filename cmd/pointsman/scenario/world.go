@@ -44,8 +44,9 @@ func (w *world) fill(t *fields, tables ...overrides) {
 			}
 		}
 	}
+	before := len(*t.faults)
 	only := t.list("only")
-	if !t.has("only") {
+	if !t.has("only") || len(*t.faults) > before {
 		return
 	}
 	keep := map[int]bool{}
@@ -79,7 +80,10 @@ func (w *world) find(f *fields, key, name string) (found []int) {
 		for _, p := range w.all {
 			names = append(names, p.ModelName)
 		}
-		f.fault("%s: there is no model %q%s", key, name, instead(name, names))
+		if key != "" {
+			key += ": "
+		}
+		f.fault("%sthere is no model %q%s", key, name, instead(name, names))
 	}
 	return found
 }
@@ -113,7 +117,13 @@ func (w *world) model(f *fields, name string) {
 		t.done()
 		return
 	}
-	found := w.find(f, "models", name)
+	for key := range t.values {
+		if _, ok := w.catalog.Resolve(name + "." + key); ok {
+			f.fault("%s.%s: a name with a dot needs quotes: models.%q", name, key, name+"."+key)
+			return
+		}
+	}
+	found := w.find(f, "", name)
 	for _, i := range found {
 		w.all[i].change(t)
 		w.all[i].static(t)
