@@ -145,6 +145,9 @@ func (e *Engine) Explain(account, requestID string) (*Explanation, error) {
 	if err != nil {
 		return nil, err
 	}
+	if len(snap.Candidates) != len(d.Request.Options) {
+		return nil, fmt.Errorf("the decision is about %d candidates, generation %d has %d", len(d.Request.Options), snap.Generation, len(snap.Candidates))
+	}
 	x := &Explanation{
 		RequestID: requestID, Policy: d.Policy, Digest: d.Digest, Failure: d.Failure,
 		Decision: kindName(d.Plan.Kind), Reason: policy.ReasonName(d.Plan.Reason), Why: policy.ReasonText(d.Plan.Reason), Explanation: string(d.Plan.Explanation),
