@@ -8,6 +8,9 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/pointsman/pointsman/policies/builtin"
+	"github.com/pointsman/pointsman/policies/signing"
 )
 
 // command runs one command line, and returns what it wrote and its exit status.
@@ -88,6 +91,28 @@ func TestAuthorsLoop(t *testing.T) {
 			out, _ := command(t, "config", "check", "p.toml")
 			contains(t, out, c.want)
 		})
+	}
+}
+
+// TestSigningPassword makes and uses encrypted keys where nobody can type.
+func TestSigningPassword(t *testing.T) {
+	encrypted, err := filepath.Abs("../../policies/signing/testdata/encrypted.key")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Chdir(t.TempDir())
+	if err := os.WriteFile("eco.wasm", builtin.Modules()["eco"], 0o600); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("POINTSMAN_SIGNING_PASSWORD", "correct horse")
+	contains(t, ok(t, "policy", "sign", "eco.wasm", "--key", encrypted, "--grants", "text"), "for grants features, text and fuel 10,000,000")
+	contains(t, ok(t, "policy", "keygen", "--out", "k"), "k.key")
+	if text, err := os.ReadFile("k.key"); err != nil || !signing.Encrypted(text) {
+		t.Errorf("the new key is not encrypted: %v", err)
+	}
+	t.Setenv("POINTSMAN_SIGNING_PASSWORD", "wrong")
+	if out, status := command(t, "policy", "sign", "eco.wasm", "--key", encrypted); status != 1 || !strings.Contains(out, "password does not open it") {
+		t.Errorf("status %d, %s", status, out)
 	}
 }
 
