@@ -49,6 +49,9 @@ func TestAuthorsLoop(t *testing.T) {
 	began := time.Now()
 	contains(t, ok(t, "policy", "new", "mine"), "pointsman policy build")
 	t.Chdir("mine")
+	if ignored, err := os.ReadFile(".gitignore"); err != nil || !strings.Contains(string(ignored), "*.key") {
+		t.Errorf("a secret key could be committed: %v", err)
+	}
 	contains(t, ok(t, "policy", "build"), "policy.wasm", "bytes in")
 	contains(t, ok(t, "policy", "test"), "3 cases passed")
 	contains(t, ok(t, "policy", "bench", "--decisions", "1000"), "mine", "eco (built-in)", "ALLOCATIONS")
@@ -187,7 +190,7 @@ func TestPolicyMistakes(t *testing.T) {
 		{"a misspelt name", "check ecco", `did you mean the built-in policy "eco"`},
 		{"not a module", "check bad.wasm", "FAIL  limits"},
 		{"an empty module", "inspect empty.wasm", "exports nothing"},
-		{"a bad parameter", "check eco --config min_quality=high", "FAIL  configuration"},
+		{"a bad parameter", "check eco --config min_quality=high;low", "FAIL  configuration"},
 		{"an unknown grant", "check eco --grants txt", "there is no grant"},
 		{"too little fuel", "run eco --fuel 10", "ran out of fuel"},
 		{"a misspelt field", "run eco --request bad.json", `did you mean "power_level"?`},
