@@ -41,7 +41,7 @@ type policyCmd struct {
 // moduleFlags say which module a command is about, and what it is given.
 type moduleFlags struct {
 	Module string            `arg:"" optional:"" help:"A .wasm file, a project's directory, or eco, balanced, precision or custom. Default: the project around the current directory."`
-	Config map[string]string `help:"Parameters, over those of policy.toml: --config min_quality=0.7." placeholder:"KEY=VALUE"`
+	Config map[string]string `help:"Parameters, over those of policy.toml: --config min_quality=0.7." placeholder:"KEY=VALUE" mapsep:"none"`
 	Grants []string          `help:"What it may see and do: features, text, metadata, side_calls, state. Default: those of policy.toml, else none." sep:","`
 	Fuel   int64             `help:"Fuel of a decision. Default: that of policy.toml, else a gateway's." placeholder:"UNITS"`
 }

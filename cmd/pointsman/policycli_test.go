@@ -8,6 +8,9 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/pointsman/pointsman/policies/builtin"
+	"github.com/pointsman/pointsman/policies/signing"
 )
 
 // command runs one command line, and returns what it wrote and its exit status.
@@ -46,6 +49,9 @@ func TestAuthorsLoop(t *testing.T) {
 	began := time.Now()
 	contains(t, ok(t, "policy", "new", "mine"), "pointsman policy build")
 	t.Chdir("mine")
+	if ignored, err := os.ReadFile(".gitignore"); err != nil || !strings.Contains(string(ignored), "*.key") {
+		t.Errorf("a secret key could be committed: %v", err)
+	}
 	contains(t, ok(t, "policy", "build"), "policy.wasm", "bytes in")
 	contains(t, ok(t, "policy", "test"), "3 cases passed")
 	contains(t, ok(t, "policy", "bench", "--decisions", "1000"), "mine", "eco (built-in)", "ALLOCATIONS")
@@ -88,6 +94,28 @@ func TestAuthorsLoop(t *testing.T) {
 			out, _ := command(t, "config", "check", "p.toml")
 			contains(t, out, c.want)
 		})
+	}
+}
+
+// TestSigningPassword makes and uses encrypted keys where nobody can type.
+func TestSigningPassword(t *testing.T) {
+	encrypted, err := filepath.Abs("../../policies/signing/testdata/encrypted.key")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Chdir(t.TempDir())
+	if err := os.WriteFile("eco.wasm", builtin.Modules()["eco"], 0o600); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("POINTSMAN_SIGNING_PASSWORD", "correct horse")
+	contains(t, ok(t, "policy", "sign", "eco.wasm", "--key", encrypted, "--grants", "text"), "for grants features, text and fuel 10,000,000")
+	contains(t, ok(t, "policy", "keygen", "--out", "k"), "k.key")
+	if text, err := os.ReadFile("k.key"); err != nil || !signing.Encrypted(text) {
+		t.Errorf("the new key is not encrypted: %v", err)
+	}
+	t.Setenv("POINTSMAN_SIGNING_PASSWORD", "wrong")
+	if out, status := command(t, "policy", "sign", "eco.wasm", "--key", encrypted); status != 1 || !strings.Contains(out, "password does not open it") {
+		t.Errorf("status %d, %s", status, out)
 	}
 }
 
@@ -162,7 +190,7 @@ func TestPolicyMistakes(t *testing.T) {
 		{"a misspelt name", "check ecco", `did you mean the built-in policy "eco"`},
 		{"not a module", "check bad.wasm", "FAIL  limits"},
 		{"an empty module", "inspect empty.wasm", "exports nothing"},
-		{"a bad parameter", "check eco --config min_quality=high", "FAIL  configuration"},
+		{"a bad parameter", "check eco --config min_quality=high;low", "FAIL  configuration"},
 		{"an unknown grant", "check eco --grants txt", "there is no grant"},
 		{"too little fuel", "run eco --fuel 10", "ran out of fuel"},
 		{"a misspelt field", "run eco --request bad.json", `did you mean "power_level"?`},

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -183,7 +182,6 @@ func TestRefused(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	careless := careless(t)
 	trust := signing.Trust{Keys: []signing.PublicKey{public}}
 	for _, c := range []struct {
 		name   string
@@ -198,7 +196,7 @@ func TestRefused(t *testing.T) {
 		{"too much fuel", signing.Trust{}, depot.Upload{Name: "eco", Module: eco, Fuel: 1 << 40}, depot.ErrInvalid, "fuel"},
 		{"too little fuel", signing.Trust{}, depot.Upload{Name: "eco", Module: eco, Fuel: 10}, depot.ErrConformance, "fuel"},
 		{"bad parameters", signing.Trust{}, depot.Upload{Name: "eco", Module: eco, Params: map[string]string{"min_quality": "high"}}, policies.ErrConfigure, "min_quality"},
-		{"careless", signing.Trust{}, depot.Upload{Name: "eco", Module: careless}, depot.ErrConformance, "excluded"},
+		{"careless", signing.Trust{}, depot.Upload{Name: "eco", Module: careless()}, depot.ErrConformance, "bad plan"},
 		{"unsigned", trust, depot.Upload{Name: "eco", Module: eco}, signing.ErrUnsigned, ""},
 		{"more fuel than signed", trust, depot.Upload{Name: "eco", Module: eco, Fuel: 2_000_000, Signature: signing.Sign(key, eco, 0, 1_000_000)}, signing.ErrLimits, "1000000"},
 		{"more grants than signed", trust, depot.Upload{Name: "eco", Module: eco, Grants: abi.GrantText, Signature: signing.Sign(key, eco, 0, 1_000_000)}, signing.ErrLimits, "text"},
@@ -226,20 +224,35 @@ func TestRefused(t *testing.T) {
 	})
 }
 
-// careless is the module of testdata/careless.
-func careless(t *testing.T) []byte {
-	t.Helper()
-	out := filepath.Join(t.TempDir(), "careless.wasm")
-	cmd := exec.Command("go", "build", "-buildmode=c-shared", "-o", out, "./testdata/careless")
-	cmd.Env = append(os.Environ(), "GOOS=wasip1", "GOARCH=wasm")
-	if text, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, text)
+// careless is a module that loads and starts, and whatever it is asked answers with the worked example of sdk/abi: candidate 3.
+func careless() []byte {
+	leb := func(n int64) (b []byte) {
+		for ; n < -64 || n > 63; n >>= 7 {
+			b = append(b, byte(n)&0x7f|0x80)
+		}
+		return append(b, byte(n)&0x7f)
 	}
-	wasm, err := os.ReadFile(out)
-	if err != nil {
-		t.Fatal(err)
+	section := func(id byte, content ...byte) []byte {
+		size := len(content)
+		return append([]byte{id, byte(size&0x7f | 0x80), byte(size >> 7)}, content...)
 	}
-	return wasm
+	export := func(name string, kind, index byte) []byte {
+		return append(append([]byte{byte(len(name))}, name...), kind, index)
+	}
+	body := func(code ...byte) []byte { return append(append([]byte{byte(len(code) + 2), 0}, code...), 0x0b) }
+	constant := func(opcode byte, value int64) []byte { return body(append([]byte{opcode}, leb(value)...)...) }
+	plan := []byte("\x01\x00\x20\x00\x01\x00\x80\x00\x01\x00\x18\x00\x00\x00\x08\x00" + strings.Repeat("\x00", 16) +
+		"\x03\x00\x01\x00" + strings.Repeat("\x00", 8) + "\x00\x00\x80\x3f\x80\x00" + strings.Repeat("\x00", 6))
+	const i32, i64, planAt, bufferAt = 0x41, 0x42, 16, 65_536
+	return slices.Concat([]byte("\x00asm\x01\x00\x00\x00"),
+		section(1, 3, 0x60, 0, 1, 0x7f, 0x60, 1, 0x7f, 1, 0x7f, 0x60, 1, 0x7f, 1, 0x7e), // () i32, (i32) i32, (i32) i64
+		section(3, 5, 0, 1, 1, 1, 2),
+		section(5, 1, 0, 16),
+		section(7, slices.Concat([]byte{6}, export(abi.ExportMemory, 2, 0), export(abi.ExportVersion, 0, 0), export(abi.ExportBuffer, 0, 1),
+			export(abi.ExportConfigure, 0, 2), export(abi.ExportSnapshot, 0, 3), export(abi.ExportRoute, 0, 4))...),
+		section(10, slices.Concat([]byte{5}, constant(i32, abi.Version), constant(i32, bufferAt), constant(i32, 0), constant(i32, 0),
+			constant(i64, planAt<<32|int64(len(plan))))...),
+		section(11, slices.Concat([]byte{1, 0, i32, planAt, 0x0b, byte(len(plan))}, plan)...))
 }
 
 func TestConfiguration(t *testing.T) {

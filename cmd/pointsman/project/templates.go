@@ -18,7 +18,7 @@ import (
 
 // The interface that templates of more languages have to fill: a row of languages and the files of each.
 
-//go:embed starter
+//go:embed all:starter
 var starter embed.FS
 
 // Language is one that policies are written in, and how its projects are built.
