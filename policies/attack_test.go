@@ -20,7 +20,7 @@ import (
 	"github.com/pointsman/pointsman/sdk/policy/policytest"
 )
 
-// attackRounds is set for the long run, whose figures are in docs/benchmarks.md: -attack.rounds=10000.
+// attackRounds is set for the long run, whose figures are in docs/hostile-policies.md: -attack.rounds=1000.
 var attackRounds = flag.Int("attack.rounds", 0, "how often TestUnderAttack goes through the attacks; 0: for two seconds")
 
 // healthy asks an ordinary policy about twenty requests a millisecond, and takes the times.
