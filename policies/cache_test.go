@@ -65,8 +65,18 @@ func TestDamagedCache(t *testing.T) {
 			t.Fatalf("byte %d: the code was not written again: %v", at, err)
 		}
 	}
+	// Without the sum, a flipped bit in the offset of the first function is a panic of the runtime.
+	bad := bytes.Clone(good)
+	bad[len("WAZEVO")+1+int(good[6])+4+1] ^= 0x10
+	entry := filepath.Dir(filepath.Dir(file))
+	if err := errors.Join(os.WriteFile(file, bad, 0o600), seal(entry)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := testHost(t, config).Load("p", module, Settings{}); !errors.Is(err, ErrRefused) || !strings.Contains(err.Error(), "the compiler failed") {
+		t.Fatal(err)
+	}
 	for _, text := range []string{"", "half"} {
-		if err := os.WriteFile(filepath.Join(filepath.Dir(filepath.Dir(file)), sumFile), []byte(text), 0o600); err != nil {
+		if err := os.WriteFile(filepath.Join(entry, sumFile), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
 		loadAndAsk(t, config, module)

@@ -18,7 +18,7 @@ type cost struct {
 // work estimates what compiling the function takes, which grows with the square of its blocks, and most of those that
 // may trap.
 func (c cost) work() int {
-	traps := len(c.costs) + c.bulks
+	traps := len(c.costs) + 2*c.bulks
 	return traps*traps + c.blocks*c.blocks/8
 }
 

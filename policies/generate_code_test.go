@@ -117,12 +117,26 @@ func (g *generator) convert(t byte, depth int) {
 	}
 	all := map[byte][]conversion{
 		typeI32: {
-			{typeI64, []byte{0xA7}}, {typeI64, []byte{0x50}}, {typeF32, []byte{0xBC}}, {typeF32, []byte{0xA8}}, {typeF64, []byte{0xAB}},
-			{typeF32, []byte{opPrefix, 0}}, {typeF32, []byte{opPrefix, 1}}, {typeF64, []byte{opPrefix, 2}}, {typeF64, []byte{opPrefix, 3}},
+			{typeI64, []byte{0xA7}},
+			{typeI64, []byte{0x50}},
+			{typeF32, []byte{0xBC}},
+			{typeF32, []byte{0xA8}},
+			{typeF64, []byte{0xAB}},
+			{typeF32, []byte{opPrefix, 0}},
+			{typeF32, []byte{opPrefix, 1}},
+			{typeF64, []byte{opPrefix, 2}},
+			{typeF64, []byte{opPrefix, 3}},
 		},
 		typeI64: {
-			{typeI32, []byte{0xAC}}, {typeI32, []byte{0xAD}}, {typeF64, []byte{0xBD}}, {typeF32, []byte{0xAE}}, {typeF64, []byte{0xB1}},
-			{typeF32, []byte{opPrefix, 4}}, {typeF32, []byte{opPrefix, 5}}, {typeF64, []byte{opPrefix, 6}}, {typeF64, []byte{opPrefix, 7}},
+			{typeI32, []byte{0xAC}},
+			{typeI32, []byte{0xAD}},
+			{typeF64, []byte{0xBD}},
+			{typeF32, []byte{0xAE}},
+			{typeF64, []byte{0xB1}},
+			{typeF32, []byte{opPrefix, 4}},
+			{typeF32, []byte{opPrefix, 5}},
+			{typeF64, []byte{opPrefix, 6}},
+			{typeF64, []byte{opPrefix, 7}},
 		},
 		typeF32: {
 			{typeI32, []byte{0xB2}}, {typeI32, []byte{0xB3}}, {typeI64, []byte{0xB4}}, {typeI64, []byte{0xB5}}, {typeF64, []byte{0xB6}}, {typeI32, []byte{0xBE}},

@@ -77,7 +77,7 @@ type module struct {
 }
 
 // newModule checks, rewrites and compiles a module, and starts one instance of it.
-func newModule(h *Host, name string, wasm []byte, settings Settings) (*module, error) {
+func newModule(h *Host, name string, wasm []byte, settings Settings) (m *module, err error) {
 	config, err := policy.FormatConfig(settings.Params)
 	if err != nil {
 		return nil, err
@@ -89,7 +89,7 @@ func newModule(h *Host, name string, wasm []byte, settings Settings) (*module, e
 	if err != nil {
 		return nil, err
 	}
-	m := &module{
+	m = &module{
 		host: h, name: name, digest: sum(wasm), size: len(wasm), config: config, settings: settings,
 		loaded: h.config.Now(), drained: make(chan struct{}),
 	}
@@ -97,11 +97,16 @@ func newModule(h *Host, name string, wasm []byte, settings Settings) (*module, e
 		m.settings.Fuel = h.config.Fuel
 	}
 	m.freed.L = &m.mu
-	if err := m.prepare(metered); err != nil {
-		m.free()
-		return nil, err
-	}
-	return m, nil
+	defer func() {
+		if p := recover(); p != nil { // a fault of the compiler must not end the gateway
+			err = refused("the compiler failed: %v", p)
+		}
+		if err != nil {
+			m.free()
+			m = nil
+		}
+	}()
+	return m, m.prepare(metered)
 }
 
 // prepare compiles the code, checks what it exports and imports, and starts the first instance.

@@ -13,8 +13,8 @@ import (
 	"github.com/pointsman/pointsman/sdk/policy/policytest"
 )
 
-// repeatInputs is set for the long run, whose figures are in docs/benchmarks.md: -repeat.inputs=1000000.
-var repeatInputs = flag.Int("repeat.inputs", 2000, "how many random requests TestSameDecision decides with each policy")
+// repeatInputs is set for the long run, whose figures are in docs/hostile-policies.md: -repeat.inputs=1000000.
+var repeatInputs = flag.Int("repeat.inputs", 1000, "how many random requests TestSameDecision decides with each policy")
 
 // TestSameDecision decides random requests on an instance that decided many before, on a fresh one, and after the module was
 // loaded again: the plans are the same, byte for byte.

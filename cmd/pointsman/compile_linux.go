@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"os/exec"
 	"runtime/debug"
 	"strings"
@@ -17,10 +16,10 @@ import (
 	"github.com/pointsman/pointsman/policies"
 )
 
-// Limits of the process that compiles one policy. The largest policies authors are likely to bring, Go with encoding/json,
-// take 5 seconds and 350 MB.
+// Limits of the process that compiles one policy. The example in Go, of 2 MB, takes 1 second and 63 MB for 8 MB of code; the
+// worst that the limits on modules allow some seconds and 270 MB.
 const (
-	compileSeconds  = 20       // of processor time
+	compileSeconds  = 10       // of processor time
 	compileMemory   = 1 << 30  // bytes of writable memory
 	compileFile     = 32 << 20 // bytes of the code
 	compilePatience = 2 * time.Minute
@@ -33,19 +32,15 @@ func policyCompiler() func(ctx context.Context, module []byte, dir string) error
 
 // compilePolicy compiles a policy in a process of its own, with limits: this binary, started once more.
 func compilePolicy(ctx context.Context, module []byte, dir string) error {
-	executable, err := os.Executable()
-	if err != nil {
-		return fmt.Errorf("finding this program: %w", err)
-	}
 	ctx, cancel := context.WithTimeout(ctx, compilePatience)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, executable, compileCommand, dir)
-	cmd.Env = []string{} // none: what the gateway's holds is no business of a compiler's
+	cmd := exec.CommandContext(ctx, "/proc/self/exe", compileCommand, dir) // the same version, also when the file was replaced
+	cmd.Env = []string{}                                                   // none: what the gateway's holds is no business of a compiler's
 	cmd.Stdin = bytes.NewReader(module)
 	var said bytes.Buffer
 	cmd.Stderr = &said
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	err = cmd.Run()
+	err := cmd.Run()
 	if err == nil {
 		return nil
 	}

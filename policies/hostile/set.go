@@ -47,6 +47,7 @@ type Attack struct {
 
 // Code that the attacks are made of.
 func call(f int) []byte { return []byte{0x10, byte(f)} }
+
 func loop(body ...[]byte) []byte {
 	return Cat([]byte{0x03, 0x40}, Cat(body...), []byte{0x0C, 0, 0x0B})
 }
