@@ -38,7 +38,7 @@ func TestLanguages(t *testing.T) {
 				module = buildLanguage(t, l.Name)
 			}
 			t.Run("contract", func(t *testing.T) {
-				for _, params := range []map[string]string{nil, {"review": "1", "steps": "8", "prefer": "groq,openai"}} {
+				for _, params := range []map[string]string{nil, {"review": "true", "steps": "8", "prefer": "groq,openai"}} {
 					one := loadReference(t, cached, module, params)
 					policytest.Run(t, one)
 					if l.Name != "go" {

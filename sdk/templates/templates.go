@@ -17,11 +17,11 @@ import (
 	"strings"
 )
 
-//go:embed assemblyscript/README.md assemblyscript/package.json assemblyscript/*.ts
-//go:embed c/README.md c/*.h c/*.c
-//go:embed rust/README.md rust/*.template rust/*.toml rust/src/*.rs
-//go:embed zig/README.md zig/*.zig
-//go:embed go/README.md go/go.mod.template go/policy.go go/policy_test.go go/state.go
+//go:embed assemblyscript/gitignore assemblyscript/README.md assemblyscript/package.json assemblyscript/*.ts
+//go:embed c/gitignore c/README.md c/*.h c/*.c
+//go:embed go/gitignore go/README.md go/go.mod.template go/policy.go go/policy_test.go go/state.go
+//go:embed rust/gitignore rust/README.md rust/*.template rust/*.toml rust/src/*.rs
+//go:embed zig/gitignore zig/README.md zig/*.zig
 var files embed.FS
 
 // Placeholder stands in the templates where a project has its name.
@@ -134,6 +134,9 @@ func write(project fs.FS, file, dir, name string, options Options) error {
 	target := filepath.Join(dir, filepath.FromSlash(strings.TrimSuffix(file, ".template")))
 	if path.Base(file) == "go.mod.template" {
 		text = append(text, requirement(options)...)
+	}
+	if file == "gitignore" {
+		target = filepath.Join(dir, ".gitignore")
 	}
 	if err := os.MkdirAll(filepath.Dir(target), 0o755); err != nil {
 		return err

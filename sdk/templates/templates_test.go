@@ -31,8 +31,10 @@ func TestWrite(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if _, err := os.Stat(filepath.Join(dir, l.Source)); err != nil {
-				t.Error(err)
+			for _, file := range []string{l.Source, ".gitignore"} {
+				if _, err := os.Stat(filepath.Join(dir, file)); err != nil {
+					t.Error(err)
+				}
 			}
 			readme := read(t, filepath.Join(dir, "README.md"))
 			if n := strings.Count(readme, "\n"); n > 40 || !strings.HasPrefix(readme, "# first-fit\n") {
