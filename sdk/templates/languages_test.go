@@ -69,6 +69,34 @@ func TestLanguages(t *testing.T) {
 	}
 }
 
+// TestOwnTests runs the tests that come with a new project.
+func TestOwnTests(t *testing.T) {
+	root, err := filepath.Abs("../..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, l := range templates.Languages() {
+		if l.Test == nil {
+			continue
+		}
+		t.Run(l.Name, func(t *testing.T) {
+			toolchain(t, root, l) // skips where there is none
+			command := l.Test
+			if l.Name == "zig" {
+				command = append([]string{filepath.Join(root, ".cache/zig/zig")}, command[1:]...)
+			}
+			cmd := exec.Command(command[0], command[1:]...)
+			cmd.Dir = filepath.Join(t.TempDir(), "project")
+			if err := templates.Write(cmd.Dir, l.Name, "my-policy", templates.Options{Replace: root}); err != nil {
+				t.Fatal(err)
+			}
+			if text, err := cmd.CombinedOutput(); err != nil {
+				t.Fatalf("%v\n%s", err, text)
+			}
+		})
+	}
+}
+
 // newHost is a host that is closed with the test.
 func newHost(t testing.TB, config policies.Config) *policies.Host {
 	t.Helper()

@@ -44,6 +44,9 @@ func TestWrite(t *testing.T) {
 			if !strings.Contains(readme, command) {
 				t.Errorf("README.md does not have the command %s", command)
 			}
+			if !strings.Contains(readme, "\n"+strings.Join(l.Test, " ")+"\n") {
+				t.Errorf("README.md does not have the command %s", l.Test)
+			}
 			_, about, _ := strings.Cut(readme, "## The reference policy")
 			if rules == "" {
 				rules = about

@@ -472,7 +472,7 @@ export class Plan {
 
   /** Adds a step with one attempt and the default times, which may be changed. There is room for MAX_STEPS. */
   step(candidate: u32, score: f32, reason: u32): Step {
-    assert(this.stepCount < MAX_STEPS);
+    if (this.stepCount >= MAX_STEPS) unreachable();
     return this.stepAt(this.stepCount++).set(candidate, score, reason);
   }
 
