@@ -61,6 +61,20 @@ func (c Config) List(key string) []string {
 	return strings.Split(c.values[key], ",")
 }
 
+// Bool is the value of a parameter that is true, false, 1 or 0, or otherwise if it is not given. The error wraps [ErrConfig].
+func (c Config) Bool(key string, otherwise bool) (bool, error) {
+	switch v, ok := c.values[key]; {
+	case !ok:
+		return otherwise, nil
+	case v == "true", v == "1":
+		return true, nil
+	case v == "false", v == "0":
+		return false, nil
+	default:
+		return false, badConfig(key + "=" + v + " is neither true nor false")
+	}
+}
+
 // Number is the value of a decimal parameter, or otherwise if it is not given. The error wraps [ErrConfig].
 func (c Config) Number(key string, otherwise float64) (float64, error) {
 	v, ok := c.values[key]

@@ -31,6 +31,18 @@ func TestConfig(t *testing.T) {
 	if _, err := c.Number("providers", 1); !errors.Is(err, policy.ErrConfig) {
 		t.Errorf("no number: %v", err)
 	}
+	flags, err := policy.ParseConfig("a=true\nb=1\nc=false\nd=0\ne=yes\n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for key, want := range map[string]bool{"a": true, "b": true, "c": false, "d": false, "absent": true} {
+		if got, err := flags.Bool(key, true); got != want || err != nil {
+			t.Errorf("%s: %v, %v", key, got, err)
+		}
+	}
+	if _, err := flags.Bool("e", true); !errors.Is(err, policy.ErrConfig) {
+		t.Errorf("no truth value: %v", err)
+	}
 	if c.Text("absent", "x") != "x" || len(c.Keys()) != 4 {
 		t.Errorf("keys: %q", c.Keys())
 	}

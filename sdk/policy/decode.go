@@ -300,13 +300,14 @@ func DecodeRequest(b []byte, r *Request) error {
 	}
 	options := slices.Grow(r.Options[:0], t.count)[:t.count]
 	decodeOptions(b, t, options)
-	text, err := part("text", b, size, abi.RequestTextOff, abi.MaxText)
-	if err != nil {
-		return err
-	}
-	metadata, err := part("metadata", b, size, abi.RequestMetadataOff, abi.MaxMetadata)
-	if err != nil {
-		return err
+	var text, metadata []byte
+	if get64(b, abi.RequestTextOff)|get64(b, abi.RequestMetadataOff) != 0 { // few policies have either
+		if text, err = part("text", b, size, abi.RequestTextOff, abi.MaxText); err != nil {
+			return err
+		}
+		if metadata, err = part("metadata", b, size, abi.RequestMetadataOff, abi.MaxMetadata); err != nil {
+			return err
+		}
 	}
 	*r = Request{
 		Generation:  get64(b, abi.RequestGeneration),

@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"bytes"
 	"strconv"
 
 	"github.com/pointsman/pointsman/sdk/abi"
@@ -24,4 +25,16 @@ func (p *Plan) ExplainNumber(n uint64) {
 	if text := strconv.AppendUint(digits[:0], n, 10); len(p.Explanation)+len(text) <= abi.MaxExplanation {
 		p.Explanation = append(p.Explanation, text...)
 	}
+}
+
+// Lookup is the value of a line of key=value among such lines, for [Request.Metadata]; nil if there is none.
+func Lookup(lines []byte, key string) []byte {
+	for len(lines) > 0 {
+		var line []byte
+		line, lines, _ = bytes.Cut(lines, []byte("\n"))
+		if name, value, ok := bytes.Cut(line, []byte("=")); ok && string(name) == key {
+			return value
+		}
+	}
+	return nil
 }

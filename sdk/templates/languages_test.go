@@ -38,7 +38,7 @@ func TestLanguages(t *testing.T) {
 				module = buildLanguage(t, l.Name)
 			}
 			t.Run("contract", func(t *testing.T) {
-				for _, params := range []map[string]string{nil, {"review": "1", "steps": "8", "prefer": "groq,openai"}} {
+				for _, params := range []map[string]string{nil, {"review": "true", "steps": "8", "prefer": "groq,openai"}} {
 					one := loadReference(t, cached, module, params)
 					policytest.Run(t, one)
 					if l.Name != "go" {
@@ -65,6 +65,34 @@ func TestLanguages(t *testing.T) {
 				t.Errorf("it describes itself as %q and needs %b", info.Description, info.Needs)
 			}
 			t.Logf("%d bytes", len(module))
+		})
+	}
+}
+
+// TestOwnTests runs the tests that come with a new project.
+func TestOwnTests(t *testing.T) {
+	root, err := filepath.Abs("../..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, l := range templates.Languages() {
+		if l.Test == nil {
+			continue
+		}
+		t.Run(l.Name, func(t *testing.T) {
+			toolchain(t, root, l) // skips where there is none
+			command := l.Test
+			if l.Name == "zig" {
+				command = append([]string{filepath.Join(root, ".cache/zig/zig")}, command[1:]...)
+			}
+			cmd := exec.Command(command[0], command[1:]...)
+			cmd.Dir = filepath.Join(t.TempDir(), "project")
+			if err := templates.Write(cmd.Dir, l.Name, "my-policy", templates.Options{Replace: root}); err != nil {
+				t.Fatal(err)
+			}
+			if text, err := cmd.CombinedOutput(); err != nil {
+				t.Fatalf("%v\n%s", err, text)
+			}
 		})
 	}
 }

@@ -187,8 +187,7 @@ func (p *folding) Decide(b []byte, further bool) ([]byte, error) {
 	}
 	plan.Kind, plan.Reason, plan.MaxOutput, plan.Tag = abi.KindAsk, 1025, 4321, uint32(h)
 	plan.AskInput, plan.AskOutput = abi.AskPrompt, 77
-	account, _, _ := strings.Cut(strings.TrimPrefix(string(r.Metadata), "account="), "\n")
-	ask := "account " + account
+	ask := "account " + string(policy.Lookup(r.Metadata, "account"))
 	for range 30 {
 		room := min(abi.MaxAsk-len(ask), len(r.Text))
 		for room > 0 && room < len(r.Text) && r.Text[room]&0xC0 == 0x80 {

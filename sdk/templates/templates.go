@@ -17,11 +17,11 @@ import (
 	"strings"
 )
 
-//go:embed assemblyscript/README.md assemblyscript/package.json assemblyscript/*.ts
-//go:embed c/README.md c/*.h c/*.c
-//go:embed rust/README.md rust/*.template rust/*.toml rust/src/*.rs
-//go:embed zig/README.md zig/*.zig
-//go:embed go/README.md go/go.mod.template go/policy.go go/policy_test.go go/state.go
+//go:embed assemblyscript/gitignore assemblyscript/README.md assemblyscript/package.json assemblyscript/*.ts
+//go:embed c/gitignore c/README.md c/*.h c/*.c
+//go:embed go/gitignore go/README.md go/go.mod.template go/policy.go go/policy_test.go go/state.go
+//go:embed rust/gitignore rust/README.md rust/*.template rust/*.toml rust/src/*.rs
+//go:embed zig/gitignore zig/README.md zig/*.zig
 var files embed.FS
 
 // Placeholder stands in the templates where a project has its name.
@@ -41,6 +41,7 @@ type Language struct {
 	Setup  []string // a command to run once in the project's directory; nil for none
 	Build  []string // the command that builds the module, run in the project's directory
 	Env    []string // added to the environment of Build
+	Test   []string // the command that runs the project's own tests; nil if it has none
 	Module string   // where the module is then, from the project's directory
 	Tools  string   // what must be installed
 }
@@ -65,17 +66,20 @@ func Languages() []Language {
 			Setup:  []string{"go", "mod", "tidy"},
 			Build:  []string{"go", "build", "-buildmode=c-shared", "-ldflags=-s -w", "-o", "policy.wasm", "."},
 			Env:    []string{"GOOS=wasip1", "GOARCH=wasm"},
+			Test:   []string{"go", "test", "./..."},
 			Module: "policy.wasm", Tools: "Go 1.26 or later",
 		},
 		{
 			Name: "rust", Title: "Rust", Source: "src/lib.rs",
 			Build:  strings.Fields("cargo build --release --target wasm32-unknown-unknown"),
+			Test:   []string{"cargo", "test"},
 			Module: "target/wasm32-unknown-unknown/release/policy.wasm", Tools: "Rust 1.85 or later with the target wasm32-unknown-unknown",
 		},
 		{
 			Name: "zig", Title: "Zig", Source: "policy.zig",
 			Build: strings.Fields("zig build-exe policy.zig -target wasm32-freestanding -O ReleaseFast -fno-entry -rdynamic -fstrip " +
 				"--stack 65536 -femit-bin=policy.wasm"),
+			Test:   []string{"zig", "test", "policy.zig"},
 			Module: "policy.wasm", Tools: "Zig 0.17",
 		},
 	}
@@ -134,6 +138,9 @@ func write(project fs.FS, file, dir, name string, options Options) error {
 	target := filepath.Join(dir, filepath.FromSlash(strings.TrimSuffix(file, ".template")))
 	if path.Base(file) == "go.mod.template" {
 		text = append(text, requirement(options)...)
+	}
+	if file == "gitignore" {
+		target = filepath.Join(dir, ".gitignore")
 	}
 	if err := os.MkdirAll(filepath.Dir(target), 0o755); err != nil {
 		return err

@@ -31,8 +31,10 @@ func TestWrite(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if _, err := os.Stat(filepath.Join(dir, l.Source)); err != nil {
-				t.Error(err)
+			for _, file := range []string{l.Source, ".gitignore"} {
+				if _, err := os.Stat(filepath.Join(dir, file)); err != nil {
+					t.Error(err)
+				}
 			}
 			readme := read(t, filepath.Join(dir, "README.md"))
 			if n := strings.Count(readme, "\n"); n > 40 || !strings.HasPrefix(readme, "# first-fit\n") {
@@ -41,6 +43,9 @@ func TestWrite(t *testing.T) {
 			command := strings.ReplaceAll(strings.Join(append(l.Env, l.Build...), " "), "-ldflags=-s -w", `-ldflags="-s -w"`)
 			if !strings.Contains(readme, command) {
 				t.Errorf("README.md does not have the command %s", command)
+			}
+			if !strings.Contains(readme, "\n"+strings.Join(l.Test, " ")+"\n") {
+				t.Errorf("README.md does not have the command %s", l.Test)
 			}
 			_, about, _ := strings.Cut(readme, "## The reference policy")
 			if rules == "" {

@@ -143,7 +143,12 @@ func difference(c Call, got []byte) string {
 	if c.Kind != CallRoute && c.Kind != CallNext {
 		return ""
 	}
-	count := func(b []byte) int { return int(binary.LittleEndian.Uint16(b[abi.PlanVerdicts:])) }
+	count := func(b []byte) int {
+		if n := binary.LittleEndian.Uint16(b[abi.PlanVerdicts:]); n > 0 {
+			return int(n)
+		}
+		return abi.MaxCandidates
+	}
 	text := ""
 	for _, b := range [][]byte{got, c.Output} {
 		var p policy.Plan

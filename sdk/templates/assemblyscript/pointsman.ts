@@ -251,6 +251,12 @@ export class Text {
     return <f64>millionths / 1e6;
   }
 
+  /** Reads true, false, 1 or 0. Returns 1, 0, or -1 if it is none of them. */
+  boolean(): i32 {
+    if (this.is("true") || this.is("1")) return 1;
+    return this.is("false") || this.is("0") ? 0 : -1;
+  }
+
   /** The value of a line of key=value among such lines, for metadata; false if there is none. */
   lookup(key: string, value: Text): bool {
     lines.set(this.at, this.size);
@@ -468,7 +474,7 @@ export class Plan {
 
   /** Adds a step with one attempt and the default times, which may be changed. There is room for MAX_STEPS. */
   step(candidate: u32, score: f32, reason: u32): Step {
-    assert(this.stepCount < MAX_STEPS);
+    if (this.stepCount >= MAX_STEPS) unreachable();
     return this.stepAt(this.stepCount++).set(candidate, score, reason);
   }
 

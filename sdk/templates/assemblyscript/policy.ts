@@ -115,8 +115,8 @@ class Reference extends Policy {
       this.steps = <u32>n;
       return true;
     } else if (key.is("review")) {
-      this.review = n == 1;
-      return n <= 1;
+      this.review = value.boolean() == 1;
+      return value.boolean() >= 0;
     } else return false;
     return n <= 1000;
   }

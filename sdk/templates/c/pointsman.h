@@ -443,6 +443,12 @@ static inline bool pm_number(pm_text text, double *number) {
 	return true;
 }
 
+// Reads true, false, 1 or 0. Returns false if it is none of them.
+static inline bool pm_boolean(pm_text text, bool *value) {
+	*value = pm_equal(text, PM_TEXT("true")) || pm_equal(text, PM_TEXT("1"));
+	return *value || pm_equal(text, PM_TEXT("false")) || pm_equal(text, PM_TEXT("0"));
+}
+
 __attribute__((import_module("pointsman_policy_v1"), import_name("log"))) void pm_host_log(int32_t level, const char *at, uint32_t size);
 
 // Writes a line of at most 256 bytes to the gateway's debug log: level 0 debug to 3 error. It costs fuel, and decides nothing.

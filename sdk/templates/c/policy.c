@@ -41,11 +41,7 @@ static bool configure(pm_text key, pm_text value) {
 		max_steps = (uint32_t)n;
 		return true;
 	}
-	if (pm_equal(key, PM_TEXT("review")) && pm_number(value, &n) && n <= 1) {
-		review = n == 1;
-		return true;
-	}
-	return false;
+	return pm_equal(key, PM_TEXT("review")) && pm_boolean(value, &review);
 }
 
 static bool preferred(pm_text provider) {

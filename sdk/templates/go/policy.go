@@ -6,7 +6,7 @@
 //	quality=1  price=1  speed=0.5   weights, 0 to 1000, at most six decimals
 //	prefer=groq,openai              names of preferred providers; none by default
 //	steps=3                         candidates in a plan, 1 to 8
-//	review=1                        look at answers that should be JSON before they are sent; 0 by default
+//	review=true                     look at answers that should be JSON before they are sent; false by default
 //
 // # Route
 //
@@ -22,7 +22,7 @@
 //	+ 0.1       if this session's prompt cache is warm there
 //
 // The best become the steps, the first of equals first; one step if the request wants no fallback. The others are
-// ReasonOutranked. With review=1, the plan for a request that wants JSON is to be reviewed, and has the tag 1.
+// ReasonOutranked. With review, the plan for a request that wants JSON is to be reviewed, and has the tag 1.
 //
 // # Next
 //
@@ -102,9 +102,10 @@ func (r *reference) configure(cfg policy.Config) (err error) {
 	r.price = float32(number("price", 1, 0, 1000))
 	r.speed = float32(number("speed", 0.5, 0, 1000))
 	r.steps = int(number("steps", 3, 1, abi.MaxSteps))
-	r.review = number("review", 0, 0, 1) == 1
 	r.prefer = cfg.List("prefer")
-	return err
+	review, wrong := cfg.Bool("review", false)
+	r.review = review
+	return cmp.Or(err, wrong)
 }
 
 func (r *reference) learn(s *policy.Snapshot) {

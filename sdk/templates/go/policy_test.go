@@ -24,7 +24,7 @@ func native(t *testing.T, config string) policytest.Route {
 
 // TestContract asks the policy about hundreds of situations and checks that it keeps the contract in all.
 func TestContract(t *testing.T) {
-	for _, config := range []string{"", "prefer=groq,openai\nreview=1\nsteps=8\n", "price=0\nquality=0\nsteps=1\n"} {
+	for _, config := range []string{"", "prefer=groq,openai\nreview=true\nsteps=8\n", "price=0\nquality=0\nsteps=1\n"} {
 		policytest.Run(t, native(t, config))
 	}
 }
@@ -47,7 +47,7 @@ func TestCheapWins(t *testing.T) {
 }
 
 func TestParameters(t *testing.T) {
-	for _, config := range []string{"quality=1001\n", "steps=9\n", "steps=0\n", "review=2\n", "speed=fast\n", "unknown=1\n"} {
+	for _, config := range []string{"quality=1001\n", "steps=9\n", "steps=0\n", "review=2\n", "review=yes\n", "speed=fast\n", "unknown=1\n"} {
 		cfg, err := policy.ParseConfig(config)
 		if err != nil {
 			t.Fatal(err)

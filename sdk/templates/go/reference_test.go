@@ -121,8 +121,8 @@ func record(t *testing.T) {
 	r := recorder{t: t, random: policytest.NewRandom(2026)}
 	r.Subject = &direct{}
 	for _, config := range []string{
-		"", "review=1\nsteps=8\n", "prefer=groq,openai\nprice=0.25\nquality=2.5\nreview=1\nspeed=0.000001\nsteps=2\n",
-		"price=1000\nquality=0\nreview=1\nspeed=1000\nsteps=1\n", "prefer=local\nprice=0\nquality=0\nspeed=0\nsteps=5\n",
+		"", "review=true\nsteps=8\n", "prefer=groq,openai\nprice=0.25\nquality=2.5\nreview=1\nspeed=0.000001\nsteps=2\n",
+		"price=1000\nquality=0\nreview=1\nspeed=1000\nsteps=1\n", "prefer=local\nprice=0\nquality=0\nreview=false\nspeed=0\nsteps=5\n",
 	} {
 		if r.do(policytest.CallConfigure, []byte(config))[0] != 0 {
 			t.Fatalf("%q is refused", config)
@@ -212,7 +212,7 @@ func (r *recorder) crowd() {
 // refusals are parameters and states that are not to be taken. The subject is new after each.
 func (r *recorder) refusals() {
 	for _, config := range []string{
-		"quality=1001\n", "steps=9\n", "steps=0\n", "review=2\n", "speed=fast\n", "unknown=1\n", "price=\n", "price=-1\n", "price=1.\n1=2\n",
+		"quality=1001\n", "steps=9\n", "steps=0\n", "review=2\n", "review=0.5\n", "speed=fast\n", "unknown=1\n", "price=\n", "price=-1\n", "price=1.\n1=2\n",
 	} {
 		if r.do(policytest.CallConfigure, []byte(config))[0] == 0 {
 			r.t.Fatalf("%q is accepted", config)

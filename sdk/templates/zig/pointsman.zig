@@ -464,6 +464,13 @@ pub fn number(text: []const u8) ?f64 {
     return @as(f64, @floatFromInt(millionths)) / 1e6;
 }
 
+/// Reads true, false, 1 or 0; null if it is none of them.
+pub fn boolean(text: []const u8) ?bool {
+    if (std.mem.eql(u8, text, "true") or std.mem.eql(u8, text, "1")) return true;
+    if (std.mem.eql(u8, text, "false") or std.mem.eql(u8, text, "0")) return false;
+    return null;
+}
+
 /// The value of a line of key=value among such lines, for metadata; null if there is none.
 pub fn lookup(lines: []const u8, key: []const u8) ?[]const u8 {
     var rest = lines;

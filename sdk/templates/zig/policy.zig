@@ -31,15 +31,15 @@ pub fn configure(key: []const u8, value: []const u8) bool {
         prefer = value;
         return true;
     }
+    if (std.mem.eql(u8, key, "review")) {
+        review = pm.boolean(value) orelse return false;
+        return true;
+    }
     const n = pm.number(value) orelse return false;
     if (std.mem.eql(u8, key, "steps")) {
         if (n < 1 or n > pm.max_steps) return false;
         most_steps = @intFromFloat(n);
         return true;
-    }
-    if (std.mem.eql(u8, key, "review")) {
-        review = n == 1;
-        return n <= 1;
     }
     const names = [_][]const u8{ "quality", "price", "speed" };
     for (names, [_]*f32{ &quality, &price, &speed }) |name, weight| {

@@ -134,18 +134,20 @@ impl Policy for Reference {
             self.prefer = value;
             return true;
         }
+        if key == b"review" {
+            self.review = boolean(value) == Some(true);
+            return boolean(value).is_some();
+        }
         let Some(n) = number(value) else { return false };
         match key {
             b"quality" => self.quality = n as f32,
             b"price" => self.price = n as f32,
             b"speed" => self.speed = n as f32,
             b"steps" => self.steps = n as usize,
-            b"review" => self.review = n == 1.0,
             _ => return false,
         }
         match key {
             b"steps" => n >= 1.0 && n <= MAX_STEPS as f64,
-            b"review" => n <= 1.0,
             _ => n <= 1000.0,
         }
     }

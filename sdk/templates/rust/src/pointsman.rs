@@ -654,6 +654,15 @@ pub fn number(text: &[u8]) -> Option<f64> {
     Some(millionths as f64 / 1e6)
 }
 
+/// Reads true, false, 1 or 0.
+pub fn boolean(text: &[u8]) -> Option<bool> {
+    match text {
+        b"true" | b"1" => Some(true),
+        b"false" | b"0" => Some(false),
+        _ => None,
+    }
+}
+
 /// The value of a line of key=value among such lines, for metadata.
 pub fn lookup<'a>(lines: &'a [u8], key: &[u8]) -> Option<&'a [u8]> {
     lines.split(|&c| c == b'\n').map(pair).find(|(k, _)| *k == key).map(|(_, value)| value)
