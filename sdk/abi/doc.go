@@ -57,6 +57,9 @@
 // pointsman_configure gets UTF-8 text, one "key=value\n" line per parameter, sorted by key, nested tables joined with
 // dots, list elements joined with commas: "band=0,1\nmin_quality=0.6\nproviders=local,groq,huggingface\n".
 //
+// Numbers are plain decimals ("0.5", "12", "-3"), booleans "true" or "false"; the libraries also take 1 and 0. A policy
+// without parameters is configured with 0 bytes, and then pointsman_buffer may not have been called yet.
+//
 // # Records and strides
 //
 // All numbers are little-endian; f32 is IEEE 754 binary32. Every buffer starts with a header that carries its version, its

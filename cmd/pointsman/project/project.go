@@ -170,7 +170,8 @@ func (p *Project) isSetUp() bool {
 }
 
 func (p *Project) run(ctx context.Context, command, env []string, out io.Writer) error {
-	cmd := exec.CommandContext(ctx, command[0], command[1:]...)
+	tool := installed(command[0])
+	cmd := exec.CommandContext(ctx, tool[0], append(tool[1:], command[1:]...)...)
 	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = p.Dir, append(os.Environ(), env...), out, out
 	err := cmd.Run()
 	switch {
@@ -180,4 +181,24 @@ func (p *Project) run(ctx context.Context, command, env []string, out io.Writer)
 		return fmt.Errorf("%w: %s: %w", ErrBuild, strings.Join(command, " "), err)
 	}
 	return nil
+}
+
+// installed finds a tool under the other names that it goes by.
+func installed(name string) []string {
+	if _, err := exec.LookPath(name); err == nil {
+		return []string{name}
+	}
+	switch name {
+	case "clang": // Debian's packages have the version in the name
+		for _, version := range []string{"21", "20", "19", "18", "17"} {
+			if _, err := exec.LookPath("clang-" + version); err == nil {
+				return []string{"clang-" + version}
+			}
+		}
+	case "zig": // PyPI's package is a module of Python
+		if exec.Command("python3", "-c", "import ziglang").Run() == nil {
+			return []string{"python3", "-m", "ziglang"}
+		}
+	}
+	return []string{name}
 }

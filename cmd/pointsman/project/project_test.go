@@ -32,9 +32,32 @@ func TestNew(t *testing.T) {
 	}
 }
 
+// TestNewInEveryLanguage makes a project in each language and reads its manifest; sdk/templates builds them.
+func TestNewInEveryLanguage(t *testing.T) {
+	for _, l := range Languages() {
+		t.Run(l.Name, func(t *testing.T) {
+			dir := filepath.Join(t.TempDir(), "mine")
+			p, err := New(dir, l.Name, "mine")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if p.Name != "mine" || len(p.Build) == 0 || p.Module != filepath.Join(dir, l.Module) || l.Name != "go" && p.Grants != abi.GrantState {
+				t.Errorf("%+v", p)
+			}
+			source, err := os.ReadFile(filepath.Join(dir, l.Source))
+			if err != nil || strings.Contains(string(source), "policy-name") {
+				t.Errorf("%s: %v, or the placeholder is still in it", l.Source, err)
+			}
+			if _, err := os.Stat(filepath.Join(dir, "scenarios", "basic.toml")); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
 func TestNewRefused(t *testing.T) {
 	for _, c := range []struct{ name, language, project, want string }{
-		{"language", "cobol", "mine", "there is go"},
+		{"language", "cobol", "mine", "there is assemblyscript, c, go, rust, zig"},
 		{"name", "go", "My Policy", "lower-case"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -14,36 +14,30 @@ import (
 	"strings"
 
 	"github.com/pointsman/pointsman/sdk"
+	"github.com/pointsman/pointsman/sdk/templates"
 )
 
-// The interface that templates of more languages have to fill: a row of languages and the files of each.
-
-//go:embed all:starter
+//go:embed starter
 var starter embed.FS
 
-// Language is one that policies are written in, and how its projects are built.
-type Language struct {
-	Name   string   // as in "--lang go"
-	Title  string   // as people write it
-	Source string   // the file to begin reading at
-	Setup  []string // a command to run once in the project's directory; nil for none
-	Build  []string // the command that builds the module, run in the project's directory
-	Env    []string // added to the environment of Build
-	Module string   // where the module is then, from the project's directory
-	Tools  string   // what must be installed
-}
-
-// Languages are all languages with a template, sorted by name.
-func Languages() []Language {
-	return []Language{{
-		Name: "go", Title: "Go", Source: "main.go", Build: []string{"go", "build", "-buildmode=c-shared", "-ldflags=-s -w", "-o", "policy.wasm", "."},
-		Env: []string{"GOOS=wasip1", "GOARCH=wasm"}, Module: "policy.wasm", Tools: "Go 1.26 or later",
-	}}
+// Languages are all languages that a project can be made in, sorted by name. A Go project is a small policy of its own, the
+// others are the reference policy of sdk/templates.
+func Languages() []templates.Language {
+	all := templates.Languages()
+	for i := range all {
+		if l := &all[i]; l.Name == "go" {
+			l.Source, l.Setup, l.Test = "main.go", nil, nil // the SDK lies beside it
+		}
+	}
+	return all
 }
 
 // writeTemplate copies the files of a language.
 func writeTemplate(dir, language, name string) error {
-	return writeFiles(dir, "starter/"+language, name)
+	if language == "go" {
+		return writeFiles(dir, "starter/go", name)
+	}
+	return templates.Write(dir, language, name, templates.Options{})
 }
 
 // ErrNew: a project cannot be made; the text says why.
@@ -52,7 +46,7 @@ var ErrNew = errors.New("making a policy")
 // New makes a project in a directory, which must be new or empty.
 func New(dir, language, name string) (*Project, error) {
 	languages := Languages()
-	i := slices.IndexFunc(languages, func(l Language) bool { return l.Name == language })
+	i := slices.IndexFunc(languages, func(l templates.Language) bool { return l.Name == language })
 	if i < 0 {
 		var known []string
 		for _, l := range languages {
@@ -106,7 +100,7 @@ func writeFile(name string, text []byte) error {
 	return os.WriteFile(name, text, 0o644)
 }
 
-func writeManifest(dir, name string, l Language) error {
+func writeManifest(dir, name string, l templates.Language) error {
 	quoted := func(words []string) string {
 		q := make([]string, len(words))
 		for i, w := range words {
@@ -117,14 +111,18 @@ func writeManifest(dir, name string, l Language) error {
 	var text strings.Builder
 	fmt.Fprintf(&text, "# What pointsman policy build, check, test, bench, run and sign need to know of this project.\n")
 	fmt.Fprintf(&text, "# To build: %s.\n\nname = %q\nmodule = %q\n", l.Tools, name, l.Module)
-	if l.Setup != nil && l.Name != "go" {
+	if l.Setup != nil {
 		fmt.Fprintf(&text, "setup = %s\n", quoted(l.Setup))
 	}
 	fmt.Fprintf(&text, "build = %s\n", quoted(l.Build))
 	if l.Env != nil {
 		fmt.Fprintf(&text, "env = %s\n", quoted(l.Env))
 	}
-	text.WriteString("grants = [\"features\"]    # also text, metadata, side_calls, state\nscenarios = \"scenarios\"  # files for pointsman policy test\n\n" +
+	grants := `["features"]`
+	if l.Name != "go" {
+		grants = `["state"]   ` // the reference policy learns
+	}
+	text.WriteString("grants = " + grants + "    # of text, metadata, side_calls, state; features are always there\nscenarios = \"scenarios\"  # files for pointsman policy test\n\n" +
 		"[config]                 # parameters, as [policies." + name + ".config] of a gateway\n")
 	return writeFile(filepath.Join(dir, "policy.toml"), []byte(text.String()))
 }
