@@ -79,13 +79,35 @@ func TestManyKillsLeakNothing(t *testing.T) {
 	}
 }
 
+// stop stops a process and waits until none of its threads runs any more: the signal reaches them one by one.
+func stop(t *testing.T, pid int) {
+	t.Helper()
+	kill(t, pid, syscall.SIGSTOP)
+	within(t, 5*time.Second, "stopped", func() bool {
+		threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, thread := range threads {
+			data, err := os.ReadFile(thread)
+			if err != nil {
+				continue // it ended
+			}
+			if _, state, _ := strings.Cut(string(data), ") "); !strings.HasPrefix(state, "T") {
+				return false
+			}
+		}
+		return true
+	})
+}
+
 func TestStoppedProcess(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes 4 s")
 	}
 	h := startHost(t, Config{Builtin: true, Plugins: map[string]Plugin{"good": self("good")}})
 	pid := h.Status()[1].PID
-	kill(t, pid, syscall.SIGSTOP)
+	stop(t, pid)
 	ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
 	defer cancel()
 	began := time.Now()
@@ -96,7 +118,7 @@ func TestStoppedProcess(t *testing.T) {
 	if err := h.Call(context.Background(), "probe", &provider.CallRequest{Operation: "echo"}, &answers{}); err != nil {
 		t.Errorf("another plugin suffers: %v", err)
 	}
-	within(t, 5*time.Second, "hung process replaced", func() bool {
+	within(t, 20*time.Second, "hung process replaced", func() bool {
 		s := h.Status()[1]
 		return s.State == StateRunning && s.PID != pid
 	})
@@ -108,7 +130,7 @@ func TestStoppedProcess(t *testing.T) {
 func TestCloseOfStoppedProcess(t *testing.T) {
 	h := startHost(t, Config{Builtin: true})
 	pid := h.Status()[0].PID
-	kill(t, pid, syscall.SIGSTOP)
+	stop(t, pid)
 	began := time.Now()
 	h.Close()
 	if took := time.Since(began); took > 3*time.Second || alive(pid) {
