@@ -108,7 +108,7 @@ func TestSigningPassword(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Setenv("POINTSMAN_SIGNING_PASSWORD", "correct horse")
-	contains(t, ok(t, "policy", "sign", "eco.wasm", "--key", encrypted, "--grants", "text"), "for grants features, text and fuel 10,000,000")
+	contains(t, ok(t, "policy", "sign", "eco.wasm", "--key", encrypted, "--grants", "text"), "for grants features, text and fuel 5,000,000")
 	contains(t, ok(t, "policy", "keygen", "--out", "k"), "k.key")
 	if text, err := os.ReadFile("k.key"); err != nil || !signing.Encrypted(text) {
 		t.Errorf("the new key is not encrypted: %v", err)

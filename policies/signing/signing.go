@@ -7,7 +7,7 @@
 //
 // The trusted comment, which minisign's second signature covers, is a [Statement]:
 //
-//	pointsman policy abi=1 grants=features,text fuel=10000000 sha256=2c26b4…
+//	pointsman policy abi=1 grants=features,text fuel=5000000 sha256=2c26b4…
 //
 // A gateway gives the module no grant and no fuel beyond it. A signature without such a comment is good for minisign and
 // not for a gateway: nobody said with it what the module may be given.

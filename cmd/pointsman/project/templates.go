@@ -17,7 +17,7 @@ import (
 	"github.com/pointsman/pointsman/sdk/templates"
 )
 
-//go:embed starter
+//go:embed all:starter
 var starter embed.FS
 
 // Languages are all languages that a project can be made in, sorted by name. A Go project is a small policy of its own, the
