@@ -110,9 +110,7 @@ func (e *Engine) try(c *call, a *answer) *failure {
 		}
 		key = own
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
-	descriptor, target, err := p.prepare(ctx, e.Now())
-	cancel()
+	descriptor, target, err := p.prepare(e.Now())
 	if err != nil {
 		return &failure{class: adapter.ClassServer, err: err}
 	}

@@ -3,9 +3,11 @@ package engine
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/valyala/fasthttp"
 
+	"github.com/pointsman/pointsman/engine/dialect"
 	"github.com/pointsman/pointsman/engine/envelope"
 	"github.com/pointsman/pointsman/engine/snapshot"
 	"github.com/pointsman/pointsman/sdk/abi"
@@ -235,7 +237,10 @@ func (e *Engine) attemptAll(c *call) (*answer, *Fault) {
 	return nil, last.fault(c)
 }
 
-// reply settles a buffered answer and sends it.
+// pricedRoom is what price and credits add to an answer at most, in bytes, and a usage object if it has none.
+const pricedRoom = 320
+
+// reply settles a buffered answer and sends it with its price.
 func (e *Engine) reply(ctx *fasthttp.RequestCtx, c *call, a *answer) {
 	e.measure(c, a, snapshot.Success)
 	c.bill(a)
@@ -247,7 +252,8 @@ func (e *Engine) reply(ctx *fasthttp.RequestCtx, c *call, a *answer) {
 	}
 	e.describeAnswer(ctx, c, a)
 	ctx.SetContentType("application/json")
-	ctx.Response.SetBodyRaw(e.pricedBody(c, a))
+	body := ctx.Response.SwapBody(nil) // the server's own buffer, used again from answer to answer
+	ctx.Response.SwapBody(dialect.SpliceUsage(slices.Grow(body[:0], len(a.body)+pricedRoom), a.body, a.usage, c.extra()))
 	setInt(ctx, "X-Pointsman-Overhead-Us", (e.Now().Sub(c.began) - a.took).Microseconds())
 	a.close(true)
 	e.finish(c)

@@ -207,13 +207,18 @@ type endpoint struct {
 	target   *upstream.Target // nil when proxied
 }
 
+// prepareTime is how long an adapter may take to describe an endpoint.
+const prepareTime = 2 * time.Second
+
 // prepare returns the descriptor, and the target of a direct one.
-func (p *endpoint) prepare(ctx context.Context, now time.Time) (*adapter.Endpoint, *upstream.Target, error) {
+func (p *endpoint) prepare(now time.Time) (*adapter.Endpoint, *upstream.Target, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.prepared != nil && (p.prepared.Expires.IsZero() || now.Before(p.prepared.Expires)) {
 		return p.prepared, p.target, nil
 	}
+	ctx, cancel := context.WithTimeout(context.Background(), prepareTime)
+	defer cancel()
 	prepared, err := p.adapters.Prepare(ctx, p.Adapter, &adapter.PrepareRequest{Provider: p.Name, BaseURL: p.BaseURL, Settings: p.Settings})
 	if err != nil {
 		if p.prepared != nil { // an expired descriptor beats none while the plugin restarts

@@ -114,7 +114,7 @@ func (e *Engine) Reach(ctx context.Context) []Reach {
 			continue
 		}
 		r := Reach{Provider: name}
-		_, target, err := p.prepare(ctx, e.Now())
+		_, target, err := p.prepare(e.Now())
 		if err == nil && target != nil {
 			err = target.Reach(ctx)
 		}

@@ -177,11 +177,6 @@ func (e *Engine) describeAnswer(ctx *fasthttp.RequestCtx, c *call, a *answer) {
 	}
 }
 
-// pricedBody is a buffered answer with credits and cost in its usage.
-func (e *Engine) pricedBody(c *call, a *answer) []byte {
-	return dialect.SpliceUsage(nil, a.body, a.usage, c.extra())
-}
-
 func (c *call) extra() dialect.Extra {
 	return dialect.Extra{CostUSD: c.usage.CostUSD.String(), Credits: c.usage.Credits.String(), BYOK: c.usage.BYOK}
 }
