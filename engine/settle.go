@@ -46,7 +46,15 @@ func (e *Engine) measure(c *call, a *answer, verdict snapshot.Verdict) {
 	e.live.Done(d.Index, snapshot.Outcome{Verdict: verdict, TTFT: a.ttft, Duration: a.took, OutputTokens: u.Output})
 	e.metrics.attempt(a.provider(), "ok")
 	o := &c.root().outcomes[a.outcome]
-	o.HTTP, o.Flags, o.Credits = fasthttp.StatusOK, o.Flags|abi.OutcomeOK, int64(a.credits)
+	o.HTTP, o.Credits = fasthttp.StatusOK, int64(a.credits)
+	switch verdict {
+	case snapshot.Success:
+		o.Flags |= abi.OutcomeOK
+	case snapshot.Failure:
+		o.Failure = abi.FailureServer // it broke off
+	default:
+		o.Failure = abi.FailureCancelled
+	}
 	o.Input, o.Output = uint32(u.Input), uint32(u.Output)
 	o.TTFT, o.Latency = float32(millis(a.ttft)), float32(millis(a.took))
 }

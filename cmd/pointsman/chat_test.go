@@ -257,6 +257,9 @@ func TestStreamCutAfterContentDoesNotLookComplete(t *testing.T) {
 		if u := g.api.lastUsage(t); u["outcome"] != "upstream_abort" || u["estimated"] != true || u["credits"] == "0" {
 			t.Errorf("usage %v", u)
 		}
+		if x := explained(t, g, resp); len(x.Attempts) != 1 || x.Attempts[0].Outcome != "server" {
+			t.Errorf("a policy would learn that the attempt went well: %+v", x.Attempts)
+		}
 	}
 }
 
