@@ -8,22 +8,26 @@ import { Reason } from "./host";
 import * as plan from "./plan";
 
 // A candidate's profile: what decisions need of it, computed once a snapshot.
-const BASE = 0; // f64 score without what the request adds
-const RATE = 8; // i64 micro-credits per 1,000 tokens
-const SCORES = 16; // 6 f32 of a candidate that is neither busy nor warm: two for each latency objective, the second if strong
-const TTFT = 40; // f32 milliseconds, 0 unknown
-const ERRORS = 44; // f32
-const BITS = 48; // u32 below
-const STRENGTHS = 52; // u32
-const WINDOW = 56; // u32 tokens, the largest number if unknown
-const LONGEST = 60; // u32 tokens of output, the largest number if unknown
-const TIER = 64; // u16
-const MODEL = 66; // u16
-const PROFILE: u32 = 72;
+const SCORES = 0; // 3 f64, by latency objective: score without what else the request adds
+const RATE = 24; // i64 micro-credits per 1,000 tokens
+const BITS = 32; // u32 below
+const STRENGTHS = 36; // u32
+const WINDOW = 40; // u32 tokens, the largest number if unknown
+const LONGEST = 44; // u32 tokens of output, the largest number if unknown
+const TTFT = 48; // f32 milliseconds, 0 unknown
+const ERRORS = 52; // f32
+const TIER = 56; // u16
+const MODEL = 58; // u16
+const PROFILE: u32 = 64;
 
 const IN_BAND: u32 = 1, SPECIALIST: u32 = 2, OWN_TIER: u32 = 4, GOOD: u32 = 8;
 const FREE: u32 = 16, LOCAL: u32 = 32, DOWN: u32 = 64, DEGRADED: u32 = 128;
-const OUT = 16; // where the reason begins for which it is out of any plain request, None if that depends
+const OUT = 16; // where the reason begins why it is out if no particular rule applies, None if it is not or that depends
+
+// What scores are made of beside: what so many requests under way take off, and what warmth (the second number) and strength
+// (the fourth) add; they are looked up, because a branch on either would often be guessed wrong.
+const LOADS: u32 = 64;
+const loads: usize = memory.data(8 * LOADS), bonuses: usize = memory.data(32);
 
 let input: usize = 0, inputSize: u32 = 0;
 let facts: usize = 0, factsSize: u32 = 0; // the snapshot, copied out of the input buffer
@@ -62,6 +66,9 @@ export function pointsman_snapshot(length: u32): i32 {
     profiles = heap.alloc(profilesSize);
   }
   plan.reserve(count);
+  for (let n: u32 = 0; n < LOADS; n++) store<f64>(loads + 8 * n, loadOf(n));
+  store<f64>(bonuses, number(Number.Warm), 8);
+  store<f64>(bonuses, number(Number.Task), 24);
   findRates();
   leastWindow = leastLongest = u32.MAX_VALUE;
   for (let i: u32 = 0; i < count; i++) profile(profiles + i * PROFILE, first + i * stride);
@@ -94,8 +101,7 @@ function profile(p: usize, c: usize): void {
   if ((load<u32>(c, h.C_FLAGS) & h.LOCAL) != 0) bits |= LOCAL;
   if (health == h.HEALTH_DOWN) bits |= DOWN;
   if (health == h.HEALTH_DEGRADED) bits |= DEGRADED;
-  bits |= outOfPlain(bits) << OUT;
-  store<f64>(p, base(c, rate), BASE);
+  bits |= ordinarily(bits) << OUT;
   store<i64>(p, rate, RATE);
   store<f32>(p, load<f32>(c, h.C_TTFT), TTFT);
   store<u32>(p, bits, BITS);
@@ -105,16 +111,14 @@ function profile(p: usize, c: usize): void {
   store<u16>(p, tier, TIER);
   store<u16>(p, load<u16>(c, h.C_MODEL), MODEL);
   store<f32>(p, load<f32>(c, h.C_ERRORS), ERRORS);
-  for (let o: u32 = 1; o <= 3; o++) {
-    store<f32>(p + scoreOf(o), weigh(p, 0, o, false));
-    store<f32>(p + scoreOf(o) + 4, weigh(p, 0, o, true));
-  }
+  const known = base(c, rate);
+  for (let o: u32 = 1; o <= 3; o++) store<f64>(p + scoreOf(o), known + number(Number.Latency) * promptness(p, o));
   leastWindow = min(leastWindow, load<u32>(p, WINDOW));
   leastLongest = min(leastLongest, load<u32>(p, LONGEST));
 }
 
-// outOfPlain is the verdict of rankLevel on a candidate without an own key, if no rule for particular requests applies.
-function outOfPlain(bits: u32): u32 {
+// ordinarily is why rankLevel leaves a candidate out that has no own key, unless the request is private, instant or low.
+function ordinarily(bits: u32): u32 {
   if ((bits & DOWN) != 0) return Reason.Down;
   if ((bits & IN_BAND) == 0) return (bits & SPECIALIST) != 0 ? Reason.None : Reason.OutsideBand;
   return (bits & GOOD) == 0 ? Reason.Quality : Reason.None;
@@ -200,16 +204,16 @@ function rankNamed(): void {
       plan.exclude(i, (option & 0xff) != 0 ? option & 0xff : Reason.NotRequested);
       continue;
     }
-    const bits = load<u32>(p, BITS);
-    const why = isNamed ? unusable(bits, option) : unfit(p, bits, option);
+    const bits = load<u32>(p, BITS), worst = cost(p, option);
+    let why = isNamed ? unusable(bits, option) : unfit(p, bits, option);
+    if (why == Reason.None && worst > credits) why = Reason.Unaffordable;
     if (why != Reason.None) {
       plan.exclude(i, why);
       continue;
     }
-    const own = (option & h.OWN_KEY) != 0, worst = cost(p, option);
-    if (worst > credits) plan.exclude(i, Reason.Unaffordable);
-    else if (isNamed) plan.consider(i, own ? 0 : 1, score(p, option), Reason.Named);
-    else plan.consider(i, own ? 5 : 6 + dearness(worst), score(p, option), Reason.Band);
+    const own = (option & h.OWN_KEY) != 0;
+    const rank: u32 = isNamed ? (own ? 0 : 1) : own ? 5 : 6 + dearness(worst);
+    plan.consider(i, rank, score(p, option), isNamed ? Reason.Named : Reason.Band);
   }
 }
 
@@ -218,12 +222,13 @@ function rankNamed(): void {
 function rankLevel(): void {
   const low = onlyFree();
   const instant = load<u8>(input, h.R_LATENCY) == 1 && tokens < whole(Number.InstantTokens);
-  const plain = !(low || instant || isPrivate || tight);
+  const particular: u32 = low || isPrivate ? u32.MAX_VALUE : instant ? FREE : 0; // candidates that other rules may apply to
   let p = profiles, o = options;
   for (let i: u32 = 0; i < count; i++, p += PROFILE, o += optionStride) {
     const option = load<u32>(o), bits = load<u32>(p, BITS);
-    if (plain && bits >> OUT != 0 && (option & (h.EXCLUDED | h.OWN_KEY)) == 0) {
-      plan.exclude(i, bits >> OUT);
+    const out = bits >> OUT;
+    if (out != Reason.None && (option & (h.EXCLUDED | h.OWN_KEY) | bits & particular) == 0) {
+      plan.exclude(i, tight && out != Reason.Down ? tooSmall(p, out) : out);
       continue;
     }
     let why = unfit(p, bits, option), rank: u32 = 2, reason: u32 = Reason.Band;
@@ -319,12 +324,13 @@ function lacksCredits(named: bool): bool {
 // @ts-ignore: decorator
 @inline function unfit(p: usize, bits: u32, option: u32): u32 {
   const why = unusable(bits, option);
-  return why == Reason.None && tight ? tooSmall(p) : why;
+  return why == Reason.None && tight ? tooSmall(p, why) : why;
 }
 
-function tooSmall(p: usize): u32 {
+// @ts-ignore: decorator
+@inline function tooSmall(p: usize, otherwise: u32): u32 {
   if (asked > <u64>load<u32>(p, WINDOW)) return Reason.Context;
-  return outputWanted > load<u32>(p, LONGEST) ? Reason.OutputTooLong : Reason.None;
+  return outputWanted > load<u32>(p, LONGEST) ? Reason.OutputTooLong : otherwise;
 }
 
 // cost is what the request costs at most.
@@ -354,35 +360,33 @@ function promptness(p: usize, latency: u32): f64 {
   return ttft > 0 ? target / (target + ttft) : number(Number.PriorLatency);
 }
 
-function business(option: u32): f64 {
-  const inflight = <f64>(option >> 16);
-  return inflight > 0 ? inflight / (inflight + number(Number.LoadHalf)) : 0;
+// loadOf is what requests under way take off a score.
+function loadOf(inflight: u32): f64 {
+  const n = <f64>inflight;
+  return n > 0 ? number(Number.Load) * (n / (n + number(Number.LoadHalf))) : 0;
+}
+
+// @ts-ignore: decorator
+@inline function business(option: u32): f64 {
+  const inflight = option >> h.INFLIGHT;
+  return inflight < LOADS ? load<f64>(loads + 8 * inflight) : loadOf(inflight);
 }
 
 // scoreOf is where in a profile the score for a latency objective lies.
 // @ts-ignore: decorator
 @inline function scoreOf(latency: u32): u32 { return SCORES - 8 + 8 * latency; }
 
-// score is how well a candidate suits the request; larger is better. Most are neither busy nor warm: theirs is known.
+// score is how well a candidate suits the request; larger is better.
 // @ts-ignore: decorator
 @inline function score(p: usize, option: u32): f32 {
-  const strong = isStrong(p);
-  return option < h.WARM ? load<f32>(p + scoreOf(latency) + 4 * <u32>strong) : weigh(p, option, latency, strong);
-}
-
-function weigh(p: usize, option: u32, latency: u32, strong: bool): f32 {
-  let s = load<f64>(p, BASE);
-  s += number(Number.Latency) * promptness(p, latency);
-  s -= number(Number.Load) * business(option);
-  if ((option & h.WARM) != 0) s += number(Number.Warm);
-  if (strong) s += number(Number.Task);
-  return <f32>s;
+  const warmth = load<f64>(bonuses + 8 * <u32>((option & h.WARM) != 0));
+  const strength = load<f64>(bonuses + 8 * <u32>isStrong(p), 16);
+  return <f32>(load<f64>(p + scoreOf(latency)) - business(option) + warmth + strength);
 }
 
 // speed is how soon a candidate is likely to answer; larger is sooner.
 function speed(p: usize, option: u32): f32 {
-  let s = promptness(p, 1);
-  s -= number(Number.Load) * business(option);
+  let s = promptness(p, 1) - business(option);
   s -= number(Number.Errors) * <f64>load<f32>(p, ERRORS);
   if ((load<u32>(p, BITS) & DEGRADED) != 0) s -= number(Number.Degraded);
   return <f32>s;
