@@ -31,3 +31,11 @@ func decodeOptions(b []byte, t table, options []Option) {
 	}
 	eachOption(b, t, options)
 }
+
+func readVerdicts(b []byte, t table, verdicts []Verdict) {
+	if t.stride == abi.VerdictSize {
+		copy(verdictBytes(verdicts), b[t.offset:])
+		return
+	}
+	eachVerdict(b, t, verdicts)
+}

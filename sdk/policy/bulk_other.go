@@ -21,3 +21,5 @@ func putVerdicts(b []byte, verdicts []Verdict) {
 }
 
 func decodeOptions(b []byte, t table, options []Option) { eachOption(b, t, options) }
+
+func readVerdicts(b []byte, t table, verdicts []Verdict) { eachVerdict(b, t, verdicts) }

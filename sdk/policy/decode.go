@@ -139,11 +139,10 @@ func decodeVerdicts(b []byte, t table, candidates int, p *Plan) error {
 		return malformed("# verdicts about # candidates", t.count, candidates)
 	}
 	p.Verdicts = slices.Grow(p.Verdicts, t.count)[:t.count]
+	readVerdicts(b, t, p.Verdicts)
 	ranked := 0
-	for i := range p.Verdicts {
-		// One load of the whole record: this is the longest part of a decision on the host's side.
-		r := get64(b, t.offset+i*t.stride)
-		v := Verdict{Score: math.Float32frombits(uint32(r)), Reason: uint16(r >> 32), Rank: uint16(r >> 48)}
+	for i := range p.Verdicts { // the longest part of a decision on the host's side
+		v := &p.Verdicts[i]
 		if !finite(v.Score) {
 			return malformed("verdict # with a score that is no finite number", i)
 		}
@@ -153,7 +152,6 @@ func decodeVerdicts(b []byte, t table, candidates int, p *Plan) error {
 			}
 			ranked++
 		}
-		p.Verdicts[i] = v
 	}
 	if ranked != len(p.Steps) {
 		return malformed("# steps, # verdicts with a rank", len(p.Steps), ranked)
@@ -351,5 +349,13 @@ func eachOption(b []byte, t table, options []Option) {
 	for i := range options {
 		o := get32(b, t.offset+i*t.stride)
 		options[i] = Option{Excluded: uint8(o), Flags: uint8(o >> 8), Inflight: uint16(o >> 16)}
+	}
+}
+
+// eachVerdict reads verdicts one by one, at whatever stride they lie.
+func eachVerdict(b []byte, t table, verdicts []Verdict) {
+	for i := range verdicts {
+		r := get64(b, t.offset+i*t.stride)
+		verdicts[i] = Verdict{Score: math.Float32frombits(uint32(r)), Reason: uint16(r >> 32), Rank: uint16(r >> 48)}
 	}
 }

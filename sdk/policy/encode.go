@@ -72,10 +72,11 @@ func RequestSize(r *Request) int {
 // AppendRequest appends the request's encoding to dst. It does not allocate when dst has room for [RequestSize].
 func AppendRequest(dst []byte, r *Request) []byte {
 	count := min(len(r.Options), abi.MaxCandidates)
-	start := len(dst)
 	texts := abi.RequestHeaderSize + count*abi.OptionSize
-	dst = grow(dst, texts)
-	b := dst[start:]
+	dst = slices.Grow(dst, texts)
+	b := dst[len(dst) : len(dst)+texts]
+	dst = dst[:len(dst)+texts]
+	clear(b[:abi.RequestHeaderSize])
 	put16(b, abi.RequestVersion, abi.Version)
 	put16(b, abi.RequestHeader, abi.RequestHeaderSize)
 	put16(b, abi.RequestCount, uint16(count))
@@ -104,8 +105,7 @@ func AppendRequest(dst []byte, r *Request) []byte {
 		put32(b, abi.RequestMetadataOff, uint32(texts+len(r.Text)))
 		put32(b, abi.RequestMetadataLen, uint32(len(r.Metadata)))
 	}
-	b = b[abi.RequestHeaderSize:]
-	putOptions(b, r.Options[:count])
+	putOptions(b[abi.RequestHeaderSize:], r.Options[:count])
 	return append(append(dst, r.Text...), r.Metadata...)
 }
 

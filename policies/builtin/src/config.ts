@@ -58,8 +58,8 @@ const masks = new StaticArray<u32>(Tiers.Count);
 export const level: usize = memory.data(MAX_NAME + 2);
 export let levelLength: u32 = 0;
 
-/** The latency objective of requests that have none, in milliseconds. */
-export let targetMs: f64 = 5000;
+/** The latency objective of requests that have none. */
+export let objective: u32 = 3;
 
 const providers: usize = memory.data(MAX_PROVIDERS * MAX_NAME);
 const providerLengths = new StaticArray<u32>(MAX_PROVIDERS);
@@ -121,9 +121,9 @@ function parameter(key: usize, keyLength: u32, value: usize, length: u32): bool 
     return true;
   }
   if (equal(key, keyLength, "latency")) {
-    if (equal(value, length, "instant")) targetMs = 500;
-    else if (equal(value, length, "fast")) targetMs = 2000;
-    else if (equal(value, length, "normal")) targetMs = 5000;
+    if (equal(value, length, "instant")) objective = 1;
+    else if (equal(value, length, "fast")) objective = 2;
+    else if (equal(value, length, "normal")) objective = 3;
     else return false;
     return true;
   }

@@ -2,26 +2,32 @@
 // candidates of a power level, custom the deployments of the model that was named. examples/policy-go is the same in Go,
 // and a test keeps the two alike bit for bit; so floating-point terms are added in the order written here.
 
-import { Number, Tiers, configure, micro, number, preference, targetMs, tiers, whole } from "./config";
+import { Number, Tiers, configure, micro, number, objective, preference, tiers, whole } from "./config";
 import * as h from "./host";
 import { Reason } from "./host";
 import * as plan from "./plan";
 
 // A candidate's profile: what decisions need of it, computed once a snapshot.
-const BASE = 0; // f64 score without what the request adds
-const RATE = 8; // i64 micro-credits per 1,000 tokens
-const TTFT = 16; // f64 milliseconds, 0 unknown
-const BITS = 24; // u32 below
-const STRENGTHS = 28; // u32
-const WINDOW = 32; // u32 tokens, the largest number if unknown
-const LONGEST = 36; // u32 tokens of output, the largest number if unknown
-const TIER = 40; // u16
-const MODEL = 42; // u16
-const ERRORS = 44; // f32
-const PROFILE: u32 = 48;
+const SCORES = 0; // 3 f64, by latency objective: score without what else the request adds
+const RATE = 24; // i64 micro-credits per 1,000 tokens
+const BITS = 32; // u32 below
+const STRENGTHS = 36; // u32
+const WINDOW = 40; // u32 tokens, the largest number if unknown
+const LONGEST = 44; // u32 tokens of output, the largest number if unknown
+const TTFT = 48; // f32 milliseconds, 0 unknown
+const ERRORS = 52; // f32
+const TIER = 56; // u16
+const MODEL = 58; // u16
+const PROFILE: u32 = 64;
 
 const IN_BAND: u32 = 1, SPECIALIST: u32 = 2, OWN_TIER: u32 = 4, GOOD: u32 = 8;
 const FREE: u32 = 16, LOCAL: u32 = 32, DOWN: u32 = 64, DEGRADED: u32 = 128;
+const OUT = 16; // where the reason begins why it is out if no particular rule applies, None if it is not or that depends
+
+// What scores are made of beside: what so many requests under way take off, and what warmth (the second number) and strength
+// (the fourth) add; they are looked up, because a branch on either would often be guessed wrong.
+const LOADS: u32 = 64;
+const loads: usize = memory.data(8 * LOADS), bonuses: usize = memory.data(32);
 
 let input: usize = 0, inputSize: u32 = 0;
 let facts: usize = 0, factsSize: u32 = 0; // the snapshot, copied out of the input buffer
@@ -60,6 +66,9 @@ export function pointsman_snapshot(length: u32): i32 {
     profiles = heap.alloc(profilesSize);
   }
   plan.reserve(count);
+  for (let n: u32 = 0; n < LOADS; n++) store<f64>(loads + 8 * n, loadOf(n));
+  store<f64>(bonuses, number(Number.Warm), 8);
+  store<f64>(bonuses, number(Number.Task), 24);
   findRates();
   leastWindow = leastLongest = u32.MAX_VALUE;
   for (let i: u32 = 0; i < count; i++) profile(profiles + i * PROFILE, first + i * stride);
@@ -92,9 +101,9 @@ function profile(p: usize, c: usize): void {
   if ((load<u32>(c, h.C_FLAGS) & h.LOCAL) != 0) bits |= LOCAL;
   if (health == h.HEALTH_DOWN) bits |= DOWN;
   if (health == h.HEALTH_DEGRADED) bits |= DEGRADED;
-  store<f64>(p, base(c, rate), BASE);
+  bits |= ordinarily(bits) << OUT;
   store<i64>(p, rate, RATE);
-  store<f64>(p, <f64>load<f32>(c, h.C_TTFT), TTFT);
+  store<f32>(p, load<f32>(c, h.C_TTFT), TTFT);
   store<u32>(p, bits, BITS);
   store<u32>(p, load<u32>(c, h.C_STRENGTHS), STRENGTHS);
   store<u32>(p, window == 0 ? u32.MAX_VALUE : window, WINDOW);
@@ -102,8 +111,17 @@ function profile(p: usize, c: usize): void {
   store<u16>(p, tier, TIER);
   store<u16>(p, load<u16>(c, h.C_MODEL), MODEL);
   store<f32>(p, load<f32>(c, h.C_ERRORS), ERRORS);
+  const known = base(c, rate);
+  for (let o: u32 = 1; o <= 3; o++) store<f64>(p + scoreOf(o), known + number(Number.Latency) * promptness(p, o));
   leastWindow = min(leastWindow, load<u32>(p, WINDOW));
   leastLongest = min(leastLongest, load<u32>(p, LONGEST));
+}
+
+// ordinarily is why rankLevel leaves a candidate out that has no own key, unless the request is private, instant or low.
+function ordinarily(bits: u32): u32 {
+  if ((bits & DOWN) != 0) return Reason.Down;
+  if ((bits & IN_BAND) == 0) return (bits & SPECIALIST) != 0 ? Reason.None : Reason.OutsideBand;
+  return (bits & GOOD) == 0 ? Reason.Quality : Reason.None;
 }
 
 function base(c: usize, rate: i64): f64 {
@@ -118,31 +136,35 @@ function base(c: usize, rate: i64): f64 {
   return score;
 }
 
-// What the request asks for, read once.
-let task: u32 = 0, tokens: i64 = 0, credits: i64 = 0, asked: u64 = 0, outputWanted: u32 = 0, model: u32 = 0;
+// What the request asks for, read once. Limits of cost are in thousandths of a micro-credit, like tokens times a rate.
+let task: u32 = 0, latency: u32 = 0, tokens: i64 = 0, credits: i64 = 0, asked: u64 = 0, outputWanted: u32 = 0, model: u32 = 0;
 let isPrivate = false;
 let tight = false; // some candidate's window or output is too small
-let target: f64 = 0;
-let share: f64 = 0; // of the credits, in micro-credits
+let dear: i64 = 0, share: i64 = 0; // what the level means to spend, and the part of the credits
 let band: u32 = 0; // tiers: of the level, or where a named model may fall back to
 let options: usize = 0, optionStride: u32 = 0;
 
 function readRequest(): void {
-  const r = input, inputTokens = load<u32>(r, h.R_INPUT);
+  const r = input, inputTokens = load<u32>(r, h.R_INPUT), wanted = load<u8>(r, h.R_TASK);
   options = r + load<u16>(r, h.R_HEADER);
   optionStride = load<u16>(r, h.R_STRIDE);
-  task = load<u8>(r, h.R_TASK);
+  task = wanted != 0 && wanted < 32 ? 1 << wanted : 0;
   isPrivate = load<u8>(r, h.R_PRIVACY) != 0;
   outputWanted = load<u32>(r, h.R_MAX_OUTPUT);
   asked = <u64>inputTokens + <u64>outputWanted;
   tight = asked > <u64>leastWindow || outputWanted > leastLongest;
   tokens = <i64>inputTokens + (outputWanted > 0 ? <i64>outputWanted : whole(Number.MaxOutput));
-  credits = load<i64>(r, h.R_CREDITS);
-  share = <f64>credits * number(Number.SpendShare);
+  const has = load<i64>(r, h.R_CREDITS);
+  credits = thousandfold(has);
+  dear = micro(Number.MaxCredits) * 1000;
+  share = thousandfold(<i64>(<f64>has * number(Number.SpendShare)));
   model = load<u16>(r, h.R_MODEL);
-  const latency = load<u8>(r, h.R_LATENCY);
-  target = latency == 1 ? 500 : latency == 2 ? 2000 : latency == 3 ? 5000 : targetMs;
+  latency = load<u8>(r, h.R_LATENCY);
+  if (latency < 1 || latency > 3) latency = objective;
 }
+
+// thousandfold multiplies, up to the largest number.
+function thousandfold(value: i64): i64 { return value > i64.MAX_VALUE / 1000 ? i64.MAX_VALUE : value * 1000; }
 
 export function pointsman_route(length: u32): u64 {
   readRequest();
@@ -162,8 +184,8 @@ export function pointsman_route(length: u32): u64 {
     return plan.reject(Reason.Nothing, 503, "no candidate can serve this request");
   }
   const best = plan.candidate(0);
-  const own = (load<u32>(options + best * optionStride) & h.OWN_KEY) != 0;
-  return plan.answer(first + best * stride, blob, own ? 0 : worstCase(load<i64>(profiles + best * PROFILE, RATE)));
+  const worst = cost(profiles + best * PROFILE, load<u32>(options + best * optionStride));
+  return plan.answer(first + best * stride, blob, (worst + 999) / 1000);
 }
 
 function fallbackBand(): u32 {
@@ -182,54 +204,66 @@ function rankNamed(): void {
       plan.exclude(i, (option & 0xff) != 0 ? option & 0xff : Reason.NotRequested);
       continue;
     }
-    const bits = load<u32>(p, BITS);
-    const why = isNamed ? unusable(bits, option) : unfit(p, bits, option);
+    const bits = load<u32>(p, BITS), worst = cost(p, option);
+    let why = isNamed ? unusable(bits, option) : unfit(p, bits, option);
+    if (why == Reason.None && worst > credits) why = Reason.Unaffordable;
     if (why != Reason.None) {
       plan.exclude(i, why);
       continue;
     }
     const own = (option & h.OWN_KEY) != 0;
-    const worst = own ? 0 : worstCase(load<i64>(p, RATE));
-    if (worst > credits) plan.exclude(i, Reason.Unaffordable);
-    else if (isNamed) plan.consider(i, own ? 0 : 1, score(p, option), Reason.Named);
-    else plan.consider(i, own ? 5 : 6 + dearness(worst), score(p, option), Reason.Band);
+    const rank: u32 = isNamed ? (own ? 0 : 1) : own ? 5 : 6 + dearness(worst);
+    plan.consider(i, rank, score(p, option), isNamed ? Reason.Named : Reason.Band);
   }
 }
 
-// rankLevel applies the rules of a power level in their order. The first number of consider is the rule's rank: whatever
-// the scores, a candidate of a lower one comes first.
+// rankLevel applies the rules of a power level in their order. The rank is that of the rule: whatever the scores, a candidate
+// of a lower one comes first.
 function rankLevel(): void {
   const low = onlyFree();
   const instant = load<u8>(input, h.R_LATENCY) == 1 && tokens < whole(Number.InstantTokens);
+  const particular: u32 = low || isPrivate ? u32.MAX_VALUE : instant ? FREE : 0; // candidates that other rules may apply to
   let p = profiles, o = options;
   for (let i: u32 = 0; i < count; i++, p += PROFILE, o += optionStride) {
     const option = load<u32>(o), bits = load<u32>(p, BITS);
-    const why = unfit(p, bits, option);
-    if (why != Reason.None) {
-      plan.exclude(i, why);
+    const out = bits >> OUT;
+    if (out != Reason.None && (option & (h.EXCLUDED | h.OWN_KEY) | bits & particular) == 0) {
+      plan.exclude(i, tight && out != Reason.Down ? tooSmall(p, out) : out);
       continue;
     }
-    const own = (option & h.OWN_KEY) != 0;
-    if (isPrivate) {
-      const worst = own ? 0 : worstCase(load<i64>(p, RATE));
-      if (worst > credits) plan.exclude(i, Reason.Unaffordable);
-      else plan.consider(i, 2 + dearness(worst), score(p, option), Reason.Private);
-    } else if (own && (bits & (GOOD | OWN_TIER)) == (GOOD | OWN_TIER)) {
-      plan.consider(i, 0, score(p, option), Reason.OwnKey);
-    } else if (instant && (bits & FREE) != 0) {
-      plan.consider(i, 1, speed(p, option), Reason.Instant);
-    } else if (low) {
-      if ((bits & FREE) != 0 || own) plan.consider(i, 2, score(p, option), Reason.LowCredits);
-      else plan.exclude(i, Reason.NotFree);
-    } else if (!inBand(p, bits)) {
-      plan.exclude(i, Reason.OutsideBand);
-    } else if ((bits & GOOD) == 0) {
-      plan.exclude(i, Reason.Quality);
-    } else {
-      const worst = own ? 0 : worstCase(load<i64>(p, RATE));
-      if (worst > credits) plan.exclude(i, Reason.Unaffordable);
-      else plan.consider(i, 2 + dearness(worst), score(p, option), isStrong(p) ? Reason.Task : Reason.Band);
+    let why = unfit(p, bits, option), rank: u32 = 2, reason: u32 = Reason.Band;
+    if (why == Reason.None) {
+      const own = (option & h.OWN_KEY) != 0;
+      let paid = true; // by the account's credits, which must suffice
+      if (isPrivate) {
+        reason = Reason.Private;
+      } else if (own && (bits & (GOOD | OWN_TIER)) == (GOOD | OWN_TIER)) {
+        paid = false;
+        rank = 0;
+        reason = Reason.OwnKey;
+      } else if (instant && (bits & FREE) != 0) {
+        paid = false;
+        rank = 1;
+        reason = Reason.Instant;
+      } else if (low) {
+        paid = false;
+        reason = Reason.LowCredits;
+        if ((bits & FREE) == 0 && !own) why = Reason.NotFree;
+      } else if (!inBand(p, bits)) {
+        why = Reason.OutsideBand;
+      } else if ((bits & GOOD) == 0) {
+        why = Reason.Quality;
+      } else if (isStrong(p)) {
+        reason = Reason.Task;
+      }
+      if (paid && why == Reason.None) {
+        const worst = cost(p, option);
+        if (worst > credits) why = Reason.Unaffordable;
+        rank += dearness(worst);
+      }
     }
+    if (why != Reason.None) plan.exclude(i, why);
+    else plan.consider(i, rank, reason == Reason.Instant ? speed(p, option) : score(p, option), reason);
   }
   if (plan.chosen == 0 && !isPrivate && !low) widen();
 }
@@ -238,13 +272,13 @@ function rankLevel(): void {
 function onlyFree(): bool {
   if (credits <= 0) return true;
   if (micro(Number.FreeAccounts) != 0 && load<u8>(input, h.R_ACCOUNT_TIER) == 0) return true;
-  if (worstCase(dearestRate) <= credits) return false; // it can pay any of them
+  if (tokens * dearestRate <= credits) return false; // it can pay any of them
   let cheapest = i64.MAX_VALUE;
   let p = profiles, o = options;
   for (let i: u32 = 0; i < count; i++, p += PROFILE, o += optionStride) {
     const option = load<u32>(o), bits = load<u32>(p, BITS);
     if (!inBand(p, bits) || unfit(p, bits, option) != Reason.None) continue;
-    const worst = (option & h.OWN_KEY) != 0 ? 0 : worstCase(load<i64>(p, RATE));
+    const worst = cost(p, option);
     if (worst < cheapest) cheapest = worst;
   }
   return cheapest != i64.MAX_VALUE && cheapest > credits;
@@ -259,7 +293,7 @@ function widen(): void {
     const inside = (bits & IN_BAND) != 0;
     if (!inside && tier >= lowest) continue;
     if (unfit(p, bits, option) != Reason.None) continue;
-    const worst = (option & h.OWN_KEY) != 0 ? 0 : worstCase(load<i64>(p, RATE));
+    const worst = cost(p, option);
     if (worst > credits) plan.exclude(i, Reason.Unaffordable);
     else plan.consider(i, 6 + (inside ? 0 : lowest - tier), score(p, option), Reason.Widened);
   }
@@ -290,26 +324,24 @@ function lacksCredits(named: bool): bool {
 // @ts-ignore: decorator
 @inline function unfit(p: usize, bits: u32, option: u32): u32 {
   const why = unusable(bits, option);
-  return why == Reason.None && tight ? tooSmall(p) : why;
+  return why == Reason.None && tight ? tooSmall(p, why) : why;
 }
 
-function tooSmall(p: usize): u32 {
-  if (asked > <u64>load<u32>(p, WINDOW)) return Reason.Context;
-  return outputWanted > load<u32>(p, LONGEST) ? Reason.OutputTooLong : Reason.None;
-}
-
-// worstCase is what the request costs at most, in micro-credits, rounded up. Dividing as f64 is exact here, to 2^52, and
-// much faster than dividing integers.
 // @ts-ignore: decorator
-@inline function worstCase(rate: i64): i64 { return <i64>(<f64>(tokens * rate + 999) / 1000); }
+@inline function tooSmall(p: usize, otherwise: u32): u32 {
+  if (asked > <u64>load<u32>(p, WINDOW)) return Reason.Context;
+  return outputWanted > load<u32>(p, LONGEST) ? Reason.OutputTooLong : otherwise;
+}
+
+// cost is what the request costs at most.
+// @ts-ignore: decorator
+@inline function cost(p: usize, option: u32): i64 { return (option & h.OWN_KEY) != 0 ? 0 : tokens * load<i64>(p, RATE); }
 
 // @ts-ignore: decorator
 @inline function has(tiers: u32, tier: u32): bool { return tier < 32 && (tiers >> tier & 1) != 0; }
 
 // @ts-ignore: decorator
-@inline function isStrong(p: usize): bool {
-  return task != 0 && task < 32 && (load<u32>(p, STRENGTHS) >> task & 1) != 0;
-}
+@inline function isStrong(p: usize): bool { return (load<u32>(p, STRENGTHS) & task) != 0; }
 
 // @ts-ignore: decorator
 @inline function inBand(p: usize, bits: u32): bool {
@@ -319,35 +351,42 @@ function tooSmall(p: usize): u32 {
 // dearness is 0 for what the level means to spend, more for what it spends only if it must.
 // @ts-ignore: decorator
 @inline function dearness(worst: i64): u32 {
-  return <u32>(worst > micro(Number.MaxCredits)) + 2 * <u32>(<f64>worst > share);
+  return <u32>(worst > dear) + 2 * <u32>(worst > share);
 }
 
-// @ts-ignore: decorator
-@inline function latency(p: usize): f64 {
-  const ttft = load<f64>(p, TTFT);
+// promptness is how soon a candidate answers, measured by an objective: 1 at once, 0 never.
+function promptness(p: usize, latency: u32): f64 {
+  const ttft = <f64>load<f32>(p, TTFT), target: f64 = latency == 1 ? 500 : latency == 2 ? 2000 : 5000;
   return ttft > 0 ? target / (target + ttft) : number(Number.PriorLatency);
+}
+
+// loadOf is what requests under way take off a score.
+function loadOf(inflight: u32): f64 {
+  const n = <f64>inflight;
+  return n > 0 ? number(Number.Load) * (n / (n + number(Number.LoadHalf))) : 0;
 }
 
 // @ts-ignore: decorator
 @inline function business(option: u32): f64 {
-  const inflight = <f64>(option >> 16);
-  return inflight > 0 ? inflight / (inflight + number(Number.LoadHalf)) : 0;
+  const inflight = option >> h.INFLIGHT;
+  return inflight < LOADS ? load<f64>(loads + 8 * inflight) : loadOf(inflight);
 }
 
+// scoreOf is where in a profile the score for a latency objective lies.
+// @ts-ignore: decorator
+@inline function scoreOf(latency: u32): u32 { return SCORES - 8 + 8 * latency; }
+
 // score is how well a candidate suits the request; larger is better.
-function score(p: usize, option: u32): f32 {
-  let s = load<f64>(p, BASE);
-  s += number(Number.Latency) * latency(p);
-  s -= number(Number.Load) * business(option);
-  if ((option & h.WARM) != 0) s += number(Number.Warm);
-  if (isStrong(p)) s += number(Number.Task);
-  return <f32>s;
+// @ts-ignore: decorator
+@inline function score(p: usize, option: u32): f32 {
+  const warmth = load<f64>(bonuses + 8 * <u32>((option & h.WARM) != 0));
+  const strength = load<f64>(bonuses + 8 * <u32>isStrong(p), 16);
+  return <f32>(load<f64>(p + scoreOf(latency)) - business(option) + warmth + strength);
 }
 
 // speed is how soon a candidate is likely to answer; larger is sooner.
 function speed(p: usize, option: u32): f32 {
-  let s = latency(p);
-  s -= number(Number.Load) * business(option);
+  let s = promptness(p, 1) - business(option);
   s -= number(Number.Errors) * <f64>load<f32>(p, ERRORS);
   if ((load<u32>(p, BITS) & DEGRADED) != 0) s -= number(Number.Degraded);
   return <f32>s;

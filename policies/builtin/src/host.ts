@@ -21,7 +21,7 @@ export const R_HEADER = 2, R_STRIDE = 6, R_LEVEL = 24, R_TASK = 25, R_PRIVACY = 
 export const R_ACCOUNT_TIER = 28, R_FLAGS = 29, R_MODEL = 30, R_INPUT = 36, R_MAX_OUTPUT = 40, R_CREDITS = 48;
 export const NO_MODEL = 0xffff;
 export const NO_FALLBACK = 2;
-export const OWN_KEY = 1 << 8, WARM = 4 << 8; // in an option read as one u32
+export const EXCLUDED: u32 = 0xff, OWN_KEY: u32 = 1 << 8, WARM: u32 = 4 << 8, INFLIGHT = 16; // in an option read as one u32
 
 // Plan, steps and verdicts.
 export const P_SIZE = 32, STEP_SIZE = 24, VERDICT_SIZE = 8;

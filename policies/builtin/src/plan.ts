@@ -48,20 +48,25 @@ export function verdict(i: u32): u32 { return load<u16>(verdicts + i * h.VERDICT
 export function candidate(step: u32): u32 { return load<u32>(entries + step * ENTRY, CANDIDATE); }
 
 /** Takes a candidate into the plan if it is among the best: by the lower rank, then by the higher score, then by order. */
-export function consider(i: u32, rank: u32, score: f32, reason: u32): void {
+// @ts-ignore: decorator
+@inline export function consider(i: u32, rank: u32, score: f32, reason: u32): void {
   store<u64>(verdicts + i * h.VERDICT_SIZE, <u64>Reason.Outranked << 32 | <u64>reinterpret<u32>(score));
-  let at = chosen;
-  while (at > 0) {
-    const e = entries + (at - 1) * ENTRY, r = load<u32>(e, RANK);
-    if (!(rank < r || (rank == r && score > load<f32>(e, SCORE)))) break;
-    at--;
-  }
-  if (at == limit) return;
+  if (chosen < limit || precedes(rank, score, entries + (limit - 1) * ENTRY)) insert(i, rank, score, reason);
+}
+
+// @ts-ignore: decorator
+@inline function precedes(rank: u32, score: f32, e: usize): bool {
+  const r = load<u32>(e, RANK);
+  return rank < r || (rank == r && score > load<f32>(e, SCORE));
+}
+
+// insert puts a candidate where it belongs; what then finds no room is dropped.
+function insert(i: u32, rank: u32, score: f32, reason: u32): void {
   if (chosen < limit) chosen++;
-  const e = entries + at * ENTRY;
-  for (let to = entries + (chosen - 1) * ENTRY; to > e; to -= ENTRY) {
-    store<u64>(to, load<u64>(to - ENTRY));
-    store<u64>(to, load<u64>(to - ENTRY, 8), 8);
+  let e = entries + (chosen - 1) * ENTRY;
+  for (; e > entries && precedes(rank, score, e - ENTRY); e -= ENTRY) {
+    store<u64>(e, load<u64>(e - ENTRY));
+    store<u64>(e, load<u64>(e - ENTRY, 8), 8);
   }
   store<u32>(e, i, CANDIDATE);
   store<u32>(e, rank, RANK);
