@@ -76,7 +76,7 @@ func work(s *Store, l *Log, name string) error {
 	}
 	fmt.Printf("H %s\n", id)
 	if rand.IntN(3) == 0 {
-		if held, err = s.Extend(id, 10); err != nil && !errors.Is(err, storage.ErrInsufficientCredits) {
+		if _, err := s.Extend(id, 10); err != nil && !errors.Is(err, storage.ErrInsufficientCredits) {
 			return err
 		}
 	}
