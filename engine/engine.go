@@ -11,6 +11,7 @@ package engine
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -204,7 +205,7 @@ type endpoint struct {
 
 	mu       sync.Mutex
 	prepared *adapter.Endpoint
-	target   *upstream.Target // nil when proxied
+	target   *upstream.Target  // nil when proxied
 }
 
 // prepare returns the descriptor, and the target of a direct one.
@@ -220,6 +221,11 @@ func (p *endpoint) prepare(ctx context.Context, now time.Time) (*adapter.Endpoin
 			return p.prepared, p.target, nil
 		}
 		return nil, nil, fmt.Errorf("preparing provider %s: %w", p.Name, err)
+	}
+	for name, text := range prepared.Body.Set {
+		if !json.Valid([]byte(text)) {
+			return nil, nil, fmt.Errorf("preparing provider %s: the adapter sets %.64q to something that is not JSON", p.Name, name)
+		}
 	}
 	if prepared.Mode == adapter.ModeDirect {
 		if p.target, err = p.transport.Target(prepared.BaseURL, p.AllowPrivate); err != nil {

@@ -140,6 +140,9 @@ type BodyRules struct {
 	// asked for: instead of removing it, this provider is passed over, and if none serves the field the caller gets 400
 	// with its name. A field that is null counts as absent.
 	Refuse []string
+	// Set are top-level request fields with the JSON texts that are sent in them. A caller's own value is replaced, and the
+	// field named to the caller.
+	Set map[string]string
 }
 
 // ErrorClass says what an error means for routing.

@@ -22,6 +22,7 @@ func endpointToProto(e *provider.Endpoint) *providerv1.Endpoint {
 		Body: &providerv1.BodyRules{
 			StreamUsage: e.Body.StreamUsage, MaxTokensField: e.Body.MaxTokensField,
 			DefaultMaxTokens: int32(e.Body.DefaultMaxTokens), Drop: e.Body.Drop, Refuse: e.Body.Refuse,
+			Set: e.Body.Set,
 		},
 	}
 	if e.Probe.Path != "" {
@@ -51,6 +52,7 @@ func endpointFromProto(e *providerv1.Endpoint) (*provider.Endpoint, error) {
 		Body: provider.BodyRules{
 			StreamUsage: e.GetBody().GetStreamUsage(), MaxTokensField: e.GetBody().GetMaxTokensField(),
 			DefaultMaxTokens: int(e.GetBody().GetDefaultMaxTokens()), Drop: e.GetBody().GetDrop(), Refuse: e.GetBody().GetRefuse(),
+			Set: e.GetBody().GetSet(),
 		},
 		Probe: provider.Probe{Path: e.GetProbe().GetPath()},
 	}

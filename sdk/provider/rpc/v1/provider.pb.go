@@ -581,8 +581,9 @@ type BodyRules struct {
 	StreamUsage      bool                   `protobuf:"varint,1,opt,name=stream_usage,json=streamUsage,proto3" json:"stream_usage,omitempty"`
 	MaxTokensField   string                 `protobuf:"bytes,2,opt,name=max_tokens_field,json=maxTokensField,proto3" json:"max_tokens_field,omitempty"`
 	DefaultMaxTokens int32                  `protobuf:"varint,3,opt,name=default_max_tokens,json=defaultMaxTokens,proto3" json:"default_max_tokens,omitempty"`
-	Drop             []string               `protobuf:"bytes,4,rep,name=drop,proto3" json:"drop,omitempty"`     // removed, and named to the caller
-	Refuse           []string               `protobuf:"bytes,5,rep,name=refuse,proto3" json:"refuse,omitempty"` // a request with one of them is refused, with the field's name
+	Drop             []string               `protobuf:"bytes,4,rep,name=drop,proto3" json:"drop,omitempty"`                                                                         // removed, and named to the caller
+	Refuse           []string               `protobuf:"bytes,5,rep,name=refuse,proto3" json:"refuse,omitempty"`                                                                     // a request with one of them is refused, with the field's name
+	Set              map[string]string      `protobuf:"bytes,6,rep,name=set,proto3" json:"set,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"` // field -> JSON text that is sent in it, whatever the caller sent
 	unknownFields    protoimpl.UnknownFields
 	sizeCache        protoimpl.SizeCache
 }
@@ -648,6 +649,13 @@ func (x *BodyRules) GetDrop() []string {
 func (x *BodyRules) GetRefuse() []string {
 	if x != nil {
 		return x.Refuse
+	}
+	return nil
+}
+
+func (x *BodyRules) GetSet() map[string]string {
+	if x != nil {
+		return x.Set
 	}
 	return nil
 }
@@ -1464,13 +1472,17 @@ const file_provider_proto_rawDesc = "" +
 	"\x05reset\x18\x04 \x01(\tR\x05reset\"6\n" +
 	"\x04Auth\x12\x16\n" +
 	"\x06header\x18\x01 \x01(\tR\x06header\x12\x16\n" +
-	"\x06prefix\x18\x02 \x01(\tR\x06prefix\"\xb2\x01\n" +
+	"\x06prefix\x18\x02 \x01(\tR\x06prefix\"\xa7\x02\n" +
 	"\tBodyRules\x12!\n" +
 	"\fstream_usage\x18\x01 \x01(\bR\vstreamUsage\x12(\n" +
 	"\x10max_tokens_field\x18\x02 \x01(\tR\x0emaxTokensField\x12,\n" +
 	"\x12default_max_tokens\x18\x03 \x01(\x05R\x10defaultMaxTokens\x12\x12\n" +
 	"\x04drop\x18\x04 \x03(\tR\x04drop\x12\x16\n" +
-	"\x06refuse\x18\x05 \x03(\tR\x06refuse\"U\n" +
+	"\x06refuse\x18\x05 \x03(\tR\x06refuse\x12;\n" +
+	"\x03set\x18\x06 \x03(\v2).pointsman.provider.v1.BodyRules.SetEntryR\x03set\x1a6\n" +
+	"\bSetEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"U\n" +
 	"\tErrorRule\x12\x16\n" +
 	"\x06status\x18\x01 \x01(\x05R\x06status\x12\x1a\n" +
 	"\bcontains\x18\x02 \x01(\tR\bcontains\x12\x14\n" +
@@ -1564,7 +1576,7 @@ func file_provider_proto_rawDescGZIP() []byte {
 	return file_provider_proto_rawDescData
 }
 
-var file_provider_proto_msgTypes = make([]protoimpl.MessageInfo, 28)
+var file_provider_proto_msgTypes = make([]protoimpl.MessageInfo, 29)
 var file_provider_proto_goTypes = []any{
 	(*DescribeRequest)(nil),       // 0: pointsman.provider.v1.DescribeRequest
 	(*DescribeResponse)(nil),      // 1: pointsman.provider.v1.DescribeResponse
@@ -1590,11 +1602,12 @@ var file_provider_proto_goTypes = []any{
 	nil,                           // 21: pointsman.provider.v1.PrepareRequest.SettingsEntry
 	nil,                           // 22: pointsman.provider.v1.Endpoint.PathsEntry
 	nil,                           // 23: pointsman.provider.v1.Endpoint.HeadersEntry
-	nil,                           // 24: pointsman.provider.v1.CallRequest.SettingsEntry
-	nil,                           // 25: pointsman.provider.v1.ModelsRequest.SettingsEntry
-	nil,                           // 26: pointsman.provider.v1.ProbeRequest.SettingsEntry
-	nil,                           // 27: pointsman.provider.v1.Head.HeaderEntry
-	(*timestamppb.Timestamp)(nil), // 28: google.protobuf.Timestamp
+	nil,                           // 24: pointsman.provider.v1.BodyRules.SetEntry
+	nil,                           // 25: pointsman.provider.v1.CallRequest.SettingsEntry
+	nil,                           // 26: pointsman.provider.v1.ModelsRequest.SettingsEntry
+	nil,                           // 27: pointsman.provider.v1.ProbeRequest.SettingsEntry
+	nil,                           // 28: pointsman.provider.v1.Head.HeaderEntry
+	(*timestamppb.Timestamp)(nil), // 29: google.protobuf.Timestamp
 }
 var file_provider_proto_depIdxs = []int32{
 	2,  // 0: pointsman.provider.v1.DescribeResponse.adapters:type_name -> pointsman.provider.v1.Description
@@ -1605,33 +1618,34 @@ var file_provider_proto_depIdxs = []int32{
 	8,  // 5: pointsman.provider.v1.Endpoint.auth:type_name -> pointsman.provider.v1.Auth
 	9,  // 6: pointsman.provider.v1.Endpoint.body:type_name -> pointsman.provider.v1.BodyRules
 	10, // 7: pointsman.provider.v1.Endpoint.errors:type_name -> pointsman.provider.v1.ErrorRule
-	28, // 8: pointsman.provider.v1.Endpoint.expires:type_name -> google.protobuf.Timestamp
+	29, // 8: pointsman.provider.v1.Endpoint.expires:type_name -> google.protobuf.Timestamp
 	6,  // 9: pointsman.provider.v1.Endpoint.probe:type_name -> pointsman.provider.v1.ProbeRule
 	7,  // 10: pointsman.provider.v1.Endpoint.rate_limits:type_name -> pointsman.provider.v1.RateLimit
-	24, // 11: pointsman.provider.v1.CallRequest.settings:type_name -> pointsman.provider.v1.CallRequest.SettingsEntry
-	25, // 12: pointsman.provider.v1.ModelsRequest.settings:type_name -> pointsman.provider.v1.ModelsRequest.SettingsEntry
-	14, // 13: pointsman.provider.v1.ModelsResponse.models:type_name -> pointsman.provider.v1.Model
-	17, // 14: pointsman.provider.v1.ModelsResponse.failure:type_name -> pointsman.provider.v1.Failure
-	26, // 15: pointsman.provider.v1.ProbeRequest.settings:type_name -> pointsman.provider.v1.ProbeRequest.SettingsEntry
-	17, // 16: pointsman.provider.v1.ProbeResponse.failure:type_name -> pointsman.provider.v1.Failure
-	19, // 17: pointsman.provider.v1.CallResponse.head:type_name -> pointsman.provider.v1.Head
-	20, // 18: pointsman.provider.v1.CallResponse.part:type_name -> pointsman.provider.v1.Part
-	27, // 19: pointsman.provider.v1.Head.header:type_name -> pointsman.provider.v1.Head.HeaderEntry
-	0,  // 20: pointsman.provider.v1.ProviderService.Describe:input_type -> pointsman.provider.v1.DescribeRequest
-	3,  // 21: pointsman.provider.v1.ProviderService.Prepare:input_type -> pointsman.provider.v1.PrepareRequest
-	11, // 22: pointsman.provider.v1.ProviderService.Call:input_type -> pointsman.provider.v1.CallRequest
-	12, // 23: pointsman.provider.v1.ProviderService.Models:input_type -> pointsman.provider.v1.ModelsRequest
-	15, // 24: pointsman.provider.v1.ProviderService.Probe:input_type -> pointsman.provider.v1.ProbeRequest
-	1,  // 25: pointsman.provider.v1.ProviderService.Describe:output_type -> pointsman.provider.v1.DescribeResponse
-	4,  // 26: pointsman.provider.v1.ProviderService.Prepare:output_type -> pointsman.provider.v1.PrepareResponse
-	18, // 27: pointsman.provider.v1.ProviderService.Call:output_type -> pointsman.provider.v1.CallResponse
-	13, // 28: pointsman.provider.v1.ProviderService.Models:output_type -> pointsman.provider.v1.ModelsResponse
-	16, // 29: pointsman.provider.v1.ProviderService.Probe:output_type -> pointsman.provider.v1.ProbeResponse
-	25, // [25:30] is the sub-list for method output_type
-	20, // [20:25] is the sub-list for method input_type
-	20, // [20:20] is the sub-list for extension type_name
-	20, // [20:20] is the sub-list for extension extendee
-	0,  // [0:20] is the sub-list for field type_name
+	24, // 11: pointsman.provider.v1.BodyRules.set:type_name -> pointsman.provider.v1.BodyRules.SetEntry
+	25, // 12: pointsman.provider.v1.CallRequest.settings:type_name -> pointsman.provider.v1.CallRequest.SettingsEntry
+	26, // 13: pointsman.provider.v1.ModelsRequest.settings:type_name -> pointsman.provider.v1.ModelsRequest.SettingsEntry
+	14, // 14: pointsman.provider.v1.ModelsResponse.models:type_name -> pointsman.provider.v1.Model
+	17, // 15: pointsman.provider.v1.ModelsResponse.failure:type_name -> pointsman.provider.v1.Failure
+	27, // 16: pointsman.provider.v1.ProbeRequest.settings:type_name -> pointsman.provider.v1.ProbeRequest.SettingsEntry
+	17, // 17: pointsman.provider.v1.ProbeResponse.failure:type_name -> pointsman.provider.v1.Failure
+	19, // 18: pointsman.provider.v1.CallResponse.head:type_name -> pointsman.provider.v1.Head
+	20, // 19: pointsman.provider.v1.CallResponse.part:type_name -> pointsman.provider.v1.Part
+	28, // 20: pointsman.provider.v1.Head.header:type_name -> pointsman.provider.v1.Head.HeaderEntry
+	0,  // 21: pointsman.provider.v1.ProviderService.Describe:input_type -> pointsman.provider.v1.DescribeRequest
+	3,  // 22: pointsman.provider.v1.ProviderService.Prepare:input_type -> pointsman.provider.v1.PrepareRequest
+	11, // 23: pointsman.provider.v1.ProviderService.Call:input_type -> pointsman.provider.v1.CallRequest
+	12, // 24: pointsman.provider.v1.ProviderService.Models:input_type -> pointsman.provider.v1.ModelsRequest
+	15, // 25: pointsman.provider.v1.ProviderService.Probe:input_type -> pointsman.provider.v1.ProbeRequest
+	1,  // 26: pointsman.provider.v1.ProviderService.Describe:output_type -> pointsman.provider.v1.DescribeResponse
+	4,  // 27: pointsman.provider.v1.ProviderService.Prepare:output_type -> pointsman.provider.v1.PrepareResponse
+	18, // 28: pointsman.provider.v1.ProviderService.Call:output_type -> pointsman.provider.v1.CallResponse
+	13, // 29: pointsman.provider.v1.ProviderService.Models:output_type -> pointsman.provider.v1.ModelsResponse
+	16, // 30: pointsman.provider.v1.ProviderService.Probe:output_type -> pointsman.provider.v1.ProbeResponse
+	26, // [26:31] is the sub-list for method output_type
+	21, // [21:26] is the sub-list for method input_type
+	21, // [21:21] is the sub-list for extension type_name
+	21, // [21:21] is the sub-list for extension extendee
+	0,  // [0:21] is the sub-list for field type_name
 }
 
 func init() { file_provider_proto_init() }
@@ -1649,7 +1663,7 @@ func file_provider_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_provider_proto_rawDesc), len(file_provider_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   28,
+			NumMessages:   29,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
