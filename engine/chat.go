@@ -119,7 +119,7 @@ func (e *Engine) decide(c *call) *Fault {
 	if c.round == 0 {
 		balance, err := e.Ledger.Balance(c.caller.Account.ID)
 		c.halted = err != nil // what costs nothing goes on: own keys and free models
-		c.snap = e.live.Current()
+		c.snap = e.live.Current(c.began)
 		e.describe(c, balance)
 	}
 	c.facts = policy.Facts{Snapshot: c.snap, State: c.state, Request: &c.req, History: c.outcomes}

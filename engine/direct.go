@@ -22,7 +22,7 @@ const maxErrorBody = 64 << 10
 
 // direct calls a provider over HTTP as its descriptor says. The client's bytes go out as they came, but for what is spliced
 // in or out; a provider of another dialect gets a translation.
-func (e *Engine) direct(c *call, a *answer, p *endpoint, desc *adapter.Endpoint, target *upstream.Target, key string) *failure {
+func (e *Engine) direct(c *call, a *answer, desc *adapter.Endpoint, target *upstream.Target, key string) *failure {
 	path, ok := desc.Paths["chat"]
 	if !ok {
 		return &failure{class: adapter.ClassNotFound, message: "the provider cannot chat"}
@@ -45,10 +45,11 @@ func (e *Engine) direct(c *call, a *answer, p *endpoint, desc *adapter.Endpoint,
 		x.Close(false)
 		return transportFailure(upstream.ErrCancelled)
 	}
-	if err := x.Do(p.FirstByte, c.env.Stream); err != nil {
+	if err := x.Do(c.env.Stream); err != nil {
 		x.Close(false)
 		return transportFailure(err)
 	}
+	e.noteLimits(a, desc.RateLimits, func(name string) string { return string(x.Response.Header.Peek(name)) })
 	if status := x.Response.StatusCode(); status != fasthttp.StatusOK {
 		f := a.failure(status, errorBody(x, c.env.Stream))
 		f.retryAfter = retryAfter(x.Response.Header.Peek(fasthttp.HeaderRetryAfter))

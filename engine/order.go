@@ -127,6 +127,13 @@ func (e *Engine) rejection(c *call) *Fault {
 	}
 	if f.Status == fasthttp.StatusServiceUnavailable {
 		f.RetryAfter = 5 * time.Second
+		if at, limited := e.soonest(c); !at.IsZero() {
+			f.RetryAfter = max(at.Sub(e.Now()), time.Second)
+			if limited && c.model != nil {
+				f.Status, f.Type, f.Code = fasthttp.StatusTooManyRequests, typeRate, "provider_rate_limited"
+				f.Message = "the provider limits the rate of requests, and its limit is used up"
+			}
+		}
 	}
 	return f
 }

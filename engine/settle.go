@@ -46,7 +46,9 @@ func (e *Engine) measure(c *call, a *answer, verdict snapshot.Verdict) {
 			a.cost = bill
 		}
 	}
-	e.live.Done(d.Index, snapshot.Outcome{Verdict: verdict, TTFT: a.ttft, Duration: a.took, OutputTokens: u.Output})
+	e.live.Done(d.Index, snapshot.Outcome{
+		Verdict: verdict, Failure: abi.FailureServer, TTFT: a.ttft, Duration: a.took, OutputTokens: u.Output, End: a.began.Add(a.took),
+	})
 	e.metrics.attempt(a.provider(), "ok")
 	o := &c.root().outcomes[a.outcome]
 	o.HTTP, o.Flags, o.Credits = fasthttp.StatusOK, o.Flags|abi.OutcomeOK, int64(a.credits)

@@ -56,3 +56,9 @@ func times(n int, what string) string {
 	}
 	return fmt.Sprintf("%d %ss", n, what)
 }
+
+// Broken tells whether the circuit of deployment i is not closed.
+func (l *Live) Broken(i int) bool { return l.live[i].circuit.openUntil.Load() != 0 }
+
+// Cause is what the last failure that counts for the circuit of deployment i was, an abi.Failure* code.
+func (l *Live) Cause(i int) uint8 { return uint8(l.live[i].circuit.cause.Load()) }
