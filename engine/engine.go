@@ -205,7 +205,7 @@ type endpoint struct {
 
 	mu       sync.Mutex
 	prepared *adapter.Endpoint
-	target   *upstream.Target  // nil when proxied
+	target   *upstream.Target // nil when proxied
 }
 
 // prepare returns the descriptor, and the target of a direct one.
