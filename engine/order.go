@@ -138,12 +138,13 @@ func (e *Engine) rejection(c *call) *Fault {
 	return f
 }
 
-// keepToOwnKeys drops the steps paid by the platform from a plan that begins with the account's own key: who brings a key
-// is never charged behind their back.
-func (e *Engine) keepToOwnKeys(c *call, steps []policy.Step) []policy.Step {
-	own := func(s policy.Step) bool { return c.req.Options[s.Candidate].Flags&abi.OptionOwnKey != 0 }
-	if len(steps) == 0 || !own(steps[0]) {
+// onePayer keeps the steps that are paid by whoever pays the first one, unless the request allows both: who brings a key is
+// never charged behind their back, and nobody's key is used because the platform's failed.
+func (e *Engine) onePayer(c *call, steps []policy.Step) []policy.Step {
+	if len(steps) == 0 || c.env.KeyFallback {
 		return steps
 	}
-	return slices.DeleteFunc(steps, func(s policy.Step) bool { return !own(s) })
+	own := func(s policy.Step) bool { return c.req.Options[s.Candidate].Flags&abi.OptionOwnKey != 0 }
+	first := own(steps[0])
+	return slices.DeleteFunc(steps, func(s policy.Step) bool { return own(s) != first })
 }

@@ -41,7 +41,7 @@ const (
 	Success
 	Failure
 	Broken  // the model is refused: trying again at once is pointless
-	Refused // the platform's key is refused or limited: a failed attempt, but the deployment is well
+	Refused // the platform's key is refused or limited: a failed attempt, which says nothing of the deployment
 )
 
 // Outcome is the end of one attempt.
@@ -78,6 +78,8 @@ type deployment struct {
 	cause     atomic.Uint32 // abi.Failure* of the last failed attempt
 	circuit   Circuit
 	window    window
+	forgiven  atomic.Uint64 // failures in the window when the circuit closed
+	closedAt  atomic.Int64  // Unix nanoseconds
 
 	health uint8     // as last seen; guarded by Live.mu
 	since  time.Time // guarded by Live.mu
@@ -137,7 +139,11 @@ func (l *Live) Done(i int, o Outcome) {
 	}
 	switch o.Verdict {
 	case Success:
-		if d.circuit.Succeed() {
+		if d.circuit.Succeed() { // it is well again: what was before counts no more
+			_, failed := d.window.counts(now)
+			d.forgiven.Store(failed)
+			d.closedAt.Store(now.UnixNano())
+			d.errorRate.Store(0)
 			l.urgent.Store(true)
 		}
 		average(&d.errorRate, 0, errorWeight, true)
@@ -148,10 +154,13 @@ func (l *Live) Done(i int, o Outcome) {
 			average(&d.speed, float32(float64(o.OutputTokens)/writing.Seconds()), latencyWeight, false)
 		}
 		d.window.success(now, &o)
+	case Refused:
+		d.window.refusal(now)
+		return
 	default:
 		average(&d.errorRate, 1, errorWeight, true)
 		d.cause.Store(uint32(o.Failure))
-		if o.Verdict != Refused && d.circuit.Fail(now, o.Failure, o.Verdict == Broken) {
+		if d.circuit.Fail(now, o.Failure, o.Verdict == Broken) {
 			l.urgent.Store(true)
 		}
 		d.window.failure(now)
@@ -207,12 +216,26 @@ func (d *deployment) describe(c *policy.Candidate, now time.Time) {
 	c.TokensPerSec = coarse(math.Float32frombits(d.speed.Load()))
 	c.ErrorRate = coarse(math.Float32frombits(d.errorRate.Load()))
 	c.Health = d.judge(now)
+	// A policy that ranked it by its failures would never let it be tried while there are others. The circuit lets one
+	// request at a time find out. What is older than the window is forgotten.
+	if c.Health == abi.HealthUnknown || c.Health == abi.HealthDegraded && d.circuit.openUntil.Load() != 0 {
+		c.Health, c.ErrorRate = abi.HealthUnknown, 0
+	}
+}
+
+// counts is how many attempts of the window bear on the state.
+func (d *deployment) counts(now time.Time) (ok, failed uint64) {
+	ok, failed = d.window.counts(now)
+	if at := d.closedAt.Load(); at != 0 && now.Sub(time.Unix(0, at)) < Window {
+		failed -= min(failed, d.forgiven.Load())
+	}
+	return ok, failed
 }
 
 // judge decides the state of a deployment, and notes since when it is in it; Live.mu is held.
 func (d *deployment) judge(now time.Time) uint8 {
 	health, since := uint8(abi.HealthUnknown), now
-	ok, failed := d.window.counts(now)
+	ok, failed := d.counts(now)
 	switch opened, until, _, open := d.circuit.Open(); {
 	case open && until.After(now):
 		health, since = abi.HealthDown, opened

@@ -27,8 +27,9 @@ type slot struct {
 	number  int64 // of the half minute since 1970
 	ok      atomic.Uint32
 	failed  atomic.Uint32
-	tokens  atomic.Int64 // of answers that were measured
-	writing atomic.Int64 // nanoseconds they took after their first token
+	refused atomic.Uint32 // for a reason of the key's
+	tokens  atomic.Int64  // of answers that were measured
+	writing atomic.Int64  // nanoseconds they took after their first token
 	ttft    [buckets]atomic.Uint32
 	total   [buckets]atomic.Uint32
 }
@@ -65,8 +66,9 @@ func (w *window) success(now time.Time, o *Outcome) {
 }
 
 func (w *window) failure(now time.Time) { w.at(now).failed.Add(1) }
+func (w *window) refusal(now time.Time) { w.at(now).refused.Add(1) }
 
-// counts is how many attempts of the window succeeded and failed.
+// counts is how many attempts of the window succeeded and failed, without those that a key was the reason of.
 func (w *window) counts(now time.Time) (ok, failed uint64) {
 	oldest := now.UnixNano()/int64(slotLength) - slotCount
 	for i := range w.slots {
@@ -110,7 +112,7 @@ func (a *sums) add(w *window, now time.Time) {
 			continue
 		}
 		a.ok += uint64(s.ok.Load())
-		a.failed += uint64(s.failed.Load())
+		a.failed += uint64(s.failed.Load()) + uint64(s.refused.Load())
 		a.tokens += s.tokens.Load()
 		a.writing += s.writing.Load()
 		for b := range buckets {

@@ -25,8 +25,8 @@ func TestOpenCircuitIsTriedAgainWithoutOtherTraffic(t *testing.T) {
 	}
 	l.Current(c.t)
 	c.pass(firstOpen)
-	if got := l.Current(c.t).Candidates[0].Health; got != abi.HealthDegraded {
-		t.Fatalf("health %d: a generation that says down for ever locks the deployment out", got)
+	if got := l.Current(c.t).Candidates[0]; got.Health != abi.HealthUnknown || got.ErrorRate != 0 {
+		t.Fatalf("%+v: a generation that says down for ever locks the deployment out", got)
 	}
 }
 
@@ -65,10 +65,10 @@ func TestStatesHaveReasonsAndTimes(t *testing.T) {
 	}
 	c.pass(firstOpen)
 	expect("after the wait", abi.HealthDegraded, "half open", opened.Add(firstOpen))
-	c.pass(Window)
 	attempt(Outcome{Verdict: Success})
-	expect("closed", abi.HealthHealthy, "1 of 1 attempt", c.t)
+	expect("closed", abi.HealthHealthy, "4 of 4 attempts", c.t)
 	c.pass(Window + slotLength)
+	l.Current(c.t)
 	expect("later", abi.HealthUnknown, "no traffic", c.t)
 }
 
@@ -78,7 +78,10 @@ func TestRefusedKeyLeavesTheCircuitAlone(t *testing.T) {
 		l.Start(0)
 		l.Done(0, Outcome{Verdict: Refused, Failure: abi.FailureAuth})
 	}
-	if s := l.State(0); !l.Usable(0, c.t) || s.Health != abi.HealthDegraded {
+	if s := l.State(0); !l.Usable(0, c.t) || s.Health != abi.HealthUnknown || l.Current(c.t.Add(Interval)).Candidates[0].ErrorRate != 0 {
+		t.Errorf("%+v", s)
+	}
+	if s := l.Window(0); s.Failures != 2*openAfter {
 		t.Errorf("%+v", s)
 	}
 }
@@ -88,7 +91,7 @@ func TestRetryEndsTheWait(t *testing.T) {
 	l.Start(0)
 	l.Done(0, Outcome{Verdict: Broken})
 	l.Retry(0)
-	if !l.Usable(0, c.t) || l.Current(c.t).Candidates[0].Health != abi.HealthDegraded {
+	if !l.Usable(0, c.t) || l.Current(c.t).Candidates[0].Health != abi.HealthUnknown {
 		t.Error("the next request must be let through")
 	}
 	l.Retry(1) // closed: nothing to do
