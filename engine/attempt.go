@@ -46,6 +46,9 @@ type answer struct {
 	partial    func() dialect.Usage // what a translated stream has reported so far, or nil
 	content    int                  // tokens seen in a stream by our own estimate, see chunkOverhead
 	dropped    []string             // request fields the provider could not take
+	rules      []adapter.ErrorRule  // of the provider
+	key        string               // that was used
+	keyID      string               // of an own key
 	close      func(bool)           // true after the whole answer was read
 }
 
@@ -63,8 +66,11 @@ type failure struct {
 	status     int   // of the error answer
 	message    string
 	retryAfter time.Duration
+	unserved   string // a request field that the provider cannot be asked without, "" for none
+	unsent     bool   // the provider was not asked, because of what it said before of an own key
 	own        bool
 	model      *catalog.Model
+	provider   string
 }
 
 // clientGone ends a call nobody waits for; the status is nginx's convention and appears in the usage record only.
@@ -78,17 +84,19 @@ func (e *Engine) attempt(c *call, i int) (*answer, *failure) {
 	e.live.Start(i)
 	f := e.try(c, a)
 	if f == nil && c.env.Stream {
-		if f = a.awaitContent(e.Now, c.reviewed()); f != nil {
+		if f = a.awaitContent(e.Now, d.endpoint.FirstContent, c.reviewed()); f != nil {
 			a.close(false)
 		}
 	}
-	took := e.Now().Sub(a.began)
+	e.judgeKey(a, f)
+	ended := e.Now()
+	took := ended.Sub(a.began)
 	o := c.root().begun(a, i)
 	o.TTFT, o.Latency = float32(millis(a.ttft)), float32(millis(took))
 	if f != nil {
-		f.own, f.model = a.own, d.Model
+		f.own, f.model, f.provider = a.own, d.Model, d.Provider
 		o.HTTP, o.Failure = uint16(f.status), policy.ParseFailure(f.label())
-		e.live.Done(i, snapshot.Outcome{Verdict: f.verdict(), Duration: took})
+		e.live.Done(i, snapshot.Outcome{Verdict: f.verdict(), Failure: o.Failure, Duration: took, End: ended})
 		e.metrics.attempt(a.provider(), f.label())
 		e.Logger.Debug("attempt failed", "request", c.id, "model", d.Model.Name, "provider", a.provider(), "class", f.label(), "status", f.status, "error", f.err)
 	}
@@ -103,29 +111,57 @@ func (e *Engine) try(c *call, a *answer) *failure {
 	}
 	key := p.Key
 	if a.own {
-		sealed := c.caller.OwnKey(a.deployment.Provider)
-		own, err := e.Directory.Unseal(sealed)
-		if err != nil {
-			return &failure{class: adapter.ClassAuth, err: fmt.Errorf("the stored key for provider %s cannot be opened: %w", a.deployment.Provider, err)}
+		own, f := e.ownKey(c, a)
+		if f != nil {
+			return f
 		}
 		key = own
+	} else if !a.simulated {
+		p.key.circuit.Start()
 	}
 	descriptor, target, err := p.prepare(e.Now())
 	if err != nil {
 		return &failure{class: adapter.ClassServer, err: err}
 	}
+	a.rules, a.key = descriptor.Errors, key
 	if descriptor.Mode == adapter.ModeProxied {
-		return e.proxied(c, a, p, key)
+		return e.proxied(c, a, p, descriptor, key)
 	}
-	return e.direct(c, a, p, descriptor, target, key)
+	return e.direct(c, a, descriptor, target, key)
+}
+
+// ownKey opens the account's own key for an attempt, unless it is not to be used at the moment.
+func (e *Engine) ownKey(c *call, a *answer) (string, *failure) {
+	sealed := c.caller.OwnKey(a.deployment.Provider)
+	own, err := e.Directory.Unseal(sealed)
+	if err != nil { // replaced since the request came, perhaps
+		if now := e.Directory.OwnKey(c.caller.Account.ID, a.deployment.Provider); now != nil && now.ID != sealed.ID {
+			sealed = now
+			own, err = e.Directory.Unseal(sealed)
+		}
+	}
+	if err != nil {
+		return "", &failure{class: adapter.ClassAuth, unsent: true, err: fmt.Errorf("the stored key for provider %s cannot be opened: %w", a.deployment.Provider, err)}
+	}
+	if f := e.heldBack(c, a.deployment, sealed); f != nil {
+		return "", f
+	}
+	a.keyID = sealed.ID
+	if s := e.keys.find(sealed.ID); s != nil {
+		s.circuit.Start()
+	}
+	return own, nil
 }
 
 // awaitContent reads events until the first content, which they hold back: until then another candidate may still take
 // over without the client having seen a thing. An answer that is to be reviewed is held back to its end, or until it is too
 // long for that.
-func (a *answer) awaitContent(now func() time.Time, whole bool) *failure {
+func (a *answer) awaitContent(now func() time.Time, limit time.Duration, whole bool) *failure {
 	finished := false
 	for {
+		if a.ttft == 0 && now().Sub(a.began) > limit { // keep-alives are no sign of an answer
+			return transportFailure(fmt.Errorf("%w: waiting for the first content", upstream.ErrTimeout))
+		}
 		event, err := a.events.Next()
 		if err != nil {
 			if finished && errors.Is(err, io.EOF) {
@@ -147,7 +183,7 @@ func (a *answer) awaitContent(now func() time.Time, whole bool) *failure {
 		}
 		info := dialect.ChunkInfo(event.Data)
 		if info.Error {
-			return errorAnswer(fasthttp.StatusBadGateway, event.Data, nil, "")
+			return a.failure(errorStatus(event.Data), event.Data)
 		}
 		a.held = append(a.held, event.Raw...)
 		finished = finished || len(info.Finish) > 0
@@ -169,11 +205,11 @@ func transportFailure(err error) *failure {
 	return &failure{class: adapter.ClassServer, err: err}
 }
 
-// errorAnswer classifies a provider's error answer by its rules, then by its status. The key is cut out of the message,
-// for some providers repeat it.
-func errorAnswer(status int, body []byte, rules []adapter.ErrorRule, key string) *failure {
+// failure classifies the provider's error answer by its rules, then by its status. The key is cut out of the message, for
+// some providers repeat it.
+func (a *answer) failure(status int, body []byte) *failure {
 	f := &failure{status: status, class: classOf(status)}
-	for _, r := range rules {
+	for _, r := range a.rules {
 		if (r.Status == 0 || r.Status == status) && (r.Contains == "" || bytes.Contains(body, []byte(r.Contains))) {
 			f.class = r.Class
 			break
@@ -181,8 +217,8 @@ func errorAnswer(status int, body []byte, rules []adapter.ErrorRule, key string)
 	}
 	detail, _ := dialect.ReadError(body)
 	f.message = detail.Message
-	if key != "" {
-		f.message = strings.ReplaceAll(f.message, key, "***")
+	if a.key != "" {
+		f.message = strings.ReplaceAll(f.message, a.key, "***")
 	}
 	f.message = clip(f.message, 512)
 	return f
@@ -218,6 +254,9 @@ func (f *failure) retryable() bool {
 
 // final says that no candidate would do better.
 func (f *failure) final() bool {
+	if f.unserved != "" {
+		return false // another provider may serve the field
+	}
 	return f.cancelled() || f.class == adapter.ClassBadRequest || f.class == adapter.ClassContentFilter
 }
 
@@ -231,13 +270,21 @@ func (f *failure) allows(next *catalog.Model, c *call) bool {
 
 func (f *failure) verdict() snapshot.Verdict {
 	switch {
-	case f.final(), f.class == adapter.ClassContextLength, f.own && (f.class == adapter.ClassAuth || f.class == adapter.ClassQuota || f.class == adapter.ClassRateLimited):
+	case f.final(), f.unserved != "", f.unsent, f.class == adapter.ClassContextLength, f.own && f.ofKey():
 		return snapshot.Neutral
-	case f.class == adapter.ClassAuth, f.class == adapter.ClassQuota, f.class == adapter.ClassNotFound:
+	case f.class == adapter.ClassAuth, f.class == adapter.ClassQuota, f.class == adapter.ClassRateLimited && f.retryAfter > 0:
+		return snapshot.Refused
+	case f.class == adapter.ClassNotFound:
 		return snapshot.Broken
 	default:
 		return snapshot.Failure
 	}
+}
+
+// ofKey says that the failure may be the key's alone: another key may do better. A provider that does not know a model
+// may just not offer it to this key.
+func (f *failure) ofKey() bool {
+	return f.class == adapter.ClassAuth || f.class == adapter.ClassQuota || f.class == adapter.ClassRateLimited || f.class == adapter.ClassNotFound
 }
 
 // label is the short name of a failure in records and metrics.
@@ -265,6 +312,9 @@ func (f *failure) fault(c *call) *Fault {
 		what = "all " + strconv.Itoa(n) + " attempts failed; the last provider"
 	}
 	of := &Fault{Status: fasthttp.StatusBadGateway, Type: typeProvider, Code: "provider_error", Message: what + " failed to answer"}
+	if f.unserved != "" {
+		return badRequest("unsupported_parameter", f.unserved, "no provider that was tried serves the parameter "+f.unserved)
+	}
 	switch f.class {
 	case adapter.ClassBadRequest:
 		of.Status, of.Type, of.Code, of.Message = max(400, f.status), typeRequest, "provider_rejected_request", f.orElse("the provider rejected the request")
@@ -274,6 +324,9 @@ func (f *failure) fault(c *call) *Fault {
 		of.Status, of.Type, of.Code, of.Message = 400, typeRequest, "content_filter", f.orElse("the provider's content filter refused the request")
 	case adapter.ClassRateLimited:
 		of.Status, of.Type, of.Code, of.Message = 429, typeRate, "provider_rate_limited", what+" limits the rate of requests"
+		if f.own {
+			of.Message += " of your own key"
+		}
 		of.RetryAfter = max(f.retryAfter, time.Second)
 	case adapter.ClassOverloaded:
 		of.Status, of.Code, of.Message = 503, "provider_overloaded", what+" is overloaded"
@@ -281,7 +334,7 @@ func (f *failure) fault(c *call) *Fault {
 	case adapter.ClassAuth, adapter.ClassQuota:
 		of.Code, of.Message = "provider_refused_credentials", what+" refused the gateway's credentials"
 		if f.own {
-			of.Status, of.Type, of.Code, of.Message = 403, typePermission, "provider_key_rejected", "the provider refused your own key; check it with the provider, then store it again"
+			of = f.ownKeyFault()
 		}
 	case adapter.ClassNotFound:
 		of.Code, of.Message = "provider_model_not_found", what+" does not know the model"
@@ -297,6 +350,26 @@ func (f *failure) fault(c *call) *Fault {
 	return of
 }
 
+// ownKeyFault tells the owner of a key what to do about it.
+func (f *failure) ownKeyFault() *Fault {
+	of := &Fault{Status: fasthttp.StatusForbidden, Type: typePermission, Code: "provider_key_rejected"}
+	switch {
+	case f.err != nil:
+		of.Code, of.Message = "provider_key_unreadable", "your own key for provider "+f.provider+" cannot be opened any more"
+	case f.class == adapter.ClassQuota:
+		of.Code, of.Message = "provider_quota_exceeded", "your own key's account with provider "+f.provider+" is out of quota: settle that with the provider"
+	default:
+		of.Message = "provider " + f.provider + " refused your own key"
+	}
+	path := "/api/v1/llm/byok/" + f.provider
+	if f.unsent && f.err == nil {
+		of.Message += "; it is not tried again for " + strconv.Itoa(int((f.retryAfter+time.Second-1)/time.Second)) + " s"
+		of.RetryAfter = f.retryAfter
+	}
+	of.Message += "; store another with PUT " + path + ", or POST " + path + "/test once it should work. The platform's key was not used in its place"
+	return of
+}
+
 func (f *failure) orElse(message string) string {
 	if f.message != "" {
 		return f.message
@@ -304,11 +377,8 @@ func (f *failure) orElse(message string) string {
 	return message
 }
 
-// retryAfter reads a Retry-After header in seconds, capped at a minute.
+// retryAfter reads a Retry-After header, in any form of [snapshot.ParseReset], capped at a minute.
 func retryAfter(header []byte) time.Duration {
-	n, err := strconv.Atoi(string(header))
-	if err != nil || n < 0 {
-		return 0
-	}
-	return min(time.Duration(n)*time.Second, time.Minute)
+	wait, _ := snapshot.ParseReset(string(header), time.Now())
+	return min(wait, time.Minute)
 }

@@ -2,14 +2,20 @@ package engine
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/valyala/fasthttp"
 
 	"github.com/pointsman/pointsman/engine/directory"
+	"github.com/pointsman/pointsman/engine/snapshot"
+	"github.com/pointsman/pointsman/sdk/abi"
+	"github.com/pointsman/pointsman/sdk/policy"
+	adapter "github.com/pointsman/pointsman/sdk/provider"
 	"github.com/pointsman/pointsman/storage"
 )
 
@@ -20,10 +26,36 @@ type ownKeyEntry struct {
 	Key      string `json:"key"` // masked
 	Version  uint32 `json:"version"`
 	Created  string `json:"created"`
+	Status   string `json:"status"`             // healthy, degraded, down, or unknown until something is to be told
+	Reason   string `json:"reason,omitempty"`   // of one that is not used at the moment
+	Retry    string `json:"retry_at,omitempty"` // when it is used again
 }
 
-func showMasked(k *storage.ProviderKey) ownKeyEntry {
-	return ownKeyEntry{k.Provider, k.ID, "…" + k.Hint, k.Version, k.Created.UTC().Format(time.RFC3339)}
+// showOwn shows a key masked, with what providers said of it.
+func (e *Engine) showOwn(k *storage.ProviderKey) ownKeyEntry {
+	entry := ownKeyEntry{
+		Provider: k.Provider, ID: k.ID, Key: "…" + k.Hint, Version: k.Version, Created: k.Created.UTC().Format(time.RFC3339), Status: policy.HealthName(abi.HealthUnknown),
+	}
+	s := e.keys.find(k.ID)
+	if s == nil {
+		return entry
+	}
+	now := e.Now()
+	entry.Status = policy.HealthName(abi.HealthHealthy)
+	if _, until, cause, open := s.circuit.Open(); open {
+		entry.Status, entry.Reason = policy.HealthName(abi.HealthDown), "the provider refuses it: "+policy.FailureName(cause)
+		if until.After(now) {
+			entry.Retry = until.UTC().Format(time.RFC3339)
+		}
+		return entry
+	}
+	s.limits.Range(func(_, l any) bool {
+		if at := l.(*snapshot.Limits).Ready(0, now); !at.IsZero() {
+			entry.Status, entry.Reason, entry.Retry = policy.HealthName(abi.HealthDegraded), "its rate limit is used up for some models", at.UTC().Format(time.RFC3339)
+		}
+		return true
+	})
+	return entry
 }
 
 // listOwnKeys lists the caller's own provider keys, masked.
@@ -35,22 +67,27 @@ func (e *Engine) listOwnKeys(ctx *fasthttp.RequestCtx) {
 	}
 	list := []ownKeyEntry{}
 	for _, k := range e.Directory.OwnKeys(caller.Account.ID) {
-		list = append(list, showMasked(&k))
+		list = append(list, e.showOwn(&k))
 	}
 	WriteJSON(ctx, fasthttp.StatusOK, map[string]any{"data": list})
 }
 
 // ownKeyRequest authenticates and finds the provider in the path.
 func (e *Engine) ownKeyRequest(ctx *fasthttp.RequestCtx) (*directory.Caller, string, *Fault) {
+	name := Part(ctx)
+	caller, fault := e.ownKeyCaller(ctx, name)
+	return caller, name, fault
+}
+
+func (e *Engine) ownKeyCaller(ctx *fasthttp.RequestCtx, provider string) (*directory.Caller, *Fault) {
 	caller, fault := e.authenticate(ctx)
 	if fault != nil {
-		return nil, "", fault
+		return nil, fault
 	}
-	name := Part(ctx)
-	if p := e.providers[name]; p == nil || name == simulatorName {
-		return nil, "", notFound("provider_not_found", "provider", fmt.Sprintf("provider %.64q does not exist", name))
+	if p := e.providers[provider]; p == nil || provider == simulatorName {
+		return nil, notFound("provider_not_found", "provider", fmt.Sprintf("provider %.64q does not exist", provider))
 	}
-	return caller, name, nil
+	return caller, nil
 }
 
 // putOwnKey stores the caller's own key for a provider: {"key":"…"}.
@@ -67,6 +104,7 @@ func (e *Engine) putOwnKey(ctx *fasthttp.RequestCtx) {
 		fault.Write(ctx)
 		return
 	}
+	before := caller.OwnKey(name)
 	k, err := e.Directory.SetOwnKey(caller.Account.ID, name, body.Key)
 	switch {
 	case errors.Is(err, directory.ErrProviderKey):
@@ -75,8 +113,80 @@ func (e *Engine) putOwnKey(ctx *fasthttp.RequestCtx) {
 		e.Logger.Error("storing a provider key", "account", caller.Account.ID, "provider", name, "error", err)
 		storageUnavailable().Write(ctx)
 	default:
-		WriteJSON(ctx, fasthttp.StatusOK, showMasked(&k))
+		if before != nil {
+			e.keys.forget(before.ID)
+		}
+		e.Logger.Info("an account stored a provider key", "account", caller.Account.ID, "by", caller.KeyID, "provider", name, "key", k.ID, "version", k.Version)
+		WriteJSON(ctx, fasthttp.StatusOK, e.showOwn(&k))
 	}
+}
+
+// testInterval is the least time between two tests of a key.
+const testInterval = 5 * time.Second
+
+// ownKeyTest is what a test of an own key found.
+type ownKeyTest struct {
+	Provider string  `json:"provider"`
+	ID       string  `json:"id"`
+	Result   string  `json:"result"` // works, rejected, unreachable (which says nothing of the key) or untested
+	Message  string  `json:"message"`
+	Millis   float64 `json:"latency_ms"`
+}
+
+// testOwnKey asks the provider, for free, whether it takes the caller's key: POST …/PROVIDER/test.
+func (e *Engine) testOwnKey(ctx *fasthttp.RequestCtx) {
+	name, ok := strings.CutSuffix(Part(ctx), "/test")
+	if !ok {
+		notFound("not_found", "", "no such path; a key is tested at /api/v1/llm/byok/PROVIDER/test").Write(ctx)
+		return
+	}
+	caller, fault := e.ownKeyCaller(ctx, name)
+	if fault != nil {
+		fault.Write(ctx)
+		return
+	}
+	k := caller.OwnKey(name)
+	if k == nil {
+		noOwnKey(name).Write(ctx)
+		return
+	}
+	state, now := e.keys.open(k.ID), e.Now()
+	last := state.tested.Load()
+	if wait := time.Unix(0, last).Add(testInterval).Sub(now); last != 0 && wait > 0 || !state.tested.CompareAndSwap(last, now.UnixNano()) {
+		(&Fault{
+			Status: fasthttp.StatusTooManyRequests, Type: typeRate, Code: "test_rate_limited", RetryAfter: max(wait, time.Second),
+			Message: "this key was tested a moment ago; a test every 5 seconds is enough",
+		}).Write(ctx)
+		return
+	}
+	key, err := e.Directory.Unseal(k)
+	if err != nil {
+		(&failure{class: adapter.ClassAuth, own: true, unsent: true, err: err, provider: name}).ownKeyFault().Write(ctx)
+		return
+	}
+	limit, cancel := context.WithTimeout(context.Background(), probeTimeout)
+	defer cancel()
+	found, f := e.probe(limit, e.providers[name], key)
+	test := ownKeyTest{Provider: name, ID: k.ID, Millis: found.Millis}
+	switch {
+	case f == nil && found.Checked == "key":
+		state.circuit.Succeed()
+		test.Result, test.Message = "works", "the provider accepts the key"
+	case f == nil:
+		test.Result, test.Message = "untested", "the provider can be reached, but has no free way to test a key: the next request with it will tell"
+	case f.class == adapter.ClassAuth || f.class == adapter.ClassQuota:
+		state.circuit.Fail(e.Now(), policy.ParseFailure(string(f.class)), true)
+		f.own, f.provider = true, name
+		test.Result, test.Message = "rejected", f.ownKeyFault().Message
+	default:
+		test.Result, test.Message = "unreachable", "the provider did not answer the test ("+f.label()+"), which says nothing of the key; try again later"
+	}
+	e.Logger.Info("an account tested a provider key", "account", caller.Account.ID, "by", caller.KeyID, "provider", name, "key", k.ID, "result", test.Result)
+	WriteJSON(ctx, fasthttp.StatusOK, test)
+}
+
+func noOwnKey(provider string) *Fault {
+	return notFound("provider_key_not_found", "provider", fmt.Sprintf("no key of yours is stored for provider %q", provider))
 }
 
 // showOwnKey shows the caller's own key for a provider, masked.
@@ -88,10 +198,10 @@ func (e *Engine) showOwnKey(ctx *fasthttp.RequestCtx) {
 	}
 	k := caller.OwnKey(name)
 	if k == nil {
-		notFound("provider_key_not_found", "provider", fmt.Sprintf("no key of yours is stored for provider %q", name)).Write(ctx)
+		noOwnKey(name).Write(ctx)
 		return
 	}
-	WriteJSON(ctx, fasthttp.StatusOK, showMasked(k))
+	WriteJSON(ctx, fasthttp.StatusOK, e.showOwn(k))
 }
 
 // deleteOwnKey removes the caller's own key for a provider for good.
@@ -101,13 +211,15 @@ func (e *Engine) deleteOwnKey(ctx *fasthttp.RequestCtx) {
 		fault.Write(ctx)
 		return
 	}
-	switch err := e.Directory.DeleteOwnKey(caller.Account.ID, name); {
+	switch id, err := e.Directory.DeleteOwnKey(caller.Account.ID, name); {
 	case errors.Is(err, storage.ErrNotFound):
-		notFound("provider_key_not_found", "provider", fmt.Sprintf("no key of yours is stored for provider %q", name)).Write(ctx)
+		noOwnKey(name).Write(ctx)
 	case err != nil:
 		e.Logger.Error("deleting a provider key", "account", caller.Account.ID, "provider", name, "error", err)
 		storageUnavailable().Write(ctx)
 	default:
+		e.keys.forget(id)
+		e.Logger.Info("an account deleted a provider key", "account", caller.Account.ID, "by", caller.KeyID, "provider", name, "key", id)
 		ctx.SetStatusCode(fasthttp.StatusNoContent)
 	}
 }

@@ -121,7 +121,7 @@ func (e *Engine) decide(c *call) *Fault {
 	if c.round == 0 {
 		balance, err := e.Ledger.Balance(c.caller.Account.ID)
 		c.halted = err != nil // what costs nothing goes on: own keys and free models
-		c.snap = e.live.Current()
+		c.snap = e.live.Current(c.began)
 		e.describe(c, balance)
 	}
 	c.facts = policy.Facts{Snapshot: c.snap, State: c.state, Request: &c.req, History: c.outcomes}
@@ -155,33 +155,30 @@ func (e *Engine) reserve(c *call) *Fault {
 	if c.plan.Kind == abi.KindAccept {
 		return nil
 	}
-	c.steps = e.keepToOwnKeys(c, append(c.steps[:0], c.plan.Steps...))
+	c.steps = append(c.steps[:0], c.plan.Steps...)
 	available := e.roundLimit(c, storage.Credits(c.req.Credits)-c.spent)
 	for {
-		worst := storage.Credits(0)
-		steps := c.steps[:0]
-		for _, s := range c.steps {
-			if w := e.worstCase(c.tried(), int(s.Candidate)); w <= available {
-				steps = append(steps, s)
-				worst = max(worst, w)
-			}
-		}
-		c.steps = steps
-		if len(steps) == 0 && c.halted {
+		worst := func(s policy.Step) storage.Credits { return e.worstCase(c.tried(), int(s.Candidate)) }
+		c.steps = e.onePayer(c, slices.DeleteFunc(c.steps, func(s policy.Step) bool { return worst(s) > available }))
+		if len(c.steps) == 0 && c.halted {
 			return storageUnavailable()
 		}
-		if len(steps) == 0 {
+		if len(c.steps) == 0 {
 			return noCredits(fmt.Sprintf("the account has %s credits available, which does not cover the worst case of any model this request may use", available))
 		}
-		if c.spent+worst <= c.hold {
+		most := storage.Credits(0)
+		for _, s := range c.steps {
+			most = max(most, worst(s))
+		}
+		if c.spent+most <= c.hold {
 			return nil // own keys and free models leave the ledger alone
 		}
-		err := e.holdAtLeast(c, c.spent+worst)
+		err := e.holdAtLeast(c, c.spent+most)
 		switch {
 		case err == nil:
 			return nil
 		case errors.Is(err, storage.ErrInsufficientCredits): // another request was faster: less is available now
-			available = worst - 1
+			available = most - 1
 		default:
 			e.Logger.Error("reserving credits", "request", c.id, "error", err)
 			return storageUnavailable()

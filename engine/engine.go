@@ -11,6 +11,7 @@ package engine
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -74,7 +75,8 @@ type Provider struct {
 	Usable       bool   // the platform can use it: it has a key, or needs none
 	AllowPrivate bool
 	Settings     map[string]string
-	FirstByte    time.Duration // how long to wait for the first byte; 0: 60 s
+	Timeouts     upstream.Timeouts
+	FirstContent time.Duration // how long a stream may go on without content while another candidate could still take over; 0: 5 min
 }
 
 // Config is what the engine is built from. Everything is required unless said otherwise.
@@ -90,6 +92,7 @@ type Config struct {
 	Policies    Policies
 	Adapters    Adapters
 	Transport   *upstream.Transport
+	Probes      Probes           // which providers are probed, which is always free; zero: those that are down
 	RoundLimit  storage.Credits  // that the rounds of a request before its last may cost in all; 0: no limit of their own
 	RecordTexts bool             // keep what policies are granted of messages, metadata and side calls in decision records
 	MaxBody     int              // bytes of a request body; 0: 32 MiB
@@ -106,6 +109,8 @@ type Engine struct {
 	watch       *watcher
 	metrics     *metricSet
 	learners    *learners
+	keys        ownKeys
+	probing     *prober
 	sessions    sessions
 	calls       sync.Pool
 	warned      sync.Map // deprecated name -> time of the last warning
@@ -117,8 +122,9 @@ type Engine struct {
 type deployment struct {
 	*catalog.Deployment
 	endpoint *endpoint
-	platform bool // the platform can use its provider
-	simulate bool // no provider of its model is usable by the platform, so the simulator stands in
+	platform bool                            // the platform can use its provider
+	simulate bool                            // no provider of its model is usable by the platform, so the simulator stands in
+	limits   atomic.Pointer[snapshot.Limits] // of the platform's key, as last told; nil: nothing was
 }
 
 // simulatorName is the provider and adapter that answers in place of providers without a key.
@@ -140,8 +146,11 @@ func New(cfg Config) (*Engine, error) {
 		if e.providers[p.Name] != nil {
 			return nil, fmt.Errorf("provider %q is defined twice", p.Name)
 		}
-		if p.FirstByte == 0 {
-			p.FirstByte = time.Minute
+		if p.FirstContent == 0 {
+			p.FirstContent = 5 * time.Minute
+		}
+		if p.Timeouts == (upstream.Timeouts{}) {
+			p.Timeouts = upstream.DefaultTimeouts()
 		}
 		e.providers[p.Name] = &endpoint{Provider: p, adapters: cfg.Adapters, transport: cfg.Transport}
 	}
@@ -163,6 +172,7 @@ func New(cfg Config) (*Engine, error) {
 		byName: map[string]*learner{},
 	}
 	e.calls.New = func() any { return new(call) }
+	e.probing = e.startProber()
 	return e, nil
 }
 
@@ -178,6 +188,7 @@ func (e *Engine) Close(ctx context.Context) error {
 		close(done)
 	}()
 	defer e.watch.close()
+	e.probing.close()
 	select {
 	case <-done:
 		return nil
@@ -201,6 +212,7 @@ type endpoint struct {
 	Provider
 	adapters  Adapters
 	transport *upstream.Transport
+	key       keyState // of the platform's key
 
 	mu       sync.Mutex
 	prepared *adapter.Endpoint
@@ -226,8 +238,13 @@ func (p *endpoint) prepare(now time.Time) (*adapter.Endpoint, *upstream.Target, 
 		}
 		return nil, nil, fmt.Errorf("preparing provider %s: %w", p.Name, err)
 	}
+	for name, text := range prepared.Body.Set {
+		if !json.Valid([]byte(text)) {
+			return nil, nil, fmt.Errorf("preparing provider %s: the adapter sets %.64q to something that is not JSON", p.Name, name)
+		}
+	}
 	if prepared.Mode == adapter.ModeDirect {
-		if p.target, err = p.transport.Target(prepared.BaseURL, p.AllowPrivate); err != nil {
+		if p.target, err = p.transport.Target(prepared.BaseURL, upstream.TargetOptions{AllowPrivate: p.AllowPrivate, Timeouts: p.Timeouts}); err != nil {
 			return nil, nil, fmt.Errorf("preparing provider %s: %w", p.Name, err)
 		}
 	}

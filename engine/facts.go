@@ -1,6 +1,8 @@
 package engine
 
 import (
+	"time"
+
 	"github.com/pointsman/pointsman/sdk/abi"
 	"github.com/pointsman/pointsman/sdk/policy"
 	"github.com/pointsman/pointsman/storage"
@@ -30,10 +32,11 @@ func (e *Engine) describe(c *call, balance storage.Balance) {
 	if c.model != nil {
 		r.Model = c.model.Number
 	}
-	warm := e.sessions.warm(c.env.Session, e.Now())
+	now := e.Now()
+	warm := e.sessions.warm(c.env.Session, now)
 	for i, d := range e.deployments {
 		o := policy.Option{Inflight: e.live.Inflight(i)}
-		o.Excluded, o.Flags = e.option(c, i, d)
+		o.Excluded, o.Flags = e.option(c, i, d, now)
 		if i == warm {
 			o.Flags |= abi.OptionWarm
 		}
@@ -59,7 +62,7 @@ func (e *Engine) grant(c *call) {
 }
 
 // option tells whether candidate i can serve the request at all, and with whose key.
-func (e *Engine) option(c *call, i int, d *deployment) (excluded, flags uint8) {
+func (e *Engine) option(c *call, i int, d *deployment, now time.Time) (excluded, flags uint8) {
 	named := c.model == d.Model
 	switch {
 	case c.caller.HasOwnKeys() && c.caller.OwnKey(d.Provider) != nil:
@@ -83,8 +86,12 @@ func (e *Engine) option(c *call, i int, d *deployment) (excluded, flags uint8) {
 		excluded = abi.ReasonNotLocal
 	case flags&abi.OptionOwnKey == 0 && !d.Model.AllowedFor(c.caller.Account.Tier):
 		excluded = abi.ReasonAccountTier
-	case !e.live.Usable(i):
+	case !e.live.Usable(i, now):
 		excluded = abi.ReasonDown
+	case flags == 0: // with the platform's key
+		if at, _ := d.ready(c.env.InputTokens, now); !at.IsZero() {
+			excluded = abi.ReasonDown
+		}
 	}
 	return excluded, flags
 }

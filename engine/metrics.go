@@ -66,6 +66,15 @@ func (m *metricSet) attempt(provider, outcome string) {
 	m.add(key{"pointsman_attempts_total", "provider", provider, "outcome", outcome}, 1)
 }
 
+// probe counts a free look at a provider.
+func (m *metricSet) probe(provider string, works bool) {
+	outcome := "failed"
+	if works {
+		outcome = "ok"
+	}
+	m.add(key{"pointsman_probes_total", "provider", provider, "outcome", outcome}, 1)
+}
+
 func (m *metricSet) policyFailure(name string) {
 	m.add(key{"pointsman_policy_failures_total", "policy", name, "", ""}, 1)
 }

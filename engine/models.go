@@ -52,7 +52,7 @@ func (e *Engine) listModels(ctx *fasthttp.RequestCtx) {
 		return
 	}
 	list := make([]modelEntry, 0, len(e.Catalog.Models))
-	snap := e.live.Current()
+	snap := e.live.Current(e.Now())
 	for _, m := range e.Catalog.Models {
 		if entry, ok := e.entryOf(m, caller, snap.Candidates); ok {
 			list = append(list, entry)
@@ -69,7 +69,7 @@ func (e *Engine) showModel(ctx *fasthttp.RequestCtx) {
 		return
 	}
 	if found, ok := e.Catalog.Resolve(Part(ctx)); ok {
-		if entry, usable := e.entryOf(found.Model, caller, e.live.Current().Candidates); usable {
+		if entry, usable := e.entryOf(found.Model, caller, e.live.Current(e.Now()).Candidates); usable {
 			e.noteDeprecated(ctx, found)
 			WriteJSON(ctx, fasthttp.StatusOK, entry)
 			return

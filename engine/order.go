@@ -127,16 +127,24 @@ func (e *Engine) rejection(c *call) *Fault {
 	}
 	if f.Status == fasthttp.StatusServiceUnavailable {
 		f.RetryAfter = 5 * time.Second
+		if at, limited := e.soonest(c); !at.IsZero() {
+			f.RetryAfter = max(at.Sub(e.Now()), time.Second)
+			if limited && c.model != nil {
+				f.Status, f.Type, f.Code = fasthttp.StatusTooManyRequests, typeRate, "provider_rate_limited"
+				f.Message = "the provider limits the rate of requests, and its limit is used up"
+			}
+		}
 	}
 	return f
 }
 
-// keepToOwnKeys drops the steps paid by the platform from a plan that begins with the account's own key: who brings a key
-// is never charged behind their back.
-func (e *Engine) keepToOwnKeys(c *call, steps []policy.Step) []policy.Step {
-	own := func(s policy.Step) bool { return c.req.Options[s.Candidate].Flags&abi.OptionOwnKey != 0 }
-	if len(steps) == 0 || !own(steps[0]) {
+// onePayer keeps the steps that are paid by whoever pays the first one, unless the request allows both: who brings a key is
+// never charged behind their back, and nobody's key is used because the platform's failed.
+func (e *Engine) onePayer(c *call, steps []policy.Step) []policy.Step {
+	if len(steps) == 0 || c.env.KeyFallback {
 		return steps
 	}
-	return slices.DeleteFunc(steps, func(s policy.Step) bool { return !own(s) })
+	own := func(s policy.Step) bool { return c.req.Options[s.Candidate].Flags&abi.OptionOwnKey != 0 }
+	first := own(steps[0])
+	return slices.DeleteFunc(steps, func(s policy.Step) bool { return own(s) != first })
 }

@@ -2,20 +2,29 @@ package engine
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"time"
 
-	"github.com/pointsman/pointsman/engine/envelope"
 	"github.com/pointsman/pointsman/engine/sse"
+	"github.com/pointsman/pointsman/engine/upstream"
 	adapter "github.com/pointsman/pointsman/sdk/provider"
 )
 
 // proxied lets the provider's plugin make the call and takes the answer from it: a buffered one whole, a streamed one
 // through a pipe that holds the plugin back when the client is slow.
-func (e *Engine) proxied(c *call, a *answer, p *endpoint, key string) *failure {
-	c.scratch = c.env.Splice(c.scratch[:0], c.body, envelope.Edits{Model: a.deployment.Upstream, IncludeUsage: c.env.Stream})
-	ctx, cancel := context.WithCancel(context.Background())
+func (e *Engine) proxied(c *call, a *answer, p *endpoint, desc *adapter.Endpoint, key string) *failure {
+	if f := e.edit(c, a, desc); f != nil {
+		return f
+	}
+	ctx, stop := context.WithTimeoutCause(context.Background(), p.Timeouts.Total, fmt.Errorf("%w: at the end of the total time", upstream.ErrTimeout))
+	ctx, cut := context.WithCancelCause(ctx)
+	cancel := func() {
+		cut(nil)
+		stop()
+	}
 	if !c.cutWith(cancel) {
 		cancel()
 		return transportFailure(context.Canceled)
@@ -23,17 +32,23 @@ func (e *Engine) proxied(c *call, a *answer, p *endpoint, key string) *failure {
 	req := &adapter.CallRequest{
 		Provider: p.Name, Operation: "chat", Model: a.deployment.Upstream, Stream: c.env.Stream, Body: c.scratch,
 		Credential: key, BaseURL: p.BaseURL, Settings: p.Settings, RequestID: c.id.String(),
+		AllowPrivate: p.AllowPrivate,
 	}
-	w := &pluginAnswer{head: make(chan int, 1), first: time.AfterFunc(p.FirstByte, cancel), stream: c.env.Stream}
+	w := &pluginAnswer{head: make(chan int, 1), idle: p.Timeouts.Idle, stream: c.env.Stream, noteHeader: func(header map[string]string) {
+		e.noteLimits(a, desc.RateLimits, func(name string) string { return header[http.CanonicalHeaderKey(name)] })
+	}}
+	w.silence = time.AfterFunc(p.Timeouts.FirstByte, func() { cut(fmt.Errorf("%w: the plugin was silent", upstream.ErrTimeout)) })
 	if !c.env.Stream {
 		defer cancel()
 		err := e.Adapters.Call(ctx, p.Adapter, req, w)
-		w.first.Stop()
+		w.silence.Stop()
 		if err != nil {
-			return transportFailure(err)
+			return transportFailure(ended(ctx, err))
 		}
 		if status := <-w.head; status != http.StatusOK {
-			return errorAnswer(status, w.body, nil, key)
+			f := a.failure(status, w.body)
+			f.retryAfter = w.retryAfter
+			return f
 		}
 		a.close = func(bool) {}
 		return a.take(w.body, adapter.DialectOpenAI, c, e)
@@ -42,8 +57,8 @@ func (e *Engine) proxied(c *call, a *answer, p *endpoint, key string) *failure {
 	w.pipe = writer
 	go func() {
 		err := e.Adapters.Call(ctx, p.Adapter, req, w)
-		w.first.Stop()
-		writer.CloseWithError(err) // nil becomes io.EOF, the clean end
+		w.silence.Stop()
+		writer.CloseWithError(ended(ctx, err)) // nil becomes io.EOF, the clean end
 		close(w.head)
 	}()
 	a.close = func(bool) {
@@ -59,32 +74,55 @@ func (e *Engine) proxied(c *call, a *answer, p *endpoint, key string) *failure {
 	case status != http.StatusOK:
 		defer a.close(false)
 		body, _ := io.ReadAll(io.LimitReader(reader, maxErrorBody)) // what can be read of it will do
-		return errorAnswer(status, body, nil, key)
+		f := a.failure(status, body)
+		f.retryAfter = w.retryAfter
+		return f
 	}
 	a.events = sse.NewReader(reader, 0)
 	return nil
 }
 
+// ended is why a call ended: the time limit that cut it, if one did, for the plugin only knows that it was cut.
+func ended(ctx context.Context, err error) error {
+	if cause := context.Cause(ctx); err != nil && errors.Is(cause, upstream.ErrTimeout) {
+		return cause
+	}
+	return err
+}
+
 // pluginAnswer receives a plugin's answer: into a buffer, or as server-sent events into a pipe.
 type pluginAnswer struct {
-	head   chan int // the status, once
-	first  *time.Timer
-	stream bool
-	failed bool // the status is an error: parts are its body, not events
-	body   []byte
-	pipe   *io.PipeWriter
+	head    chan int    // the status, once
+	silence *time.Timer // cuts the call unless something comes
+	idle    time.Duration
+	stream  bool
+	failed  bool // the status is an error: parts are its body, not events
+	// noteHeader is given the answer's header, with canonical names, before the status is sent on head.
+	noteHeader func(map[string]string)
+	// retryAfter is set before the status is sent on head.
+	retryAfter time.Duration
+	body       []byte
+	pipe       *io.PipeWriter
 }
 
 // Head takes the status.
-func (w *pluginAnswer) Head(status int, _ map[string]string) error {
-	w.first.Stop()
+func (w *pluginAnswer) Head(status int, header map[string]string) error {
+	w.silence.Reset(w.idle)
 	w.failed = status != http.StatusOK
+	canonical := make(map[string]string, len(header))
+	for name, value := range header {
+		canonical[http.CanonicalHeaderKey(name)] = value
+	}
+	w.retryAfter = retryAfter([]byte(canonical["Retry-After"]))
+	w.noteHeader(canonical)
 	w.head <- status
 	return nil
 }
 
 // Part takes a piece of the body, or one event.
 func (w *pluginAnswer) Part(data []byte) error {
+	w.silence.Stop() // while the client is slow the plugin waits for us
+	defer w.silence.Reset(w.idle)
 	switch {
 	case !w.stream:
 		w.body = append(w.body, data...)

@@ -34,7 +34,7 @@ func (e *Engine) Routes() Routes {
 		"/api/v1/llm/usage":           {"GET": e.listUsage},
 		"/api/v1/llm/decisions/":      {"GET": e.showDecision},
 		"/api/v1/llm/byok":            {"GET": e.listOwnKeys},
-		"/api/v1/llm/byok/":           {"PUT": e.putOwnKey, "GET": e.showOwnKey, "DELETE": e.deleteOwnKey},
+		"/api/v1/llm/byok/":           {"PUT": e.putOwnKey, "GET": e.showOwnKey, "DELETE": e.deleteOwnKey, "POST": e.testOwnKey},
 	}
 	for _, family := range []string{"/v1", "/api/v1", "/api/v1/llm"} {
 		table[family+"/chat/completions"] = chat

@@ -130,7 +130,7 @@ func demoConfig(vendorURL string) (*config.Config, error) {
 	}
 	cfg.Server.Listen, cfg.Server.AdminListen = "127.0.0.1:0", "127.0.0.1:0"
 	cfg.Providers = append(cfg.Providers, config.Provider{
-		Name: demoVendor, Adapter: "openai", BaseURL: vendorURL, KeyRequired: true, AllowPrivate: true, Timeout: 10 * time.Second,
+		Name: demoVendor, Adapter: "openai", BaseURL: vendorURL, KeyRequired: true, AllowPrivate: true,
 	})
 	cfg.Models = append(cfg.Models, catalog.Entry{
 		Name: demoModel, Tier: catalog.TierStarter, CreditsPer1K: 2000, ContextWindow: 32768, Capabilities: []string{"tools"},

@@ -264,7 +264,7 @@ func checkFiles(x *examination) (string, error) {
 	for _, f := range []struct {
 		path string
 		mode fs.FileMode
-	}{{"", 0o700}, {"root.key", 0o600}, {"master.key", 0o600}} {
+	}{{"", 0o700}, {"root.key", 0o600}, {"own.keys", 0o600}, {"master.key", 0o600}} {
 		info, err := os.Stat(filepath.Join(x.data, f.path))
 		if errors.Is(err, fs.ErrNotExist) && f.path == "master.key" {
 			continue // it is in the environment then

@@ -48,6 +48,7 @@ type gateway struct {
 
 	store     *badgerdb.Store
 	usage     *badgerdb.Log
+	vault     *vault.Vault
 	directory *directory.Directory
 	plugins   *plugins.Host
 	policies  *policies.Host
@@ -112,7 +113,7 @@ func start(ctx context.Context, cfg *config.Config, opt options) (g *gateway, er
 		Catalog: models, Providers: engineProviders(cfg, probed), Simulate: cfg.Simulator.Enabled,
 		Directory: g.directory, Ledger: g.store, Log: g.usage, Generations: g.usage, States: g.usage, Policies: g.policies, Adapters: g.plugins,
 		RoundLimit: cfg.Rounds.Credits, RecordTexts: cfg.Rounds.RecordTexts,
-		Transport: upstream.New(upstream.Config{}), MaxBody: cfg.Server.MaxBodyBytes, Logger: g.log,
+		Transport: upstream.New(upstream.Config{}), Probes: engine.Probes(cfg.Health.Probe), MaxBody: cfg.Server.MaxBodyBytes, Logger: g.log,
 	})
 	if err != nil {
 		return g, err
@@ -166,6 +167,9 @@ func (g *gateway) stop(ctx context.Context) error {
 	if g.store != nil {
 		errs = append(errs, g.store.Close())
 	}
+	if g.vault != nil {
+		errs = append(errs, g.vault.Close())
+	}
 	if g.policies != nil {
 		errs = append(errs, g.policies.Close())
 	}
@@ -199,10 +203,11 @@ func (g *gateway) openDirectory(env func(string) string) (err error) {
 	if len(g.masterKey) < 16 {
 		return errors.New("the master key has fewer than 16 characters")
 	}
-	v, err := vault.Open(filepath.Join(g.dataDir, "root.key"))
+	v, err := vault.Open(filepath.Join(g.dataDir, "root.key"), filepath.Join(g.dataDir, "own.keys"))
 	if err != nil {
 		return err
 	}
+	g.vault = v
 	a := g.cfg.Accounts
 	g.directory, err = directory.Open(g.store, g.store, v, directory.Defaults{Credits: a.DefaultCredits, Tier: a.DefaultTier, Level: a.DefaultPowerLevel}, time.Now)
 	if err != nil || len(g.directory.Accounts()) > 0 || g.store.Halted() != nil {
@@ -254,7 +259,7 @@ func (g *gateway) status() admin.Status {
 	serving := g.depot.Serving()
 	s := admin.Status{
 		Version: version, Started: g.started, Config: g.cfg.File, DataDir: g.dataDir, Listen: g.listener.Addr().String(),
-		Models: len(g.engine.Catalog.Models), Accounts: len(g.directory.Accounts()), Providers: g.engine.Health(), Ledger: "ok",
+		Models: len(g.engine.Catalog.Models), Accounts: len(g.directory.Accounts()), Providers: g.engine.Health(engine.DetailLimits), Ledger: "ok",
 		Simulated: g.engine.Simulated(),
 	}
 	if err := g.store.Halted(); err != nil {
@@ -276,7 +281,8 @@ func engineProviders(cfg *config.Config, probed map[string]string) []engine.Prov
 		p := &cfg.Providers[i]
 		e := engine.Provider{
 			Name: p.Name, Adapter: p.Adapter, BaseURL: p.BaseURL, Key: p.APIKey.Reveal(), Usable: p.Usable(),
-			AllowPrivate: p.AllowPrivate, Settings: p.Settings, FirstByte: p.Timeout,
+			AllowPrivate: p.AllowPrivate, Settings: p.Settings, FirstContent: p.Timeouts.FirstContent,
+			Timeouts: upstream.Timeouts{Connect: p.Timeouts.Connect, FirstByte: p.Timeouts.FirstByte, Idle: p.Timeouts.Idle, Total: p.Timeouts.Total},
 		}
 		if len(p.Probe) > 0 {
 			e.BaseURL, e.Usable = cmp.Or(probed[p.Name], p.BaseURL), e.Usable && probed[p.Name] != ""

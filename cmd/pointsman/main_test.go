@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -100,7 +101,13 @@ func (g *testGateway) account(id string) *client {
 // post sends a chat request and returns the answer with its body read.
 func (c *client) post(t testing.TB, path string, body any) (*http.Response, string) {
 	t.Helper()
-	resp, err := c.do("POST", path, body)
+	return c.send(t, "POST", path, body)
+}
+
+// send is post with any method.
+func (c *client) send(t testing.TB, method, path string, body any) (*http.Response, string) {
+	t.Helper()
+	resp, err := c.do(method, path, body)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -118,4 +125,16 @@ type testLog struct{ t testing.TB }
 func (l testLog) Write(p []byte) (int, error) {
 	l.t.Log(strings.TrimRight(string(p), "\n"))
 	return len(p), nil
+}
+
+// serveOn serves on a free port until the test ends, and returns the base URL.
+func serveOn(t testing.TB, serve func(net.Listener) error) string {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { ln.Close() })
+	go serve(ln) //nolint:errcheck // it ends with the listener
+	return "http://" + ln.Addr().String()
 }

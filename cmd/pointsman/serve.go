@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/pointsman/pointsman/cmd/pointsman/config"
+	"github.com/pointsman/pointsman/engine"
 )
 
 // drainTime is how long requests under way may go on after the first SIGTERM.
@@ -134,7 +135,7 @@ func (g *gateway) banner(w io.Writer) {
 	}
 	var simulated, unconfigured []string
 	shown := 0
-	for _, p := range g.engine.Health() {
+	for _, p := range g.engine.Health(engine.DetailProviders) {
 		switch {
 		case p.Configured:
 			fmt.Fprintf(w, "  %-10s %-12s %s\n", label(shown, "providers"), p.Provider, g.keySource(p.Provider))

@@ -115,6 +115,9 @@ func Open(accounts Accounts, keys Keys, v *vault.Vault, defaults Defaults, now f
 	for i := range own {
 		ix.putOwn(&own[i])
 	}
+	if err := v.Keep(own); err != nil {
+		return nil, fmt.Errorf("shredding replaced provider keys: %w", err)
+	}
 	ix.link()
 	d.index.Store(ix)
 	return d, nil
@@ -213,7 +216,7 @@ func (d *Directory) RevokeKey(id string) error {
 	})
 }
 
-// SetOwnKey seals and stores an account's key for a provider, in place of a former one.
+// SetOwnKey seals and stores an account's key for a provider, in place of a former one, which nothing can open afterwards.
 func (d *Directory) SetOwnKey(account, provider, key string) (storage.ProviderKey, error) {
 	if !validProviderKey(key) {
 		return storage.ProviderKey{}, ErrProviderKey
@@ -222,21 +225,33 @@ func (d *Directory) SetOwnKey(account, provider, key string) (storage.ProviderKe
 	if len(key) >= 12 {
 		k.Hint = key[len(key)-4:]
 	}
+	var old *storage.ProviderKey
 	err := d.update(func(ix *index) error {
-		if old := ix.own[account][provider]; old != nil {
+		if old = ix.own[account][provider]; old != nil {
 			k.Version = old.Version + 1
 		}
-		d.vault.Seal(&k, key)
+		if err := d.vault.Seal(&k, key); err != nil {
+			return err
+		}
 		ix.putOwn(&k)
-		return d.keys.PutProviderKey(k)
+		if err := d.keys.PutProviderKey(k); err != nil {
+			d.vault.Shred(&k) //nolint:errcheck // the next start does it otherwise
+			return err
+		}
+		return nil
 	})
+	if err == nil && old != nil {
+		err = d.vault.Shred(old)
+	}
 	return k, err
 }
 
-// DeleteOwnKey removes an account's key for a provider for good.
-func (d *Directory) DeleteOwnKey(account, provider string) error {
-	return d.update(func(ix *index) error {
-		if ix.own[account][provider] == nil {
+// DeleteOwnKey removes an account's key for a provider for good: nothing can open it afterwards, whatever a copy of the
+// store still holds. It returns the id of the key.
+func (d *Directory) DeleteOwnKey(account, provider string) (id string, err error) {
+	var old *storage.ProviderKey
+	err = d.update(func(ix *index) error {
+		if old = ix.own[account][provider]; old == nil {
 			return fmt.Errorf("key for provider %.64q: %w", provider, storage.ErrNotFound)
 		}
 		mine := maps.Clone(ix.own[account])
@@ -244,6 +259,10 @@ func (d *Directory) DeleteOwnKey(account, provider string) error {
 		ix.own[account] = mine
 		return d.keys.DeleteProviderKey(account, provider)
 	})
+	if err != nil {
+		return "", err
+	}
+	return old.ID, d.vault.Shred(old)
 }
 
 // OwnKeys lists an account's provider keys by provider.
@@ -254,6 +273,11 @@ func (d *Directory) OwnKeys(account string) []storage.ProviderKey {
 		out = append(out, *mine[p])
 	}
 	return out
+}
+
+// OwnKey returns an account's sealed key for a provider as it is now, or nil.
+func (d *Directory) OwnKey(account, provider string) *storage.ProviderKey {
+	return d.index.Load().own[account][provider]
 }
 
 // Unseal opens an account's own provider key for one call.

@@ -137,7 +137,8 @@ func TestOwnKeysReachCallersAndLeaveThem(t *testing.T) {
 	d.CreateAccount("alice", "", "") //nolint:errcheck // the look-ups below would fail
 	_, text, _ := d.CreateKey("alice", "")
 	before, _ := d.Caller([]byte(text))
-	if _, err := d.SetOwnKey("alice", "openai", "sk-1234567890"); err != nil {
+	first, err := d.SetOwnKey("alice", "openai", "sk-1234567890")
+	if err != nil {
 		t.Fatal(err)
 	}
 	second, err := d.SetOwnKey("alice", "openai", "sk-0987654321")
@@ -151,13 +152,20 @@ func TestOwnKeysReachCallersAndLeaveThem(t *testing.T) {
 	if key, err := d.Unseal(c.OwnKey("openai")); err != nil || key != "sk-0987654321" {
 		t.Fatalf("%q, %v", key, err)
 	}
-	if err := d.DeleteOwnKey("alice", "openai"); err != nil {
+	if _, err := d.Unseal(&first); err == nil {
+		t.Fatal("the replaced key still opens")
+	}
+	kept := *c.OwnKey("openai") // as a copy of the store would have it
+	if id, err := d.DeleteOwnKey("alice", "openai"); err != nil || id != kept.ID {
 		t.Fatal(err)
+	}
+	if _, err := d.Unseal(&kept); err == nil {
+		t.Fatal("the deleted key still opens")
 	}
 	if c, _ := d.Caller([]byte(text)); c.HasOwnKeys() {
 		t.Fatal("a deleted key is still there")
 	}
-	if err := d.DeleteOwnKey("alice", "openai"); !errors.Is(err, storage.ErrNotFound) {
+	if _, err := d.DeleteOwnKey("alice", "openai"); !errors.Is(err, storage.ErrNotFound) {
 		t.Fatalf("deleting twice: %v", err)
 	}
 }

@@ -53,7 +53,9 @@ type Envelope struct {
 	Latency    uint8  // abi.Latency*
 	Session    uint64 // FNV-1a of pointsman.session, 0 if none
 	NoFallback bool   // pointsman.fallback is false
-	WantsJSON  bool   // response_format asks for a JSON object or follows a schema
+	// KeyFallback: own keys and the platform's may follow each other in one request (pointsman.key_fallback).
+	KeyFallback bool
+	WantsJSON   bool // response_format asks for a JSON object or follows a schema
 
 	members []member
 	limit   field // which member MaxTokens came from, or fieldOther

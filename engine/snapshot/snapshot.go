@@ -26,10 +26,10 @@ const (
 
 	latencyWeight = 0.2  // of the newest sample in the latency and speed averages
 	errorWeight   = 0.05 // of the newest sample in the error rate
-	degradedAbove = 0.2  // error rate
-	openAfter     = 5    // failures in a row
-	firstOpen     = 2 * time.Second
-	longestOpen   = 60 * time.Second
+
+	// A deployment is degraded if so much of at least so many attempts in the window failed, or all of fewer.
+	degradedShare = 0.2
+	degradedLeast = 5
 )
 
 // Verdict says how an attempt bears on its deployment's health.
@@ -40,12 +40,15 @@ const (
 	Neutral Verdict = iota // the caller's fault, or the caller left: says nothing of the deployment
 	Success
 	Failure
-	Broken // the key or the model is refused: trying again at once is pointless
+	Broken  // the model is refused: trying again at once is pointless
+	Refused // the platform's key is refused or limited: a failed attempt, which says nothing of the deployment
 )
 
 // Outcome is the end of one attempt.
 type Outcome struct {
 	Verdict      Verdict
+	Failure      uint8         // abi.Failure*, of one that failed
+	End          time.Time     // zero: now, which costs a look at the clock
 	TTFT         time.Duration // 0 if no content came
 	Duration     time.Duration // of the whole attempt
 	OutputTokens int64
@@ -62,6 +65,7 @@ type Live struct {
 	changed atomic.Bool
 	urgent  atomic.Bool
 	due     atomic.Int64 // Unix nanoseconds before which no ordinary generation is made
+	stale   atomic.Int64 // Unix nanoseconds at which the current generation is no longer true by itself; 0: never
 	mu      sync.Mutex
 }
 
@@ -71,10 +75,14 @@ type deployment struct {
 	ttft      atomic.Uint32 // float32 bits, milliseconds
 	speed     atomic.Uint32 // float32 bits, tokens per second
 	errorRate atomic.Uint32 // float32 bits
-	failures  atomic.Uint32 // in a row
-	openUntil atomic.Int64  // Unix nanoseconds; 0: closed
-	openFor   atomic.Int64  // the last opening's length
-	probing   atomic.Bool   // one probe is under way in the half-open state
+	cause     atomic.Uint32 // abi.Failure* of the last failed attempt
+	circuit   Circuit
+	window    window
+	forgiven  atomic.Uint64 // failures in the window when the circuit closed
+	closedAt  atomic.Int64  // Unix nanoseconds
+
+	health uint8     // as last seen; guarded by Live.mu
+	since  time.Time // guarded by Live.mu
 }
 
 // New starts with every deployment unknown. Generations count up from the clock's microseconds, so that they are never
@@ -87,12 +95,16 @@ func New(candidates []policy.Candidate, now func() time.Time, publish func(previ
 	return l
 }
 
-// Current returns the newest generation, making one first if it is due.
-func (l *Live) Current() *policy.Published {
-	if l.urgent.Load() || l.changed.Load() && l.now().UnixNano() >= l.due.Load() {
-		if l.mu.TryLock() { // whoever loses takes the generation before
+// Current returns the newest generation, making one first if it is due. The caller gives the time, as of its request: asking
+// for it would cost more than the rest.
+func (l *Live) Current(at time.Time) *policy.Published {
+	stale := l.stale.Load()
+	if l.urgent.Load() || l.changed.Load() || stale != 0 {
+		now := at.UnixNano()
+		over := stale != 0 && now >= stale
+		if (l.urgent.Load() || over || l.changed.Load() && now >= l.due.Load()) && l.mu.TryLock() { // whoever loses takes the one before
 			defer l.mu.Unlock()
-			if l.urgent.Swap(false) || l.changed.Load() {
+			if l.urgent.Swap(false) || l.changed.Load() || l.stale.Load() == stale && over {
 				l.next(l.current.Load().Generation + 1)
 			}
 		}
@@ -100,13 +112,8 @@ func (l *Live) Current() *policy.Published {
 	return l.current.Load()
 }
 
-// Usable tells whether requests may go to deployment i: its circuit is closed, or open long enough that it may be
-// probed.
-func (l *Live) Usable(i int) bool {
-	d := &l.live[i]
-	until := d.openUntil.Load()
-	return until == 0 || until <= l.now().UnixNano() && !d.probing.Load()
-}
+// Usable tells whether requests may go to deployment i: its circuit lets one through.
+func (l *Live) Usable(i int, now time.Time) bool { return l.live[i].circuit.Allows(now) }
 
 // Inflight is the number of attempts under way at deployment i, saturating.
 func (l *Live) Inflight(i int) uint16 { return uint16(min(l.live[i].inflight.Load(), math.MaxUint16)) }
@@ -115,23 +122,28 @@ func (l *Live) Inflight(i int) uint16 { return uint16(min(l.live[i].inflight.Loa
 func (l *Live) Start(i int) {
 	d := &l.live[i]
 	d.inflight.Add(1)
-	if d.openUntil.Load() != 0 {
-		d.probing.Store(true)
-	}
+	d.circuit.Start()
 }
 
 // Done notes the end of an attempt at deployment i.
 func (l *Live) Done(i int, o Outcome) {
 	d := &l.live[i]
 	d.inflight.Add(-1)
-	d.probing.Store(false)
-	switch o.Verdict {
-	case Neutral:
+	defer d.circuit.End()
+	if o.Verdict == Neutral {
 		return
+	}
+	now := o.End
+	if now.IsZero() {
+		now = l.now()
+	}
+	switch o.Verdict {
 	case Success:
-		d.failures.Store(0)
-		if d.openUntil.Swap(0) != 0 {
-			d.openFor.Store(0)
+		if d.circuit.Succeed() { // it is well again: what was before counts no more
+			_, failed := d.window.counts(now)
+			d.forgiven.Store(failed)
+			d.closedAt.Store(now.UnixNano())
+			d.errorRate.Store(0)
 			l.urgent.Store(true)
 		}
 		average(&d.errorRate, 0, errorWeight, true)
@@ -141,27 +153,31 @@ func (l *Live) Done(i int, o Outcome) {
 		if writing := o.Duration - o.TTFT; o.OutputTokens > 1 && writing > 0 {
 			average(&d.speed, float32(float64(o.OutputTokens)/writing.Seconds()), latencyWeight, false)
 		}
-	case Failure, Broken:
+		d.window.success(now, &o)
+	case Refused:
+		d.window.refusal(now)
+		return
+	default:
 		average(&d.errorRate, 1, errorWeight, true)
-		if n := d.failures.Add(1); n >= openAfter || o.Verdict == Broken || d.openUntil.Load() != 0 {
-			l.open(d)
+		d.cause.Store(uint32(o.Failure))
+		if d.circuit.Fail(now, o.Failure, o.Verdict == Broken) {
+			l.urgent.Store(true)
 		}
+		d.window.failure(now)
 	}
 	if d.samples.Load() < math.MaxUint32 {
 		d.samples.Add(1)
 	}
-	l.changed.Store(true)
+	if !l.changed.Load() {
+		l.changed.Store(true)
+	}
 }
 
-func (l *Live) open(d *deployment) {
-	length := min(max(2*time.Duration(d.openFor.Load()), firstOpen), longestOpen)
-	now := l.now()
-	if until := d.openUntil.Load(); until > now.UnixNano() {
-		return // attempts that began before it opened
+// Retry lets the next request try deployment i although its circuit is open: something says that it is well again.
+func (l *Live) Retry(i int) {
+	if l.live[i].circuit.Retry(l.now()) {
+		l.urgent.Store(true)
 	}
-	d.openFor.Store(int64(length))
-	d.openUntil.Store(now.Add(length).UnixNano())
-	l.urgent.Store(true)
 }
 
 // next publishes a generation; l.mu is held.
@@ -171,9 +187,21 @@ func (l *Live) next(generation uint64) {
 	l.due.Store(now.Add(Interval).UnixNano())
 	s := policy.Snapshot{Generation: generation, WallMillis: now.UnixMilli()}
 	s.Candidates = append(make([]policy.Candidate, 0, len(l.static)), l.static...)
+	stale := int64(0)
 	for i := range s.Candidates {
-		l.live[i].describe(&s.Candidates[i], now)
+		d := &l.live[i]
+		d.describe(&s.Candidates[i], now)
+		until := d.circuit.openUntil.Load()
+		if until <= now.UnixNano() { // nothing of the circuit changes by itself, but the window moves on
+			if until = 0; d.health != abi.HealthUnknown {
+				until = now.Add(slotLength).UnixNano()
+			}
+		}
+		if until != 0 && (stale == 0 || until < stale) {
+			stale = until
+		}
 	}
+	l.stale.Store(stale)
 	p := policy.Publish(s)
 	if l.publish != nil {
 		l.publish(l.current.Load(), p)
@@ -181,22 +209,47 @@ func (l *Live) next(generation uint64) {
 	l.current.Store(p)
 }
 
+// describe fills in the live facts; Live.mu is held.
 func (d *deployment) describe(c *policy.Candidate, now time.Time) {
 	c.Samples = d.samples.Load()
 	c.TTFT = coarse(math.Float32frombits(d.ttft.Load()))
 	c.TokensPerSec = coarse(math.Float32frombits(d.speed.Load()))
 	c.ErrorRate = coarse(math.Float32frombits(d.errorRate.Load()))
-	until := d.openUntil.Load()
-	switch {
-	case until > now.UnixNano():
-		c.Health = abi.HealthDown
-	case until != 0 || c.ErrorRate > degradedAbove:
-		c.Health = abi.HealthDegraded
-	case c.Samples > 0:
-		c.Health = abi.HealthHealthy
-	default:
-		c.Health = abi.HealthUnknown
+	c.Health = d.judge(now)
+	// A policy that ranked it by its failures would never let it be tried while there are others. The circuit lets one
+	// request at a time find out. What is older than the window is forgotten.
+	if c.Health == abi.HealthUnknown || c.Health == abi.HealthDegraded && d.circuit.openUntil.Load() != 0 {
+		c.Health, c.ErrorRate = abi.HealthUnknown, 0
 	}
+}
+
+// counts is how many attempts of the window bear on the state.
+func (d *deployment) counts(now time.Time) (ok, failed uint64) {
+	ok, failed = d.window.counts(now)
+	if at := d.closedAt.Load(); at != 0 && now.Sub(time.Unix(0, at)) < Window {
+		failed -= min(failed, d.forgiven.Load())
+	}
+	return ok, failed
+}
+
+// judge decides the state of a deployment, and notes since when it is in it; Live.mu is held.
+func (d *deployment) judge(now time.Time) uint8 {
+	health, since := uint8(abi.HealthUnknown), now
+	ok, failed := d.counts(now)
+	switch opened, until, _, open := d.circuit.Open(); {
+	case open && until.After(now):
+		health, since = abi.HealthDown, opened
+	case open:
+		health, since = abi.HealthDegraded, until
+	case failed > 0 && (ok == 0 || ok+failed >= degradedLeast && float64(failed) > degradedShare*float64(ok+failed)):
+		health = abi.HealthDegraded
+	case ok > 0:
+		health = abi.HealthHealthy
+	}
+	if health != d.health || d.since.IsZero() {
+		d.health, d.since = health, since
+	}
+	return health
 }
 
 // average folds sample into an exponential moving average; the first sample stands for itself unless fromZero.

@@ -21,15 +21,15 @@ func start() (*Live, *clock) {
 
 func TestGenerationsComeAtMostEveryInterval(t *testing.T) {
 	l, c := start()
-	first := l.Current()
+	first := l.Current(c.t)
 	l.Start(0)
 	l.Done(0, Outcome{Verdict: Success, TTFT: 100 * time.Millisecond, Duration: 1100 * time.Millisecond, OutputTokens: 50})
-	if l.Current() != first {
+	if l.Current(c.t) != first {
 		t.Fatal("a generation was made before its time")
 	}
 	c.t = c.t.Add(Interval)
-	second := l.Current()
-	if second.Generation != first.Generation+1 || l.Current() != second {
+	second := l.Current(c.t)
+	if second.Generation != first.Generation+1 || l.Current(c.t) != second {
 		t.Fatalf("generation %d after %d", second.Generation, first.Generation)
 	}
 	got := second.Candidates[0]
@@ -48,38 +48,38 @@ func TestBreakerOpensProbesAndCloses(t *testing.T) {
 		l.Done(0, Outcome{Verdict: v})
 	}
 	for range openAfter {
-		if !l.Usable(0) {
+		if !l.Usable(0, c.t) {
 			t.Fatal("opened too early")
 		}
 		fail(Failure)
 	}
-	if l.Usable(0) || l.Current().Candidates[0].Health != abi.HealthDown {
+	if l.Usable(0, c.t) || l.Current(c.t).Candidates[0].Health != abi.HealthDown {
 		t.Fatal("five failures in a row must open the circuit at once")
 	}
 	c.t = c.t.Add(firstOpen)
-	if !l.Usable(0) {
+	if !l.Usable(0, c.t) {
 		t.Fatal("it may be probed now")
 	}
 	l.Start(0)
-	if l.Usable(0) {
+	if l.Usable(0, c.t) {
 		t.Fatal("one probe at a time")
 	}
 	l.Done(0, Outcome{Verdict: Failure})
 	c.t = c.t.Add(firstOpen)
-	if l.Usable(0) {
+	if l.Usable(0, c.t) {
 		t.Fatal("the second opening must last longer")
 	}
 	c.t = c.t.Add(firstOpen)
 	l.Start(0)
 	l.Done(0, Outcome{Verdict: Success})
-	if !l.Usable(0) || l.Current().Candidates[0].Health == abi.HealthDown {
+	if !l.Usable(0, c.t) || l.Current(c.t).Candidates[0].Health == abi.HealthDown {
 		t.Fatal("a success must close the circuit at once")
 	}
 	fail(Broken)
-	if l.Usable(0) {
+	if l.Usable(0, c.t) {
 		t.Fatal("a refused key must open the circuit at once")
 	}
-	if !l.Usable(1) {
+	if !l.Usable(1, c.t) {
 		t.Fatal("other deployments are untouched")
 	}
 }
@@ -91,7 +91,7 @@ func TestNeutralOutcomesSayNothing(t *testing.T) {
 		l.Done(0, Outcome{Verdict: Neutral})
 	}
 	c.t = c.t.Add(time.Second)
-	if got := l.Current().Candidates[0]; got.Samples != 0 || got.Health != abi.HealthUnknown || l.Inflight(0) != 0 {
+	if got := l.Current(c.t).Candidates[0]; got.Samples != 0 || got.Health != abi.HealthUnknown || l.Inflight(0) != 0 {
 		t.Fatalf("%+v, %d in flight", got, l.Inflight(0))
 	}
 }
@@ -102,7 +102,7 @@ func TestConcurrentOutcomesAreAllCounted(t *testing.T) {
 	for range 8 {
 		wg.Go(func() {
 			for range 1000 {
-				l.Current()
+				l.Current(time.Now())
 				l.Start(0)
 				l.Done(0, Outcome{Verdict: Success, TTFT: time.Millisecond})
 			}

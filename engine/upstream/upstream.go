@@ -10,6 +10,7 @@ package upstream
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -43,11 +44,33 @@ var (
 
 // Config bounds the transport. The zero value of a field takes its default.
 type Config struct {
-	ConnectTimeout time.Duration // 5 s, TLS handshake included
-	IdleTimeout    time.Duration // 30 s: how long an unused connection is kept, and how long a stream may pause
-	MaxIdle        int           // 256 connections kept per target
-	MaxBody        int           // 32 MiB of a buffered answer
-	TLS            *tls.Config   // nil for the system's roots
+	Timeouts Timeouts      // of targets that say nothing else
+	KeepIdle time.Duration // 30 s: how long an unused connection is kept
+	MaxIdle  int           // 256 connections kept per target
+	MaxBody  int           // 32 MiB of a buffered answer
+	TLS      *tls.Config   // nil for the system's roots
+	Resolver *net.Resolver // nil for the system's
+}
+
+// Timeouts bound the stages of an exchange, each by itself. The zero value of a field takes its default.
+type Timeouts struct {
+	Connect   time.Duration // 5 s, TLS handshake included
+	FirstByte time.Duration // 60 s, from the request sent to the first byte of the answer; also for sending it
+	Idle      time.Duration // 60 s between two pieces of the answer
+	Total     time.Duration // 30 min, from the beginning to the last byte
+}
+
+// or fills in what is zero.
+func (t Timeouts) or(other Timeouts) Timeouts {
+	return Timeouts{
+		Connect: cmp.Or(t.Connect, other.Connect), FirstByte: cmp.Or(t.FirstByte, other.FirstByte),
+		Idle: cmp.Or(t.Idle, other.Idle), Total: cmp.Or(t.Total, other.Total),
+	}
+}
+
+// DefaultTimeouts are what holds where nothing else is said.
+func DefaultTimeouts() Timeouts {
+	return Timeouts{Connect: 5 * time.Second, FirstByte: time.Minute, Idle: time.Minute, Total: 30 * time.Minute}
 }
 
 // Transport makes targets.
@@ -55,11 +78,9 @@ type Transport struct{ cfg Config }
 
 // New returns a transport.
 func New(cfg Config) *Transport {
-	if cfg.ConnectTimeout == 0 {
-		cfg.ConnectTimeout = 5 * time.Second
-	}
-	if cfg.IdleTimeout == 0 {
-		cfg.IdleTimeout = 30 * time.Second
+	cfg.Timeouts = cfg.Timeouts.or(DefaultTimeouts())
+	if cfg.KeepIdle == 0 {
+		cfg.KeepIdle = 30 * time.Second
 	}
 	if cfg.MaxIdle == 0 {
 		cfg.MaxIdle = 256
@@ -72,32 +93,80 @@ func New(cfg Config) *Transport {
 
 // Target is one provider's base URL with its pool of connections.
 type Target struct {
-	cfg     Config
-	address string // host:port
-	host    string // for the Host header
-	prefix  string // path prefix without a trailing slash
-	tls     *tls.Config
-	dialer  net.Dialer
+	cfg      Config
+	timeouts Timeouts
+	address  string // host:port
+	host     string // for the Host header
+	prefix   string // path prefix without a trailing slash
+	tls      *tls.Config
+	dialer   net.Dialer
 
 	mu   sync.Mutex
 	idle []*conn // most recently used last
 }
 
+// conn is a connection whose every read has a deadline of its own: until the first byte of an answer, then between its
+// pieces, and never beyond the end of the exchange.
 type conn struct {
 	net.Conn
 	r     *bufio.Reader
 	w     *bufio.Writer
 	since time.Time // when it became idle
+
+	began time.Time
+	waits Timeouts
+	first bool   // the answer has begun
+	stage string // what the read under way waits for, for the error
 }
 
-// Target returns the target of a base URL such as "https://api.openai.com/v1". Without allowPrivate, connections to
-// loopback, private, link-local and other special addresses are refused when dialled, whatever the name resolves to.
-func (t *Transport) Target(baseURL string, allowPrivate bool) (*Target, error) {
+// begin starts an exchange on the connection.
+func (c *conn) begin(began time.Time, waits Timeouts) error {
+	c.began, c.waits, c.first = began, waits, false
+	c.stage = "sending the request"
+	return c.SetWriteDeadline(earlier(time.Now().Add(waits.FirstByte), began.Add(waits.Total)))
+}
+
+// Read reads what is there, or waits as long as the stage allows.
+func (c *conn) Read(p []byte) (int, error) {
+	wait := c.waits.FirstByte
+	c.stage = "waiting for the first byte"
+	if c.first {
+		wait, c.stage = c.waits.Idle, "waiting for more of the answer"
+	}
+	at, end := time.Now().Add(wait), c.began.Add(c.waits.Total)
+	if end.Before(at) {
+		at, c.stage = end, "at the end of the total time"
+	}
+	if err := c.SetReadDeadline(at); err != nil {
+		return 0, err
+	}
+	n, err := c.Conn.Read(p)
+	c.first = c.first || n > 0
+	return n, err
+}
+
+func earlier(a, b time.Time) time.Time {
+	if b.Before(a) {
+		return b
+	}
+	return a
+}
+
+// TargetOptions are what an operator says about one provider.
+type TargetOptions struct {
+	// AllowPrivate: without it, connections to loopback, private, link-local and other special addresses are refused when
+	// dialled, whatever the name resolves to.
+	AllowPrivate bool
+	Timeouts     Timeouts // zero: the transport's
+}
+
+// Target returns the target of a base URL such as "https://api.openai.com/v1".
+func (t *Transport) Target(baseURL string, opt TargetOptions) (*Target, error) {
 	u, err := url.Parse(baseURL)
 	if err != nil || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
 		return nil, fmt.Errorf("base URL %.100q must be scheme://host[:port][/path]", baseURL)
 	}
-	g := &Target{cfg: t.cfg, host: u.Host, prefix: strings.TrimRight(u.EscapedPath(), "/")}
+	g := &Target{cfg: t.cfg, timeouts: opt.Timeouts.or(t.cfg.Timeouts), host: u.Host, prefix: strings.TrimRight(u.EscapedPath(), "/")}
 	port := u.Port()
 	switch u.Scheme {
 	case "https":
@@ -117,8 +186,8 @@ func (t *Transport) Target(baseURL string, allowPrivate bool) (*Target, error) {
 		return nil, fmt.Errorf("base URL %.100q must be http or https", baseURL)
 	}
 	g.address = net.JoinHostPort(u.Hostname(), port)
-	g.dialer.Timeout = t.cfg.ConnectTimeout
-	if !allowPrivate {
+	g.dialer.Timeout, g.dialer.Resolver = g.timeouts.Connect, t.cfg.Resolver
+	if !opt.AllowPrivate {
 		g.dialer.Control = refuseSpecial
 	}
 	return g, nil
@@ -128,7 +197,9 @@ func (t *Transport) Target(baseURL string, allowPrivate bool) (*Target, error) {
 type Exchange struct {
 	Request  *fasthttp.Request
 	Response *fasthttp.Response
+	Timeouts Timeouts // the target's; may be changed before Do
 	target   *Target
+	began    time.Time
 	body     io.Reader
 
 	mu        sync.Mutex // guards what follows against Cancel
@@ -140,7 +211,7 @@ type Exchange struct {
 // Begin returns an exchange with an empty POST request for path, which is appended to the base URL's own path.
 func (g *Target) Begin(path string) *Exchange {
 	// Not pooled: a late Cancel must never reach another request's exchange.
-	x := &Exchange{Request: fasthttp.AcquireRequest(), Response: fasthttp.AcquireResponse(), target: g}
+	x := &Exchange{Request: fasthttp.AcquireRequest(), Response: fasthttp.AcquireResponse(), Timeouts: g.timeouts, target: g}
 	x.Request.Header.SetMethod(fasthttp.MethodPost)
 	x.Request.Header.SetHost(g.host)
 	x.Request.SetRequestURI(g.prefix + path)
@@ -150,16 +221,16 @@ func (g *Target) Begin(path string) *Exchange {
 	return x
 }
 
-// Do sends the request and reads the answer's head, and its body unless stream is set, then Stream gives the body. firstByte
-// bounds the wait for the head. A connection taken from the pool that turns out closed before one byte of the answer is
-// replaced by a fresh one, once.
-func (x *Exchange) Do(firstByte time.Duration, stream bool) error {
+// Do sends the request and reads the answer's head, and its body unless stream is set, then Stream gives the body. A
+// connection taken from the pool that turns out closed before one byte of the answer is replaced by a fresh one, once.
+func (x *Exchange) Do(stream bool) error {
+	x.began = time.Now()
 	for fresh := false; ; fresh = true {
 		c, pooled, err := x.connect(fresh)
 		if err != nil {
 			return err
 		}
-		err = x.roundTrip(c, firstByte, stream)
+		err = x.roundTrip(c, stream)
 		if err == nil {
 			return nil
 		}
@@ -170,13 +241,12 @@ func (x *Exchange) Do(firstByte time.Duration, stream bool) error {
 		if pooled && !fresh && (errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)) {
 			continue
 		}
-		return classify(err)
+		return classify(err, c)
 	}
 }
 
-func (x *Exchange) roundTrip(c *conn, firstByte time.Duration, stream bool) error {
-	now := time.Now()
-	if err := c.SetDeadline(now.Add(firstByte)); err != nil {
+func (x *Exchange) roundTrip(c *conn, stream bool) error {
+	if err := c.begin(x.began, x.Timeouts); err != nil {
 		return err
 	}
 	if err := x.Request.Write(c.w); err != nil {
@@ -195,7 +265,7 @@ func (x *Exchange) roundTrip(c *conn, firstByte time.Duration, stream bool) erro
 	return nil
 }
 
-// Stream reads the body of a streamed answer. Each read may take as long as the transport's idle timeout.
+// Stream reads the body of a streamed answer.
 func (x *Exchange) Stream() io.Reader { return (*streamReader)(x) }
 
 type streamReader Exchange
@@ -206,11 +276,6 @@ func (s *streamReader) Read(p []byte) (int, error) {
 	if c == nil {
 		return 0, ErrCancelled
 	}
-	if c.r.Buffered() == 0 {
-		if err := c.SetReadDeadline(time.Now().Add(x.target.cfg.IdleTimeout)); err != nil {
-			return 0, classify(err)
-		}
-	}
 	n, err := x.body.Read(p)
 	if err == nil || err == io.EOF {
 		return n, err
@@ -218,7 +283,7 @@ func (s *streamReader) Read(p []byte) (int, error) {
 	if x.isCancelled() {
 		return n, ErrCancelled
 	}
-	return n, classify(err)
+	return n, classify(err, c)
 }
 
 // Cancel cuts the exchange from any goroutine: whoever waits in Do or Stream gets ErrCancelled at once.
@@ -267,7 +332,7 @@ func (x *Exchange) connect(fresh bool) (c *conn, pooled bool, err error) {
 		c = x.target.takeIdle()
 	}
 	if pooled = c != nil; !pooled {
-		ctx, cancel := context.WithTimeout(context.Background(), x.target.cfg.ConnectTimeout)
+		ctx, cancel := context.WithTimeout(context.Background(), x.Timeouts.Connect)
 		defer cancel()
 		x.mu.Lock()
 		x.dialling = cancel
@@ -321,7 +386,9 @@ func (g *Target) dial(ctx context.Context) (*conn, error) {
 		}
 		raw = secured
 	}
-	return &conn{Conn: raw, r: bufio.NewReaderSize(raw, 16<<10), w: bufio.NewWriterSize(raw, 4<<10)}, nil
+	c := &conn{Conn: raw, w: bufio.NewWriterSize(raw, 4<<10)}
+	c.r = bufio.NewReaderSize(c, 16<<10)
+	return c, nil
 }
 
 func (g *Target) takeIdle() *conn {
@@ -334,7 +401,7 @@ func (g *Target) takeIdle() *conn {
 	c := g.idle[n-1]
 	g.idle[n-1] = nil
 	g.idle = g.idle[:n-1]
-	if time.Since(c.since) < g.cfg.IdleTimeout {
+	if time.Since(c.since) < g.cfg.KeepIdle {
 		return c
 	}
 	c.Close()
@@ -357,11 +424,11 @@ func (g *Target) release(c *conn) {
 	g.idle = append(g.idle, c)
 }
 
-func classify(err error) error {
+func classify(err error, c *conn) error {
 	var timeout interface{ Timeout() bool }
 	switch {
 	case errors.Is(err, fasthttp.ErrTimeout), errors.As(err, &timeout) && timeout.Timeout():
-		return fmt.Errorf("%w: %w", ErrTimeout, err)
+		return fmt.Errorf("%w: %s: %w", ErrTimeout, c.stage, err)
 	case errors.Is(err, fasthttp.ErrBodyTooLarge):
 		return ErrTooLarge
 	default:

@@ -53,7 +53,7 @@ func readRequest(r *bufio.Reader, n int) (string, error) {
 
 func target(t *testing.T, url string) *Target {
 	t.Helper()
-	g, err := New(Config{ConnectTimeout: time.Second, IdleTimeout: time.Second, MaxBody: 1 << 10}).Target(url, true)
+	g, err := New(Config{Timeouts: Timeouts{Connect: time.Second, FirstByte: 300 * time.Millisecond, Idle: time.Second}, MaxBody: 1 << 10}).Target(url, TargetOptions{AllowPrivate: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -63,7 +63,7 @@ func target(t *testing.T, url string) *Target {
 func post(g *Target, stream bool) (*Exchange, error) {
 	x := g.Begin("/chat/completions")
 	x.Request.SetBodyString("{}")
-	return x, x.Do(300*time.Millisecond, stream)
+	return x, x.Do(stream)
 }
 
 func TestBufferedAnswerAndConnectionReuse(t *testing.T) {
@@ -164,7 +164,7 @@ func TestCancelCutsEveryPhase(t *testing.T) {
 			x := target(t, url).Begin("/chat/completions")
 			x.Request.SetBodyString("{}")
 			time.AfterFunc(50*time.Millisecond, x.Cancel)
-			err := x.Do(5*time.Second, true)
+			err := x.Do(true)
 			for err == nil {
 				_, err = x.Stream().Read(make([]byte, 16))
 			}
@@ -214,7 +214,7 @@ func TestStreamReadsChunksAsTheyCome(t *testing.T) {
 
 func TestSpecialAddressesAreRefusedAtTheDial(t *testing.T) {
 	url := serve(t, func(net.Conn, *bufio.Reader) { t.Error("a connection was made") })
-	g, err := New(Config{}).Target(url, false)
+	g, err := New(Config{}).Target(url, TargetOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -241,7 +241,7 @@ func TestSpecialAddressesAreRefusedAtTheDial(t *testing.T) {
 
 func TestBaseURLs(t *testing.T) {
 	for _, url := range []string{"", "example.com/v1", "ftp://example.com", "http://user:pw@example.com", "http://example.com?x=1", "http://"} {
-		if _, err := New(Config{}).Target(url, false); err == nil {
+		if _, err := New(Config{}).Target(url, TargetOptions{}); err == nil {
 			t.Errorf("%q must be refused", url)
 		}
 	}

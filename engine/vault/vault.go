@@ -2,10 +2,13 @@
 // keys.
 //
 // One 32-byte root secret, from a file with mode 0600 or the environment, yields two keys by HKDF-SHA-256: the pepper of
-// the key hashes and the key-encryption key. A provider key is sealed with AES-256-GCM; its account, provider, id and
-// version are additional authenticated data, so a record that is moved or renamed does not open.
+// the key hashes and the key-encryption key. A provider key is sealed with AES-256-GCM under a key that follows from the
+// key-encryption key and a share of its own, see shares.go; its account, provider, id and version are additional
+// authenticated data, so a record that is moved or renamed does not open. Destroying the share makes a sealed key noise for
+// ever, wherever a copy of it is left.
 //
-// Sealed layout: 1 byte format (1), 12 bytes nonce, ciphertext with its 16-byte tag.
+// Sealed layout: 1 byte format (2), 16 bytes number of the share, 12 bytes nonce, ciphertext with its 16-byte tag. Format 1,
+// of earlier builds, has no share and is sealed under the key-encryption key itself; it opens, and can only be deleted.
 package vault
 
 import (
@@ -28,19 +31,24 @@ import (
 	"github.com/pointsman/pointsman/storage"
 )
 
-const sealedFormat = 1
+const (
+	formatPlain = 1
+	formatShare = 2
+)
 
-// ErrSealed: a sealed key does not open under this root secret, or was moved from another record.
+// ErrSealed: a sealed key does not open under this root secret, was moved from another record, or its share is destroyed.
 var ErrSealed = errors.New("sealed key does not open")
 
 // Vault seals and hashes. It is safe for concurrent use.
 type Vault struct {
-	aead   cipher.AEAD
+	kek    []byte
+	shares *shares
 	macs   sync.Pool
 	pepper []byte
 }
 
-// New derives a vault from a root secret of at least 32 bytes.
+// New derives a vault from a root secret of at least 32 bytes. Its shares are kept in memory: what it seals opens as long as
+// it lives. [Open] keeps them.
 func New(root []byte) (*Vault, error) {
 	if len(root) < 32 {
 		return nil, fmt.Errorf("root secret has %d bytes, needs 32", len(root))
@@ -53,21 +61,14 @@ func New(root []byte) (*Vault, error) {
 	if err != nil {
 		return nil, fmt.Errorf("deriving the pepper: %w", err)
 	}
-	block, err := aes.NewCipher(kek)
-	if err != nil {
-		return nil, fmt.Errorf("setting up AES: %w", err)
-	}
-	aead, err := cipher.NewGCM(block)
-	if err != nil {
-		return nil, fmt.Errorf("setting up GCM: %w", err)
-	}
-	v := &Vault{aead: aead, pepper: pepper}
+	v := &Vault{kek: kek, shares: newShares(), pepper: pepper}
 	v.macs.New = func() any { return hmac.New(sha256.New, v.pepper) }
 	return v, nil
 }
 
-// Open reads the root secret from path, or makes one there with mode 0600 if the file does not exist.
-func Open(path string) (*Vault, error) {
+// Open reads the root secret from path, or makes one there with mode 0600 if the file does not exist, and keeps the shares
+// in another file. One vault at a time may have that open.
+func Open(path, sharesPath string) (*Vault, error) {
 	text, err := ReadOrCreateSecret(path, func() string { return hex.EncodeToString(random(32)) })
 	if err != nil {
 		return nil, err
@@ -76,8 +77,18 @@ func Open(path string) (*Vault, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s does not hold hex digits; restore it from a backup, without it stored keys cannot be opened", path)
 	}
-	return New(root)
+	v, err := New(root)
+	if err != nil {
+		return nil, err
+	}
+	if v.shares, err = openShares(sharesPath); err != nil {
+		return nil, err
+	}
+	return v, nil
 }
+
+// Close closes the file of shares.
+func (v *Vault) Close() error { return v.shares.close() }
 
 // ReadOrCreateSecret returns the trimmed content of the file at path. If there is none, it writes what create returns,
 // readable by the owner only, through a temporary file so that no half-written secret is ever read.
@@ -142,24 +153,98 @@ func (v *Vault) Hash(key []byte) (sum [32]byte) {
 	return sum
 }
 
-// Seal fills k.Sealed with the encrypted key. The other fields must be final.
-func (v *Vault) Seal(k *storage.ProviderKey, key string) {
-	nonce := random(v.aead.NonceSize())
-	out := append([]byte{sealedFormat}, nonce...)
-	k.Sealed = v.aead.Seal(out, nonce, []byte(key), boundTo(k))
+// Seal fills k.Sealed with the encrypted key. The other fields must be final. The share is on disk when it returns.
+func (v *Vault) Seal(k *storage.ProviderKey, key string) error {
+	n, share, err := v.shares.create()
+	if err != nil {
+		return err
+	}
+	aead, err := v.aead(share)
+	if err != nil {
+		return err
+	}
+	nonce := random(aead.NonceSize())
+	out := append(append([]byte{formatShare}, n[:]...), nonce...)
+	k.Sealed = aead.Seal(out, nonce, []byte(key), boundTo(k))
+	return nil
 }
 
 // Unseal returns the key of a record, or ErrSealed.
 func (v *Vault) Unseal(k *storage.ProviderKey) (string, error) {
-	n := v.aead.NonceSize()
-	if len(k.Sealed) < 1+n || k.Sealed[0] != sealedFormat {
+	rest, share := k.Sealed, []byte(nil)
+	switch n, shared := shareOf(k); {
+	case shared:
+		var ok bool
+		if share, ok = v.shares.get(n); !ok {
+			return "", ErrSealed
+		}
+		rest = rest[1+numberSize:]
+	case len(rest) > 0 && rest[0] == formatPlain:
+		rest = rest[1:]
+	default:
 		return "", ErrSealed
 	}
-	key, err := v.aead.Open(nil, k.Sealed[1:1+n], k.Sealed[1+n:], boundTo(k))
+	aead, err := v.aead(share)
+	if err != nil {
+		return "", err
+	}
+	n := aead.NonceSize()
+	if len(rest) < n {
+		return "", ErrSealed
+	}
+	key, err := aead.Open(nil, rest[:n], rest[n:], boundTo(k))
 	if err != nil {
 		return "", ErrSealed
 	}
 	return string(key), nil
+}
+
+// Shred destroys what opens a sealed key: every copy of it is noise from now on. Again it changes nothing.
+func (v *Vault) Shred(k *storage.ProviderKey) error {
+	n, shared := shareOf(k)
+	if !shared {
+		return nil
+	}
+	return v.shares.destroy(n)
+}
+
+// Keep shreds every key that was ever sealed here but those: what a crash left between a record and its share.
+func (v *Vault) Keep(keys []storage.ProviderKey) error {
+	numbers := map[shareNumber]bool{}
+	for i := range keys {
+		if n, shared := shareOf(&keys[i]); shared {
+			numbers[n] = true
+		}
+	}
+	return v.shares.keep(numbers)
+}
+
+// shareOf is the number of the share that a sealed key needs; false if it needs none.
+func shareOf(k *storage.ProviderKey) (n shareNumber, shared bool) {
+	if len(k.Sealed) < 1+numberSize || k.Sealed[0] != formatShare {
+		return n, false
+	}
+	return shareNumber(k.Sealed[1 : 1+numberSize]), true
+}
+
+// aead is the cipher of one share; without one it is that of format 1.
+func (v *Vault) aead(share []byte) (cipher.AEAD, error) {
+	key := v.kek
+	if share != nil {
+		var err error
+		if key, err = hkdf.Key(sha256.New, v.kek, share, "pointsman provider key with its share v2", 32); err != nil {
+			return nil, fmt.Errorf("deriving the key of a share: %w", err)
+		}
+	}
+	block, err := aes.NewCipher(key)
+	if err != nil {
+		return nil, fmt.Errorf("setting up AES: %w", err)
+	}
+	aead, err := cipher.NewGCM(block)
+	if err != nil {
+		return nil, fmt.Errorf("setting up GCM: %w", err)
+	}
+	return aead, nil
 }
 
 // boundTo is the additional authenticated data: every field length-prefixed, so that no two records share it.

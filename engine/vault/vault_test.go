@@ -17,7 +17,9 @@ func TestSealedKeyOpensOnlyInItsOwnRecord(t *testing.T) {
 		t.Fatal(err)
 	}
 	k := storage.ProviderKey{Account: "alice", Provider: "openai", ID: "byok_1", Version: 1}
-	v.Seal(&k, "sk-secret")
+	if err := v.Seal(&k, "sk-secret"); err != nil {
+		t.Fatal(err)
+	}
 	if bytes.Contains(k.Sealed, []byte("sk-secret")) {
 		t.Fatal("sealed bytes hold the key")
 	}

@@ -83,7 +83,7 @@ func measurePolicy(ctx context.Context, host *policies.Host, name string, t *tra
 		}
 		req := t.next(name)
 		began := time.Now()
-		snap := t.live.Current()
+		snap := t.live.Current(t.clock)
 		req.Generation = snap.Generation
 		facts.Snapshot, facts.Request = snap, req
 		_, err := host.Route(name, &facts, &plan)

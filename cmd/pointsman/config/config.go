@@ -28,6 +28,7 @@ type Config struct {
 	Rounds         Rounds
 	Plugins        []Plugin // in file order
 	Storage        Storage
+	Health         Health
 	Warnings       []string // what works but is probably not meant, each with file:line:column
 
 	fileModels map[string]bool   // names of models declared in the file
@@ -53,9 +54,23 @@ type Provider struct {
 	AllowPrivate bool              // may connect to loopback and private addresses
 	Local        bool              // runs on the operator's own machines: fit for private requests
 	Settings     map[string]string // for the adapter; may hold secrets: never print it
-	Timeout      time.Duration     // to the first byte
-	Builtin      bool              // one of the nine
-	Probe        []string          // base URLs to try, best first, before the provider can be used; empty: BaseURL is certain
+	Timeouts     Timeouts
+	Builtin      bool     // one of the nine
+	Probe        []string // base URLs to try, best first, before the provider can be used; empty: BaseURL is certain
+}
+
+// Timeouts bound the stages of a provider's answer, each by itself.
+type Timeouts struct {
+	Connect      time.Duration // TLS handshake included
+	FirstByte    time.Duration // from the request sent to the first byte of the answer
+	FirstContent time.Duration // of a stream, while another candidate could still take over
+	Idle         time.Duration // between two pieces of the answer
+	Total        time.Duration // from the beginning to the last byte
+}
+
+// Health is the [health] table.
+type Health struct {
+	Probe string // which providers are probed without traffic: down, unknown or off
 }
 
 // Accounts is the [accounts] table: what a new account gets.

@@ -81,13 +81,13 @@ func TestLoadFull(t *testing.T) {
 	}
 	mock := c.Provider("mock")
 	if mock == nil || mock.Adapter != "openai" || mock.APIKey.Reveal() != "sk-mock-0123456789abcdef" || mock.KeySource != "file" || !mock.AllowPrivate ||
-		mock.Local || mock.Timeout != 30*time.Second || mock.Settings["organization"] != "org-1" || mock.Builtin || !mock.Usable() {
+		mock.Local || mock.Timeouts.FirstByte != 30*time.Second || mock.Timeouts.Idle != 20*time.Second || mock.Timeouts.Total != 30*time.Minute || mock.Settings["organization"] != "org-1" || mock.Builtin || !mock.Usable() {
 		t.Errorf("mock %+v", mock)
 	}
-	if p := c.Provider("groq"); p.Timeout != 5*time.Second || p.KeySource != "GROQ_API_KEY" || p.BaseURL != "https://api.groq.com/openai/v1" || !p.Usable() {
+	if p := c.Provider("groq"); p.Timeouts.FirstByte != 5*time.Second || p.KeySource != "GROQ_API_KEY" || p.BaseURL != "https://api.groq.com/openai/v1" || !p.Usable() {
 		t.Errorf("groq %+v", p)
 	}
-	if p := c.Provider("lab"); p.BaseURL != "https://lab.example/v2" || p.Settings["access_token"] != "lab-token-secret-value" || p.Timeout != time.Minute {
+	if p := c.Provider("lab"); p.BaseURL != "https://lab.example/v2" || p.Settings["access_token"] != "lab-token-secret-value" || p.Timeouts != defaultTimeouts() {
 		t.Errorf("lab %+v", p)
 	}
 	if p := c.Provider("openai"); p.Usable() || !p.KeyRequired {

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/pointsman/pointsman/engine/catalog"
 	"github.com/pointsman/pointsman/sdk/policy"
@@ -48,6 +49,8 @@ func (c *Config) WriteEffective(w io.Writer) error {
 	for _, plugin := range c.Plugins {
 		p.plugin(plugin)
 	}
+	p.table("[health]")
+	p.pair("probe", quote(c.Health.Probe))
 	p.table("[storage]")
 	p.pair("log_days", strconv.Itoa(c.Storage.LogDays))
 	if _, err := io.WriteString(w, p.out.String()); err != nil {
@@ -113,7 +116,10 @@ func (p *printer) provider(v *Provider) {
 	}
 	p.pair("allow_private", strconv.FormatBool(v.AllowPrivate))
 	p.pair("local", strconv.FormatBool(v.Local))
-	p.pair("timeout_seconds", strconv.FormatFloat(v.Timeout.Seconds(), 'f', -1, 64))
+	seconds := func(d time.Duration) string { return strconv.FormatFloat(d.Seconds(), 'f', -1, 64) }
+	w := v.Timeouts
+	p.pair("timeouts", "{ connect = "+seconds(w.Connect)+", first_byte = "+seconds(w.FirstByte)+", first_content = "+seconds(w.FirstContent)+
+		", idle = "+seconds(w.Idle)+", total = "+seconds(w.Total)+" }")
 	if len(v.Settings) > 0 {
 		p.table("[providers." + bare(v.Name) + ".settings]")
 		for _, key := range slices.Sorted(maps.Keys(v.Settings)) {

@@ -12,7 +12,11 @@ import (
 	"github.com/pointsman/pointsman/engine/catalog"
 )
 
-const defaultTimeout = 60 * time.Second
+// defaultTimeouts are those of a provider that says nothing else. A whole answer may take as long as credits are held for
+// one, and a model may think for some minutes before it says anything.
+func defaultTimeouts() Timeouts {
+	return Timeouts{Connect: 5 * time.Second, FirstByte: time.Minute, FirstContent: 5 * time.Minute, Idle: time.Minute, Total: 30 * time.Minute}
+}
 
 // known is a built-in provider: how it is reached and what its users call its environment variables, best name first.
 type known struct {
@@ -36,37 +40,37 @@ var builtinProviders = [...]known{
 		baseNames("ANTHROPIC"),
 	},
 	{
-		"groq", "openai", "https://api.groq.com/openai/v1",
+		"groq", "groq", "https://api.groq.com/openai/v1",
 		[]string{"GROQ_API_KEY"},
 		baseNames("GROQ"),
 	},
 	{
-		"together", "openai", "https://api.together.xyz/v1",
+		"together", "together", "https://api.together.xyz/v1",
 		[]string{"TOGETHERAI_API_KEY", "TOGETHER_API_KEY", "TOGETHER_AI_API_KEY"},
 		baseNames("TOGETHERAI", "TOGETHER", "TOGETHER_AI"),
 	},
 	{
-		"deepinfra", "openai", "https://api.deepinfra.com/v1/openai",
+		"deepinfra", "deepinfra", "https://api.deepinfra.com/v1/openai",
 		[]string{"DEEPINFRA_API_KEY"},
 		baseNames("DEEPINFRA"),
 	},
 	{
-		"openrouter", "openai", "https://openrouter.ai/api/v1",
+		"openrouter", "openrouter", "https://openrouter.ai/api/v1",
 		[]string{"OPENROUTER_API_KEY", "OR_API_KEY"},
 		baseNames("OPENROUTER", "OR"),
 	},
 	{
-		"fireworks", "openai", "https://api.fireworks.ai/inference/v1",
+		"fireworks", "fireworks", "https://api.fireworks.ai/inference/v1",
 		[]string{"FIREWORKS_AI_API_KEY", "FIREWORKS_API_KEY", "FIREWORKSAI_API_KEY"},
 		baseNames("FIREWORKS_AI", "FIREWORKS", "FIREWORKSAI"),
 	},
 	{
-		"huggingface", "openai", "https://router.huggingface.co/v1",
+		"huggingface", "huggingface", "https://router.huggingface.co/v1",
 		[]string{"HF_TOKEN", "HUGGINGFACE_API_KEY"},
 		baseNames("HF", "HUGGINGFACE"),
 	},
 	{
-		catalog.LocalProvider, "openai", "",
+		catalog.LocalProvider, "local", "",
 		[]string{"HOSTED_VLLM_API_KEY"},
 		nil,
 	},
@@ -82,7 +86,12 @@ func baseNames(prefixes ...string) []string {
 }
 
 // BuiltinAdapters lists the adapters that the gateway brings along.
-func BuiltinAdapters() []string { return []string{"openai", "anthropic", "simulator"} }
+func BuiltinAdapters() []string {
+	return []string{
+		"openai", "anthropic", "azure", "bedrock", "deepinfra", "fireworks", "groq", "huggingface", "local", "openrouter", "simulator",
+		"together",
+	}
+}
 
 // KeyVariables lists the environment variables that may hold a built-in provider's key, the preferred one first; none
 // for a provider that is not built in.
@@ -108,7 +117,7 @@ func lookup(env func(string) string, names []string) (name, value string) {
 // provider makes a built-in provider from the environment alone.
 func (k known) provider(env func(string) string) (Provider, error) {
 	p := Provider{
-		Name: k.name, Adapter: k.adapter, BaseURL: k.baseURL, Timeout: defaultTimeout, Builtin: true,
+		Name: k.name, Adapter: k.adapter, BaseURL: k.baseURL, Timeouts: defaultTimeouts(), Builtin: true,
 		KeyRequired: k.name != catalog.LocalProvider,
 	}
 	if name, value := lookup(env, k.keys); name != "" {
@@ -258,7 +267,7 @@ func (d *document) providers(root *table, adapters []string) []Provider {
 				d.fault(offset, -1, "provider name %.60q must be 1 to 64 letters, digits or ._-", name)
 			}
 			i = len(out)
-			out = append(out, Provider{Name: name, Timeout: defaultTimeout})
+			out = append(out, Provider{Name: name, Timeouts: defaultTimeouts()})
 		}
 		d.provider(t, &out[i], adapters)
 	}
@@ -292,10 +301,28 @@ func (d *document) provider(t *table, p *Provider, adapters []string) {
 	}
 	p.AllowPrivate = t.flag("allow_private", p.AllowPrivate)
 	p.Local = t.flag("local", p.Local)
-	p.Timeout = time.Duration(t.number("timeout_seconds", p.Timeout.Seconds(), 0, 3600) * float64(time.Second))
+	p.Timeouts.read(t, p.Name)
 	p.Settings = t.strMap("settings", "in [providers."+p.Name+".settings]")
 	t.done()
 	if !p.AllowPrivate && isPrivate(p.BaseURL) {
 		t.warn("base_url", "base_url of provider %q is a private address, which is refused without allow_private = true", p.Name)
 	}
+}
+
+// read takes the timeouts of a provider's table: timeouts, and timeout_seconds as a short form of its first_byte.
+func (w *Timeouts) read(t *table, provider string) {
+	seconds := func(t *table, key string, to *time.Duration) {
+		*to = time.Duration(t.number(key, to.Seconds(), 0, 3600) * float64(time.Second))
+	}
+	seconds(t, "timeout_seconds", &w.FirstByte)
+	c := t.child("timeouts", "in [providers."+provider+".timeouts]")
+	if t.has("timeout_seconds") && c.has("first_byte") {
+		c.fault("first_byte", "first_byte and timeout_seconds are the same thing: give one")
+	}
+	seconds(c, "connect", &w.Connect)
+	seconds(c, "first_byte", &w.FirstByte)
+	seconds(c, "first_content", &w.FirstContent)
+	seconds(c, "idle", &w.Idle)
+	seconds(c, "total", &w.Total)
+	c.done()
 }
