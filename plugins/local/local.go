@@ -83,7 +83,7 @@ func adjust(req *provider.PrepareRequest, e *provider.Endpoint) error {
 	case !isOllama:
 		return nil
 	}
-	ignored := []string{"logit_bias", "tool_choice", "parallel_tool_calls", "user", "service_tier"}
+	ignored := []string{"n", "logit_bias", "tool_choice", "parallel_tool_calls", "user", "service_tier"}
 	if native.given() {
 		e.Mode, e.BaseURL, e.Paths, e.Probe, e.Auth = provider.ModeProxied, "", map[string]string{"chat": "/api/chat"}, provider.Probe{}, provider.Auth{}
 		ignored = append(ignored, "logprobs", "top_logprobs")
