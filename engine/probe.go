@@ -203,7 +203,7 @@ func (e *Engine) probe(ctx context.Context, p *endpoint, key string) (*ProbeResu
 }
 
 func (e *Engine) probeWith(ctx context.Context, p *endpoint, key string) (checked string, f *failure) {
-	desc, target, err := p.prepare(ctx, e.Now())
+	desc, target, err := p.prepare(e.Now())
 	if err != nil {
 		return "connection", transportFailure(err)
 	}
