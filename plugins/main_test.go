@@ -87,8 +87,9 @@ func misbehave(how string) {
 		cmd.Stderr = os.Stderr
 		if err := cmd.Start(); err != nil {
 			fmt.Fprintln(os.Stderr, "fork failed:", err)
+		} else {
+			fmt.Fprintln(os.Stderr, "child", cmd.Process.Pid)
 		}
-		fmt.Fprintln(os.Stderr, "child", cmd.Process.Pid)
 		rpc.Serve(probe{name: "forks"})
 	case "chatty":
 		go func() {
