@@ -2,6 +2,7 @@ package plugins
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"os"
@@ -47,13 +48,24 @@ func launch(ctx context.Context, p *supervised) (_ *instance, err error) {
 	stop := context.AfterFunc(ctx, inst.process.kill)
 	defer stop()
 
+	// Mutual TLS guards against another process of the same user that connects first. The built-in process is on the way
+	// to the first request, and nothing but this binary.
+	var secure *tls.Config
+	var socketEnv []string
+	if p.plugin != nil && !p.plugin.PlainSocket {
+		config, certificate, err := mutualTLS()
+		if err != nil {
+			return nil, err
+		}
+		secure, socketEnv = config, []string{clientCertKey + "=" + certificate}
+	}
 	inst.protocol = goplugin.NewClient(&goplugin.ClientConfig{
 		HandshakeConfig:  rpc.Handshake(),
 		VersionedPlugins: rpc.VersionedPlugins(),
 		AllowedProtocols: []goplugin.Protocol{goplugin.ProtocolGRPC},
 		RunnerFunc: func(_ hclog.Logger, spec *exec.Cmd, dir string) (runner.Runner, error) {
 			inst.dir = dir
-			return inst.process, inst.process.prepare(p, spec.Env, dir)
+			return inst.process, inst.process.prepare(p, append(spec.Env, socketEnv...), dir)
 		},
 		UnixSocketConfig: &goplugin.UnixSocketConfig{TempDir: p.host.dir},
 		StartTimeout:     2 * p.host.config.StartTimeout, // ours comes first
@@ -61,10 +73,8 @@ func launch(ctx context.Context, p *supervised) (_ *instance, err error) {
 		SyncStdout:       inst.process.log,               // what a plugin prints once its handshake is done
 		SyncStderr:       inst.process.log,
 		SkipHostEnv:      true, // the gateway's environment holds the providers' keys
-		// The keys of mutual TLS take 30 to 40 ms, and guard against another process of the same user that connects
-		// first. For third-party plugins that is worth it; the built-in process is on the way to the first request.
-		AutoMTLS:        p.plugin != nil && !p.plugin.PlainSocket,
-		GRPCDialOptions: rpc.DialOptions(),
+		TLSConfig:        secure,
+		GRPCDialOptions:  rpc.DialOptions(),
 	})
 	if _, err := inst.protocol.Start(); err != nil {
 		return nil, inst.process.explain(ctx, err)
