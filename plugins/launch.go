@@ -27,6 +27,7 @@ const searchPath = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin
 type instance struct {
 	client   *rpc.Client
 	process  *process
+	uses     *uses
 	protocol *goplugin.Client
 	dir      string                 // of the socket; "" before go-plugin has made it
 	adapters []provider.Description // sorted by name
@@ -34,7 +35,7 @@ type instance struct {
 
 // launch starts the process of p and returns when it has answered. The instance must be closed.
 func launch(ctx context.Context, p *supervised) (_ *instance, err error) {
-	inst := &instance{process: newProcess(p)}
+	inst := &instance{process: newProcess(p), uses: newUses()}
 	defer func() {
 		if err != nil {
 			inst.process.kill()
