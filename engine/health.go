@@ -20,6 +20,14 @@ type ProviderHealth struct {
 	Configured  bool    `json:"configured"` // the platform has a key or needs none
 }
 
+// PluginHealth is the state of one plugin process.
+type PluginHealth struct {
+	Plugin   string   `json:"plugin"`
+	State    string   `json:"state"` // starting, running, restarting, failed, stopped
+	Adapters []string `json:"adapters"`
+	Restarts int      `json:"restarts"`
+}
+
 // Health lists the providers with deployments, in catalog order.
 func (e *Engine) Health() []ProviderHealth {
 	snap := e.live.Current()
@@ -65,7 +73,11 @@ func (e *Engine) health(ctx *fasthttp.RequestCtx) {
 	if !e.ledgerReady() {
 		status, code = "unavailable", fasthttp.StatusServiceUnavailable
 	}
-	WriteJSON(ctx, code, map[string]any{"status": status, "models": len(e.Catalog.Models), "policies": e.Policies.Names(), "providers": e.Health()})
+	answer := map[string]any{"status": status, "models": len(e.Catalog.Models), "policies": e.Policies.Names(), "providers": e.Health()}
+	if e.Plugins != nil {
+		answer["plugins"] = e.Plugins()
+	}
+	WriteJSON(ctx, code, answer)
 }
 
 // alive answers as long as the process serves.

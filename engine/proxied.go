@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"io"
 	"net/http"
 	"time"
@@ -10,6 +11,11 @@ import (
 	"github.com/pointsman/pointsman/engine/sse"
 	adapter "github.com/pointsman/pointsman/sdk/provider"
 )
+
+// maxAnswer bounds a buffered answer of a plugin, in bytes; a stream has no end that would have to fit.
+const maxAnswer = 32 << 20
+
+var errAnswerTooLarge = errors.New("the plugin's answer is larger than 32 MiB")
 
 // proxied lets the provider's plugin make the call and takes the answer from it: a buffered one whole, a streamed one
 // through a pipe that holds the plugin back when the client is slow.
@@ -86,6 +92,8 @@ func (w *pluginAnswer) Head(status int, _ map[string]string) error {
 // Part takes a piece of the body, or one event.
 func (w *pluginAnswer) Part(data []byte) error {
 	switch {
+	case !w.stream && len(w.body)+len(data) > maxAnswer:
+		return errAnswerTooLarge
 	case !w.stream:
 		w.body = append(w.body, data...)
 		return nil
