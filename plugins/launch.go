@@ -54,11 +54,11 @@ func launch(ctx context.Context, p *supervised) (_ *instance, err error) {
 	var secure *tls.Config
 	var socketEnv []string
 	if p.plugin != nil && !p.plugin.PlainSocket {
-		config, certificate, err := mutualTLS()
+		config, certificate, err := rpc.MutualTLS()
 		if err != nil {
 			return nil, err
 		}
-		secure, socketEnv = config, []string{clientCertKey + "=" + certificate}
+		secure, socketEnv = config, []string{rpc.ClientCertKey + "=" + certificate}
 	}
 	inst.protocol = goplugin.NewClient(&goplugin.ClientConfig{
 		HandshakeConfig:  rpc.Handshake(),
@@ -96,6 +96,24 @@ func launch(ctx context.Context, p *supervised) (_ *instance, err error) {
 	// Connected: nobody else needs the socket, and a gateway killed by force leaves no file behind.
 	_ = os.RemoveAll(inst.dir)
 	return inst, nil
+}
+
+// Command returns the command that starts a plugin as the gateway does: what was checked, within its limits. dir is the
+// directory for its socket. What go-plugin would add to the environment is missing. After the start done must be called.
+// On Linux the process ends with the thread that starts it.
+func Command(name string, plugin Plugin, dir string) (cmd *exec.Cmd, done func(), err error) {
+	if err := plugin.validate(); err != nil {
+		return nil, nil, fmt.Errorf("plugin %q: %w", name, err)
+	}
+	cmd, executable, err := command(name, &plugin, dir)
+	if err != nil {
+		return nil, nil, err
+	}
+	return cmd, func() {
+		if executable != nil {
+			_ = executable.Close() // it was read only
+		}
+	}, nil
 }
 
 // close ends the process, by force if it does not end by itself, and frees everything.

@@ -1,4 +1,4 @@
-package plugins
+package rpc
 
 import (
 	"crypto/ecdsa"
@@ -13,13 +13,14 @@ import (
 	"time"
 )
 
-// clientCertKey is the environment variable in which go-plugin's plugins expect the certificate to trust.
-const clientCertKey = "PLUGIN_CLIENT_CERT"
+// ClientCertKey is the environment variable that holds the gateway's certificate in PEM, which alone the plugin is to
+// accept; without it the socket is plain.
+const ClientCertKey = "PLUGIN_CLIENT_CERT"
 
-// mutualTLS makes the gateway's half of mutual TLS with one plugin process: the configuration, to which go-plugin adds
+// MutualTLS makes the gateway's half of mutual TLS with one plugin process: the configuration, to which go-plugin adds
 // the plugin's certificate from the handshake line, and ours in PEM. go-plugin could make both, but on the curve P-521,
 // which takes 40 ms and which gRPC's C core, so Python and Ruby, does not accept.
-func mutualTLS() (*tls.Config, string, error) {
+func MutualTLS() (*tls.Config, string, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return nil, "", fmt.Errorf("making a key for the plugin's socket: %w", err)
