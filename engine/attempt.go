@@ -46,6 +46,8 @@ type answer struct {
 	partial    func() dialect.Usage // what a translated stream has reported so far, or nil
 	content    int                  // tokens seen in a stream by our own estimate, see chunkOverhead
 	dropped    []string             // request fields the provider could not take
+	rules      []adapter.ErrorRule  // of the provider
+	key        string               // that was used
 	close      func(bool)           // true after the whole answer was read
 }
 
@@ -63,6 +65,7 @@ type failure struct {
 	status     int   // of the error answer
 	message    string
 	retryAfter time.Duration
+	unserved   string // a request field that the provider cannot be asked without, "" for none
 	own        bool
 	model      *catalog.Model
 }
@@ -116,8 +119,9 @@ func (e *Engine) try(c *call, a *answer) *failure {
 	if err != nil {
 		return &failure{class: adapter.ClassServer, err: err}
 	}
+	a.rules, a.key = descriptor.Errors, key
 	if descriptor.Mode == adapter.ModeProxied {
-		return e.proxied(c, a, p, key)
+		return e.proxied(c, a, p, descriptor, key)
 	}
 	return e.direct(c, a, p, descriptor, target, key)
 }
@@ -149,7 +153,7 @@ func (a *answer) awaitContent(now func() time.Time, whole bool) *failure {
 		}
 		info := dialect.ChunkInfo(event.Data)
 		if info.Error {
-			return errorAnswer(fasthttp.StatusBadGateway, event.Data, nil, "")
+			return a.failure(errorStatus(event.Data), event.Data)
 		}
 		a.held = append(a.held, event.Raw...)
 		finished = finished || len(info.Finish) > 0
@@ -171,11 +175,11 @@ func transportFailure(err error) *failure {
 	return &failure{class: adapter.ClassServer, err: err}
 }
 
-// errorAnswer classifies a provider's error answer by its rules, then by its status. The key is cut out of the message,
-// for some providers repeat it.
-func errorAnswer(status int, body []byte, rules []adapter.ErrorRule, key string) *failure {
+// failure classifies the provider's error answer by its rules, then by its status. The key is cut out of the message, for
+// some providers repeat it.
+func (a *answer) failure(status int, body []byte) *failure {
 	f := &failure{status: status, class: classOf(status)}
-	for _, r := range rules {
+	for _, r := range a.rules {
 		if (r.Status == 0 || r.Status == status) && (r.Contains == "" || bytes.Contains(body, []byte(r.Contains))) {
 			f.class = r.Class
 			break
@@ -183,8 +187,8 @@ func errorAnswer(status int, body []byte, rules []adapter.ErrorRule, key string)
 	}
 	detail, _ := dialect.ReadError(body)
 	f.message = detail.Message
-	if key != "" {
-		f.message = strings.ReplaceAll(f.message, key, "***")
+	if a.key != "" {
+		f.message = strings.ReplaceAll(f.message, a.key, "***")
 	}
 	f.message = clip(f.message, 512)
 	return f
@@ -220,6 +224,9 @@ func (f *failure) retryable() bool {
 
 // final says that no candidate would do better.
 func (f *failure) final() bool {
+	if f.unserved != "" {
+		return false // another provider may serve the field
+	}
 	return f.cancelled() || f.class == adapter.ClassBadRequest || f.class == adapter.ClassContentFilter
 }
 
@@ -233,7 +240,7 @@ func (f *failure) allows(next *catalog.Model, c *call) bool {
 
 func (f *failure) verdict() snapshot.Verdict {
 	switch {
-	case f.final(), f.class == adapter.ClassContextLength, f.own && (f.class == adapter.ClassAuth || f.class == adapter.ClassQuota || f.class == adapter.ClassRateLimited):
+	case f.final(), f.unserved != "", f.class == adapter.ClassContextLength, f.own && (f.class == adapter.ClassAuth || f.class == adapter.ClassQuota || f.class == adapter.ClassRateLimited):
 		return snapshot.Neutral
 	case f.class == adapter.ClassAuth, f.class == adapter.ClassQuota, f.class == adapter.ClassNotFound:
 		return snapshot.Broken
@@ -267,6 +274,9 @@ func (f *failure) fault(c *call) *Fault {
 		what = "all " + strconv.Itoa(n) + " attempts failed; the last provider"
 	}
 	of := &Fault{Status: fasthttp.StatusBadGateway, Type: typeProvider, Code: "provider_error", Message: what + " failed to answer"}
+	if f.unserved != "" {
+		return badRequest("unsupported_parameter", f.unserved, "no provider that was tried serves the parameter "+f.unserved)
+	}
 	switch f.class {
 	case adapter.ClassBadRequest:
 		of.Status, of.Type, of.Code, of.Message = max(400, f.status), typeRequest, "provider_rejected_request", f.orElse("the provider rejected the request")

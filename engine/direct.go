@@ -2,6 +2,11 @@ package engine
 
 import (
 	"io"
+	"maps"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
 
 	"github.com/valyala/fasthttp"
 
@@ -26,6 +31,7 @@ func (e *Engine) direct(c *call, a *answer, p *endpoint, desc *adapter.Endpoint,
 	if f != nil {
 		return f
 	}
+	path = strings.ReplaceAll(path, "{model}", url.PathEscape(a.deployment.Upstream))
 	x := target.Begin(path)
 	x.Request.Header.SetContentType("application/json")
 	for name, value := range desc.Headers {
@@ -44,7 +50,7 @@ func (e *Engine) direct(c *call, a *answer, p *endpoint, desc *adapter.Endpoint,
 		return transportFailure(err)
 	}
 	if status := x.Response.StatusCode(); status != fasthttp.StatusOK {
-		f := errorAnswer(status, errorBody(x, c.env.Stream), desc.Errors, key)
+		f := a.failure(status, errorBody(x, c.env.Stream))
 		f.retryAfter = retryAfter(x.Response.Header.Peek(fasthttp.HeaderRetryAfter))
 		x.Close(!c.env.Stream)
 		return f
@@ -64,15 +70,8 @@ func (e *Engine) direct(c *call, a *answer, p *endpoint, desc *adapter.Endpoint,
 
 // upstreamBody is the request body for the provider.
 func (e *Engine) upstreamBody(c *call, a *answer, desc *adapter.Endpoint) ([]byte, *failure) {
-	c.scratch = c.env.Splice(c.scratch[:0], c.body, envelope.Edits{
-		Model:          a.deployment.Upstream,
-		IncludeUsage:   c.env.Stream && desc.Body.StreamUsage,
-		MaxTokensField: desc.Body.MaxTokensField,
-		MaxTokens:      e.outputLimit(c, a),
-		Drop:           desc.Body.Drop,
-	})
-	if desc.Dialect != adapter.DialectAnthropic {
-		return c.scratch, nil
+	if f := e.edit(c, a, desc); f != nil || desc.Dialect != adapter.DialectAnthropic {
+		return c.scratch, f
 	}
 	body, dropped, err := dialect.RequestOpenAIToAnthropic(nil, c.scratch, dialect.RequestOptions{
 		Model: a.deployment.Upstream, DefaultMaxTokens: desc.Body.DefaultMaxTokens,
@@ -80,8 +79,38 @@ func (e *Engine) upstreamBody(c *call, a *answer, desc *adapter.Endpoint) ([]byt
 	if err != nil {
 		return nil, &failure{class: adapter.ClassBadRequest, status: fasthttp.StatusBadRequest, message: err.Error()}
 	}
-	a.dropped = dropped
+	a.dropped = append(a.dropped, dropped...)
 	return body, nil
+}
+
+// edit makes the request as the provider takes it, in the client's dialect. What is left out or replaced is noted, to be
+// named to the client; a field that the provider must not be asked without is a failure.
+func (e *Engine) edit(c *call, a *answer, desc *adapter.Endpoint) *failure {
+	rules := &desc.Body
+	drop := rules.Drop
+	if len(rules.Refuse) > 0 {
+		if refused := c.env.Given(nil, c.body, rules.Refuse); len(refused) > 0 {
+			return &failure{class: adapter.ClassBadRequest, status: fasthttp.StatusBadRequest, unserved: refused[0]}
+		}
+		drop = slices.Concat(drop, rules.Refuse) // those that are null
+	}
+	a.dropped = c.env.Given(a.dropped, c.body, rules.Drop)
+	var set []envelope.Member
+	if len(rules.Set) > 0 {
+		for _, name := range slices.Sorted(maps.Keys(rules.Set)) {
+			set = append(set, envelope.Member{Name: name, Value: rules.Set[name]})
+			a.dropped = c.env.Given(a.dropped, c.body, []string{name})
+		}
+	}
+	c.scratch = c.env.Splice(c.scratch[:0], c.body, envelope.Edits{
+		Model:          a.deployment.Upstream,
+		IncludeUsage:   c.env.Stream && rules.StreamUsage,
+		MaxTokensField: rules.MaxTokensField,
+		MaxTokens:      e.outputLimit(c, a),
+		Drop:           drop,
+		Set:            set,
+	})
+	return nil
 }
 
 // take makes a buffered answer of a provider's body.
@@ -96,7 +125,13 @@ func (a *answer) take(body []byte, d adapter.Dialect, c *call, e *Engine) *failu
 		}
 		body, a.usage = translated, usage
 	}
-	if info := dialect.ChunkInfo(body); info.Malformed || info.Error || info.NoChoices {
+	info := dialect.ChunkInfo(body)
+	if info.Error { // some providers find out after they have sent 200
+		f := a.failure(errorStatus(body), body)
+		a.close(false)
+		return f
+	}
+	if info.Malformed || info.NoChoices {
 		a.close(false)
 		return &failure{class: adapter.ClassServer, message: "the provider's answer is not a chat completion"}
 	}
@@ -105,6 +140,15 @@ func (a *answer) take(body []byte, d adapter.Dialect, c *call, e *Engine) *failu
 		a.usage, _ = dialect.OpenAIUsage(body)
 	}
 	return nil
+}
+
+// errorStatus is the status that an error object names as its code, or 502.
+func errorStatus(body []byte) int {
+	detail, _ := dialect.ReadError(body)
+	if n, err := strconv.Atoi(detail.Code); err == nil && n >= 400 && n <= 599 {
+		return n
+	}
+	return fasthttp.StatusBadGateway
 }
 
 // errorBody reads what an error answer says.

@@ -11,6 +11,7 @@ package engine
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -206,7 +207,7 @@ type endpoint struct {
 	mu       sync.Mutex
 	stale    bool // its adapter changed
 	prepared *adapter.Endpoint
-	target   *upstream.Target // nil when proxied
+	target   *upstream.Target  // nil when proxied
 }
 
 // ForgetEndpoints has every provider's descriptor asked from its adapter again when it is next needed; the old one stays
@@ -232,6 +233,11 @@ func (p *endpoint) prepare(ctx context.Context, now time.Time) (*adapter.Endpoin
 			return p.prepared, p.target, nil
 		}
 		return nil, nil, fmt.Errorf("preparing provider %s: %w", p.Name, err)
+	}
+	for name, text := range prepared.Body.Set {
+		if !json.Valid([]byte(text)) {
+			return nil, nil, fmt.Errorf("preparing provider %s: the adapter sets %.64q to something that is not JSON", p.Name, name)
+		}
 	}
 	if prepared.Mode == adapter.ModeDirect {
 		if p.target, err = p.transport.Target(prepared.BaseURL, p.AllowPrivate); err != nil {

@@ -5,9 +5,9 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"strings"
 	"time"
 
-	"github.com/pointsman/pointsman/engine/envelope"
 	"github.com/pointsman/pointsman/engine/sse"
 	adapter "github.com/pointsman/pointsman/sdk/provider"
 )
@@ -19,8 +19,10 @@ var errAnswerTooLarge = errors.New("the plugin's answer is larger than 32 MiB")
 
 // proxied lets the provider's plugin make the call and takes the answer from it: a buffered one whole, a streamed one
 // through a pipe that holds the plugin back when the client is slow.
-func (e *Engine) proxied(c *call, a *answer, p *endpoint, key string) *failure {
-	c.scratch = c.env.Splice(c.scratch[:0], c.body, envelope.Edits{Model: a.deployment.Upstream, IncludeUsage: c.env.Stream})
+func (e *Engine) proxied(c *call, a *answer, p *endpoint, desc *adapter.Endpoint, key string) *failure {
+	if f := e.edit(c, a, desc); f != nil {
+		return f
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	if !c.cutWith(cancel) {
 		cancel()
@@ -29,6 +31,7 @@ func (e *Engine) proxied(c *call, a *answer, p *endpoint, key string) *failure {
 	req := &adapter.CallRequest{
 		Provider: p.Name, Operation: "chat", Model: a.deployment.Upstream, Stream: c.env.Stream, Body: c.scratch,
 		Credential: key, BaseURL: p.BaseURL, Settings: p.Settings, RequestID: c.id.String(),
+		AllowPrivate: p.AllowPrivate,
 	}
 	w := &pluginAnswer{head: make(chan int, 1), first: time.AfterFunc(p.FirstByte, cancel), stream: c.env.Stream}
 	if !c.env.Stream {
@@ -39,7 +42,9 @@ func (e *Engine) proxied(c *call, a *answer, p *endpoint, key string) *failure {
 			return transportFailure(err)
 		}
 		if status := <-w.head; status != http.StatusOK {
-			return errorAnswer(status, w.body, nil, key)
+			f := a.failure(status, w.body)
+			f.retryAfter = w.retryAfter
+			return f
 		}
 		a.close = func(bool) {}
 		return a.take(w.body, adapter.DialectOpenAI, c, e)
@@ -65,7 +70,9 @@ func (e *Engine) proxied(c *call, a *answer, p *endpoint, key string) *failure {
 	case status != http.StatusOK:
 		defer a.close(false)
 		body, _ := io.ReadAll(io.LimitReader(reader, maxErrorBody)) // what can be read of it will do
-		return errorAnswer(status, body, nil, key)
+		f := a.failure(status, body)
+		f.retryAfter = w.retryAfter
+		return f
 	}
 	a.events = sse.NewReader(reader, 0)
 	return nil
@@ -77,14 +84,21 @@ type pluginAnswer struct {
 	first  *time.Timer
 	stream bool
 	failed bool // the status is an error: parts are its body, not events
-	body   []byte
-	pipe   *io.PipeWriter
+	// retryAfter is set before the status is sent on head.
+	retryAfter time.Duration
+	body       []byte
+	pipe       *io.PipeWriter
 }
 
 // Head takes the status.
-func (w *pluginAnswer) Head(status int, _ map[string]string) error {
+func (w *pluginAnswer) Head(status int, header map[string]string) error {
 	w.first.Stop()
 	w.failed = status != http.StatusOK
+	for name, value := range header {
+		if strings.EqualFold(name, "retry-after") {
+			w.retryAfter = retryAfter([]byte(value))
+		}
+	}
 	w.head <- status
 	return nil
 }

@@ -42,6 +42,9 @@ func (e *Engine) measure(c *call, a *answer, verdict snapshot.Verdict) {
 	}
 	if !a.simulated && !a.own {
 		a.cost = d.Price.Cost(catalog.Usage{Input: u.Input, Output: u.Output, CacheRead: u.CacheRead, CacheWrite: u.CacheWrite, Reasoning: u.Reasoning})
+		if bill, err := storage.ParseNanoUSD(u.CostUSD); err == nil { // told by the provider itself, as OpenRouter does
+			a.cost = bill
+		}
 	}
 	e.live.Done(d.Index, snapshot.Outcome{Verdict: verdict, TTFT: a.ttft, Duration: a.took, OutputTokens: u.Output})
 	e.metrics.attempt(a.provider(), "ok")

@@ -162,6 +162,32 @@ func (h *Host) Prepare(ctx context.Context, adapter string, req *provider.Prepar
 	return endpoint, nil
 }
 
+// Models asks an adapter what its provider offers. The error is a *provider.Error if the provider refused, and matches
+// errors.ErrUnsupported if the adapter cannot ask; otherwise it is as that of [Host.Prepare].
+func (h *Host) Models(ctx context.Context, adapter string, req *provider.ModelsRequest) ([]provider.Model, error) {
+	inst, err := h.instance(adapter)
+	if err != nil {
+		return nil, err
+	}
+	models, err := inst.client.Models(ctx, adapter, req)
+	if err != nil {
+		return nil, fmt.Errorf("listing the models of provider %q: %w", req.Provider, err)
+	}
+	return models, nil
+}
+
+// Probe lets an adapter ask whether a provider and a credential work. Its errors are those of [Host.Models].
+func (h *Host) Probe(ctx context.Context, adapter string, req *provider.ProbeRequest) error {
+	inst, err := h.instance(adapter)
+	if err != nil {
+		return err
+	}
+	if err := inst.client.Probe(ctx, adapter, req); err != nil {
+		return fmt.Errorf("probing provider %q: %w", req.Provider, err)
+	}
+	return nil
+}
+
 // Call lets an adapter perform one request of a proxied endpoint; the answer's methods run on the caller's goroutine.
 // Its errors match those of sdk/provider, of ctx, or of the answer. Cancelling ctx ends the adapter's call too.
 func (h *Host) Call(ctx context.Context, adapter string, req *provider.CallRequest, answer provider.AnswerWriter) error {

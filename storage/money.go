@@ -28,6 +28,12 @@ type NanoUSD int64
 // String prints the amount in dollars as a decimal without trailing zeros.
 func (u NanoUSD) String() string { return formatDecimal(int64(u), 9) }
 
+// ParseNanoUSD reads a decimal amount of dollars; its errors are those of [ParseCredits], with nine fractional digits.
+func ParseNanoUSD(text string) (NanoUSD, error) {
+	n, err := parseDecimal(text, 9)
+	return NanoUSD(n), err
+}
+
 func formatDecimal(n int64, digits int) string {
 	sign := ""
 	u := uint64(n)

@@ -14,6 +14,27 @@ type Edits struct {
 	MaxTokensField string   // the name the provider wants for the output limit; "" leaves the client's
 	MaxTokens      uint32   // the output limit to send, under MaxTokensField or "max_tokens"; 0 leaves the client's
 	Drop           []string // top-level members to remove; what an edit above sets is then added anew
+	Set            []Member // top-level members to write, in place of the client's of the same names
+}
+
+// Member is a top-level member to write.
+type Member struct {
+	Name  string
+	Value string // JSON, written as it is
+}
+
+// Given appends to dst those of names that the request has as top-level members. One that is null counts as absent. body
+// must be the bytes e was parsed from.
+func (e *Envelope) Given(dst []string, body []byte, names []string) []string {
+	for _, name := range names {
+		for i := range e.members {
+			m := &e.members[i]
+			if body[m.val] != 'n' && keyIs(body[m.off+1:m.keyEnd-1], name) {
+				dst = append(dst, name)
+			}
+		}
+	}
+	return dst
 }
 
 // Splice appends to dst the request body with the edits made and power_level and pointsman removed; everything else is
@@ -61,7 +82,8 @@ func (e *Envelope) drops(m *member, body []byte, edits Edits) bool {
 	if edits.MaxTokensField != "" && m.field != e.limit && (e.limit != fieldOther || edits.MaxTokens > 0) && keyIs(key, edits.MaxTokensField) {
 		return true // the limit takes this name
 	}
-	return slices.ContainsFunc(edits.Drop, func(name string) bool { return keyIs(key, name) })
+	return slices.ContainsFunc(edits.Drop, func(name string) bool { return keyIs(key, name) }) ||
+		slices.ContainsFunc(edits.Set, func(set Member) bool { return keyIs(key, set.Name) })
 }
 
 // keyIs tells whether the raw key means name.
@@ -179,6 +201,10 @@ func (w *writer) addMissing() {
 		}
 		w.add(name)
 		w.dst = strconv.AppendUint(w.dst, uint64(w.edits.MaxTokens), 10)
+	}
+	for _, set := range w.edits.Set {
+		w.add(set.Name)
+		w.dst = append(w.dst, set.Value...)
 	}
 }
 

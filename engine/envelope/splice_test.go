@@ -12,6 +12,17 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
+func TestGiven(t *testing.T) {
+	body := []byte(`{"messages":[{"role":"user","content":"hi","seed":1}],"log\u0070robs":true,"logit_bias":null,"n":1}`)
+	e, err := Parse(body, DefaultLimits())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := e.Given([]string{"x"}, body, []string{"logit_bias", "n", "logprobs", "seed"}); !slices.Equal(got, []string{"x", "n", "logprobs"}) {
+		t.Errorf("given %q", got)
+	}
+}
+
 func TestSplice(t *testing.T) {
 	const m = `"messages":[{"role":"user","content":"hi"}]`
 	tests := []struct {
@@ -42,6 +53,7 @@ func TestSplice(t *testing.T) {
 		{"limit added", `{` + m + `,"max_tokens":null}`, Edits{MaxTokens: 100, MaxTokensField: "max_completion_tokens"}, `{` + m + `,"max_completion_tokens":100}`},
 		{"drop", `{"models":["x"],` + m + `,"route":"y"}`, Edits{Drop: []string{"route", "models"}}, `{` + m + `}`},
 		{"drop and set", `{"model":"a","stream_options":{"x":1},` + m + `}`, Edits{Model: "b", IncludeUsage: true, Drop: []string{"stream_options", "model"}}, `{` + m + `,"model":"b","stream_options":{"include_usage":true}}`},
+		{"set", `{"route":{"order":["x"]},` + m + `,"a":1}`, Edits{Set: []Member{{"route", `{"zdr":true}`}, {"usage", "{}"}}}, `{` + m + `,"a":1,"route":{"zdr":true},"usage":{}}`},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -16,3 +16,12 @@ var (
 	// ErrSetting means that a setting of the provider is wrong; the message names it.
 	ErrSetting = errors.New("wrong provider setting")
 )
+
+// Error is a provider's answer to a call of [Lister] or [Prober] that did not work.
+type Error struct {
+	Class   ErrorClass
+	Message string // without the credential
+}
+
+// Error returns the message.
+func (e *Error) Error() string { return e.Message }

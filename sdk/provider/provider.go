@@ -41,6 +41,20 @@ type AnswerWriter interface {
 	Part(data []byte) error
 }
 
+// Lister is implemented by adapters that can ask the provider what it offers.
+type Lister interface {
+	// Models lists the provider's models, in any order. It makes free calls only. An error of the provider is an *[Error]
+	// with its class; any other error means that the provider could not be asked.
+	Models(ctx context.Context, req *ModelsRequest) ([]Model, error)
+}
+
+// Prober is implemented by adapters whose endpoints are proxied, for what [Probe] says of direct ones.
+type Prober interface {
+	// Probe asks, at no cost, whether the provider and the credential work; nil means that they do. An error of the
+	// provider is an *[Error] with its class; any other error means that the provider could not be asked.
+	Probe(ctx context.Context, req *ProbeRequest) error
+}
+
 // Dialect is the wire format of an endpoint.
 type Dialect string
 
@@ -77,13 +91,33 @@ type PrepareRequest struct {
 type Endpoint struct {
 	Mode    Mode
 	Dialect Dialect
-	BaseURL string            // scheme, host, optional path prefix, no trailing slash; empty when proxied
-	Paths   map[string]string // operation ("chat", "embeddings", "models") -> path appended to BaseURL
+	BaseURL string // scheme, host, optional path prefix, no trailing slash; empty when proxied
+	// Paths are appended to BaseURL, one an operation ("chat", "embeddings", "models"). {model} in one stands for the
+	// model's id at the provider, and a query may follow "?".
+	Paths   map[string]string
 	Headers map[string]string // sent with every request; never a credential
 	Auth    Auth
 	Body    BodyRules
 	Errors  []ErrorRule
 	Expires time.Time // zero: valid until the settings change
+	// Probe is how to ask, for free, whether the provider and a key work.
+	Probe Probe
+	// RateLimits are the headers of every answer that tell what is left.
+	RateLimits []RateLimit
+}
+
+// Probe is a GET request that costs nothing. It is sent with the endpoint's headers and the credential: 200 means that
+// both work, and every other status is classified by the endpoint's rules. The body is not read for meaning.
+type Probe struct {
+	Path string // below BaseURL, "" if there is none
+}
+
+// RateLimit names the headers of one limit; "" for those that a provider does not send.
+type RateLimit struct {
+	Unit      string // "requests" or "tokens"
+	Limit     string // what is allowed, a number
+	Remaining string // what is left, a number
+	Reset     string // when it is whole again: seconds, an RFC 3339 time, or text like Go's durations ("1m30s", "120ms")
 }
 
 // Auth says where the credential goes. The gateway puts it there; the adapter never sees it.
@@ -102,6 +136,13 @@ type BodyRules struct {
 	DefaultMaxTokens int
 	// Drop lists top-level request fields the provider refuses; they are removed and named to the caller.
 	Drop []string
+	// Refuse lists top-level request fields that cannot be served, where leaving one out would change what the caller
+	// asked for: instead of removing it, this provider is passed over, and if none serves the field the caller gets 400
+	// with its name. A field that is null counts as absent.
+	Refuse []string
+	// Set are top-level request fields with the JSON texts that are sent in them. A caller's own value is replaced, and the
+	// field named to the caller.
+	Set map[string]string
 }
 
 // ErrorClass says what an error means for routing.
@@ -141,4 +182,33 @@ type CallRequest struct {
 	BaseURL    string
 	Settings   map[string]string
 	RequestID  string
+	// AllowPrivate: the operator lets the provider be at a private or loopback address. Otherwise the adapter must
+	// connect to none, whatever BaseURL or a name in it says.
+	AllowPrivate bool
+}
+
+// ModelsRequest asks for a provider's models.
+type ModelsRequest struct {
+	Provider     string
+	BaseURL      string
+	Credential   string // for this call only, "" if there is none
+	Settings     map[string]string
+	AllowPrivate bool // as in [CallRequest]
+}
+
+// Model is one model of a provider, as far as the provider tells.
+type Model struct {
+	ID            string   // as requests name it
+	ContextWindow uint32   // tokens, 0: unknown
+	MaxOutput     uint32   // tokens, 0: unknown
+	Capabilities  []string // "tools", "vision", "reasoning", "json_schema"; empty: none, or unknown
+}
+
+// ProbeRequest asks whether a provider and a credential work.
+type ProbeRequest struct {
+	Provider     string
+	BaseURL      string
+	Credential   string // for this call only, "" if there is none
+	Settings     map[string]string
+	AllowPrivate bool // as in [CallRequest]
 }

@@ -68,12 +68,55 @@ func (c *Client) Prepare(ctx context.Context, adapter string, req *provider.Prep
 	return endpointFromProto(resp.GetEndpoint())
 }
 
+// Models asks an adapter what its provider offers. The error is a *provider.Error if the provider refused, and matches
+// errors.ErrUnsupported if the adapter, or its plugin, cannot ask.
+func (c *Client) Models(ctx context.Context, adapter string, req *provider.ModelsRequest) ([]provider.Model, error) {
+	resp, err := c.client.Models(ctx, &providerv1.ModelsRequest{
+		Adapter: adapter, Provider: req.Provider, BaseUrl: req.BaseURL, Credential: req.Credential, Settings: req.Settings,
+		AllowPrivate: req.AllowPrivate,
+	})
+	if err != nil {
+		return nil, optional(ctx, err)
+	}
+	if err := failureFromProto(resp.GetFailure()); err != nil {
+		return nil, err
+	}
+	out := make([]provider.Model, 0, len(resp.GetModels()))
+	for _, m := range resp.GetModels() {
+		out = append(out, provider.Model{
+			ID: m.GetId(), ContextWindow: m.GetContextWindow(), MaxOutput: m.GetMaxOutput(), Capabilities: m.GetCapabilities(),
+		})
+	}
+	return out, nil
+}
+
+// Probe lets an adapter ask whether a provider and a credential work. Its errors are those of [Client.Models].
+func (c *Client) Probe(ctx context.Context, adapter string, req *provider.ProbeRequest) error {
+	resp, err := c.client.Probe(ctx, &providerv1.ProbeRequest{
+		Adapter: adapter, Provider: req.Provider, BaseUrl: req.BaseURL, Credential: req.Credential, Settings: req.Settings,
+		AllowPrivate: req.AllowPrivate,
+	})
+	if err != nil {
+		return optional(ctx, err)
+	}
+	return failureFromProto(resp.GetFailure())
+}
+
+// optional reads the error of a method that a plugin need not have.
+func optional(ctx context.Context, err error) error {
+	if status.Code(err) == codes.Unimplemented && ctx.Err() == nil {
+		return fmt.Errorf("%w by this adapter", errors.ErrUnsupported)
+	}
+	return fromStatus(ctx, err)
+}
+
 // Call lets an adapter make one call. The answer's methods run on the caller's goroutine; an error of theirs ends the
 // call and is returned as it is.
 func (c *Client) Call(ctx context.Context, adapter string, req *provider.CallRequest, answer provider.AnswerWriter) error {
 	msg := &providerv1.CallRequest{
 		Adapter: adapter, Provider: req.Provider, Operation: req.Operation, Model: req.Model, Stream: req.Stream,
 		Body: req.Body, Credential: req.Credential, BaseUrl: req.BaseURL, Settings: req.Settings, RequestId: req.RequestID,
+		AllowPrivate: req.AllowPrivate,
 	}
 	if size := proto.Size(msg); size > MaxMessageBytes {
 		return fmt.Errorf("%w: the request has %d bytes, the limit is %d", provider.ErrTooLarge, size, MaxMessageBytes)

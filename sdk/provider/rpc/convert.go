@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"google.golang.org/grpc/codes"
@@ -20,8 +21,17 @@ func endpointToProto(e *provider.Endpoint) *providerv1.Endpoint {
 		Auth: &providerv1.Auth{Header: e.Auth.Header, Prefix: e.Auth.Prefix},
 		Body: &providerv1.BodyRules{
 			StreamUsage: e.Body.StreamUsage, MaxTokensField: e.Body.MaxTokensField,
-			DefaultMaxTokens: int32(e.Body.DefaultMaxTokens), Drop: e.Body.Drop,
+			DefaultMaxTokens: int32(e.Body.DefaultMaxTokens), Drop: e.Body.Drop, Refuse: e.Body.Refuse,
+			Set: e.Body.Set,
 		},
+	}
+	if e.Probe.Path != "" {
+		out.Probe = &providerv1.ProbeRule{Path: e.Probe.Path}
+	}
+	for _, l := range e.RateLimits {
+		out.RateLimits = append(out.RateLimits, &providerv1.RateLimit{
+			Unit: l.Unit, Limit: l.Limit, Remaining: l.Remaining, Reset_: l.Reset,
+		})
 	}
 	for _, rule := range e.Errors {
 		out.Errors = append(out.Errors, &providerv1.ErrorRule{
@@ -41,8 +51,15 @@ func endpointFromProto(e *providerv1.Endpoint) (*provider.Endpoint, error) {
 		Auth: provider.Auth{Header: e.GetAuth().GetHeader(), Prefix: e.GetAuth().GetPrefix()},
 		Body: provider.BodyRules{
 			StreamUsage: e.GetBody().GetStreamUsage(), MaxTokensField: e.GetBody().GetMaxTokensField(),
-			DefaultMaxTokens: int(e.GetBody().GetDefaultMaxTokens()), Drop: e.GetBody().GetDrop(),
+			DefaultMaxTokens: int(e.GetBody().GetDefaultMaxTokens()), Drop: e.GetBody().GetDrop(), Refuse: e.GetBody().GetRefuse(),
+			Set: e.GetBody().GetSet(),
 		},
+		Probe: provider.Probe{Path: e.GetProbe().GetPath()},
+	}
+	for _, l := range e.GetRateLimits() {
+		out.RateLimits = append(out.RateLimits, provider.RateLimit{
+			Unit: l.GetUnit(), Limit: l.GetLimit(), Remaining: l.GetRemaining(), Reset: l.GetReset_(),
+		})
 	}
 	if out.Mode != provider.ModeDirect && out.Mode != provider.ModeProxied {
 		return nil, fmt.Errorf("the endpoint's mode is %.40q", e.GetMode())
@@ -59,6 +76,26 @@ func endpointFromProto(e *providerv1.Endpoint) (*provider.Endpoint, error) {
 		out.Expires = e.GetExpires().AsTime().In(time.UTC)
 	}
 	return out, nil
+}
+
+// failureToProto splits an adapter's error: the provider's own answer crosses as data, anything else as a status.
+func failureToProto(err error) (*providerv1.Failure, error) {
+	var failure *provider.Error
+	switch {
+	case err == nil:
+		return nil, nil
+	case errors.As(err, &failure):
+		return &providerv1.Failure{Class: string(failure.Class), Message: failure.Message}, nil
+	}
+	return nil, toStatus(err)
+}
+
+// failureFromProto undoes failureToProto.
+func failureFromProto(f *providerv1.Failure) error {
+	if f == nil {
+		return nil
+	}
+	return &provider.Error{Class: provider.ErrorClass(f.GetClass()), Message: clip(f.GetMessage())}
 }
 
 // toStatus gives the errors of sdk/provider their status codes.
@@ -90,10 +127,7 @@ func fromStatus(ctx context.Context, err error) error {
 		return ctxErr
 	}
 	s := status.Convert(err)
-	message := s.Message()
-	if len(message) > maxErrorBytes {
-		message = message[:maxErrorBytes] + "…"
-	}
+	message := clip(s.Message())
 	switch s.Code() {
 	case codes.Unavailable, codes.Canceled: // Canceled without ours: the connection was closed
 		return &callError{sentinel: provider.ErrUnavailable, message: message}
@@ -113,6 +147,13 @@ func fromStatus(ctx context.Context, err error) error {
 
 // maxErrorBytes bounds a plugin's error text in the gateway.
 const maxErrorBytes = 2048
+
+func clip(message string) string {
+	if len(message) > maxErrorBytes {
+		message = strings.ToValidUTF8(message[:maxErrorBytes], "") + "…"
+	}
+	return message
+}
 
 // callError is a plugin's message that errors.Is recognises as a sentinel of sdk/provider.
 type callError struct {

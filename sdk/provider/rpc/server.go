@@ -87,6 +87,55 @@ func (s *server) Prepare(ctx context.Context, req *providerv1.PrepareRequest) (_
 	return &providerv1.PrepareResponse{Endpoint: endpointToProto(endpoint)}, nil
 }
 
+// Models lets the adapter list what its provider offers.
+func (s *server) Models(ctx context.Context, req *providerv1.ModelsRequest) (_ *providerv1.ModelsResponse, err error) {
+	defer recovered(&err)
+	adapter := s.adapters[req.GetAdapter()]
+	if adapter == nil {
+		return nil, status.Errorf(codes.NotFound, "no adapter %q", req.GetAdapter())
+	}
+	lister, ok := adapter.(provider.Lister)
+	if !ok {
+		return nil, status.Errorf(codes.Unimplemented, "adapter %q lists no models", req.GetAdapter())
+	}
+	models, err := lister.Models(ctx, &provider.ModelsRequest{
+		Provider: req.GetProvider(), BaseURL: req.GetBaseUrl(), Credential: req.GetCredential(), Settings: req.GetSettings(),
+		AllowPrivate: req.GetAllowPrivate(),
+	})
+	failure, err := failureToProto(err)
+	if err != nil {
+		return nil, err
+	}
+	resp := &providerv1.ModelsResponse{Failure: failure}
+	for _, m := range models {
+		resp.Models = append(resp.Models, &providerv1.Model{
+			Id: m.ID, ContextWindow: m.ContextWindow, MaxOutput: m.MaxOutput, Capabilities: m.Capabilities,
+		})
+	}
+	return resp, nil
+}
+
+// Probe lets the adapter ask whether its provider and a credential work.
+func (s *server) Probe(ctx context.Context, req *providerv1.ProbeRequest) (_ *providerv1.ProbeResponse, err error) {
+	defer recovered(&err)
+	adapter := s.adapters[req.GetAdapter()]
+	if adapter == nil {
+		return nil, status.Errorf(codes.NotFound, "no adapter %q", req.GetAdapter())
+	}
+	prober, ok := adapter.(provider.Prober)
+	if !ok {
+		return nil, status.Errorf(codes.Unimplemented, "adapter %q does not probe", req.GetAdapter())
+	}
+	failure, err := failureToProto(prober.Probe(ctx, &provider.ProbeRequest{
+		Provider: req.GetProvider(), BaseURL: req.GetBaseUrl(), Credential: req.GetCredential(), Settings: req.GetSettings(),
+		AllowPrivate: req.GetAllowPrivate(),
+	}))
+	if err != nil {
+		return nil, err
+	}
+	return &providerv1.ProbeResponse{Failure: failure}, nil
+}
+
 // Call lets the adapter make one call and streams its answer.
 func (s *server) Call(req *providerv1.CallRequest, stream grpc.ServerStreamingServer[providerv1.CallResponse]) (err error) {
 	defer recovered(&err)
@@ -102,7 +151,7 @@ func (s *server) Call(req *providerv1.CallRequest, stream grpc.ServerStreamingSe
 	err = caller.Call(stream.Context(), &provider.CallRequest{
 		Provider: req.GetProvider(), Operation: req.GetOperation(), Model: req.GetModel(), Stream: req.GetStream(),
 		Body: req.GetBody(), Credential: req.GetCredential(), BaseURL: req.GetBaseUrl(), Settings: req.GetSettings(),
-		RequestID: req.GetRequestId(),
+		RequestID: req.GetRequestId(), AllowPrivate: req.GetAllowPrivate(),
 	}, answer)
 	if err != nil {
 		return toStatus(err)

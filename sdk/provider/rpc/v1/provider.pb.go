@@ -289,12 +289,14 @@ type Endpoint struct {
 	Mode          string                 `protobuf:"bytes,1,opt,name=mode,proto3" json:"mode,omitempty"`                                                                                 // "direct" or "proxied"
 	Dialect       string                 `protobuf:"bytes,2,opt,name=dialect,proto3" json:"dialect,omitempty"`                                                                           // "openai" or "anthropic"
 	BaseUrl       string                 `protobuf:"bytes,3,opt,name=base_url,json=baseUrl,proto3" json:"base_url,omitempty"`                                                            // no trailing slash; empty when proxied
-	Paths         map[string]string      `protobuf:"bytes,4,rep,name=paths,proto3" json:"paths,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`     // operation -> path appended to base_url
+	Paths         map[string]string      `protobuf:"bytes,4,rep,name=paths,proto3" json:"paths,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`     // operation -> path appended to base_url; {model} stands for the provider's model id
 	Headers       map[string]string      `protobuf:"bytes,5,rep,name=headers,proto3" json:"headers,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"` // sent with every request; never a credential
 	Auth          *Auth                  `protobuf:"bytes,6,opt,name=auth,proto3" json:"auth,omitempty"`
 	Body          *BodyRules             `protobuf:"bytes,7,opt,name=body,proto3" json:"body,omitempty"`
 	Errors        []*ErrorRule           `protobuf:"bytes,8,rep,name=errors,proto3" json:"errors,omitempty"`   // tried in order
 	Expires       *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=expires,proto3" json:"expires,omitempty"` // absent: valid until the settings change
+	Probe         *ProbeRule             `protobuf:"bytes,10,opt,name=probe,proto3" json:"probe,omitempty"`    // absent: there is no free request
+	RateLimits    []*RateLimit           `protobuf:"bytes,11,rep,name=rate_limits,json=rateLimits,proto3" json:"rate_limits,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -392,6 +394,134 @@ func (x *Endpoint) GetExpires() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *Endpoint) GetProbe() *ProbeRule {
+	if x != nil {
+		return x.Probe
+	}
+	return nil
+}
+
+func (x *Endpoint) GetRateLimits() []*RateLimit {
+	if x != nil {
+		return x.RateLimits
+	}
+	return nil
+}
+
+// ProbeRule is a GET request that costs nothing and says whether the provider and a credential work.
+type ProbeRule struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Path          string                 `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"` // appended to base_url; "" if there is none
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ProbeRule) Reset() {
+	*x = ProbeRule{}
+	mi := &file_provider_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ProbeRule) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ProbeRule) ProtoMessage() {}
+
+func (x *ProbeRule) ProtoReflect() protoreflect.Message {
+	mi := &file_provider_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ProbeRule.ProtoReflect.Descriptor instead.
+func (*ProbeRule) Descriptor() ([]byte, []int) {
+	return file_provider_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *ProbeRule) GetPath() string {
+	if x != nil {
+		return x.Path
+	}
+	return ""
+}
+
+// RateLimit names the headers of an answer that tell of one limit; "" for those that the provider does not send.
+type RateLimit struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Unit          string                 `protobuf:"bytes,1,opt,name=unit,proto3" json:"unit,omitempty"`           // "requests" or "tokens"
+	Limit         string                 `protobuf:"bytes,2,opt,name=limit,proto3" json:"limit,omitempty"`         // header with what is allowed
+	Remaining     string                 `protobuf:"bytes,3,opt,name=remaining,proto3" json:"remaining,omitempty"` // header with what is left
+	Reset_        string                 `protobuf:"bytes,4,opt,name=reset,proto3" json:"reset,omitempty"`         // header with when it is whole again: seconds, RFC 3339, or text like "1m30s" or "120ms"
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RateLimit) Reset() {
+	*x = RateLimit{}
+	mi := &file_provider_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RateLimit) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RateLimit) ProtoMessage() {}
+
+func (x *RateLimit) ProtoReflect() protoreflect.Message {
+	mi := &file_provider_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RateLimit.ProtoReflect.Descriptor instead.
+func (*RateLimit) Descriptor() ([]byte, []int) {
+	return file_provider_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *RateLimit) GetUnit() string {
+	if x != nil {
+		return x.Unit
+	}
+	return ""
+}
+
+func (x *RateLimit) GetLimit() string {
+	if x != nil {
+		return x.Limit
+	}
+	return ""
+}
+
+func (x *RateLimit) GetRemaining() string {
+	if x != nil {
+		return x.Remaining
+	}
+	return ""
+}
+
+func (x *RateLimit) GetReset_() string {
+	if x != nil {
+		return x.Reset_
+	}
+	return ""
+}
+
 // Auth says where the gateway puts the credential; an empty header means none is sent.
 type Auth struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -403,7 +533,7 @@ type Auth struct {
 
 func (x *Auth) Reset() {
 	*x = Auth{}
-	mi := &file_provider_proto_msgTypes[6]
+	mi := &file_provider_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -415,7 +545,7 @@ func (x *Auth) String() string {
 func (*Auth) ProtoMessage() {}
 
 func (x *Auth) ProtoReflect() protoreflect.Message {
-	mi := &file_provider_proto_msgTypes[6]
+	mi := &file_provider_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -428,7 +558,7 @@ func (x *Auth) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Auth.ProtoReflect.Descriptor instead.
 func (*Auth) Descriptor() ([]byte, []int) {
-	return file_provider_proto_rawDescGZIP(), []int{6}
+	return file_provider_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Auth) GetHeader() string {
@@ -451,14 +581,16 @@ type BodyRules struct {
 	StreamUsage      bool                   `protobuf:"varint,1,opt,name=stream_usage,json=streamUsage,proto3" json:"stream_usage,omitempty"`
 	MaxTokensField   string                 `protobuf:"bytes,2,opt,name=max_tokens_field,json=maxTokensField,proto3" json:"max_tokens_field,omitempty"`
 	DefaultMaxTokens int32                  `protobuf:"varint,3,opt,name=default_max_tokens,json=defaultMaxTokens,proto3" json:"default_max_tokens,omitempty"`
-	Drop             []string               `protobuf:"bytes,4,rep,name=drop,proto3" json:"drop,omitempty"`
+	Drop             []string               `protobuf:"bytes,4,rep,name=drop,proto3" json:"drop,omitempty"`                                                                         // removed, and named to the caller
+	Refuse           []string               `protobuf:"bytes,5,rep,name=refuse,proto3" json:"refuse,omitempty"`                                                                     // a request with one of them is refused, with the field's name
+	Set              map[string]string      `protobuf:"bytes,6,rep,name=set,proto3" json:"set,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"` // field -> JSON text that is sent in it, whatever the caller sent
 	unknownFields    protoimpl.UnknownFields
 	sizeCache        protoimpl.SizeCache
 }
 
 func (x *BodyRules) Reset() {
 	*x = BodyRules{}
-	mi := &file_provider_proto_msgTypes[7]
+	mi := &file_provider_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -470,7 +602,7 @@ func (x *BodyRules) String() string {
 func (*BodyRules) ProtoMessage() {}
 
 func (x *BodyRules) ProtoReflect() protoreflect.Message {
-	mi := &file_provider_proto_msgTypes[7]
+	mi := &file_provider_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -483,7 +615,7 @@ func (x *BodyRules) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BodyRules.ProtoReflect.Descriptor instead.
 func (*BodyRules) Descriptor() ([]byte, []int) {
-	return file_provider_proto_rawDescGZIP(), []int{7}
+	return file_provider_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *BodyRules) GetStreamUsage() bool {
@@ -514,6 +646,20 @@ func (x *BodyRules) GetDrop() []string {
 	return nil
 }
 
+func (x *BodyRules) GetRefuse() []string {
+	if x != nil {
+		return x.Refuse
+	}
+	return nil
+}
+
+func (x *BodyRules) GetSet() map[string]string {
+	if x != nil {
+		return x.Set
+	}
+	return nil
+}
+
 // ErrorRule maps an error answer to its class; a rule matches when every given part does.
 type ErrorRule struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -526,7 +672,7 @@ type ErrorRule struct {
 
 func (x *ErrorRule) Reset() {
 	*x = ErrorRule{}
-	mi := &file_provider_proto_msgTypes[8]
+	mi := &file_provider_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -538,7 +684,7 @@ func (x *ErrorRule) String() string {
 func (*ErrorRule) ProtoMessage() {}
 
 func (x *ErrorRule) ProtoReflect() protoreflect.Message {
-	mi := &file_provider_proto_msgTypes[8]
+	mi := &file_provider_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -551,7 +697,7 @@ func (x *ErrorRule) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ErrorRule.ProtoReflect.Descriptor instead.
 func (*ErrorRule) Descriptor() ([]byte, []int) {
-	return file_provider_proto_rawDescGZIP(), []int{8}
+	return file_provider_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *ErrorRule) GetStatus() int32 {
@@ -587,13 +733,14 @@ type CallRequest struct {
 	BaseUrl       string                 `protobuf:"bytes,8,opt,name=base_url,json=baseUrl,proto3" json:"base_url,omitempty"`
 	Settings      map[string]string      `protobuf:"bytes,9,rep,name=settings,proto3" json:"settings,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	RequestId     string                 `protobuf:"bytes,10,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	AllowPrivate  bool                   `protobuf:"varint,11,opt,name=allow_private,json=allowPrivate,proto3" json:"allow_private,omitempty"` // the operator lets the provider be at a private or loopback address; else connect to none
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *CallRequest) Reset() {
 	*x = CallRequest{}
-	mi := &file_provider_proto_msgTypes[9]
+	mi := &file_provider_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -605,7 +752,7 @@ func (x *CallRequest) String() string {
 func (*CallRequest) ProtoMessage() {}
 
 func (x *CallRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_provider_proto_msgTypes[9]
+	mi := &file_provider_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -618,7 +765,7 @@ func (x *CallRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CallRequest.ProtoReflect.Descriptor instead.
 func (*CallRequest) Descriptor() ([]byte, []int) {
-	return file_provider_proto_rawDescGZIP(), []int{9}
+	return file_provider_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *CallRequest) GetAdapter() string {
@@ -691,6 +838,399 @@ func (x *CallRequest) GetRequestId() string {
 	return ""
 }
 
+func (x *CallRequest) GetAllowPrivate() bool {
+	if x != nil {
+		return x.AllowPrivate
+	}
+	return false
+}
+
+type ModelsRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Adapter       string                 `protobuf:"bytes,1,opt,name=adapter,proto3" json:"adapter,omitempty"`
+	Provider      string                 `protobuf:"bytes,2,opt,name=provider,proto3" json:"provider,omitempty"`
+	BaseUrl       string                 `protobuf:"bytes,3,opt,name=base_url,json=baseUrl,proto3" json:"base_url,omitempty"`
+	Credential    string                 `protobuf:"bytes,4,opt,name=credential,proto3" json:"credential,omitempty"` // as in CallRequest
+	Settings      map[string]string      `protobuf:"bytes,5,rep,name=settings,proto3" json:"settings,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	AllowPrivate  bool                   `protobuf:"varint,6,opt,name=allow_private,json=allowPrivate,proto3" json:"allow_private,omitempty"` // as in CallRequest
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ModelsRequest) Reset() {
+	*x = ModelsRequest{}
+	mi := &file_provider_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ModelsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ModelsRequest) ProtoMessage() {}
+
+func (x *ModelsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_provider_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ModelsRequest.ProtoReflect.Descriptor instead.
+func (*ModelsRequest) Descriptor() ([]byte, []int) {
+	return file_provider_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *ModelsRequest) GetAdapter() string {
+	if x != nil {
+		return x.Adapter
+	}
+	return ""
+}
+
+func (x *ModelsRequest) GetProvider() string {
+	if x != nil {
+		return x.Provider
+	}
+	return ""
+}
+
+func (x *ModelsRequest) GetBaseUrl() string {
+	if x != nil {
+		return x.BaseUrl
+	}
+	return ""
+}
+
+func (x *ModelsRequest) GetCredential() string {
+	if x != nil {
+		return x.Credential
+	}
+	return ""
+}
+
+func (x *ModelsRequest) GetSettings() map[string]string {
+	if x != nil {
+		return x.Settings
+	}
+	return nil
+}
+
+func (x *ModelsRequest) GetAllowPrivate() bool {
+	if x != nil {
+		return x.AllowPrivate
+	}
+	return false
+}
+
+type ModelsResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Models        []*Model               `protobuf:"bytes,1,rep,name=models,proto3" json:"models,omitempty"`
+	Failure       *Failure               `protobuf:"bytes,2,opt,name=failure,proto3" json:"failure,omitempty"` // absent: it worked
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ModelsResponse) Reset() {
+	*x = ModelsResponse{}
+	mi := &file_provider_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ModelsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ModelsResponse) ProtoMessage() {}
+
+func (x *ModelsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_provider_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ModelsResponse.ProtoReflect.Descriptor instead.
+func (*ModelsResponse) Descriptor() ([]byte, []int) {
+	return file_provider_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *ModelsResponse) GetModels() []*Model {
+	if x != nil {
+		return x.Models
+	}
+	return nil
+}
+
+func (x *ModelsResponse) GetFailure() *Failure {
+	if x != nil {
+		return x.Failure
+	}
+	return nil
+}
+
+// Model is one model of a provider, as far as the provider tells.
+type Model struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`                                             // as requests name it
+	ContextWindow uint32                 `protobuf:"varint,2,opt,name=context_window,json=contextWindow,proto3" json:"context_window,omitempty"` // tokens, 0: unknown
+	MaxOutput     uint32                 `protobuf:"varint,3,opt,name=max_output,json=maxOutput,proto3" json:"max_output,omitempty"`             // tokens, 0: unknown
+	Capabilities  []string               `protobuf:"bytes,4,rep,name=capabilities,proto3" json:"capabilities,omitempty"`                         // "tools", "vision", "reasoning", "json_schema"
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Model) Reset() {
+	*x = Model{}
+	mi := &file_provider_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Model) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Model) ProtoMessage() {}
+
+func (x *Model) ProtoReflect() protoreflect.Message {
+	mi := &file_provider_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Model.ProtoReflect.Descriptor instead.
+func (*Model) Descriptor() ([]byte, []int) {
+	return file_provider_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *Model) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *Model) GetContextWindow() uint32 {
+	if x != nil {
+		return x.ContextWindow
+	}
+	return 0
+}
+
+func (x *Model) GetMaxOutput() uint32 {
+	if x != nil {
+		return x.MaxOutput
+	}
+	return 0
+}
+
+func (x *Model) GetCapabilities() []string {
+	if x != nil {
+		return x.Capabilities
+	}
+	return nil
+}
+
+type ProbeRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Adapter       string                 `protobuf:"bytes,1,opt,name=adapter,proto3" json:"adapter,omitempty"`
+	Provider      string                 `protobuf:"bytes,2,opt,name=provider,proto3" json:"provider,omitempty"`
+	BaseUrl       string                 `protobuf:"bytes,3,opt,name=base_url,json=baseUrl,proto3" json:"base_url,omitempty"`
+	Credential    string                 `protobuf:"bytes,4,opt,name=credential,proto3" json:"credential,omitempty"` // as in CallRequest
+	Settings      map[string]string      `protobuf:"bytes,5,rep,name=settings,proto3" json:"settings,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	AllowPrivate  bool                   `protobuf:"varint,6,opt,name=allow_private,json=allowPrivate,proto3" json:"allow_private,omitempty"` // as in CallRequest
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ProbeRequest) Reset() {
+	*x = ProbeRequest{}
+	mi := &file_provider_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ProbeRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ProbeRequest) ProtoMessage() {}
+
+func (x *ProbeRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_provider_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ProbeRequest.ProtoReflect.Descriptor instead.
+func (*ProbeRequest) Descriptor() ([]byte, []int) {
+	return file_provider_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *ProbeRequest) GetAdapter() string {
+	if x != nil {
+		return x.Adapter
+	}
+	return ""
+}
+
+func (x *ProbeRequest) GetProvider() string {
+	if x != nil {
+		return x.Provider
+	}
+	return ""
+}
+
+func (x *ProbeRequest) GetBaseUrl() string {
+	if x != nil {
+		return x.BaseUrl
+	}
+	return ""
+}
+
+func (x *ProbeRequest) GetCredential() string {
+	if x != nil {
+		return x.Credential
+	}
+	return ""
+}
+
+func (x *ProbeRequest) GetSettings() map[string]string {
+	if x != nil {
+		return x.Settings
+	}
+	return nil
+}
+
+func (x *ProbeRequest) GetAllowPrivate() bool {
+	if x != nil {
+		return x.AllowPrivate
+	}
+	return false
+}
+
+type ProbeResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Failure       *Failure               `protobuf:"bytes,1,opt,name=failure,proto3" json:"failure,omitempty"` // absent: the provider and the credential work
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ProbeResponse) Reset() {
+	*x = ProbeResponse{}
+	mi := &file_provider_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ProbeResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ProbeResponse) ProtoMessage() {}
+
+func (x *ProbeResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_provider_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ProbeResponse.ProtoReflect.Descriptor instead.
+func (*ProbeResponse) Descriptor() ([]byte, []int) {
+	return file_provider_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *ProbeResponse) GetFailure() *Failure {
+	if x != nil {
+		return x.Failure
+	}
+	return nil
+}
+
+// Failure is why a provider did not do what it was asked.
+type Failure struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Class         string                 `protobuf:"bytes,1,opt,name=class,proto3" json:"class,omitempty"` // as in ErrorRule, "" if it is none of them: the provider could not be reached
+	Message       string                 `protobuf:"bytes,2,opt,name=message,proto3" json:"message,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Failure) Reset() {
+	*x = Failure{}
+	mi := &file_provider_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Failure) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Failure) ProtoMessage() {}
+
+func (x *Failure) ProtoReflect() protoreflect.Message {
+	mi := &file_provider_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Failure.ProtoReflect.Descriptor instead.
+func (*Failure) Descriptor() ([]byte, []int) {
+	return file_provider_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *Failure) GetClass() string {
+	if x != nil {
+		return x.Class
+	}
+	return ""
+}
+
+func (x *Failure) GetMessage() string {
+	if x != nil {
+		return x.Message
+	}
+	return ""
+}
+
 type CallResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Types that are valid to be assigned to Kind:
@@ -704,7 +1244,7 @@ type CallResponse struct {
 
 func (x *CallResponse) Reset() {
 	*x = CallResponse{}
-	mi := &file_provider_proto_msgTypes[10]
+	mi := &file_provider_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -716,7 +1256,7 @@ func (x *CallResponse) String() string {
 func (*CallResponse) ProtoMessage() {}
 
 func (x *CallResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_provider_proto_msgTypes[10]
+	mi := &file_provider_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -729,7 +1269,7 @@ func (x *CallResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CallResponse.ProtoReflect.Descriptor instead.
 func (*CallResponse) Descriptor() ([]byte, []int) {
-	return file_provider_proto_rawDescGZIP(), []int{10}
+	return file_provider_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *CallResponse) GetKind() isCallResponse_Kind {
@@ -784,7 +1324,7 @@ type Head struct {
 
 func (x *Head) Reset() {
 	*x = Head{}
-	mi := &file_provider_proto_msgTypes[11]
+	mi := &file_provider_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -796,7 +1336,7 @@ func (x *Head) String() string {
 func (*Head) ProtoMessage() {}
 
 func (x *Head) ProtoReflect() protoreflect.Message {
-	mi := &file_provider_proto_msgTypes[11]
+	mi := &file_provider_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -809,7 +1349,7 @@ func (x *Head) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Head.ProtoReflect.Descriptor instead.
 func (*Head) Descriptor() ([]byte, []int) {
-	return file_provider_proto_rawDescGZIP(), []int{11}
+	return file_provider_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Head) GetStatus() int32 {
@@ -838,7 +1378,7 @@ type Part struct {
 
 func (x *Part) Reset() {
 	*x = Part{}
-	mi := &file_provider_proto_msgTypes[12]
+	mi := &file_provider_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -850,7 +1390,7 @@ func (x *Part) String() string {
 func (*Part) ProtoMessage() {}
 
 func (x *Part) ProtoReflect() protoreflect.Message {
-	mi := &file_provider_proto_msgTypes[12]
+	mi := &file_provider_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -863,7 +1403,7 @@ func (x *Part) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Part.ProtoReflect.Descriptor instead.
 func (*Part) Descriptor() ([]byte, []int) {
-	return file_provider_proto_rawDescGZIP(), []int{12}
+	return file_provider_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Part) GetData() []byte {
@@ -901,7 +1441,7 @@ const file_provider_proto_rawDesc = "" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"N\n" +
 	"\x0fPrepareResponse\x12;\n" +
-	"\bendpoint\x18\x01 \x01(\v2\x1f.pointsman.provider.v1.EndpointR\bendpoint\"\xaa\x04\n" +
+	"\bendpoint\x18\x01 \x01(\v2\x1f.pointsman.provider.v1.EndpointR\bendpoint\"\xa5\x05\n" +
 	"\bEndpoint\x12\x12\n" +
 	"\x04mode\x18\x01 \x01(\tR\x04mode\x12\x18\n" +
 	"\adialect\x18\x02 \x01(\tR\adialect\x12\x19\n" +
@@ -911,26 +1451,42 @@ const file_provider_proto_rawDesc = "" +
 	"\x04auth\x18\x06 \x01(\v2\x1b.pointsman.provider.v1.AuthR\x04auth\x124\n" +
 	"\x04body\x18\a \x01(\v2 .pointsman.provider.v1.BodyRulesR\x04body\x128\n" +
 	"\x06errors\x18\b \x03(\v2 .pointsman.provider.v1.ErrorRuleR\x06errors\x124\n" +
-	"\aexpires\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\aexpires\x1a8\n" +
+	"\aexpires\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\aexpires\x126\n" +
+	"\x05probe\x18\n" +
+	" \x01(\v2 .pointsman.provider.v1.ProbeRuleR\x05probe\x12A\n" +
+	"\vrate_limits\x18\v \x03(\v2 .pointsman.provider.v1.RateLimitR\n" +
+	"rateLimits\x1a8\n" +
 	"\n" +
 	"PathsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a:\n" +
 	"\fHeadersEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"6\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x1f\n" +
+	"\tProbeRule\x12\x12\n" +
+	"\x04path\x18\x01 \x01(\tR\x04path\"i\n" +
+	"\tRateLimit\x12\x12\n" +
+	"\x04unit\x18\x01 \x01(\tR\x04unit\x12\x14\n" +
+	"\x05limit\x18\x02 \x01(\tR\x05limit\x12\x1c\n" +
+	"\tremaining\x18\x03 \x01(\tR\tremaining\x12\x14\n" +
+	"\x05reset\x18\x04 \x01(\tR\x05reset\"6\n" +
 	"\x04Auth\x12\x16\n" +
 	"\x06header\x18\x01 \x01(\tR\x06header\x12\x16\n" +
-	"\x06prefix\x18\x02 \x01(\tR\x06prefix\"\x9a\x01\n" +
+	"\x06prefix\x18\x02 \x01(\tR\x06prefix\"\xa7\x02\n" +
 	"\tBodyRules\x12!\n" +
 	"\fstream_usage\x18\x01 \x01(\bR\vstreamUsage\x12(\n" +
 	"\x10max_tokens_field\x18\x02 \x01(\tR\x0emaxTokensField\x12,\n" +
 	"\x12default_max_tokens\x18\x03 \x01(\x05R\x10defaultMaxTokens\x12\x12\n" +
-	"\x04drop\x18\x04 \x03(\tR\x04drop\"U\n" +
+	"\x04drop\x18\x04 \x03(\tR\x04drop\x12\x16\n" +
+	"\x06refuse\x18\x05 \x03(\tR\x06refuse\x12;\n" +
+	"\x03set\x18\x06 \x03(\v2).pointsman.provider.v1.BodyRules.SetEntryR\x03set\x1a6\n" +
+	"\bSetEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"U\n" +
 	"\tErrorRule\x12\x16\n" +
 	"\x06status\x18\x01 \x01(\x05R\x06status\x12\x1a\n" +
 	"\bcontains\x18\x02 \x01(\tR\bcontains\x12\x14\n" +
-	"\x05class\x18\x03 \x01(\tR\x05class\"\x8d\x03\n" +
+	"\x05class\x18\x03 \x01(\tR\x05class\"\xb2\x03\n" +
 	"\vCallRequest\x12\x18\n" +
 	"\aadapter\x18\x01 \x01(\tR\aadapter\x12\x1a\n" +
 	"\bprovider\x18\x02 \x01(\tR\bprovider\x12\x1c\n" +
@@ -945,10 +1501,49 @@ const file_provider_proto_rawDesc = "" +
 	"\bsettings\x18\t \x03(\v20.pointsman.provider.v1.CallRequest.SettingsEntryR\bsettings\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\n" +
-	" \x01(\tR\trequestId\x1a;\n" +
+	" \x01(\tR\trequestId\x12#\n" +
+	"\rallow_private\x18\v \x01(\bR\fallowPrivate\x1a;\n" +
 	"\rSettingsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"|\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xb7\x02\n" +
+	"\rModelsRequest\x12\x18\n" +
+	"\aadapter\x18\x01 \x01(\tR\aadapter\x12\x1a\n" +
+	"\bprovider\x18\x02 \x01(\tR\bprovider\x12\x19\n" +
+	"\bbase_url\x18\x03 \x01(\tR\abaseUrl\x12#\n" +
+	"\n" +
+	"credential\x18\x04 \x01(\tB\x03\x80\x01\x01R\n" +
+	"credential\x12N\n" +
+	"\bsettings\x18\x05 \x03(\v22.pointsman.provider.v1.ModelsRequest.SettingsEntryR\bsettings\x12#\n" +
+	"\rallow_private\x18\x06 \x01(\bR\fallowPrivate\x1a;\n" +
+	"\rSettingsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x80\x01\n" +
+	"\x0eModelsResponse\x124\n" +
+	"\x06models\x18\x01 \x03(\v2\x1c.pointsman.provider.v1.ModelR\x06models\x128\n" +
+	"\afailure\x18\x02 \x01(\v2\x1e.pointsman.provider.v1.FailureR\afailure\"\x81\x01\n" +
+	"\x05Model\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12%\n" +
+	"\x0econtext_window\x18\x02 \x01(\rR\rcontextWindow\x12\x1d\n" +
+	"\n" +
+	"max_output\x18\x03 \x01(\rR\tmaxOutput\x12\"\n" +
+	"\fcapabilities\x18\x04 \x03(\tR\fcapabilities\"\xb5\x02\n" +
+	"\fProbeRequest\x12\x18\n" +
+	"\aadapter\x18\x01 \x01(\tR\aadapter\x12\x1a\n" +
+	"\bprovider\x18\x02 \x01(\tR\bprovider\x12\x19\n" +
+	"\bbase_url\x18\x03 \x01(\tR\abaseUrl\x12#\n" +
+	"\n" +
+	"credential\x18\x04 \x01(\tB\x03\x80\x01\x01R\n" +
+	"credential\x12M\n" +
+	"\bsettings\x18\x05 \x03(\v21.pointsman.provider.v1.ProbeRequest.SettingsEntryR\bsettings\x12#\n" +
+	"\rallow_private\x18\x06 \x01(\bR\fallowPrivate\x1a;\n" +
+	"\rSettingsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"I\n" +
+	"\rProbeResponse\x128\n" +
+	"\afailure\x18\x01 \x01(\v2\x1e.pointsman.provider.v1.FailureR\afailure\"9\n" +
+	"\aFailure\x12\x14\n" +
+	"\x05class\x18\x01 \x01(\tR\x05class\x12\x18\n" +
+	"\amessage\x18\x02 \x01(\tR\amessage\"|\n" +
 	"\fCallResponse\x121\n" +
 	"\x04head\x18\x01 \x01(\v2\x1b.pointsman.provider.v1.HeadH\x00R\x04head\x121\n" +
 	"\x04part\x18\x02 \x01(\v2\x1b.pointsman.provider.v1.PartH\x00R\x04partB\x06\n" +
@@ -961,11 +1556,13 @@ const file_provider_proto_rawDesc = "" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\".\n" +
 	"\x04Part\x12\x12\n" +
 	"\x04data\x18\x01 \x01(\fR\x04data\x12\x12\n" +
-	"\x04more\x18\x02 \x01(\bR\x04more2\x9b\x02\n" +
+	"\x04more\x18\x02 \x01(\bR\x04more2\xc6\x03\n" +
 	"\x0fProviderService\x12[\n" +
 	"\bDescribe\x12&.pointsman.provider.v1.DescribeRequest\x1a'.pointsman.provider.v1.DescribeResponse\x12X\n" +
 	"\aPrepare\x12%.pointsman.provider.v1.PrepareRequest\x1a&.pointsman.provider.v1.PrepareResponse\x12Q\n" +
-	"\x04Call\x12\".pointsman.provider.v1.CallRequest\x1a#.pointsman.provider.v1.CallResponse0\x01B?Z=github.com/pointsman/pointsman/sdk/provider/rpc/v1;providerv1b\x06proto3"
+	"\x04Call\x12\".pointsman.provider.v1.CallRequest\x1a#.pointsman.provider.v1.CallResponse0\x01\x12U\n" +
+	"\x06Models\x12$.pointsman.provider.v1.ModelsRequest\x1a%.pointsman.provider.v1.ModelsResponse\x12R\n" +
+	"\x05Probe\x12#.pointsman.provider.v1.ProbeRequest\x1a$.pointsman.provider.v1.ProbeResponseB?Z=github.com/pointsman/pointsman/sdk/provider/rpc/v1;providerv1b\x06proto3"
 
 var (
 	file_provider_proto_rawDescOnce sync.Once
@@ -979,7 +1576,7 @@ func file_provider_proto_rawDescGZIP() []byte {
 	return file_provider_proto_rawDescData
 }
 
-var file_provider_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
+var file_provider_proto_msgTypes = make([]protoimpl.MessageInfo, 29)
 var file_provider_proto_goTypes = []any{
 	(*DescribeRequest)(nil),       // 0: pointsman.provider.v1.DescribeRequest
 	(*DescribeResponse)(nil),      // 1: pointsman.provider.v1.DescribeResponse
@@ -987,45 +1584,68 @@ var file_provider_proto_goTypes = []any{
 	(*PrepareRequest)(nil),        // 3: pointsman.provider.v1.PrepareRequest
 	(*PrepareResponse)(nil),       // 4: pointsman.provider.v1.PrepareResponse
 	(*Endpoint)(nil),              // 5: pointsman.provider.v1.Endpoint
-	(*Auth)(nil),                  // 6: pointsman.provider.v1.Auth
-	(*BodyRules)(nil),             // 7: pointsman.provider.v1.BodyRules
-	(*ErrorRule)(nil),             // 8: pointsman.provider.v1.ErrorRule
-	(*CallRequest)(nil),           // 9: pointsman.provider.v1.CallRequest
-	(*CallResponse)(nil),          // 10: pointsman.provider.v1.CallResponse
-	(*Head)(nil),                  // 11: pointsman.provider.v1.Head
-	(*Part)(nil),                  // 12: pointsman.provider.v1.Part
-	nil,                           // 13: pointsman.provider.v1.PrepareRequest.SettingsEntry
-	nil,                           // 14: pointsman.provider.v1.Endpoint.PathsEntry
-	nil,                           // 15: pointsman.provider.v1.Endpoint.HeadersEntry
-	nil,                           // 16: pointsman.provider.v1.CallRequest.SettingsEntry
-	nil,                           // 17: pointsman.provider.v1.Head.HeaderEntry
-	(*timestamppb.Timestamp)(nil), // 18: google.protobuf.Timestamp
+	(*ProbeRule)(nil),             // 6: pointsman.provider.v1.ProbeRule
+	(*RateLimit)(nil),             // 7: pointsman.provider.v1.RateLimit
+	(*Auth)(nil),                  // 8: pointsman.provider.v1.Auth
+	(*BodyRules)(nil),             // 9: pointsman.provider.v1.BodyRules
+	(*ErrorRule)(nil),             // 10: pointsman.provider.v1.ErrorRule
+	(*CallRequest)(nil),           // 11: pointsman.provider.v1.CallRequest
+	(*ModelsRequest)(nil),         // 12: pointsman.provider.v1.ModelsRequest
+	(*ModelsResponse)(nil),        // 13: pointsman.provider.v1.ModelsResponse
+	(*Model)(nil),                 // 14: pointsman.provider.v1.Model
+	(*ProbeRequest)(nil),          // 15: pointsman.provider.v1.ProbeRequest
+	(*ProbeResponse)(nil),         // 16: pointsman.provider.v1.ProbeResponse
+	(*Failure)(nil),               // 17: pointsman.provider.v1.Failure
+	(*CallResponse)(nil),          // 18: pointsman.provider.v1.CallResponse
+	(*Head)(nil),                  // 19: pointsman.provider.v1.Head
+	(*Part)(nil),                  // 20: pointsman.provider.v1.Part
+	nil,                           // 21: pointsman.provider.v1.PrepareRequest.SettingsEntry
+	nil,                           // 22: pointsman.provider.v1.Endpoint.PathsEntry
+	nil,                           // 23: pointsman.provider.v1.Endpoint.HeadersEntry
+	nil,                           // 24: pointsman.provider.v1.BodyRules.SetEntry
+	nil,                           // 25: pointsman.provider.v1.CallRequest.SettingsEntry
+	nil,                           // 26: pointsman.provider.v1.ModelsRequest.SettingsEntry
+	nil,                           // 27: pointsman.provider.v1.ProbeRequest.SettingsEntry
+	nil,                           // 28: pointsman.provider.v1.Head.HeaderEntry
+	(*timestamppb.Timestamp)(nil), // 29: google.protobuf.Timestamp
 }
 var file_provider_proto_depIdxs = []int32{
 	2,  // 0: pointsman.provider.v1.DescribeResponse.adapters:type_name -> pointsman.provider.v1.Description
-	13, // 1: pointsman.provider.v1.PrepareRequest.settings:type_name -> pointsman.provider.v1.PrepareRequest.SettingsEntry
+	21, // 1: pointsman.provider.v1.PrepareRequest.settings:type_name -> pointsman.provider.v1.PrepareRequest.SettingsEntry
 	5,  // 2: pointsman.provider.v1.PrepareResponse.endpoint:type_name -> pointsman.provider.v1.Endpoint
-	14, // 3: pointsman.provider.v1.Endpoint.paths:type_name -> pointsman.provider.v1.Endpoint.PathsEntry
-	15, // 4: pointsman.provider.v1.Endpoint.headers:type_name -> pointsman.provider.v1.Endpoint.HeadersEntry
-	6,  // 5: pointsman.provider.v1.Endpoint.auth:type_name -> pointsman.provider.v1.Auth
-	7,  // 6: pointsman.provider.v1.Endpoint.body:type_name -> pointsman.provider.v1.BodyRules
-	8,  // 7: pointsman.provider.v1.Endpoint.errors:type_name -> pointsman.provider.v1.ErrorRule
-	18, // 8: pointsman.provider.v1.Endpoint.expires:type_name -> google.protobuf.Timestamp
-	16, // 9: pointsman.provider.v1.CallRequest.settings:type_name -> pointsman.provider.v1.CallRequest.SettingsEntry
-	11, // 10: pointsman.provider.v1.CallResponse.head:type_name -> pointsman.provider.v1.Head
-	12, // 11: pointsman.provider.v1.CallResponse.part:type_name -> pointsman.provider.v1.Part
-	17, // 12: pointsman.provider.v1.Head.header:type_name -> pointsman.provider.v1.Head.HeaderEntry
-	0,  // 13: pointsman.provider.v1.ProviderService.Describe:input_type -> pointsman.provider.v1.DescribeRequest
-	3,  // 14: pointsman.provider.v1.ProviderService.Prepare:input_type -> pointsman.provider.v1.PrepareRequest
-	9,  // 15: pointsman.provider.v1.ProviderService.Call:input_type -> pointsman.provider.v1.CallRequest
-	1,  // 16: pointsman.provider.v1.ProviderService.Describe:output_type -> pointsman.provider.v1.DescribeResponse
-	4,  // 17: pointsman.provider.v1.ProviderService.Prepare:output_type -> pointsman.provider.v1.PrepareResponse
-	10, // 18: pointsman.provider.v1.ProviderService.Call:output_type -> pointsman.provider.v1.CallResponse
-	16, // [16:19] is the sub-list for method output_type
-	13, // [13:16] is the sub-list for method input_type
-	13, // [13:13] is the sub-list for extension type_name
-	13, // [13:13] is the sub-list for extension extendee
-	0,  // [0:13] is the sub-list for field type_name
+	22, // 3: pointsman.provider.v1.Endpoint.paths:type_name -> pointsman.provider.v1.Endpoint.PathsEntry
+	23, // 4: pointsman.provider.v1.Endpoint.headers:type_name -> pointsman.provider.v1.Endpoint.HeadersEntry
+	8,  // 5: pointsman.provider.v1.Endpoint.auth:type_name -> pointsman.provider.v1.Auth
+	9,  // 6: pointsman.provider.v1.Endpoint.body:type_name -> pointsman.provider.v1.BodyRules
+	10, // 7: pointsman.provider.v1.Endpoint.errors:type_name -> pointsman.provider.v1.ErrorRule
+	29, // 8: pointsman.provider.v1.Endpoint.expires:type_name -> google.protobuf.Timestamp
+	6,  // 9: pointsman.provider.v1.Endpoint.probe:type_name -> pointsman.provider.v1.ProbeRule
+	7,  // 10: pointsman.provider.v1.Endpoint.rate_limits:type_name -> pointsman.provider.v1.RateLimit
+	24, // 11: pointsman.provider.v1.BodyRules.set:type_name -> pointsman.provider.v1.BodyRules.SetEntry
+	25, // 12: pointsman.provider.v1.CallRequest.settings:type_name -> pointsman.provider.v1.CallRequest.SettingsEntry
+	26, // 13: pointsman.provider.v1.ModelsRequest.settings:type_name -> pointsman.provider.v1.ModelsRequest.SettingsEntry
+	14, // 14: pointsman.provider.v1.ModelsResponse.models:type_name -> pointsman.provider.v1.Model
+	17, // 15: pointsman.provider.v1.ModelsResponse.failure:type_name -> pointsman.provider.v1.Failure
+	27, // 16: pointsman.provider.v1.ProbeRequest.settings:type_name -> pointsman.provider.v1.ProbeRequest.SettingsEntry
+	17, // 17: pointsman.provider.v1.ProbeResponse.failure:type_name -> pointsman.provider.v1.Failure
+	19, // 18: pointsman.provider.v1.CallResponse.head:type_name -> pointsman.provider.v1.Head
+	20, // 19: pointsman.provider.v1.CallResponse.part:type_name -> pointsman.provider.v1.Part
+	28, // 20: pointsman.provider.v1.Head.header:type_name -> pointsman.provider.v1.Head.HeaderEntry
+	0,  // 21: pointsman.provider.v1.ProviderService.Describe:input_type -> pointsman.provider.v1.DescribeRequest
+	3,  // 22: pointsman.provider.v1.ProviderService.Prepare:input_type -> pointsman.provider.v1.PrepareRequest
+	11, // 23: pointsman.provider.v1.ProviderService.Call:input_type -> pointsman.provider.v1.CallRequest
+	12, // 24: pointsman.provider.v1.ProviderService.Models:input_type -> pointsman.provider.v1.ModelsRequest
+	15, // 25: pointsman.provider.v1.ProviderService.Probe:input_type -> pointsman.provider.v1.ProbeRequest
+	1,  // 26: pointsman.provider.v1.ProviderService.Describe:output_type -> pointsman.provider.v1.DescribeResponse
+	4,  // 27: pointsman.provider.v1.ProviderService.Prepare:output_type -> pointsman.provider.v1.PrepareResponse
+	18, // 28: pointsman.provider.v1.ProviderService.Call:output_type -> pointsman.provider.v1.CallResponse
+	13, // 29: pointsman.provider.v1.ProviderService.Models:output_type -> pointsman.provider.v1.ModelsResponse
+	16, // 30: pointsman.provider.v1.ProviderService.Probe:output_type -> pointsman.provider.v1.ProbeResponse
+	26, // [26:31] is the sub-list for method output_type
+	21, // [21:26] is the sub-list for method input_type
+	21, // [21:21] is the sub-list for extension type_name
+	21, // [21:21] is the sub-list for extension extendee
+	0,  // [0:21] is the sub-list for field type_name
 }
 
 func init() { file_provider_proto_init() }
@@ -1033,7 +1653,7 @@ func file_provider_proto_init() {
 	if File_provider_proto != nil {
 		return
 	}
-	file_provider_proto_msgTypes[10].OneofWrappers = []any{
+	file_provider_proto_msgTypes[18].OneofWrappers = []any{
 		(*CallResponse_Head)(nil),
 		(*CallResponse_Part)(nil),
 	}
@@ -1043,7 +1663,7 @@ func file_provider_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_provider_proto_rawDesc), len(file_provider_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   18,
+			NumMessages:   29,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -30,6 +30,8 @@ const (
 	ProviderService_Describe_FullMethodName = "/pointsman.provider.v1.ProviderService/Describe"
 	ProviderService_Prepare_FullMethodName  = "/pointsman.provider.v1.ProviderService/Prepare"
 	ProviderService_Call_FullMethodName     = "/pointsman.provider.v1.ProviderService/Call"
+	ProviderService_Models_FullMethodName   = "/pointsman.provider.v1.ProviderService/Models"
+	ProviderService_Probe_FullMethodName    = "/pointsman.provider.v1.ProviderService/Probe"
 )
 
 // ProviderServiceClient is the client API for ProviderService service.
@@ -39,8 +41,9 @@ const (
 // ProviderService is what a plugin process serves. Methods are called concurrently.
 //
 // Status codes that mean something to the gateway: INVALID_ARGUMENT (a setting is wrong; the message names it),
-// NOT_FOUND (no such adapter), UNIMPLEMENTED (the adapter makes no calls), RESOURCE_EXHAUSTED (a message is too large),
-// UNAVAILABLE (try another candidate). Any other code is a failed call.
+// NOT_FOUND (no such adapter), UNIMPLEMENTED (the adapter does not do that), RESOURCE_EXHAUSTED (a message is too
+// large), UNAVAILABLE (try another candidate). Any other code is a failed call. Models and Probe are optional: a plugin
+// without them answers UNIMPLEMENTED, as every gRPC library does by itself.
 type ProviderServiceClient interface {
 	// Describe lists the adapters. It is called once after the start.
 	Describe(ctx context.Context, in *DescribeRequest, opts ...grpc.CallOption) (*DescribeResponse, error)
@@ -49,6 +52,10 @@ type ProviderServiceClient interface {
 	// Call performs one request of a proxied endpoint: exactly one head, then the parts in order. The gateway cancels
 	// the call when the client leaves; the plugin must then end its own call to the provider.
 	Call(ctx context.Context, in *CallRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[CallResponse], error)
+	// Models lists what the provider offers. It must cost nothing.
+	Models(ctx context.Context, in *ModelsRequest, opts ...grpc.CallOption) (*ModelsResponse, error)
+	// Probe asks, at no cost, whether the provider of a proxied endpoint and a credential work.
+	Probe(ctx context.Context, in *ProbeRequest, opts ...grpc.CallOption) (*ProbeResponse, error)
 }
 
 type providerServiceClient struct {
@@ -98,6 +105,26 @@ func (c *providerServiceClient) Call(ctx context.Context, in *CallRequest, opts 
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type ProviderService_CallClient = grpc.ServerStreamingClient[CallResponse]
 
+func (c *providerServiceClient) Models(ctx context.Context, in *ModelsRequest, opts ...grpc.CallOption) (*ModelsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ModelsResponse)
+	err := c.cc.Invoke(ctx, ProviderService_Models_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *providerServiceClient) Probe(ctx context.Context, in *ProbeRequest, opts ...grpc.CallOption) (*ProbeResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ProbeResponse)
+	err := c.cc.Invoke(ctx, ProviderService_Probe_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // ProviderServiceServer is the server API for ProviderService service.
 // All implementations must embed UnimplementedProviderServiceServer
 // for forward compatibility.
@@ -105,8 +132,9 @@ type ProviderService_CallClient = grpc.ServerStreamingClient[CallResponse]
 // ProviderService is what a plugin process serves. Methods are called concurrently.
 //
 // Status codes that mean something to the gateway: INVALID_ARGUMENT (a setting is wrong; the message names it),
-// NOT_FOUND (no such adapter), UNIMPLEMENTED (the adapter makes no calls), RESOURCE_EXHAUSTED (a message is too large),
-// UNAVAILABLE (try another candidate). Any other code is a failed call.
+// NOT_FOUND (no such adapter), UNIMPLEMENTED (the adapter does not do that), RESOURCE_EXHAUSTED (a message is too
+// large), UNAVAILABLE (try another candidate). Any other code is a failed call. Models and Probe are optional: a plugin
+// without them answers UNIMPLEMENTED, as every gRPC library does by itself.
 type ProviderServiceServer interface {
 	// Describe lists the adapters. It is called once after the start.
 	Describe(context.Context, *DescribeRequest) (*DescribeResponse, error)
@@ -115,6 +143,10 @@ type ProviderServiceServer interface {
 	// Call performs one request of a proxied endpoint: exactly one head, then the parts in order. The gateway cancels
 	// the call when the client leaves; the plugin must then end its own call to the provider.
 	Call(*CallRequest, grpc.ServerStreamingServer[CallResponse]) error
+	// Models lists what the provider offers. It must cost nothing.
+	Models(context.Context, *ModelsRequest) (*ModelsResponse, error)
+	// Probe asks, at no cost, whether the provider of a proxied endpoint and a credential work.
+	Probe(context.Context, *ProbeRequest) (*ProbeResponse, error)
 	mustEmbedUnimplementedProviderServiceServer()
 }
 
@@ -133,6 +165,12 @@ func (UnimplementedProviderServiceServer) Prepare(context.Context, *PrepareReque
 }
 func (UnimplementedProviderServiceServer) Call(*CallRequest, grpc.ServerStreamingServer[CallResponse]) error {
 	return status.Error(codes.Unimplemented, "method Call not implemented")
+}
+func (UnimplementedProviderServiceServer) Models(context.Context, *ModelsRequest) (*ModelsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Models not implemented")
+}
+func (UnimplementedProviderServiceServer) Probe(context.Context, *ProbeRequest) (*ProbeResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Probe not implemented")
 }
 func (UnimplementedProviderServiceServer) mustEmbedUnimplementedProviderServiceServer() {}
 func (UnimplementedProviderServiceServer) testEmbeddedByValue()                         {}
@@ -202,6 +240,42 @@ func _ProviderService_Call_Handler(srv interface{}, stream grpc.ServerStream) er
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type ProviderService_CallServer = grpc.ServerStreamingServer[CallResponse]
 
+func _ProviderService_Models_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ModelsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ProviderServiceServer).Models(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ProviderService_Models_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ProviderServiceServer).Models(ctx, req.(*ModelsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _ProviderService_Probe_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ProbeRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ProviderServiceServer).Probe(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ProviderService_Probe_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ProviderServiceServer).Probe(ctx, req.(*ProbeRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // ProviderService_ServiceDesc is the grpc.ServiceDesc for ProviderService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -216,6 +290,14 @@ var ProviderService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Prepare",
 			Handler:    _ProviderService_Prepare_Handler,
+		},
+		{
+			MethodName: "Models",
+			Handler:    _ProviderService_Models_Handler,
+		},
+		{
+			MethodName: "Probe",
+			Handler:    _ProviderService_Probe_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{
