@@ -165,10 +165,11 @@ func (h *Host) Prepare(ctx context.Context, adapter string, req *provider.Prepar
 // Models asks an adapter what its provider offers. The error is a *provider.Error if the provider refused, and matches
 // errors.ErrUnsupported if the adapter cannot ask; otherwise it is as that of [Host.Prepare].
 func (h *Host) Models(ctx context.Context, adapter string, req *provider.ModelsRequest) ([]provider.Model, error) {
-	inst, err := h.instance(adapter)
+	inst, err := h.use(adapter)
 	if err != nil {
 		return nil, err
 	}
+	defer inst.uses.end()
 	models, err := inst.client.Models(ctx, adapter, req)
 	if err != nil {
 		return nil, fmt.Errorf("listing the models of provider %q: %w", req.Provider, err)
@@ -178,10 +179,11 @@ func (h *Host) Models(ctx context.Context, adapter string, req *provider.ModelsR
 
 // Probe lets an adapter ask whether a provider and a credential work. Its errors are those of [Host.Models].
 func (h *Host) Probe(ctx context.Context, adapter string, req *provider.ProbeRequest) error {
-	inst, err := h.instance(adapter)
+	inst, err := h.use(adapter)
 	if err != nil {
 		return err
 	}
+	defer inst.uses.end()
 	if err := inst.client.Probe(ctx, adapter, req); err != nil {
 		return fmt.Errorf("probing provider %q: %w", req.Provider, err)
 	}
