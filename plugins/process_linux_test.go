@@ -183,6 +183,14 @@ func TestEnvironmentIsClean(t *testing.T) {
 }
 
 func TestHostKilled(t *testing.T) {
+	rounds, _ := chaosRounds(t)
+	for range rounds {
+		killHost(t)
+	}
+}
+
+// killHost kills a host by force and wants nothing of it to remain.
+func killHost(t *testing.T) {
 	dir := shortDir(t)
 	self, err := os.Executable()
 	if err != nil {

@@ -32,6 +32,7 @@ type supervised struct {
 	retired atomic.Bool              // it has a successor, or was removed
 	retire  func()                   // lets its process end after the last call
 	ending  <-chan struct{}          // closed by retire
+	tries   atomic.Int64             // starts in a row that did not lead to a healthy process
 
 	tried      chan struct{} // closed after the first start
 	firstError error         // of the first start; read after tried
@@ -68,7 +69,6 @@ func (p *supervised) run(ctx context.Context, inst *instance) {
 		case <-ctx.Done():
 		}
 	}()
-	tries := 0 // starts in a row that did not lead to a healthy process
 	for first := inst == nil; ; first = false {
 		began := time.Now()
 		var err error
@@ -83,21 +83,21 @@ func (p *supervised) run(ctx context.Context, inst *instance) {
 			err = p.watch(ctx, inst)
 			p.leave(ctx, host, inst, err)
 			if time.Since(began) >= healthyAfter {
-				tries = 0
+				p.tries.Store(0)
 			}
 		} else if ctx.Err() == nil {
 			p.set(StateFailed, nil, err)
 			p.logger.Error("plugin not started", "error", err)
-			tries = max(tries, 1)
+			p.tries.CompareAndSwap(0, 1)
 		}
 		inst = nil
 		select {
 		case <-ctx.Done():
 			p.set(StateStopped, nil, nil)
 			return
-		case <-time.After(backoff(tries)):
+		case <-time.After(backoff(int(p.tries.Load()))):
 		}
-		tries++
+		p.tries.Add(1)
 	}
 }
 
