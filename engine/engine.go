@@ -92,12 +92,13 @@ type Config struct {
 	Policies    Policies
 	Adapters    Adapters
 	Transport   *upstream.Transport
-	Probes      Probes           // which providers are probed, which is always free; zero: those that are down
-	RoundLimit  storage.Credits  // that the rounds of a request before its last may cost in all; 0: no limit of their own
-	RecordTexts bool             // keep what policies are granted of messages, metadata and side calls in decision records
-	MaxBody     int              // bytes of a request body; 0: 32 MiB
-	Logger      *slog.Logger     // nil: the default logger
-	Now         func() time.Time // nil: time.Now
+	Probes      Probes                // which providers are probed, which is always free; zero: those that are down
+	RoundLimit  storage.Credits       // that the rounds of a request before its last may cost in all; 0: no limit of their own
+	RecordTexts bool                  // keep what policies are granted of messages, metadata and side calls in decision records
+	MaxBody     int                   // bytes of a request body; 0: 32 MiB
+	Plugins     func() []PluginHealth // for /health; nil: none are told
+	Logger      *slog.Logger          // nil: the default logger
+	Now         func() time.Time      // nil: time.Now
 }
 
 // Engine serves requests. It is safe for concurrent use.
@@ -215,6 +216,7 @@ type endpoint struct {
 	key       keyState // of the platform's key
 
 	mu       sync.Mutex
+	stale    bool // its adapter changed
 	prepared *adapter.Endpoint
 	target   *upstream.Target // nil when proxied
 }
@@ -222,11 +224,21 @@ type endpoint struct {
 // prepareTime is how long an adapter may take to describe an endpoint.
 const prepareTime = 2 * time.Second
 
+// ForgetEndpoints has every provider's descriptor asked from its adapter again when it is next needed; the old one stays
+// for the case that the adapter does not answer.
+func (e *Engine) ForgetEndpoints() {
+	for _, p := range e.providers {
+		p.mu.Lock()
+		p.stale = true
+		p.mu.Unlock()
+	}
+}
+
 // prepare returns the descriptor, and the target of a direct one.
 func (p *endpoint) prepare(now time.Time) (*adapter.Endpoint, *upstream.Target, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.prepared != nil && (p.prepared.Expires.IsZero() || now.Before(p.prepared.Expires)) {
+	if p.prepared != nil && !p.stale && (p.prepared.Expires.IsZero() || now.Before(p.prepared.Expires)) {
 		return p.prepared, p.target, nil
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), prepareTime)
@@ -248,6 +260,6 @@ func (p *endpoint) prepare(now time.Time) (*adapter.Endpoint, *upstream.Target, 
 			return nil, nil, fmt.Errorf("preparing provider %s: %w", p.Name, err)
 		}
 	}
-	p.prepared = prepared
+	p.prepared, p.stale = prepared, false
 	return p.prepared, p.target, nil
 }

@@ -75,6 +75,14 @@ const (
 	DetailLimits                    // and what is left of the platform's limits
 )
 
+// PluginHealth is the state of one plugin process.
+type PluginHealth struct {
+	Plugin   string   `json:"plugin"`
+	State    string   `json:"state"` // starting, running, restarting, failed, stopped
+	Adapters []string `json:"adapters"`
+	Restarts int      `json:"restarts"`
+}
+
 // Health lists the providers with deployments, in catalog order.
 func (e *Engine) Health(detail Detail) []ProviderHealth {
 	now := e.Now()
@@ -165,9 +173,13 @@ func (e *Engine) health(ctx *fasthttp.RequestCtx) {
 	if !e.ledgerReady() {
 		status, code = "unavailable", fasthttp.StatusServiceUnavailable
 	}
-	WriteJSON(ctx, code, map[string]any{
+	answer := map[string]any{
 		"status": status, "models": len(e.Catalog.Models), "policies": e.Policies.Names(), "window_seconds": int(snapshot.Window.Seconds()), "providers": e.Health(detail),
-	})
+	}
+	if e.Plugins != nil {
+		answer["plugins"] = e.Plugins()
+	}
+	WriteJSON(ctx, code, answer)
 }
 
 // alive answers as long as the process serves.

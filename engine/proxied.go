@@ -13,6 +13,11 @@ import (
 	adapter "github.com/pointsman/pointsman/sdk/provider"
 )
 
+// maxAnswer bounds a buffered answer of a plugin, in bytes; a stream has no end that would have to fit.
+const maxAnswer = 32 << 20
+
+var errAnswerTooLarge = errors.New("the plugin's answer is larger than 32 MiB")
+
 // proxied lets the provider's plugin make the call and takes the answer from it: a buffered one whole, a streamed one
 // through a pipe that holds the plugin back when the client is slow.
 func (e *Engine) proxied(c *call, a *answer, p *endpoint, desc *adapter.Endpoint, key string) *failure {
@@ -124,6 +129,8 @@ func (w *pluginAnswer) Part(data []byte) error {
 	w.silence.Stop() // while the client is slow the plugin waits for us
 	defer w.silence.Reset(w.idle)
 	switch {
+	case !w.stream && len(w.body)+len(data) > maxAnswer:
+		return errAnswerTooLarge
 	case !w.stream:
 		w.body = append(w.body, data...)
 		return nil

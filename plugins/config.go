@@ -51,6 +51,8 @@ type Plugin struct {
 	MemoryMB int
 	// ReadPaths and WritePaths are the files and directories it may use besides the system's own. Linux only.
 	ReadPaths, WritePaths []string
+	// Processes lets it start processes of its own, which end with it. Otherwise it has threads only. Linux only.
+	Processes bool
 	// PlainSocket leaves out mutual TLS on its socket, for languages whose SDK cannot do it. The socket is in a
 	// directory of mode 0700 and disappears once the gateway has connected.
 	PlainSocket bool

@@ -36,9 +36,12 @@ const (
 type Status struct {
 	Plugin    string    // its name, [BuiltinName] for the built-in process
 	PID       int       // 0 when not running
+	SHA256    string    // checksum of its executable as configured; "" for the built-in process
 	Adapters  []string  // names, sorted; kept while it restarts
+	Versions  []string  // of the adapters, in their order
 	State     State     //
 	Restarts  int       // how often it was lost
+	Upgrades  int       // how often it was replaced by a newer one
 	Since     time.Time // when it entered the state
 	LastError string    // why it was lost or could not be started the last time
 }
@@ -48,13 +51,21 @@ type Host struct {
 	config   Config
 	dir      string
 	launcher *launcher
-	plugins  []*supervised
-	cancel   context.CancelFunc
-	running  sync.WaitGroup
+	running  running
 	closing  sync.Once
 
-	mu     sync.Mutex                             // guards changes of routes
-	routes atomic.Pointer[map[string]*supervised] // adapter name -> its plugin
+	reloading sync.Mutex
+
+	mu      sync.Mutex                             // guards plugins, and changes of routes
+	plugins []*supervised                          // the built-in process first, the others by name
+	routes  atomic.Pointer[map[string]*supervised] // adapter name -> its plugin
+}
+
+// running is what goes on until the host is closed.
+type running struct {
+	sync.WaitGroup
+	ctx    context.Context
+	cancel context.CancelFunc // nil before the start
 }
 
 // New returns a host that runs nothing yet.
@@ -91,7 +102,7 @@ func (h *Host) Start(ctx context.Context) error {
 	h.dir = dir
 	h.launcher = newLauncher()
 	runCtx, cancel := context.WithCancel(context.Background())
-	h.cancel = cancel
+	h.running.ctx, h.running.cancel = runCtx, cancel
 	others := h.plugins
 	if h.config.Builtin {
 		// Its names are taken before any third-party plugin can claim them.
@@ -107,7 +118,7 @@ func (h *Host) Start(ctx context.Context) error {
 // run keeps plugins running until runCtx ends, and waits until each has been tried once or ctx ends.
 func (h *Host) run(runCtx, ctx context.Context, plugins []*supervised) error {
 	for _, p := range plugins {
-		h.running.Go(func() { p.run(runCtx) })
+		h.running.Go(func() { p.run(runCtx, nil) })
 	}
 	var errs []error
 	for _, p := range plugins {
@@ -125,10 +136,12 @@ func (h *Host) run(runCtx, ctx context.Context, plugins []*supervised) error {
 // Calls in flight fail with [provider.ErrUnavailable].
 func (h *Host) Close() {
 	h.closing.Do(func() {
-		if h.cancel == nil {
+		if h.running.cancel == nil {
 			return
 		}
-		h.cancel()
+		h.running.cancel()
+		h.reloading.Lock() // one under way starts processes
+		defer h.reloading.Unlock()
 		h.running.Wait()
 		h.launcher.close()
 		_ = os.RemoveAll(h.dir)
@@ -137,10 +150,11 @@ func (h *Host) Close() {
 
 // Prepare asks an adapter for an endpoint. Its errors match those of sdk/provider or of ctx.
 func (h *Host) Prepare(ctx context.Context, adapter string, req *provider.PrepareRequest) (*provider.Endpoint, error) {
-	inst, err := h.instance(adapter)
+	inst, err := h.use(adapter)
 	if err != nil {
 		return nil, err
 	}
+	defer inst.uses.end()
 	endpoint, err := inst.client.Prepare(ctx, adapter, req)
 	if err != nil {
 		return nil, fmt.Errorf("preparing provider %q by adapter %q: %w", req.Provider, adapter, err)
@@ -151,10 +165,11 @@ func (h *Host) Prepare(ctx context.Context, adapter string, req *provider.Prepar
 // Models asks an adapter what its provider offers. The error is a *provider.Error if the provider refused, and matches
 // errors.ErrUnsupported if the adapter cannot ask; otherwise it is as that of [Host.Prepare].
 func (h *Host) Models(ctx context.Context, adapter string, req *provider.ModelsRequest) ([]provider.Model, error) {
-	inst, err := h.instance(adapter)
+	inst, err := h.use(adapter)
 	if err != nil {
 		return nil, err
 	}
+	defer inst.uses.end()
 	models, err := inst.client.Models(ctx, adapter, req)
 	if err != nil {
 		return nil, fmt.Errorf("listing the models of provider %q: %w", req.Provider, err)
@@ -164,10 +179,11 @@ func (h *Host) Models(ctx context.Context, adapter string, req *provider.ModelsR
 
 // Probe lets an adapter ask whether a provider and a credential work. Its errors are those of [Host.Models].
 func (h *Host) Probe(ctx context.Context, adapter string, req *provider.ProbeRequest) error {
-	inst, err := h.instance(adapter)
+	inst, err := h.use(adapter)
 	if err != nil {
 		return err
 	}
+	defer inst.uses.end()
 	if err := inst.client.Probe(ctx, adapter, req); err != nil {
 		return fmt.Errorf("probing provider %q: %w", req.Provider, err)
 	}
@@ -177,10 +193,11 @@ func (h *Host) Probe(ctx context.Context, adapter string, req *provider.ProbeReq
 // Call lets an adapter perform one request of a proxied endpoint; the answer's methods run on the caller's goroutine.
 // Its errors match those of sdk/provider, of ctx, or of the answer. Cancelling ctx ends the adapter's call too.
 func (h *Host) Call(ctx context.Context, adapter string, req *provider.CallRequest, answer provider.AnswerWriter) error {
-	inst, err := h.instance(adapter)
+	inst, err := h.use(adapter)
 	if err != nil {
 		return err
 	}
+	defer inst.uses.end()
 	if err := inst.client.Call(ctx, adapter, req, answer); err != nil {
 		return fmt.Errorf("calling adapter %q: %w", adapter, err)
 	}
@@ -196,7 +213,7 @@ func (h *Host) Adapters() []string {
 // are left out.
 func (h *Host) Descriptions() []provider.Description {
 	var out []provider.Description
-	for _, p := range h.plugins {
+	for _, p := range h.list() {
 		if inst := p.current.Load(); inst != nil {
 			out = append(out, inst.adapters...)
 		}
@@ -207,33 +224,45 @@ func (h *Host) Descriptions() []provider.Description {
 
 // Status returns the state of each plugin, the built-in process first, the others by name.
 func (h *Host) Status() []Status {
-	out := make([]Status, 0, len(h.plugins))
-	for _, p := range h.plugins {
+	list := h.list()
+	out := make([]Status, 0, len(list))
+	for _, p := range list {
 		out = append(out, p.snapshot())
 	}
 	return out
 }
 
-func (h *Host) instance(adapter string) (*instance, error) {
-	p := (*h.routes.Load())[adapter]
-	if p == nil {
-		return nil, fmt.Errorf("%w %.64q", provider.ErrUnknownAdapter, adapter)
+// use returns the process that holds an adapter, for one call whose end must be told to its uses.
+func (h *Host) use(adapter string) (*instance, error) {
+	for {
+		p := (*h.routes.Load())[adapter]
+		if p == nil {
+			return nil, fmt.Errorf("%w %.64q", provider.ErrUnknownAdapter, adapter)
+		}
+		inst := p.current.Load()
+		if inst == nil {
+			if p.retired.Load() {
+				continue // the routes lead to its successor by now
+			}
+			return nil, fmt.Errorf("%w: plugin %q is not running", provider.ErrUnavailable, p.name)
+		}
+		if inst.uses.begin() {
+			return inst, nil
+		}
 	}
-	inst := p.current.Load()
-	if inst == nil {
-		return nil, fmt.Errorf("%w: plugin %q is not running", provider.ErrUnavailable, p.name)
-	}
-	return inst, nil
 }
 
 // register makes p the owner of its adapters. An adapter of another plugin is refused: a third-party plugin must not
-// take the place of a built-in adapter, whose credentials it would then see.
-func (h *Host) register(p *supervised, adapters []provider.Description) error {
+// take the place of a built-in adapter, whose credentials it would then see. Those of the plugin that p replaces are free.
+func (h *Host) register(p *supervised, adapters []provider.Description, replaces *supervised) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	if p.retired.Load() {
+		return errors.New("it was replaced meanwhile")
+	}
 	routes := make(map[string]*supervised)
 	for name, owner := range *h.routes.Load() {
-		if owner != p {
+		if owner != p && owner != replaces {
 			routes[name] = owner
 		}
 	}
@@ -244,5 +273,8 @@ func (h *Host) register(p *supervised, adapters []provider.Description) error {
 		routes[adapter.Name] = p
 	}
 	h.routes.Store(&routes)
+	if replaces != nil {
+		replaces.retire()
+	}
 	return nil
 }

@@ -2,6 +2,7 @@ package plugins
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"os"
@@ -26,6 +27,7 @@ const searchPath = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin
 type instance struct {
 	client   *rpc.Client
 	process  *process
+	uses     *uses
 	protocol *goplugin.Client
 	dir      string                 // of the socket; "" before go-plugin has made it
 	adapters []provider.Description // sorted by name
@@ -33,7 +35,7 @@ type instance struct {
 
 // launch starts the process of p and returns when it has answered. The instance must be closed.
 func launch(ctx context.Context, p *supervised) (_ *instance, err error) {
-	inst := &instance{process: newProcess(p)}
+	inst := &instance{process: newProcess(p), uses: newUses()}
 	defer func() {
 		if err != nil {
 			inst.process.kill()
@@ -47,13 +49,24 @@ func launch(ctx context.Context, p *supervised) (_ *instance, err error) {
 	stop := context.AfterFunc(ctx, inst.process.kill)
 	defer stop()
 
+	// Mutual TLS guards against another process of the same user that connects first. The built-in process is on the way
+	// to the first request, and nothing but this binary.
+	var secure *tls.Config
+	var socketEnv []string
+	if p.plugin != nil && !p.plugin.PlainSocket {
+		config, certificate, err := rpc.MutualTLS()
+		if err != nil {
+			return nil, err
+		}
+		secure, socketEnv = config, []string{rpc.ClientCertKey + "=" + certificate}
+	}
 	inst.protocol = goplugin.NewClient(&goplugin.ClientConfig{
 		HandshakeConfig:  rpc.Handshake(),
 		VersionedPlugins: rpc.VersionedPlugins(),
 		AllowedProtocols: []goplugin.Protocol{goplugin.ProtocolGRPC},
 		RunnerFunc: func(_ hclog.Logger, spec *exec.Cmd, dir string) (runner.Runner, error) {
 			inst.dir = dir
-			return inst.process, inst.process.prepare(p, spec.Env, dir)
+			return inst.process, inst.process.prepare(p, append(spec.Env, socketEnv...), dir)
 		},
 		UnixSocketConfig: &goplugin.UnixSocketConfig{TempDir: p.host.dir},
 		StartTimeout:     2 * p.host.config.StartTimeout, // ours comes first
@@ -61,10 +74,8 @@ func launch(ctx context.Context, p *supervised) (_ *instance, err error) {
 		SyncStdout:       inst.process.log,               // what a plugin prints once its handshake is done
 		SyncStderr:       inst.process.log,
 		SkipHostEnv:      true, // the gateway's environment holds the providers' keys
-		// The keys of mutual TLS take 30 to 40 ms, and guard against another process of the same user that connects
-		// first. For third-party plugins that is worth it; the built-in process is on the way to the first request.
-		AutoMTLS:        p.plugin != nil && !p.plugin.PlainSocket,
-		GRPCDialOptions: rpc.DialOptions(),
+		TLSConfig:        secure,
+		GRPCDialOptions:  rpc.DialOptions(),
 	})
 	if _, err := inst.protocol.Start(); err != nil {
 		return nil, inst.process.explain(ctx, err)
@@ -85,6 +96,24 @@ func launch(ctx context.Context, p *supervised) (_ *instance, err error) {
 	// Connected: nobody else needs the socket, and a gateway killed by force leaves no file behind.
 	_ = os.RemoveAll(inst.dir)
 	return inst, nil
+}
+
+// Command returns the command that starts a plugin as the gateway does: what was checked, within its limits. dir is the
+// directory for its socket. What go-plugin would add to the environment is missing. After the start done must be called.
+// On Linux the process ends with the thread that starts it.
+func Command(name string, plugin Plugin, dir string) (cmd *exec.Cmd, done func(), err error) {
+	if err := plugin.validate(); err != nil {
+		return nil, nil, fmt.Errorf("plugin %q: %w", name, err)
+	}
+	cmd, executable, err := command(name, &plugin, dir)
+	if err != nil {
+		return nil, nil, err
+	}
+	return cmd, func() {
+		if executable != nil {
+			_ = executable.Close() // it was read only
+		}
+	}, nil
 }
 
 // close ends the process, by force if it does not end by itself, and frees everything.

@@ -1,6 +1,7 @@
 package plugins
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -8,19 +9,27 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
+	"net"
 	"os"
 	"os/exec"
 	"os/signal"
+	"path/filepath"
 	"strings"
 	"sync"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/hashicorp/go-hclog"
+	goplugin "github.com/hashicorp/go-plugin"
+	"google.golang.org/grpc"
+
 	"github.com/pointsman/pointsman/plugins/builtin"
 	"github.com/pointsman/pointsman/plugins/confine"
 	"github.com/pointsman/pointsman/sdk/provider"
 	"github.com/pointsman/pointsman/sdk/provider/rpc"
+	providerv1 "github.com/pointsman/pointsman/sdk/provider/rpc/v1"
 )
 
 // hostEnv makes the test binary a gateway that does nothing but run plugins.
@@ -87,9 +96,33 @@ func misbehave(how string) {
 		cmd.Stderr = os.Stderr
 		if err := cmd.Start(); err != nil {
 			fmt.Fprintln(os.Stderr, "fork failed:", err)
+		} else {
+			fmt.Fprintln(os.Stderr, "child", cmd.Process.Pid)
 		}
-		fmt.Fprintln(os.Stderr, "child", cmd.Process.Pid)
 		rpc.Serve(probe{name: "forks"})
+	case "junk": // a good handshake, and no gRPC
+		listener, err := net.Listen("unix", filepath.Join(os.Getenv("PLUGIN_UNIX_SOCKET_DIR"), "junk"))
+		if err != nil {
+			panic(err)
+		}
+		fmt.Printf("1|1|unix|%s|grpc\n", listener.Addr())
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			_, _ = conn.Write(bytes.Repeat([]byte("junk"), 100_000))
+		}
+	case "huge": // a message of as many MiB as the request's model says, past the SDK that would divide it
+		server := hugeServer{}
+		goplugin.Serve(&goplugin.ServeConfig{
+			HandshakeConfig:  rpc.Handshake(),
+			VersionedPlugins: map[int]goplugin.PluginSet{rpc.ProtocolVersion: {"provider": &hugePlugin{server: server}}},
+			Logger:           hclog.NewNullLogger(),
+			GRPCServer: func(opts []grpc.ServerOption) *grpc.Server {
+				return grpc.NewServer(append(opts, grpc.MaxSendMsgSize(math.MaxInt32))...)
+			},
+		})
 	case "chatty":
 		go func() {
 			for range 4000 {
@@ -203,7 +236,105 @@ func (p probe) Call(ctx context.Context, req *provider.CallRequest, answer provi
 		}
 		return nil
 	}
+	return attack(ctx, req, answer)
+}
+
+// attack does harm until ctx ends, and says how far it came.
+func attack(ctx context.Context, req *provider.CallRequest, answer provider.AnswerWriter) error {
+	switch req.Operation {
+	case "hog": // memory until there is none
+		var kept [][]byte
+		for ctx.Err() == nil {
+			block := make([]byte, 16<<20)
+			for i := 0; i < len(block); i += 4096 {
+				block[i] = 1
+			}
+			kept = append(kept, block)
+		}
+		return fmt.Errorf("got %d blocks", len(kept))
+	case "bomb": // processes that make processes
+		made := 0
+		for range 200 {
+			cmd := exec.Command("/bin/sh", "-c", "sleep 30 & sleep 30 & sleep 30 & wait")
+			if cmd.Start() == nil {
+				made++
+			}
+		}
+		return fmt.Errorf("made %d processes", made)
+	case "flood": // log
+		line := bytes.Repeat([]byte("flood "), 1000)
+		for ctx.Err() == nil {
+			_, _ = os.Stderr.Write(append(line, '\n'))
+		}
+		return ctx.Err()
+	case "leave":
+		_ = answer.Head(200, nil)
+		_ = answer.Part([]byte("x"))
+		os.Exit(0)
+	case "mute": // no head ever
+		<-ctx.Done()
+		return ctx.Err()
+	case "parts": // as many MiB as the model says
+		if err := answer.Head(200, nil); err != nil {
+			return err
+		}
+		var n int
+		if _, err := fmt.Sscan(req.Model, &n); err != nil {
+			return err
+		}
+		block := make([]byte, 1<<20)
+		for range n {
+			if err := answer.Part(block); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
 	return fmt.Errorf("unknown operation %q", req.Operation)
+}
+
+// hugeServer sends one message of any size.
+type hugeServer struct {
+	providerv1.UnimplementedProviderServiceServer
+}
+
+// hugePlugin registers it.
+type hugePlugin struct {
+	goplugin.NetRPCUnsupportedPlugin
+	server hugeServer
+}
+
+func (p *hugePlugin) GRPCServer(_ *goplugin.GRPCBroker, s *grpc.Server) error {
+	providerv1.RegisterProviderServiceServer(s, p.server)
+	return nil
+}
+
+func (p *hugePlugin) GRPCClient(context.Context, *goplugin.GRPCBroker, *grpc.ClientConn) (any, error) {
+	return nil, errors.ErrUnsupported
+}
+
+func (hugeServer) Describe(context.Context, *providerv1.DescribeRequest) (*providerv1.DescribeResponse, error) {
+	return &providerv1.DescribeResponse{Adapters: []*providerv1.Description{{Name: "huge", Version: "1.0.0", Summary: "too much"}}}, nil
+}
+
+func (hugeServer) Call(req *providerv1.CallRequest, stream grpc.ServerStreamingServer[providerv1.CallResponse]) error {
+	if err := stream.Send(&providerv1.CallResponse{Kind: &providerv1.CallResponse_Head{Head: &providerv1.Head{Status: 200}}}); err != nil {
+		return err
+	}
+	var n int
+	if _, err := fmt.Sscan(req.GetModel(), &n); err != nil {
+		return err
+	}
+	if req.GetOperation() == "pieces" { // of one event that never ends
+		for range n {
+			part := &providerv1.Part{Data: make([]byte, 1<<20), More: true}
+			if err := stream.Send(&providerv1.CallResponse{Kind: &providerv1.CallResponse_Part{Part: part}}); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	return stream.Send(&providerv1.CallResponse{Kind: &providerv1.CallResponse_Part{Part: &providerv1.Part{Data: make([]byte, n<<20)}}})
 }
 
 func all(answer provider.AnswerWriter, data []byte) error {

@@ -46,7 +46,7 @@ func command(name string, plugin *Plugin, dir string) (*exec.Cmd, *os.File, erro
 		readPaths = append(readPaths, filepath.Dir(plugin.Path)) // its modules
 	}
 	limits, err := confine.Limits{
-		Files: maxOpenFiles, DataBytes: uint64(memory) << 20, Script: script, Landlock: !plugin.Unconfined,
+		Files: maxOpenFiles, DataBytes: uint64(memory) << 20, Script: script, Processes: plugin.Processes, Landlock: !plugin.Unconfined,
 		ReadPaths: readPaths, WritePaths: append(slices.Clone(plugin.WritePaths), dir),
 	}.Encode()
 	if err != nil {

@@ -183,6 +183,14 @@ func TestEnvironmentIsClean(t *testing.T) {
 }
 
 func TestHostKilled(t *testing.T) {
+	rounds, _ := chaosRounds(t)
+	for range rounds {
+		killHost(t)
+	}
+}
+
+// killHost kills a host by force and wants nothing of it to remain.
+func killHost(t *testing.T) {
 	dir := shortDir(t)
 	self, err := os.Executable()
 	if err != nil {
@@ -333,6 +341,7 @@ func TestConfinement(t *testing.T) {
 func TestChildrenEndWithPlugin(t *testing.T) {
 	var log safeBuffer
 	plugin := self("forks")
+	plugin.Processes = true
 	h := startHost(t, Config{
 		Plugins: map[string]Plugin{"forks": plugin}, Logger: slog.New(slog.NewTextHandler(&log, nil)),
 	})
@@ -351,6 +360,17 @@ func TestChildrenEndWithPlugin(t *testing.T) {
 	kill(t, h.Status()[0].PID, syscall.SIGKILL)
 	within(t, time.Second, "child ended", func() bool { return !alive(child) })
 	within(t, 5*time.Second, "plugin restarted", func() bool { return h.Status()[0].State == StateRunning })
+}
+
+func TestNoProcesses(t *testing.T) {
+	var log safeBuffer
+	h := startHost(t, Config{
+		Plugins: map[string]Plugin{"forks": self("forks")}, Logger: slog.New(slog.NewTextHandler(&log, nil)),
+	})
+	within(t, 2*time.Second, "refusal reported", func() bool { return strings.Contains(log.String(), "operation not permitted") })
+	if err := h.Call(context.Background(), "forks", &provider.CallRequest{Operation: "echo"}, &answers{}); err != nil {
+		t.Errorf("the plugin suffers: %v", err)
+	}
 }
 
 func TestLogIsLimited(t *testing.T) {

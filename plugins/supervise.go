@@ -29,6 +29,10 @@ type supervised struct {
 	plugin  *Plugin // nil for the built-in process
 	logger  *slog.Logger
 	current atomic.Pointer[instance] // nil while not running
+	retired atomic.Bool              // it has a successor, or was removed
+	retire  func()                   // lets its process end after the last call
+	ending  <-chan struct{}          // closed by retire
+	tries   atomic.Int64             // starts in a row that did not lead to a healthy process
 
 	tried      chan struct{} // closed after the first start
 	firstError error         // of the first start; read after tried
@@ -38,47 +42,87 @@ type supervised struct {
 }
 
 func newSupervised(h *Host, name string, plugin *Plugin) *supervised {
-	return &supervised{
+	p := &supervised{
 		host: h, name: name, plugin: plugin, logger: h.config.Logger.With("plugin", name), tried: make(chan struct{}),
 		status: Status{Plugin: name, State: StateStarting, Since: time.Now()},
 	}
+	if plugin != nil {
+		p.status.SHA256 = plugin.SHA256
+	}
+	ending := make(chan struct{})
+	p.ending, p.retire = ending, sync.OnceFunc(func() {
+		p.retired.Store(true)
+		close(ending)
+	})
+	return p
 }
 
-// run keeps the plugin running until ctx ends.
-func (p *supervised) run(ctx context.Context) {
-	tries := 0 // starts in a row that did not lead to a healthy process
-	for first := true; ; first = false {
+// run keeps the plugin running until ctx ends or it is retired. inst is its process, if it was started already.
+func (p *supervised) run(ctx context.Context, inst *instance) {
+	host := ctx
+	ctx, cancel := context.WithCancel(host)
+	defer cancel()
+	go func() {
+		select {
+		case <-p.ending:
+			cancel() // stops a start or a wait at once; a running process gets its time below
+		case <-ctx.Done():
+		}
+	}()
+	for first := inst == nil; ; first = false {
 		began := time.Now()
-		inst, err := p.start(ctx)
+		var err error
+		if inst == nil {
+			inst, err = p.start(ctx)
+		}
 		if first {
 			p.firstError = err
 			close(p.tried)
 		}
 		if err == nil {
 			err = p.watch(ctx, inst)
-			p.current.Store(nil)
-			if ctx.Err() == nil {
-				p.set(StateRestarting, nil, err)
-				p.logger.Warn("plugin lost, restarting", "error", err)
-				inst.process.kill()
-			}
-			inst.close()
+			p.leave(ctx, host, inst, err)
 			if time.Since(began) >= healthyAfter {
-				tries = 0
+				p.tries.Store(0)
 			}
 		} else if ctx.Err() == nil {
 			p.set(StateFailed, nil, err)
 			p.logger.Error("plugin not started", "error", err)
-			tries = max(tries, 1)
+			p.tries.CompareAndSwap(0, 1)
 		}
+		inst = nil
 		select {
 		case <-ctx.Done():
 			p.set(StateStopped, nil, nil)
 			return
-		case <-time.After(backoff(tries)):
+		case <-time.After(backoff(int(p.tries.Load()))):
 		}
-		tries++
+		p.tries.Add(1)
 	}
+}
+
+// leave ends a process: at once when it was lost or the host is closed, after its last call when it was retired.
+func (p *supervised) leave(ctx, host context.Context, inst *instance, reason error) {
+	if p.retired.Load() {
+		inst.uses.last()
+		select {
+		case <-inst.uses.idle:
+		case <-inst.process.exited:
+		case <-time.After(drainTime):
+			p.logger.Warn("the replaced plugin still had calls; they are cut", "after", drainTime.String())
+		case <-host.Done():
+		}
+		p.current.Store(nil)
+		inst.close()
+		return
+	}
+	p.current.Store(nil)
+	if ctx.Err() == nil {
+		p.set(StateRestarting, nil, reason)
+		p.logger.Warn("plugin lost, restarting", "error", reason)
+		inst.process.kill()
+	}
+	inst.close()
 }
 
 // backoff returns the delay before a restart: the first comes at once, then the delay doubles.
@@ -94,14 +138,26 @@ func (p *supervised) start(ctx context.Context) (*instance, error) {
 	if err != nil {
 		return nil, fmt.Errorf("starting plugin %q: %w", p.name, err)
 	}
-	if err := p.host.register(p, inst.adapters); err != nil {
+	if err := p.host.register(p, inst.adapters, nil); err != nil {
 		inst.close()
 		return nil, fmt.Errorf("starting plugin %q: %w", p.name, err)
 	}
+	p.serve(inst)
+	return inst, nil
+}
+
+// serve lets a registered process take calls.
+func (p *supervised) serve(inst *instance) {
 	p.current.Store(inst)
 	p.set(StateRunning, inst, nil)
 	p.logger.Info("plugin running", "pid", inst.process.pid, "adapters", names(inst.adapters))
-	return inst, nil
+}
+
+// refuse keeps why the plugin was not replaced.
+func (p *supervised) refuse(err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.status.LastError = err.Error()
 }
 
 // watch returns when the process is of no more use, and why.
@@ -138,7 +194,7 @@ func (p *supervised) set(state State, inst *instance, err error) {
 		p.status.Restarts++
 	}
 	if inst != nil {
-		p.status.PID, p.status.Adapters = inst.process.pid, names(inst.adapters)
+		p.status.PID, p.status.Adapters, p.status.Versions = inst.process.pid, names(inst.adapters), versions(inst.adapters)
 	}
 	if err != nil {
 		p.status.LastError = err.Error()
@@ -155,6 +211,14 @@ func names(adapters []provider.Description) []string {
 	out := make([]string, 0, len(adapters))
 	for _, a := range adapters {
 		out = append(out, a.Name)
+	}
+	return out
+}
+
+func versions(adapters []provider.Description) []string {
+	out := make([]string, 0, len(adapters))
+	for _, a := range adapters {
+		out = append(out, a.Version)
 	}
 	return out
 }

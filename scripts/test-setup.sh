@@ -1,7 +1,9 @@
 #!/usr/bin/env bash
 # Installs what the tests need beside Go, into directories that version control ignores: the official Python client into
-# .cache/venv, the official Node client into examples/clients/node/node_modules, compilers for policies as toolchains.sh
-# says. Versions are pinned, and nothing is done when they are there already. What cannot be had is left out and said, unless CI=true, where it is a failure.
+# .cache/venv, the official Node client into examples/clients/node/node_modules, gRPC for the example plugins in Python and
+# JavaScript into .cache/plugins-python and examples/provider-node/node_modules, compilers for policies as toolchains.sh
+# says. Versions are pinned, and nothing is done when they are there already. What cannot be had is left out and said, unless
+# CI=true, where it is a failure.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 mkdir -p .cache
@@ -22,36 +24,45 @@ once() {
 	[ "$(cat "$stamp" 2>/dev/null)" != "$(cksum "$@")" ]
 }
 
-requirements=examples/clients/python/requirements.txt
-if ! command -v python3 >/dev/null; then
-	without "the Python client" "there is no python3"
-elif ! python3 -c 'import sys, venv; sys.exit(sys.version_info < (3, 10))' 2>/dev/null; then
-	without "the Python client" "python3 is older than 3.10 or has no venv"
-elif once .cache/venv/stamp "$requirements"; then
-	echo "set-up: installing the Python client into .cache/venv"
-	rm -rf .cache/venv
-	if python3 -m venv .cache/venv && .cache/venv/bin/pip install --quiet --disable-pip-version-check --no-deps -r "$requirements"; then
-		cksum "$requirements" >.cache/venv/stamp
-	else
-		rm -rf .cache/venv
-		without "the Python client" "pip failed, see above"
+# setup_python WHAT VENV REQUIREMENTS
+setup_python() {
+	if ! command -v python3 >/dev/null; then
+		without "$1" "there is no python3"
+	elif ! python3 -c 'import sys, venv; sys.exit(sys.version_info < (3, 10))' 2>/dev/null; then
+		without "$1" "python3 is older than 3.10 or has no venv"
+	elif once "$2/stamp" "$3"; then
+		echo "set-up: installing $1 into $2"
+		rm -rf "$2"
+		if python3 -m venv "$2" && "$2/bin/pip" install --quiet --disable-pip-version-check --no-deps -r "$3"; then
+			cksum "$3" >"$2/stamp"
+		else
+			rm -rf "$2"
+			without "$1" "pip failed, see above"
+		fi
 	fi
-fi
+}
 
-node=examples/clients/node
-if ! command -v node >/dev/null || ! command -v npm >/dev/null; then
-	without "the Node client" "there is no node or no npm"
-elif ! node -e 'process.exit(process.versions.node.split(".")[0] < 20 ? 1 : 0)'; then
-	without "the Node client" "node is older than 20"
-elif once "$node/node_modules/.stamp" "$node/package-lock.json"; then
-	echo "set-up: installing the Node client into $node/node_modules"
-	if npm --prefix "$node" ci --silent --no-audit --no-fund --omit-lockfile-registry-resolved=true; then
-		cksum "$node/package-lock.json" >"$node/node_modules/.stamp"
-	else
-		rm -rf "$node/node_modules"
-		without "the Node client" "npm failed, see above"
+# setup_node WHAT DIRECTORY
+setup_node() {
+	if ! command -v node >/dev/null || ! command -v npm >/dev/null; then
+		without "$1" "there is no node or no npm"
+	elif ! node -e 'process.exit(process.versions.node.split(".")[0] < 20 ? 1 : 0)'; then
+		without "$1" "node is older than 20"
+	elif once "$2/node_modules/.stamp" "$2/package-lock.json"; then
+		echo "set-up: installing $1 into $2/node_modules"
+		if npm --prefix "$2" ci --silent --no-audit --no-fund --omit-lockfile-registry-resolved=true; then
+			cksum "$2/package-lock.json" >"$2/node_modules/.stamp"
+		else
+			rm -rf "$2/node_modules"
+			without "$1" "npm failed, see above"
+		fi
 	fi
-fi
+}
+
+setup_python "the Python client" .cache/venv examples/clients/python/requirements.txt
+setup_python "what the Python plugin needs" .cache/plugins-python examples/provider-python/requirements.txt
+setup_node "the Node client" examples/clients/node
+setup_node "what the Node plugin needs" examples/provider-node
 
 source scripts/toolchains.sh
 setup_c

@@ -1,5 +1,5 @@
-// Package sdk holds the source of the Go SDK for policies, so that `pointsman policy new` can put it beside a new project:
-// that builds at once, without a network and before the module is published anywhere.
+// Package sdk holds the source of the Go SDK, so that `pointsman policy new` and `pointsman plugin new` can put it beside a
+// new project: that builds before the module is published anywhere, a policy also without a network.
 package sdk
 
 import (
@@ -12,3 +12,9 @@ var source embed.FS
 
 // Source is the source of sdk/abi and sdk/policy, at abi and policy, tests included.
 func Source() fs.FS { return source }
+
+//go:embed provider/*.go provider/providertest/*.go provider/rpc/*.go provider/rpc/v1/*.go provider/rpc/v1/provider.proto
+var providerSource embed.FS
+
+// ProviderSource is the source of sdk/provider and the packages below it, at provider, tests included.
+func ProviderSource() fs.FS { return providerSource }

@@ -113,7 +113,8 @@ func start(ctx context.Context, cfg *config.Config, opt options) (g *gateway, er
 		Catalog: models, Providers: engineProviders(cfg, probed), Simulate: cfg.Simulator.Enabled,
 		Directory: g.directory, Ledger: g.store, Log: g.usage, Generations: g.usage, States: g.usage, Policies: g.policies, Adapters: g.plugins,
 		RoundLimit: cfg.Rounds.Credits, RecordTexts: cfg.Rounds.RecordTexts,
-		Transport: upstream.New(upstream.Config{}), Probes: engine.Probes(cfg.Health.Probe), MaxBody: cfg.Server.MaxBodyBytes, Logger: g.log,
+		Transport: upstream.New(upstream.Config{}), Probes: engine.Probes(cfg.Health.Probe), Plugins: g.pluginHealth,
+		MaxBody: cfg.Server.MaxBodyBytes, Logger: g.log,
 	})
 	if err != nil {
 		return g, err
@@ -222,19 +223,6 @@ func (g *gateway) openDirectory(env func(string) string) (err error) {
 
 func (g *gateway) masterKeyPath() string { return filepath.Join(g.dataDir, "master.key") }
 
-func (g *gateway) startPlugins(ctx context.Context) error {
-	list := map[string]plugins.Plugin{}
-	for _, p := range g.cfg.Plugins {
-		list[p.Name] = plugins.Plugin{Path: p.Path, SHA256: p.SHA256, Args: p.Args, Env: p.Env}
-	}
-	host, err := plugins.New(plugins.Config{Builtin: true, Plugins: list, Logger: g.log})
-	if err != nil {
-		return err
-	}
-	g.plugins = host
-	return host.Start(ctx)
-}
-
 // recordInterrupted writes a usage record for every request that the last run of the gateway left without an end, and for
 // those whose record was lost with it. A damaged log is no reason not to serve.
 func (g *gateway) recordInterrupted() {
@@ -268,9 +256,7 @@ func (g *gateway) status() admin.Status {
 	for _, p := range g.policies.List() {
 		s.Policies = append(s.Policies, admin.PolicyStatus{Name: p.Name, Digest: p.Digest, Source: serving[p.Name].Source, Decisions: p.Decisions, Failures: failures(p), Refused: serving[p.Name].Refused})
 	}
-	for _, p := range g.plugins.Status() {
-		s.Plugins = append(s.Plugins, admin.PluginStatus{Name: p.Plugin, State: string(p.State), Adapters: p.Adapters, Restarts: p.Restarts, Error: p.LastError})
-	}
+	s.Plugins = g.pluginStatus()
 	return s
 }
 

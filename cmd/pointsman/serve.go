@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -68,7 +69,7 @@ func (s *serveCmd) Run(term terminal) error {
 	return g.stop(ending)
 }
 
-// reloadOnHangup waits for the end, and meanwhile for SIGHUP, at which the policies are read again.
+// reloadOnHangup waits for the end, and meanwhile for SIGHUP, at which the policies and plugins are read again.
 func (g *gateway) reloadOnHangup(ctx context.Context) {
 	hangup := make(chan os.Signal, 1)
 	signal.Notify(hangup, syscall.SIGHUP)
@@ -79,14 +80,19 @@ func (g *gateway) reloadOnHangup(ctx context.Context) {
 			return
 		case <-hangup:
 			if g.cfg.File == "" {
-				g.log.Warn("SIGHUP reads the policies of the configuration file again, and there is none")
-			} else if err := g.reloadPolicies("SIGHUP"); err != nil {
-				g.log.Error("not all policies were reloaded; what served before serves on", "config", g.cfg.File, "error", err)
+				g.log.Warn("SIGHUP reads the policies and plugins of the configuration file again, and there is none")
+			} else if err := g.reload(ctx, "SIGHUP"); err != nil {
+				g.log.Error("not all policies and plugins were reloaded; what served before serves on", "config", g.cfg.File, "error", err)
 			} else {
-				g.log.Info("policies are as the configuration says; other settings need a restart", "config", g.cfg.File)
+				g.log.Info("policies and plugins are as the configuration says; other settings need a restart", "config", g.cfg.File)
 			}
 		}
 	}
+}
+
+// reload makes what the configuration says about policies and plugins hold.
+func (g *gateway) reload(ctx context.Context, by string) error {
+	return errors.Join(g.reloadPolicies(by), g.reloadPlugins(ctx))
 }
 
 // loadConfig reads a configuration file, or the defaults, with the environment of the process.

@@ -66,11 +66,16 @@ type PolicyStatus struct {
 
 // PluginStatus is one plugin process.
 type PluginStatus struct {
-	Name     string   `json:"name"`
-	State    string   `json:"state"`
-	Adapters []string `json:"adapters"`
-	Restarts int      `json:"restarts"`
-	Error    string   `json:"error,omitempty"`
+	Name     string    `json:"name"`
+	State    string    `json:"state"`
+	PID      int       `json:"pid,omitempty"`
+	SHA256   string    `json:"sha256,omitempty"` // "" for the built-in process
+	Adapters []string  `json:"adapters"`
+	Versions []string  `json:"versions"` // of the adapters, in their order
+	Restarts int       `json:"restarts"` // how often it was lost
+	Upgrades int       `json:"upgrades"` // how often it was replaced by a newer one
+	Since    time.Time `json:"since"`    // when it entered the state
+	Error    string    `json:"error,omitempty"`
 }
 
 type api struct {

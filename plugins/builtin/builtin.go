@@ -43,7 +43,7 @@ func Adapters() []provider.Adapter {
 
 // IsProcess reports whether this process was started by the plugin host, which sets an environment variable that
 // nothing else does. Then [Serve] must be called before anything else.
-func IsProcess() bool { return os.Getenv(rpc.CookieKey) == rpc.CookieValue }
+func IsProcess() bool { return os.Getenv(rpc.CookieKey) == rpc.CookieValue || confine.IsShim() }
 
 // Serve does what the plugin host started this process for: it serves the built-in adapters until the host ends it, or
 // becomes a third-party plugin within limits. It exits the process with status 1 if it cannot.

@@ -21,6 +21,8 @@ type Limits struct {
 	DataBytes uint64 `json:"data_bytes"` // writable private memory; reserved address space does not count
 	// Script says that the executable is a script, whose interpreter reads it through the descriptor.
 	Script bool `json:"script,omitempty"`
+	// Processes lets the plugin start others. Otherwise it has threads only, where the kernel can tell.
+	Processes bool `json:"processes,omitempty"`
 	// Landlock closes the file system but for the system's own directories, ReadPaths and WritePaths, and keeps the
 	// process from looking into others or sending them signals, as far as the kernel can.
 	Landlock   bool     `json:"landlock,omitempty"`

@@ -57,6 +57,11 @@ func become(l Limits) error {
 	if err := unix.Capset(&header, &none[0]); err != nil {
 		return fmt.Errorf("giving up capabilities: %w", err)
 	}
+	if !l.Processes {
+		if err := noProcesses(); err != nil {
+			return err
+		}
+	}
 	err := syscall.Exec(fmt.Sprintf("/proc/self/fd/%d", FileDescriptor), os.Args, os.Environ())
 	return fmt.Errorf("executing the plugin: %w", err)
 }

@@ -113,6 +113,14 @@ type Plugin struct {
 	SHA256 string // 64 lower-case hex digits
 	Args   []string
 	Env    []string // names of the variables of the gateway's environment that it gets
+	// Adapters are the adapters it holds that providers may name: its own name if the file does not say.
+	Adapters  []string
+	MemoryMB  int      // 0: the default
+	ReadPaths []string // what it may read beside the system's own and, for a script, its directory; absolute
+	// WritePaths is what it may write. Processes lets it start processes, PlainSocket goes without mutual TLS.
+	WritePaths             []string
+	Processes, PlainSocket bool
+	Unconfined             bool // the file system is open to it
 }
 
 // Storage is the [storage] table.

@@ -286,6 +286,31 @@ func (p *printer) plugin(v Plugin) {
 		p.pair("args", "["+strings.Join(args, ", ")+"]")
 	}
 	p.list("env", v.Env)
+	if !slices.Equal(v.Adapters, []string{v.Name}) {
+		p.list("adapters", v.Adapters)
+	}
+	if v.MemoryMB > 0 {
+		p.pair("memory_mb", strconv.Itoa(v.MemoryMB))
+	}
+	p.paths("read_paths", v.ReadPaths)
+	p.paths("write_paths", v.WritePaths)
+	if v.Processes {
+		p.pair("processes", "true")
+	}
+	if v.PlainSocket {
+		p.pair("mtls", "false")
+	}
+	if v.Unconfined {
+		p.pair("unconfined", "true")
+	}
+}
+
+func (p *printer) paths(key string, paths []string) {
+	var written []string
+	for _, path := range paths {
+		written = append(written, p.written(path))
+	}
+	p.list(key, written)
 }
 
 // dotted prints a key whose parts are joined with dots.

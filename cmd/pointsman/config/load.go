@@ -100,7 +100,7 @@ func (d *document) read(root *table) *Config {
 	c.plugins(d, root)
 	adapters := BuiltinAdapters()
 	for _, p := range c.Plugins {
-		adapters = append(adapters, p.Name)
+		adapters = append(adapters, p.Adapters...)
 	}
 	c.Providers = d.providers(root, adapters)
 	c.models(d, root)
@@ -173,6 +173,7 @@ func (c *Config) plugins(d *document, root *table) {
 				t.hidden().faultAt(t.path.key("env").at(i), "env lists names of environment variables to pass on, and this is none")
 			}
 		}
+		t.limits(c, &p)
 		switch {
 		case !validPlain(name, 32):
 			t.missing("plugin name %.60q must be 1 to 32 lower-case letters, digits or -", name)
@@ -192,6 +193,29 @@ func (c *Config) plugins(d *document, root *table) {
 			c.Plugins = append(c.Plugins, p)
 		}
 	}
+}
+
+// limits reads what a plugin may do.
+func (t *table) limits(c *Config, p *Plugin) {
+	p.Adapters = t.strs("adapters")
+	for i, adapter := range p.Adapters {
+		if !validPlain(adapter, 32) || slices.Contains(BuiltinAdapters(), adapter) {
+			t.faultAt(t.path.key("adapters").at(i), "adapter name %.60q must be 1 to 32 lower-case letters, digits or -, and not that of a built-in adapter", adapter)
+		}
+	}
+	if len(p.Adapters) == 0 {
+		p.Adapters = []string{p.Name}
+	}
+	p.MemoryMB = int(t.integer("memory_mb", 0, 0, 1<<20))
+	for _, path := range t.strs("read_paths") {
+		p.ReadPaths = append(p.ReadPaths, c.absolute(path))
+	}
+	for _, path := range t.strs("write_paths") {
+		p.WritePaths = append(p.WritePaths, c.absolute(path))
+	}
+	p.Processes = t.flag("processes", false)
+	p.PlainSocket = !t.flag("mtls", true)
+	p.Unconfined = t.flag("unconfined", false)
 }
 
 // absolute resolves a path against the directory of the configuration file.

@@ -130,11 +130,35 @@ func callStreamed(ctx context.Context, s *subject) error {
 	case len(answer.parts) < 2:
 		return fmt.Errorf("a streamed answer has %d parts", len(answer.parts))
 	}
-	for i, part := range answer.parts {
-		if !json.Valid([]byte(part)) {
-			return fmt.Errorf("part %d is not the payload of one event: %.200q", i, part)
-		}
+	s.note = fmt.Sprintf("%d events", len(answer.parts))
+	if req.Operation != "chat" {
+		return nil
 	}
+	return ValidateStream(s.endpoint.Dialect, answer.parts)
+}
+
+// callBig sends a message that is larger than gRPC takes by default. The adapter may refuse it as its provider would,
+// with a status; the process boundary may not.
+func callBig(ctx context.Context, s *subject) error {
+	req, err := s.request(false)
+	if err != nil {
+		return err
+	}
+	var fields map[string]any
+	if json.Unmarshal(req.Body, &fields) != nil || fields["messages"] == nil {
+		return errSkip{"the call is not a chat"}
+	}
+	fields["messages"] = []any{map[string]any{"role": "user", "content": strings.Repeat("0123456789abcdef", 5<<16)}}
+	if req.Body, err = json.Marshal(fields); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, s.Patience)
+	defer cancel()
+	var answer recorder
+	if err := s.Plugin.Call(ctx, s.Adapter, req, &answer); err != nil {
+		return fmt.Errorf("a request of 5 MiB: %w", err)
+	}
+	s.note = fmt.Sprintf("5 MiB there, %.1f MiB back, status %d", float64(len(answer.body()))/(1<<20), answer.status)
 	return nil
 }
 

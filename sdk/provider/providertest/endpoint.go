@@ -82,10 +82,14 @@ func validateRule(rule provider.ErrorRule) error {
 	return nil
 }
 
+func matches(rule provider.ErrorRule, status int, body string) bool {
+	return (rule.Status == 0 || rule.Status == status) && strings.Contains(body, rule.Contains)
+}
+
 // Classify returns the class that the gateway gives to an error answer under an adapter's rules.
 func Classify(rules []provider.ErrorRule, status int, body string) provider.ErrorClass {
 	for _, rule := range rules {
-		if (rule.Status == 0 || rule.Status == status) && strings.Contains(body, rule.Contains) {
+		if matches(rule, status, body) {
 			return rule.Class
 		}
 	}

@@ -5,7 +5,8 @@
 //	}
 //
 // [InProcess] puts gRPC between the suite and the adapter, so that what a process boundary would lose is noticed.
-// [Check] runs the same checks without a testing.T, for instance on a started plugin of any language.
+// [TestExecutable] does the same to a program in any language, and checks how it starts, answers and ends. [Check] and
+// [CheckExecutable] run the checks without a testing.T, as `pointsman plugin check` does.
 package providertest
 
 import (
@@ -13,6 +14,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -39,8 +41,17 @@ type Case struct {
 	// Call is a request that a proxied adapter answers with status 200, without a network or with the network the test
 	// provides. Its Stream field is ignored: both ways are tried. Nil leaves out what needs a call.
 	Call *provider.CallRequest
+	// Errors are error answers of the provider, and what they mean.
+	Errors []ErrorSample
 	// Patience bounds one call; 0 means 10 s.
 	Patience time.Duration
+}
+
+// ErrorSample is an error answer of the provider with the class it must get.
+type ErrorSample struct {
+	Status int
+	Body   string
+	Class  provider.ErrorClass
 }
 
 // Result is the outcome of one check.
@@ -48,6 +59,19 @@ type Result struct {
 	Name    string
 	Err     error  // nil: passed, or left out
 	Skipped string // why it was left out, "" if it was not
+	Note    string // what was found, "" if there is nothing to tell
+}
+
+// report makes the result that of a test.
+func (r Result) report(t *testing.T) {
+	switch {
+	case r.Err != nil:
+		t.Error(r.Err)
+	case r.Skipped != "":
+		t.Log("does not apply: " + r.Skipped)
+	case r.Note != "":
+		t.Log(r.Note)
+	}
 }
 
 // check is one property of an adapter.
@@ -61,6 +85,7 @@ type subject struct {
 	Plugin
 	Case
 	endpoint *provider.Endpoint
+	note     string // of the check that runs
 }
 
 // errSkip leaves a check out.
@@ -73,14 +98,7 @@ func (e errSkip) Error() string { return e.reason }
 func Test(t *testing.T, p Plugin, c Case) {
 	t.Helper()
 	for _, r := range Check(context.Background(), p, c) {
-		t.Run(c.Adapter+"/"+r.Name, func(t *testing.T) {
-			switch {
-			case r.Err != nil:
-				t.Error(r.Err)
-			case r.Skipped != "":
-				t.Log("does not apply: " + r.Skipped)
-			}
-		})
+		t.Run(c.Adapter+"/"+r.Name, r.report)
 	}
 }
 
@@ -100,9 +118,11 @@ func Check(ctx context.Context, p Plugin, c Case) []Result {
 		{"prepare-refuses-unknown-setting", prepareUnknownSetting},
 		{"prepare-refuses-bad-base-url", prepareBadBaseURL},
 		{"prepare-concurrently", prepareConcurrently},
+		{"error-classes", errorClasses},
 		{"call-of-direct-adapter", callDirect},
 		{"call-buffered", callBuffered},
 		{"call-streamed", callStreamed},
+		{"call-big", callBig},
 		{"call-cancelled", callCancelled},
 		{"call-reader-gone", callReaderGone},
 		{"call-nonsense-is-answered", callNonsense},
@@ -110,8 +130,9 @@ func Check(ctx context.Context, p Plugin, c Case) []Result {
 	}
 	results := make([]Result, 0, len(checks))
 	for _, check := range checks {
+		s.note = ""
 		err := check.run(ctx, s)
-		result := Result{Name: check.name, Err: err}
+		result := Result{Name: check.name, Err: err, Note: s.note}
 		var skip errSkip
 		if errors.As(err, &skip) {
 			result.Err, result.Skipped = nil, skip.reason
@@ -143,6 +164,7 @@ func prepare(ctx context.Context, s *subject) error {
 		return err
 	}
 	s.endpoint = endpoint
+	s.note = fmt.Sprintf("%s, dialect %s", endpoint.Mode, endpoint.Dialect)
 	return ValidateEndpoint(endpoint)
 }
 
@@ -198,6 +220,39 @@ func prepareConcurrently(ctx context.Context, s *subject) error {
 		_, err := s.Plugin.Prepare(ctx, s.Adapter, s.Case.Prepare)
 		return err
 	})
+}
+
+// errorClasses checks that every rule can be reached and that the samples get their classes, and notes what the adapter
+// can tell apart.
+func errorClasses(_ context.Context, s *subject) error {
+	if s.endpoint == nil {
+		return errSkip{"there is no endpoint"}
+	}
+	rules := s.endpoint.Errors
+	for i, rule := range rules {
+		if by := slices.IndexFunc(rules, func(r provider.ErrorRule) bool { return matches(r, rule.Status, rule.Contains) }); by < i {
+			return fmt.Errorf("error rule %d is never reached: rule %d matches before it", i, by)
+		}
+	}
+	for _, sample := range s.Case.Errors {
+		if class := Classify(rules, sample.Status, sample.Body); class != sample.Class {
+			return fmt.Errorf("status %d with %.100q means %s to the gateway, not %s", sample.Status, sample.Body, class, sample.Class)
+		}
+	}
+	reached := map[provider.ErrorClass]bool{}
+	for _, rule := range rules {
+		reached[rule.Class] = true
+	}
+	for status := 400; status < 600; status++ {
+		reached[Classify(rules, status, "")] = true
+	}
+	s.note = fmt.Sprintf("%d rules, %d samples", len(rules), len(s.Case.Errors))
+	for _, class := range []provider.ErrorClass{provider.ClassContextLength, provider.ClassContentFilter, provider.ClassQuota} {
+		if !reached[class] {
+			s.note += fmt.Sprintf("; nothing means %s", class)
+		}
+	}
+	return nil
 }
 
 // atOnce runs f n times at the same time and returns the errors.

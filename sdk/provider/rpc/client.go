@@ -147,7 +147,8 @@ type answerReader struct {
 	answer   provider.AnswerWriter
 	streamed bool
 	begun    bool
-	pending  []byte // the pieces of an event so far
+	pending  [][]byte // the pieces of an event so far
+	size     int      // of them
 }
 
 func (r *answerReader) take(resp *providerv1.CallResponse) error {
@@ -179,15 +180,20 @@ func (r *answerReader) part(part *providerv1.Part) error {
 	if !part.GetMore() && r.pending == nil {
 		return r.answer.Part(data)
 	}
-	if len(r.pending)+len(data) > MaxMessageBytes {
+	if r.size += len(data); r.size > MaxMessageBytes {
+		r.pending = nil
 		return fmt.Errorf("%w: an event of the answer exceeds %d bytes", provider.ErrTooLarge, MaxMessageBytes)
 	}
-	r.pending = append(r.pending, data...)
+	r.pending = append(r.pending, data)
 	if part.GetMore() {
 		return nil
 	}
-	event := r.pending
-	r.pending = nil
+	event := make([]byte, 0, r.size) // once, when it is known to be whole: growing would take twice as much
+	for i, piece := range r.pending {
+		event = append(event, piece...)
+		r.pending[i] = nil
+	}
+	r.pending, r.size = nil, 0
 	return r.answer.Part(event)
 }
 
