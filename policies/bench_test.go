@@ -19,8 +19,9 @@ import (
 // BenchmarkRoute decides about 47 candidates, with the encoding of the request and the fuel, on a thousand different
 // requests in turn.
 func BenchmarkRoute(b *testing.B) {
-	b.Run("eco", func(b *testing.B) { benchmarkRoute(b, builtin.Modules()["eco"], nil) })
-	b.Run("custom", func(b *testing.B) { benchmarkRoute(b, builtin.Modules()["custom"], nil) })
+	for _, level := range []string{"eco", "balanced", "precision", "custom"} {
+		b.Run(level, func(b *testing.B) { benchmarkRoute(b, builtin.Modules()[level], nil) })
+	}
 	b.Run("go", func(b *testing.B) { benchmarkRoute(b, compileGo(b), map[string]string{"level": "eco"}) })
 }
 
@@ -78,6 +79,7 @@ func benchmarkRoute(b *testing.B, module []byte, params map[string]string) {
 		i++
 	}
 	slices.Sort(samples)
+	b.ReportMetric(float64(samples[len(samples)/20]), "p5-ns")
 	b.ReportMetric(float64(samples[len(samples)/2]), "p50-ns")
 	b.ReportMetric(float64(samples[len(samples)*99/100]), "p99-ns")
 	info, _ := h.Info("p")

@@ -66,7 +66,7 @@ func (r *router) answer(p *policy.Plan) {
 	text := append(append(p.Explanation, r.level...), ": "...)
 	text = append(append(text, cut(c.ModelName)...), " at "...)
 	text = append(append(text, cut(c.ProviderName)...), ", "...)
-	text = append(appendCredits(text, r.worstCase(c.CreditsPer1K, r.request.Options[first])), " credits, quality "...)
+	text = append(appendCredits(text, (r.cost(c.CreditsPer1K, r.request.Options[first])+999)/1000), " credits, quality "...)
 	p.Explanation = appendHundredths(text, c.Quality)
 }
 

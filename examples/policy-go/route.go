@@ -41,7 +41,9 @@ type router struct {
 	tokens    int64
 	asked     uint64
 	target    float64 // milliseconds to the first token
-	share     float64 // of the credits, in micro-credits
+	credits   int64   // these three in thousandths of a micro-credit, like tokens times a rate
+	dear      int64   // what the level means to spend
+	share     int64   // of the credits
 	band      uint32  // tiers: of the level, or where a named model may fall back to
 	isPrivate bool
 	tight     bool // some candidate's window or output is too small
@@ -139,11 +141,16 @@ func (r *router) read(s *policy.Snapshot, req *policy.Request) {
 	if req.MaxOutput == 0 {
 		r.tokens += r.whole(maxOutput)
 	}
-	r.share = float64(req.Credits) * r.floats[spendShare]
+	r.credits, r.dear = thousandfold(req.Credits), r.micros[maxCredits]*1000
+	share := float64(req.Credits) * r.floats[spendShare]
+	r.share = thousandfold(int64(max(-1, min(share, math.MaxInt64/1000))))
 	if r.target = r.targetMs; req.Latency >= abi.LatencyInstant && req.Latency <= abi.LatencyNormal {
 		r.target = objective(req.Latency)
 	}
 }
+
+// thousandfold multiplies within what a number holds; whatever is below zero comes to the same.
+func thousandfold(value int64) int64 { return 1000 * max(-1, min(value, math.MaxInt64/1000)) }
 
 // route is the policy. See [policy.Func].
 func (r *router) route(_ policy.Config, s *policy.Snapshot, req *policy.Request, p *policy.Plan) {
@@ -198,11 +205,11 @@ func (r *router) rankNamed() {
 			why = r.unfit(p, o)
 		}
 		own := o.Flags&abi.OptionOwnKey != 0
-		worst := r.worstCase(p.rate, o)
+		worst := r.cost(p.rate, o)
 		switch {
 		case why != 0:
 			r.best.exclude(i, why)
-		case worst > r.request.Credits:
+		case worst > r.credits:
 			r.best.exclude(i, abi.ReasonUnaffordable)
 		case isNamed && own:
 			r.best.consider(i, 0, r.score(p, o), abi.BecauseNamed)
@@ -257,8 +264,8 @@ func (r *router) rankLevel() {
 // afford considers a candidate if the account can pay it, those first that the level means to pay.
 func (r *router) afford(i int, because uint16) {
 	p, o := &r.profiles[i], r.request.Options[i]
-	worst := r.worstCase(p.rate, o)
-	if worst > r.request.Credits {
+	worst := r.cost(p.rate, o)
+	if worst > r.credits {
 		r.best.exclude(i, abi.ReasonUnaffordable)
 		return
 	}
@@ -267,21 +274,20 @@ func (r *router) afford(i int, because uint16) {
 
 // onlyFree tells whether only free models are left to the account: it is a free one, or cannot pay the cheapest of the band.
 func (r *router) onlyFree() bool {
-	credits := r.request.Credits
-	if credits <= 0 || r.micros[freeAccounts] != 0 && r.request.AccountTier == 0 {
+	if r.credits <= 0 || r.micros[freeAccounts] != 0 && r.request.AccountTier == 0 {
 		return true
 	}
-	if r.worstCase(r.dearestRate, policy.Option{}) <= credits {
+	if r.cost(r.dearestRate, policy.Option{}) <= r.credits {
 		return false // it can pay any of them
 	}
 	cheapest := int64(math.MaxInt64)
 	for i := range r.profiles {
 		p, o := &r.profiles[i], r.request.Options[i]
 		if r.inBand(p) && r.unfit(p, o) == 0 {
-			cheapest = min(cheapest, r.worstCase(p.rate, o))
+			cheapest = min(cheapest, r.cost(p.rate, o))
 		}
 	}
-	return cheapest != math.MaxInt64 && cheapest > credits
+	return cheapest != math.MaxInt64 && cheapest > r.credits
 }
 
 // widen takes what is left in the band whatever its quality, then the tiers below it, nearest first.
@@ -291,7 +297,7 @@ func (r *router) widen() {
 		p, o := &r.profiles[i], r.request.Options[i]
 		switch {
 		case !p.inBand && p.tier >= lowest || r.unfit(p, o) != 0:
-		case r.worstCase(p.rate, o) > r.request.Credits:
+		case r.cost(p.rate, o) > r.credits:
 			r.best.exclude(i, abi.ReasonUnaffordable)
 		case p.inBand:
 			r.best.consider(i, 6, r.score(p, o), abi.BecauseWidened)
@@ -343,13 +349,12 @@ func (r *router) unfit(p *profile, o policy.Option) uint16 {
 	return abi.ReasonNone
 }
 
-// worstCase is what the request costs at most, in micro-credits, rounded up; nothing with the account's own key. Dividing
-// as floating point is exact here, to 2^52, and much faster than dividing integers.
-func (r *router) worstCase(rate int64, o policy.Option) int64 {
+// cost is what the request costs at most, nothing with the account's own key.
+func (r *router) cost(rate int64, o policy.Option) int64 {
 	if o.Flags&abi.OptionOwnKey != 0 {
 		return 0
 	}
-	return int64(float64(r.tokens*rate+999) / 1000)
+	return r.tokens * rate
 }
 
 func (r *router) isStrong(p *profile) bool {
@@ -361,10 +366,10 @@ func (r *router) inBand(p *profile) bool { return p.inBand || p.specialist && r.
 // dearness is 0 for what the level means to spend, more for what it spends only if it must.
 func (r *router) dearness(worst int64) uint8 {
 	d := uint8(0)
-	if worst > r.micros[maxCredits] {
+	if worst > r.dear {
 		d++
 	}
-	if float64(worst) > r.share {
+	if worst > r.share {
 		d += 2
 	}
 	return d

@@ -1,7 +1,10 @@
 package main
 
 import (
+	"bytes"
 	"context"
+	"errors"
+	"math"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -77,6 +80,36 @@ func TestAlike(t *testing.T) {
 			builtIn := load(t, h, level, builtin.Modules()[level], params)
 			params["level"] = level
 			policytest.Same(t, native(t, params), builtIn, uint64(n), 2000)
+		}
+	}
+}
+
+// TestAlikeAtTheEdge does the same where costs and credits are as large as numbers go.
+func TestAlikeAtTheEdge(t *testing.T) {
+	h := host(t, policies.Config{})
+	for _, level := range levels() {
+		params := map[string]string{"spend_share": "999999999"}
+		builtIn := load(t, h, level, builtin.Modules()[level], params)
+		params["level"] = level
+		twin := native(t, params)
+		random := policytest.NewRandom(5)
+		for _, credits := range []int64{math.MinInt64, -1, 0, 1, 1 << 43, 1 << 53, math.MaxInt64 / 1000, math.MaxInt64} {
+			snap := random.Snapshot(47)
+			for i := range snap.Candidates {
+				snap.Candidates[i].CreditsPer1K <<= random.Intn(24)
+			}
+			snap = policy.Publish(snap.Snapshot)
+			for range 50 {
+				f := &policy.Facts{Snapshot: snap, Request: random.Request(snap)}
+				f.Request.Credits = credits
+				var a, b policy.Plan
+				if err := errors.Join(twin(f, &a), builtIn(f, &b)); err != nil {
+					t.Fatal(err)
+				}
+				if !bytes.Equal(policy.AppendPlan(nil, &a), policy.AppendPlan(nil, &b)) {
+					t.Fatalf("%s with %d credits:\n%+v\n%+v", level, credits, a, b)
+				}
+			}
 		}
 	}
 }

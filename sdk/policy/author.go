@@ -1,6 +1,10 @@
 package policy
 
-import "github.com/pointsman/pointsman/sdk/abi"
+import (
+	"slices"
+
+	"github.com/pointsman/pointsman/sdk/abi"
+)
 
 // Rank makes p a plan to answer: the best n candidates by score, at most abi.MaxSteps, one attempt each, the lower number
 // first where scores are equal. Candidates that are excluded are out, those that are not local where privacy is wanted, and
@@ -9,8 +13,9 @@ import "github.com/pointsman/pointsman/sdk/abi"
 func (p *Plan) Rank(s *Snapshot, r *Request, n int, because uint16, score func(i int) (value float32, out uint16)) {
 	p.Kind, p.Reason = abi.KindAnswer, because
 	p.Steps, p.Verdicts = p.Steps[:0], p.Verdicts[:0]
+	p.Verdicts = slices.Grow(p.Verdicts, len(s.Candidates))[:len(s.Candidates)]
 	n = min(n, abi.MaxSteps)
-	for i := range s.Candidates {
+	for i := range s.Candidates { // in a guest each call costs as much as many lines
 		v := Verdict{Reason: uint16(r.Options[i].Excluded)}
 		if r.Privacy == abi.PrivacyLocal && s.Candidates[i].Flags&abi.CandidateLocal == 0 && v.Reason == abi.ReasonNone {
 			v.Reason = abi.ReasonNotLocal
@@ -18,10 +23,12 @@ func (p *Plan) Rank(s *Snapshot, r *Request, n int, because uint16, score func(i
 		if v.Reason == abi.ReasonNone {
 			if v.Score, v.Reason = score(i); v.Reason == abi.ReasonNone {
 				v.Reason = abi.ReasonOutranked
-				p.insert(Step{Candidate: uint16(i), Attempts: 1, Score: v.Score, Reason: because}, n)
+				if len(p.Steps) < n || n > 0 && v.Score > p.Steps[n-1].Score {
+					p.insert(Step{Candidate: uint16(i), Attempts: 1, Score: v.Score, Reason: because}, n)
+				}
 			}
 		}
-		p.Verdicts = append(p.Verdicts, v)
+		p.Verdicts[i] = v
 	}
 	for i := range p.Steps {
 		v := &p.Verdicts[p.Steps[i].Candidate]
@@ -32,19 +39,15 @@ func (p *Plan) Rank(s *Snapshot, r *Request, n int, because uint16, score func(i
 	}
 }
 
-// insert puts a step where its score belongs among the best n.
+// insert puts a step where its score belongs among the best n, which it is one of.
 func (p *Plan) insert(s Step, n int) {
-	at := len(p.Steps)
-	for at > 0 && p.Steps[at-1].Score < s.Score {
-		at--
-	}
-	if at >= n {
-		return
-	}
 	if len(p.Steps) < n {
 		p.Steps = append(p.Steps, Step{})
 	}
-	copy(p.Steps[at+1:], p.Steps[at:])
+	at := len(p.Steps) - 1
+	for ; at > 0 && p.Steps[at-1].Score < s.Score; at-- {
+		p.Steps[at] = p.Steps[at-1]
+	}
 	p.Steps[at] = s
 }
 
