@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"io"
 	"maps"
 	"net/url"
@@ -33,6 +34,7 @@ func (e *Engine) direct(c *call, a *answer, desc *adapter.Endpoint, target *upst
 	}
 	path = strings.ReplaceAll(path, "{model}", url.PathEscape(a.deployment.Upstream))
 	x := target.Begin(path)
+	x.Timeouts.FirstByte = cmp.Or(a.firstByte, x.Timeouts.FirstByte)
 	x.Request.Header.SetContentType("application/json")
 	for name, value := range desc.Headers {
 		x.Request.Header.Set(name, value)

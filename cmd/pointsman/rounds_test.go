@@ -327,3 +327,30 @@ func TestRoundCredits(t *testing.T) {
 		t.Fatalf("%d %s", resp.StatusCode, text)
 	}
 }
+
+// TestStepTimeout: a plan's own patience with a candidate counts, not the provider's.
+func TestStepTimeout(t *testing.T) {
+	up, toml := upstreams(t, 2)
+	g := newGateway(t, toml+"[policies.custom.config]\ntimeout_ms = 80\n", nil)
+	slow := func(r *scripted.Request) *scripted.Reply {
+		reply := r.Default()
+		reply.HoldBeforeHeaders = 1500 * time.Millisecond
+		return reply
+	}
+	for _, stream := range []bool{false, true} {
+		first := 0
+		up[0].Script(slow)
+		up[1].Script(slow)
+		resp, text := g.api.post(t, chatPath, ask("m", "stream", stream))
+		x := explained(t, g, resp)
+		if resp.StatusCode != 504 || len(x.Attempts) != 2 {
+			t.Fatalf("%d %s after %+v", resp.StatusCode, text, x.Attempts)
+		}
+		for _, a := range x.Attempts {
+			if a.Outcome != "timeout" {
+				t.Errorf("attempt %d: %+v", first, a)
+			}
+			first++
+		}
+	}
+}
