@@ -155,7 +155,7 @@ func (l *layout) readTypes(r *reader) {
 		if form := r.byte(); form != 0x60 {
 			r.fail("type of form 0x%02x", form)
 		}
-		t := functionType{params: r.bytes(r.u32()), results: r.bytes(r.u32())}
+		t := functionType{params: r.valueTypes(), results: r.valueTypes()}
 		if len(t.results) > maxResults || len(t.params) > maxLocals {
 			r.fail("a function of %d parameters and %d results", len(t.params), len(t.results))
 		}
@@ -191,8 +191,10 @@ func (l *layout) hasFunction(index uint32) bool {
 // checkGlobals refuses initial values that name what is not there yet.
 func (l *layout) checkGlobals(r *reader) {
 	for range l.globals {
-		r.byte() // value type
-		r.byte() // mutability
+		r.valueType()
+		if mutable := r.byte(); mutable > 1 {
+			r.fail("a global of mutability %d", mutable)
+		}
 		l.expression(r)
 	}
 }
@@ -262,7 +264,7 @@ func boundTables(body []byte) ([]byte, error) {
 	}
 	out := binary.AppendUvarint(nil, uint64(count))
 	for range count {
-		element := r.byte()
+		element := r.referenceType()
 		least, most, hasMax := r.limits()
 		if least > maxTable {
 			r.fail("a table of %d entries, more than %d", least, maxTable)

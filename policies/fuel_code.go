@@ -64,7 +64,7 @@ func (l *layout) readLocals(r *reader, t int) (groups, locals, start int) {
 	total := uint64(len(l.types[t].params))
 	for range groups {
 		total += uint64(r.u32())
-		r.byte()
+		r.valueType()
 		if total > maxLocals {
 			r.fail("more than %d locals", maxLocals)
 		}

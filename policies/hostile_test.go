@@ -156,6 +156,18 @@ func TestRefused(t *testing.T) {
 		{"many locals", with(func(s *source) { s.Functions[4].Locals = []byte{1, 0x81, 0x80, 0x01, typeI64} }), "locals"},
 		{"a branch too far", withCode(opBr, 9), "branch"},
 		{"a type error", withCode(opI32Add), "compiling"},
+		// Types of more bytes than one, which the runtime reads: whoever skips one byte meters other code than runs.
+		{"a local of a long type", with(func(s *source) { s.Functions[4].Locals = []byte{1, 1, 0x63, 0x70} }), "type 0x63"},
+		{"a local of a longer type", with(func(s *source) { s.Functions[4].Locals = []byte{1, 1, 0x64, 0xF0, 0x7F} }), "type 0x64"},
+		{"a block of a long type", withCode(opBlock, 0x63, 0x70, 0xD0, 0x70, opEnd, opDrop), "type 0x63"},
+		{"a block of a long type, written longer", withCode(opBlock, 0xE3, 0x7F, 0x70, 0xD0, 0x70, opEnd, opDrop), "no number"},
+		{"a block of a type of five bytes", withCode(opBlock, 0xE3, 0xFF, 0xFF, 0xFF, 0x7F, 0x70, 0xD0, 0x70, opEnd, opDrop), "no number"},
+		{"a null of a long type", withCode(0xD0, 0xF0, 0x7F, opDrop), "type 0xf0"},
+		{"a null that is no reference", withCode(0xD0, typeI32, opDrop), "where a reference belongs"},
+		{"a selection of a long type", withCode(0xD0, 0x70, 0xD0, 0x70, opI32Const, 0, 0x1C, 1, 0x63, 0x70, opDrop), "type 0x63"},
+		{"a global of a long type", with(func(s *source) { s.Globals = []byte{1, 0x63, 0x70, 0, 0xD0, 0x70, opEnd} }), "type 0x63"},
+		{"a table of a long type", with(func(s *source) { s.Tables = []byte{1, 0x63, 0x70, 0, 1} }), "type 0x63"},
+		{"a table with a value in it", with(func(s *source) { s.Tables = []byte{1, 0x40, 0, 0x70, 0, 1, 0xD0, 0x70, opEnd} }), "type 0x40"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			h := testHost(t, Config{StartFuel: 10_000_000})

@@ -81,6 +81,9 @@ const (
 	typeI64   = 0x7E
 	typeI32   = 0x7F
 	typeEmpty = 0x40
+
+	typeFunction = 0x70 // funcref
+	typeExternal = 0x6F // externref
 )
 
 // instruction is one operation as it stands in the code.
@@ -99,7 +102,7 @@ func (r *reader) next() instruction {
 	switch op := in.op; {
 	case op <= 0x01, op == opElse, op == opEnd, op == opReturn, op == opDrop, op == opSelect, op >= 0x45 && op <= 0xC4, op == 0xD1:
 	case op == opBlock, op == opLoop, op == opIf:
-		r.skipLEB(5)
+		r.blockType()
 	case op == opBr, op == opBrIf, op == opCall, op >= opLocalGet && op <= 0x26, op == opRefFunc:
 		in.index = r.u32()
 	case op == opBrTable:
@@ -111,7 +114,7 @@ func (r *reader) next() instruction {
 		r.skipLEB(5)
 		r.skipLEB(5)
 	case op == 0x1C:
-		r.bytes(r.u32())
+		r.valueTypes()
 	case op >= 0x28 && op <= 0x3E:
 		r.skipLEB(5)
 		r.skipLEB(5)
@@ -126,7 +129,7 @@ func (r *reader) next() instruction {
 	case op == opF64Const:
 		r.bytes(8)
 	case op == 0xD0:
-		r.byte()
+		r.referenceType()
 	case op == opPrefix:
 		in.sub = r.u32()
 		r.prefixed(in.sub)

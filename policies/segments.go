@@ -55,8 +55,10 @@ func (l *layout) checkElements(r *reader) {
 			l.expression(r)
 		}
 		if kind&(passive|explicit) != 0 {
-			if typ := r.byte(); typ < 0x6F && typ != 0 { // what follows the others is a type of more than one byte
-				r.fail("elements of type 0x%02x", typ)
+			if kind&expressions != 0 {
+				r.referenceType()
+			} else if what := r.byte(); what != 0 {
+				r.fail("elements of kind 0x%02x", what)
 			}
 		}
 		n := r.count()

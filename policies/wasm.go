@@ -89,6 +89,60 @@ func (r *reader) skipLEB(n int) {
 	r.fail("a number is too long")
 }
 
+// valueType reads a value type of one byte. Types of more bytes are refused wherever a type may stand: the runtime reads
+// them whether it supports them or not, and who counts bytes otherwise sees other code than it runs.
+func (r *reader) valueType() byte {
+	switch t := r.byte(); t {
+	case typeI32, typeI64, typeF32, typeF64, typeFunction, typeExternal:
+		return t
+	default:
+		r.fail("a value of type 0x%02x is not supported", t)
+		return 0
+	}
+}
+
+// valueTypes reads a vector of value types.
+func (r *reader) valueTypes() []byte {
+	n, start := r.count(), r.at
+	for range n {
+		r.valueType()
+	}
+	if r.err != nil {
+		return nil
+	}
+	return r.b[start:r.at]
+}
+
+// referenceType reads the type of a table's elements, or of a null.
+func (r *reader) referenceType() byte {
+	t := r.valueType()
+	if r.err == nil && t != typeFunction && t != typeExternal {
+		r.fail("type 0x%02x where a reference belongs", t)
+	}
+	return t
+}
+
+// blockType passes over the type of a block: nothing, a value type, or the number of a function type. A number that is
+// negative, in however many bytes, would be a type again.
+func (r *reader) blockType() {
+	switch first := r.byte(); {
+	case first == typeEmpty, first < typeEmpty:
+	case first < 0x80:
+		r.at--
+		r.valueType()
+	default:
+		for n := 1; n < 5; n++ {
+			if b := r.byte(); b < 0x80 {
+				if b >= 0x40 || n == 4 && b > 0x0F {
+					r.fail("a block of a type that is no number")
+				}
+				return
+			}
+		}
+		r.fail("a number is too long")
+	}
+}
+
 // zero passes over an index that must be 0, in one byte: a module has one memory.
 func (r *reader) zero() {
 	if r.byte() != 0 {
