@@ -28,8 +28,8 @@ func New() *openai.Adapter {
 			{Contains: "ResponsibleAIPolicyViolation", Class: provider.ClassContentFilter},
 			{Contains: `"DeploymentNotFound"`, Class: provider.ClassNotFound},
 			{Contains: `"OperationNotSupported"`, Class: provider.ClassNotFound}, // the deployment's model cannot chat
-			{Status: 403, Contains: "out of call volume quota", Class: provider.ClassQuota},
-			{Status: 429, Contains: "out of call volume quota", Class: provider.ClassQuota},
+			{Status: 403, Contains: "call volume quota", Class: provider.ClassQuota},
+			{Status: 429, Contains: "call volume quota", Class: provider.ClassQuota},
 			{Status: 429, Contains: "high demand", Class: provider.ClassOverloaded},
 			{Status: 424, Class: provider.ClassServer},
 		},

@@ -43,7 +43,8 @@ func New() *Adapter {
 			Probe:   "/models",
 			Errors: []provider.ErrorRule{
 				{Status: 400, Contains: "maximum model length", Class: provider.ClassContextLength},
-				{Status: 400, Contains: "larger than the context", Class: provider.ClassContextLength}, // LM Studio
+				{Status: 400, Contains: "loaded with context length of only", Class: provider.ClassContextLength}, // LM Studio
+				{Status: 400, Contains: "larger than the context", Class: provider.ClassContextLength},
 				{Status: 400, Contains: "greater than the context length", Class: provider.ClassContextLength},
 				{Status: 400, Contains: "available context size", Class: provider.ClassContextLength},
 				{Status: 404, Contains: "try pulling it first", Class: provider.ClassNotFound},
@@ -83,7 +84,7 @@ func adjust(req *provider.PrepareRequest, e *provider.Endpoint) error {
 	case !isOllama:
 		return nil
 	}
-	ignored := []string{"logit_bias", "tool_choice", "parallel_tool_calls", "user", "service_tier"}
+	ignored := []string{"n", "logit_bias", "tool_choice", "parallel_tool_calls", "user", "service_tier"}
 	if native.given() {
 		e.Mode, e.BaseURL, e.Paths, e.Probe, e.Auth = provider.ModeProxied, "", map[string]string{"chat": "/api/chat"}, provider.Probe{}, provider.Auth{}
 		ignored = append(ignored, "logprobs", "top_logprobs")
