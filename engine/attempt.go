@@ -375,6 +375,15 @@ func (f *failure) ownKeyFault() *Fault {
 	return of
 }
 
+// aboutRequest is the provider's own message if the failure is about the request, else another one: it could be about the
+// operator's account.
+func (f *failure) aboutRequest(otherwise string) string {
+	if f.final() || f.class == adapter.ClassContextLength {
+		return f.orElse(otherwise)
+	}
+	return otherwise
+}
+
 func (f *failure) orElse(message string) string {
 	if f.message != "" {
 		return f.message

@@ -95,7 +95,7 @@ func (r *relay) next() {
 		r.settle(storage.OutcomeClientAbort)
 		r.finish(errCut)
 	default:
-		r.breakOff(dialect.ErrorDetail{Message: "the provider broke off the answer"})
+		r.breakOff("the provider broke off the answer")
 	}
 }
 
@@ -129,8 +129,7 @@ func (r *relay) replay(held []byte) {
 func (r *relay) event(data, raw []byte) {
 	info := dialect.ChunkInfo(data)
 	if info.Error {
-		detail, _ := dialect.ReadError(data)
-		r.breakOff(detail)
+		r.breakOff(r.answer.failure(errorStatus(data), data).aboutRequest("the provider broke off the answer"))
 		return
 	}
 	r.finished = r.finished || len(info.Finish) > 0
@@ -169,10 +168,10 @@ func (r *relay) complete() {
 
 // breakOff ends a stream that went wrong after content was sent: an error event, no [DONE], and a connection that does
 // not end like a success.
-func (r *relay) breakOff(detail dialect.ErrorDetail) {
+func (r *relay) breakOff(why string) {
 	r.settle(storage.OutcomeUpstreamAbort)
 	r.out = sse.AppendEvent(r.out, "", dialect.OpenAIError(nil, typeProvider, "provider_stream_error", "",
-		"the answer is incomplete: "+clip(detail.Message, 256)))
+		"the answer is incomplete: "+clip(why, 256)))
 	r.finish(errCut)
 }
 

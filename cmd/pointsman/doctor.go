@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/pointsman/pointsman/engine"
 	"github.com/pointsman/pointsman/engine/admin"
@@ -234,6 +235,11 @@ func checkReach(x *examination) (string, error) {
 	var list struct{ Data []engine.Reach }
 	if err := x.admin.call("POST", "/api/v1/admin/reach", nil, &list); err != nil {
 		return "", err
+	}
+	for _, p := range x.status.Providers {
+		if p.Configured && p.Status == "down" {
+			return "", fmt.Errorf("%s is down since %s: %s", p.Provider, p.Since.Format(time.RFC3339), p.Reason)
+		}
 	}
 	var reached []string
 	for _, r := range list.Data {

@@ -43,7 +43,8 @@ func New() *Adapter {
 			Probe:   "/models",
 			Errors: []provider.ErrorRule{
 				{Status: 400, Contains: "maximum model length", Class: provider.ClassContextLength},
-				{Status: 400, Contains: "larger than the context", Class: provider.ClassContextLength}, // LM Studio
+				{Status: 400, Contains: "loaded with context length of only", Class: provider.ClassContextLength}, // LM Studio
+				{Status: 400, Contains: "larger than the context", Class: provider.ClassContextLength},
 				{Status: 400, Contains: "greater than the context length", Class: provider.ClassContextLength},
 				{Status: 400, Contains: "available context size", Class: provider.ClassContextLength},
 				{Status: 404, Contains: "try pulling it first", Class: provider.ClassNotFound},
