@@ -207,7 +207,7 @@ type endpoint struct {
 	mu       sync.Mutex
 	stale    bool // its adapter changed
 	prepared *adapter.Endpoint
-	target   *upstream.Target  // nil when proxied
+	target   *upstream.Target // nil when proxied
 }
 
 // ForgetEndpoints has every provider's descriptor asked from its adapter again when it is next needed; the old one stays
