@@ -8,10 +8,10 @@ TOOL    := $(GO) tool -modfile=tools/go.mod
 GOFILES := $(shell git ls-files -c -o --exclude-standard '*.go' 2>/dev/null | grep -v '\.pb\.go$$')
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test smoke check format lint generate bench dist clean
+.PHONY: help build demo test test-providers smoke check format lint generate bench dist clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## build bin/pointsman
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/pointsman ./cmd/pointsman
@@ -21,6 +21,10 @@ demo: build ## show the whole idea in five seconds
 
 test: ## run every test, the smoke test and the demo, with their own set-up
 	@scripts/test.sh
+
+test-providers: ## every built-in adapter against answers of its provider; UPDATE=1 rewrites the table of docs/providers.md
+	$(GO) test -count=1 $$($(GO) list ./plugins/... | grep -v '/plugins$$')
+	$(GO) test -count=1 ./cmd/pointsman -run '^TestProviders$$' $(if $(UPDATE),-update)
 
 smoke: ## start a fresh gateway, examine it, send a request
 	@scripts/smoke.sh

@@ -12,9 +12,18 @@ import (
 	"os"
 
 	"github.com/pointsman/pointsman/plugins/anthropic"
+	"github.com/pointsman/pointsman/plugins/azure"
+	"github.com/pointsman/pointsman/plugins/bedrock"
 	"github.com/pointsman/pointsman/plugins/confine"
+	"github.com/pointsman/pointsman/plugins/deepinfra"
+	"github.com/pointsman/pointsman/plugins/fireworks"
+	"github.com/pointsman/pointsman/plugins/groq"
+	"github.com/pointsman/pointsman/plugins/huggingface"
+	"github.com/pointsman/pointsman/plugins/local"
 	"github.com/pointsman/pointsman/plugins/openai"
+	"github.com/pointsman/pointsman/plugins/openrouter"
 	"github.com/pointsman/pointsman/plugins/simulator"
+	"github.com/pointsman/pointsman/plugins/together"
 	"github.com/pointsman/pointsman/sdk/provider"
 	"github.com/pointsman/pointsman/sdk/provider/rpc"
 )
@@ -26,7 +35,10 @@ const (
 
 // Adapters returns the built-in adapters.
 func Adapters() []provider.Adapter {
-	return []provider.Adapter{anthropic.New(), openai.New(), simulator.New()}
+	return []provider.Adapter{
+		anthropic.New(), azure.New(), bedrock.New(), deepinfra.New(), fireworks.New(), groq.New(), huggingface.New(), local.New(),
+		openai.New(), openrouter.New(), simulator.New(), together.New(),
+	}
 }
 
 // IsProcess reports whether this process was started by the plugin host, which sets an environment variable that

@@ -36,37 +36,37 @@ var builtinProviders = [...]known{
 		baseNames("ANTHROPIC"),
 	},
 	{
-		"groq", "openai", "https://api.groq.com/openai/v1",
+		"groq", "groq", "https://api.groq.com/openai/v1",
 		[]string{"GROQ_API_KEY"},
 		baseNames("GROQ"),
 	},
 	{
-		"together", "openai", "https://api.together.xyz/v1",
+		"together", "together", "https://api.together.xyz/v1",
 		[]string{"TOGETHERAI_API_KEY", "TOGETHER_API_KEY", "TOGETHER_AI_API_KEY"},
 		baseNames("TOGETHERAI", "TOGETHER", "TOGETHER_AI"),
 	},
 	{
-		"deepinfra", "openai", "https://api.deepinfra.com/v1/openai",
+		"deepinfra", "deepinfra", "https://api.deepinfra.com/v1/openai",
 		[]string{"DEEPINFRA_API_KEY"},
 		baseNames("DEEPINFRA"),
 	},
 	{
-		"openrouter", "openai", "https://openrouter.ai/api/v1",
+		"openrouter", "openrouter", "https://openrouter.ai/api/v1",
 		[]string{"OPENROUTER_API_KEY", "OR_API_KEY"},
 		baseNames("OPENROUTER", "OR"),
 	},
 	{
-		"fireworks", "openai", "https://api.fireworks.ai/inference/v1",
+		"fireworks", "fireworks", "https://api.fireworks.ai/inference/v1",
 		[]string{"FIREWORKS_AI_API_KEY", "FIREWORKS_API_KEY", "FIREWORKSAI_API_KEY"},
 		baseNames("FIREWORKS_AI", "FIREWORKS", "FIREWORKSAI"),
 	},
 	{
-		"huggingface", "openai", "https://router.huggingface.co/v1",
+		"huggingface", "huggingface", "https://router.huggingface.co/v1",
 		[]string{"HF_TOKEN", "HUGGINGFACE_API_KEY"},
 		baseNames("HF", "HUGGINGFACE"),
 	},
 	{
-		catalog.LocalProvider, "openai", "",
+		catalog.LocalProvider, "local", "",
 		[]string{"HOSTED_VLLM_API_KEY"},
 		nil,
 	},
@@ -82,7 +82,12 @@ func baseNames(prefixes ...string) []string {
 }
 
 // BuiltinAdapters lists the adapters that the gateway brings along.
-func BuiltinAdapters() []string { return []string{"openai", "anthropic", "simulator"} }
+func BuiltinAdapters() []string {
+	return []string{
+		"openai", "anthropic", "azure", "bedrock", "deepinfra", "fireworks", "groq", "huggingface", "local", "openrouter", "simulator",
+		"together",
+	}
+}
 
 // KeyVariables lists the environment variables that may hold a built-in provider's key, the preferred one first; none
 // for a provider that is not built in.
