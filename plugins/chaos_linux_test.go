@@ -127,9 +127,9 @@ func TestChaos(t *testing.T) {
 		t.Skip("takes some seconds")
 	}
 	rounds, full := chaosRounds(t)
-	megabytes := "64"
+	megabytes, watch := "64", 200*time.Millisecond
 	if full {
-		megabytes = "1024"
+		megabytes, watch = "1024", time.Second
 	}
 	within := func(h *Host, adapter, operation, model string, limit time.Duration) error {
 		ctx, cancel := context.WithTimeout(context.Background(), limit)
@@ -172,7 +172,7 @@ func TestChaos(t *testing.T) {
 			})
 			debug.FreeOSMemory()
 			idle := startNeighbour(h)
-			time.Sleep(time.Second)
+			time.Sleep(watch)
 			idle.stop()
 			before, base := residentBytes(), idle.p99()
 
@@ -196,7 +196,7 @@ func TestChaos(t *testing.T) {
 					freshBackoff(h)
 				}
 			}
-			time.Sleep(max(0, time.Second-time.Since(began)))
+			time.Sleep(max(0, watch-time.Since(began)))
 			attacked.stop()
 			grown := attacked.rss - before
 			t.Logf("%d rounds: others' p99 %s -> %s of %d calls, %d failed; ready after %s at most; host %+.1f MiB",
