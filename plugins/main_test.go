@@ -225,6 +225,20 @@ func (p probe) Call(ctx context.Context, req *provider.CallRequest, answer provi
 			time.Sleep(time.Millisecond)
 		}
 		return ctx.Err()
+	case "paced": // the body's length in parts of 100 bytes, one a millisecond
+		if err := answer.Head(200, nil); err != nil {
+			return err
+		}
+		pace := time.NewTicker(time.Millisecond)
+		defer pace.Stop()
+		chunk := bytes.Repeat([]byte("x"), 100)
+		for range req.Body {
+			<-pace.C
+			if err := answer.Part(chunk); err != nil {
+				return err
+			}
+		}
+		return nil
 	case "count": // the body's length in parts
 		if err := answer.Head(200, map[string]string{"k": "v"}); err != nil {
 			return err

@@ -111,9 +111,14 @@ func TestExampleOfTwoAdapters(t *testing.T) {
 		providertest.Case{
 			Adapter: "acme", Prepare: &provider.PrepareRequest{Provider: "acme", Settings: map[string]string{"region": "us"}},
 			Errors: []providertest.ErrorSample{
-				{Status: 400, Body: "ACME_TOO_LONG", Class: provider.ClassContextLength}, {Status: 420, Class: provider.ClassRateLimited},
-				{Status: 401, Class: provider.ClassAuth}, {Status: 402, Class: provider.ClassQuota}, {Status: 404, Class: provider.ClassNotFound},
-				{Status: 503, Class: provider.ClassOverloaded}, {Status: 500, Class: provider.ClassServer}, {Status: 400, Class: provider.ClassBadRequest},
+				{Status: 400, Body: "ACME_TOO_LONG", Class: provider.ClassContextLength},
+				{Status: 420, Class: provider.ClassRateLimited},
+				{Status: 401, Class: provider.ClassAuth},
+				{Status: 402, Class: provider.ClassQuota},
+				{Status: 404, Class: provider.ClassNotFound},
+				{Status: 503, Class: provider.ClassOverloaded},
+				{Status: 500, Class: provider.ClassServer},
+				{Status: 400, Class: provider.ClassBadRequest},
 			},
 		},
 		providertest.Case{Adapter: "parrot", Call: &provider.CallRequest{Operation: "chat", Model: "m", Body: []byte(sampleChat)}})

@@ -97,3 +97,23 @@ func TestOpen(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestPluginVersions holds the modules that a Go plugin starts from to those of this repository: the two are tested together.
+func TestPluginVersions(t *testing.T) {
+	ours, err := os.ReadFile("../../../go.mod")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range []string{"go.mod.template", "sdk.go.mod.template"} {
+		text, err := pluginFiles.ReadFile("plugins/go/" + file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for line := range strings.Lines(string(text)) {
+			module, _, _ := strings.Cut(strings.TrimSpace(line), " // indirect")
+			if strings.HasPrefix(line, "\t") && !strings.Contains(string(ours), "\t"+module) {
+				t.Errorf("%s: %s is not what go.mod has", file, module)
+			}
+		}
+	}
+}

@@ -180,9 +180,9 @@ func (r *answerReader) part(part *providerv1.Part) error {
 	if !part.GetMore() && r.pending == nil {
 		return r.answer.Part(data)
 	}
-	if r.size += len(data); r.size > MaxMessageBytes {
+	if r.size += len(data); r.size > MaxEventBytes {
 		r.pending = nil
-		return fmt.Errorf("%w: an event of the answer exceeds %d bytes", provider.ErrTooLarge, MaxMessageBytes)
+		return fmt.Errorf("%w: an event of the answer exceeds %d bytes", provider.ErrTooLarge, MaxEventBytes)
 	}
 	r.pending = append(r.pending, data)
 	if part.GetMore() {

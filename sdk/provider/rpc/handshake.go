@@ -39,6 +39,8 @@ const (
 	MaxMessageBytes = 32 << 20
 	// MaxPartBytes bounds the data of one part message; larger parts are sent in pieces, so an answer has no limit.
 	MaxPartBytes = 256 << 10
+	// MaxEventBytes bounds one event of a streamed answer, which the gateway puts together from its pieces.
+	MaxEventBytes = 16 << 20
 
 	pluginName = "provider"
 )

@@ -1367,7 +1367,8 @@ func (x *Head) GetHeader() map[string]string {
 }
 
 // Part carries bytes of the answer. In a streamed answer the payload of one event is one part, or, when it is large,
-// several consecutive parts of which all but the last set more. Otherwise the parts concatenate to the body.
+// several consecutive parts of which all but the last set more, 16 MiB together. Otherwise the parts concatenate to the
+// body.
 type Part struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Data          []byte                 `protobuf:"bytes,1,opt,name=data,proto3" json:"data,omitempty"`
