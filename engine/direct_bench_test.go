@@ -29,7 +29,7 @@ func BenchmarkDirectEndpoint(b *testing.B) {
 	b.Run("described", func(b *testing.B) {
 		p := &endpoint{Provider: Provider{Name: "acme", AllowPrivate: true}, adapters: preparing{}, transport: transport}
 		for b.Loop() {
-			desc, target, err := p.prepare(context.Background(), time.Now())
+			desc, target, err := p.prepare(time.Now())
 			if err != nil {
 				b.Fatal(err)
 			}
@@ -47,7 +47,7 @@ func BenchmarkDirectEndpoint(b *testing.B) {
 		}
 	})
 	b.Run("hard-coded", func(b *testing.B) {
-		target, err := transport.Target("http://127.0.0.1:9/v1", true)
+		target, err := transport.Target("http://127.0.0.1:9/v1", upstream.TargetOptions{AllowPrivate: true})
 		if err != nil {
 			b.Fatal(err)
 		}
