@@ -3,7 +3,9 @@ package plugins
 import (
 	"context"
 	"fmt"
+	"io"
 	"log/slog"
+	"net"
 	"os"
 	"strconv"
 	"strings"
@@ -49,6 +51,36 @@ func BenchmarkCall(b *testing.B) {
 				b.ReportMetric(its, "plugin-µs/"+unit)
 				b.ReportMetric(ours+its, "cpu-µs/"+unit)
 			})
+		}
+	}
+}
+
+// BenchmarkSocket measures a bare round trip over a unix socket, the least that any way to another process takes here and
+// now. The figures of BenchmarkCall mean something beside it.
+func BenchmarkSocket(b *testing.B) {
+	listener, err := net.Listen("unix", shortDir(b)+"/s")
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer func() { _ = listener.Close() }()
+	go func() {
+		conn, err := listener.Accept()
+		if err == nil {
+			_, _ = io.Copy(struct{ io.Writer }{conn}, struct{ io.Reader }{conn}) // not by splicing
+		}
+	}()
+	conn, err := net.Dial("unix", listener.Addr().String())
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer func() { _ = conn.Close() }()
+	buffer := make([]byte, 100)
+	for b.Loop() {
+		if _, err := conn.Write(buffer); err != nil {
+			b.Fatal(err)
+		}
+		if _, err := io.ReadFull(conn, buffer); err != nil {
+			b.Fatal(err)
 		}
 	}
 }

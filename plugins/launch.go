@@ -116,8 +116,11 @@ func Command(name string, plugin Plugin, dir string) (cmd *exec.Cmd, done func()
 	}, nil
 }
 
-// close ends the process, by force if it does not end by itself, and frees everything.
+// close ends the process, by force if it does not end by itself, and frees everything. It is asked to by go-plugin's call,
+// which plugins in other languages need not know, and then by the end of its standard input.
 func (i *instance) close() {
+	ask := time.AfterFunc(askingTimeout, i.process.hangUp)
+	defer ask.Stop()
 	force := time.AfterFunc(closingTimeout, i.process.kill)
 	defer force.Stop()
 	if i.protocol != nil {

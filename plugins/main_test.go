@@ -113,6 +113,17 @@ func misbehave(how string) {
 			}
 			_, _ = conn.Write(bytes.Repeat([]byte("junk"), 100_000))
 		}
+	case "foreign": // as one in another language, which knows nothing of go-plugin but the handshake
+		listener, err := net.Listen("unix", filepath.Join(os.Getenv("PLUGIN_UNIX_SOCKET_DIR"), "foreign"))
+		if err != nil {
+			panic(err)
+		}
+		server := grpc.NewServer()
+		providerv1.RegisterProviderServiceServer(server, hugeServer{})
+		go func() { _ = server.Serve(listener) }()
+		fmt.Printf("1|1|unix|%s|grpc\n", listener.Addr())
+		_, _ = io.Copy(io.Discard, os.Stdin)
+		fmt.Fprintln(os.Stderr, "good-bye")
 	case "huge": // a message of as many MiB as the request's model says, past the SDK that would divide it
 		server := hugeServer{}
 		goplugin.Serve(&goplugin.ServeConfig{

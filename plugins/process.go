@@ -110,6 +110,15 @@ func (p *process) kill() {
 	}
 }
 
+// hangUp ends its standard input, which every plugin takes for the end of the gateway.
+func (p *process) hangUp() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.started {
+		_ = p.stdin.Close()
+	}
+}
+
 // reason says how the process ended.
 func (p *process) reason() error {
 	p.mu.Lock()

@@ -240,6 +240,18 @@ func TestStdinEndsPlugin(t *testing.T) { // the way that works without the kerne
 	within(t, time.Second, "process ended", func() bool { return !alive(inst.process.pid) })
 }
 
+func TestForeignPluginEndsByItself(t *testing.T) {
+	var log safeBuffer
+	plugin := self("foreign")
+	plugin.PlainSocket = true
+	h := startHost(t, Config{Plugins: map[string]Plugin{"foreign": plugin}, Logger: slog.New(slog.NewTextHandler(&log, nil))})
+	pid := h.Status()[0].PID
+	h.Close()
+	if alive(pid) || !strings.Contains(log.String(), "good-bye") {
+		t.Errorf("alive %v, log %s", alive(pid), log.String())
+	}
+}
+
 func TestBadPlugins(t *testing.T) {
 	broken := self("good")
 	broken.SHA256 = strings.Repeat("0", 64)

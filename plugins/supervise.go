@@ -19,6 +19,7 @@ const (
 	pingInterval   = time.Second
 	pingTimeout    = time.Second
 	allowedMisses  = 3 // pings in a row; a hung process is gone within 4 s
+	askingTimeout  = 50 * time.Millisecond
 	closingTimeout = 2 * time.Second
 )
 
