@@ -218,7 +218,7 @@ func (e *Engine) attemptAll(c *call) (*answer, *Fault) {
 			if last != nil && !last.allows(e.deployments[step.Candidate].Model, c) {
 				break
 			}
-			a, failed := e.attempt(c.tried(), int(step.Candidate))
+			a, failed := e.attempt(c.tried(), step)
 			if failed == nil {
 				return a, nil
 			}

@@ -45,6 +45,7 @@ func (e *Engine) direct(c *call, a *answer, desc *adapter.Endpoint, target *upst
 		x.Close(false)
 		return transportFailure(upstream.ErrCancelled)
 	}
+	x.Timeouts.FirstByte = a.firstByte
 	if err := x.Do(c.env.Stream); err != nil {
 		x.Close(false)
 		return transportFailure(err)
