@@ -39,7 +39,6 @@ type answer struct {
 	estimated  bool // the provider reported no usage; it is our own count
 	credits    storage.Credits
 	cost       storage.NanoUSD
-	firstByte  time.Duration        // that the plan allows; 0: what the provider is allowed
 	outcome    int                  // its number in the call's outcomes
 	measured   bool                 // its usage is counted and its outcome noted
 	spent      bool                 // its price is counted
@@ -50,6 +49,7 @@ type answer struct {
 	rules      []adapter.ErrorRule  // of the provider
 	key        string               // that was used
 	keyID      string               // of an own key
+	firstByte  time.Duration        // how long to wait for it
 	close      func(bool)           // true after the whole answer was read
 }
 
@@ -77,14 +77,15 @@ type failure struct {
 // clientGone ends a call nobody waits for; the status is nginx's convention and appears in the usage record only.
 var clientGone = &Fault{Status: 499, Type: typeRequest, Code: "client_closed_request", Message: "the client closed the connection"}
 
-// attempt tries the candidate of a step once and notes the outcome.
+// attempt tries a step's candidate once and notes the outcome.
 func (e *Engine) attempt(c *call, step policy.Step) (*answer, *failure) {
 	i := int(step.Candidate)
 	d := e.deployments[i]
 	flags := c.req.Options[i].Flags
-	a := &answer{
-		deployment: d, own: flags&abi.OptionOwnKey != 0, simulated: flags&abi.OptionSimulated != 0, began: e.Now(),
-		firstByte: time.Duration(step.TimeoutMillis) * time.Millisecond,
+	a := &answer{deployment: d, own: flags&abi.OptionOwnKey != 0, simulated: flags&abi.OptionSimulated != 0, began: e.Now()}
+	a.firstByte = d.endpoint.Timeouts.FirstByte
+	if wish := time.Duration(step.TimeoutMillis) * time.Millisecond; wish > 0 {
+		a.firstByte = min(a.firstByte, wish) // a policy can shorten what the operator allows
 	}
 	e.live.Start(i)
 	f := e.try(c, a)

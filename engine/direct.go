@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"cmp"
 	"io"
 	"maps"
 	"net/url"
@@ -34,7 +33,6 @@ func (e *Engine) direct(c *call, a *answer, desc *adapter.Endpoint, target *upst
 	}
 	path = strings.ReplaceAll(path, "{model}", url.PathEscape(a.deployment.Upstream))
 	x := target.Begin(path)
-	x.Timeouts.FirstByte = cmp.Or(a.firstByte, x.Timeouts.FirstByte)
 	x.Request.Header.SetContentType("application/json")
 	for name, value := range desc.Headers {
 		x.Request.Header.Set(name, value)
@@ -47,6 +45,7 @@ func (e *Engine) direct(c *call, a *answer, desc *adapter.Endpoint, target *upst
 		x.Close(false)
 		return transportFailure(upstream.ErrCancelled)
 	}
+	x.Timeouts.FirstByte = a.firstByte
 	if err := x.Do(c.env.Stream); err != nil {
 		x.Close(false)
 		return transportFailure(err)

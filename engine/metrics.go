@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"fmt"
 	"io"
 	"sync"
 
@@ -85,4 +86,11 @@ func (m *metricSet) round(policy, kind string) {
 }
 
 // WriteMetrics writes all metrics in the Prometheus text format.
-func (e *Engine) WriteMetrics(w io.Writer) { e.metrics.set.WritePrometheus(w) }
+func (e *Engine) WriteMetrics(w io.Writer) {
+	e.metrics.set.WritePrometheus(w)
+	for _, p := range e.Health(DetailProviders) {
+		if p.Configured {
+			fmt.Fprintf(w, "pointsman_provider_status{provider=%q,status=%q} 1\n", p.Provider, p.Status)
+		}
+	}
+}

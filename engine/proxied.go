@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -43,7 +42,7 @@ func (e *Engine) proxied(c *call, a *answer, p *endpoint, desc *adapter.Endpoint
 	w := &pluginAnswer{head: make(chan int, 1), idle: p.Timeouts.Idle, stream: c.env.Stream, noteHeader: func(header map[string]string) {
 		e.noteLimits(a, desc.RateLimits, func(name string) string { return header[http.CanonicalHeaderKey(name)] })
 	}}
-	w.silence = time.AfterFunc(cmp.Or(a.firstByte, p.Timeouts.FirstByte), func() { cut(fmt.Errorf("%w: the plugin was silent", upstream.ErrTimeout)) })
+	w.silence = time.AfterFunc(a.firstByte, func() { cut(fmt.Errorf("%w: the plugin was silent", upstream.ErrTimeout)) })
 	if !c.env.Stream {
 		defer cancel()
 		err := e.Adapters.Call(ctx, p.Adapter, req, w)

@@ -2,17 +2,23 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/base64"
 	"encoding/hex"
+	"errors"
+	"fmt"
 	"io/fs"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	"github.com/pointsman/pointsman/engine"
 	"github.com/pointsman/pointsman/engine/upstream/scripted"
 	"github.com/pointsman/pointsman/engine/vault"
+	"github.com/pointsman/pointsman/sdk/provider"
 	"github.com/pointsman/pointsman/storage"
 )
 
@@ -124,15 +130,19 @@ func TestBadOwnKeyClosesNothingForOthers(t *testing.T) {
 	for _, status := range []int{401, 403, 402, 404, 429} {
 		up[0].Script(func(r *scripted.Request) *scripted.Reply {
 			if strings.Contains(r.Authorization, "bad") {
-				return &scripted.Reply{Status: status, Header: map[string]string{"Retry-After": "1"}, Body: []byte(`{}`)}
+				return &scripted.Reply{Status: status, Header: map[string]string{"Retry-After": "30"}, Body: []byte(`{}`)}
 			}
 			return nil
 		})
 		bad.storeKey(t, "sk-bad-key-12345") // a circuit of its own again
+		before := up[0].Count()
 		for range 6 {
 			if resp, _ := bad.post(t, chatPath, ask("m")); resp.StatusCode == 200 {
 				t.Errorf("%d: the bad key got an answer", status)
 			}
+		}
+		if asked := up[0].Count() - before; status != 404 && asked != 1 {
+			t.Errorf("%d: the provider was asked %d times with the bad key, want once", status, asked)
 		}
 		for name, c := range map[string]*client{"platform": g.api, "good": good} {
 			if resp, body := c.post(t, chatPath, ask("m")); resp.StatusCode != 200 {
@@ -217,6 +227,42 @@ func TestReplacedAndDeletedKeysCannotBeOpened(t *testing.T) {
 	}
 	if hits := search(t, data, "sk-own-canary-first", "sk-own-canary-second"); len(hits) > 0 {
 		t.Errorf("found in %v", hits)
+	}
+}
+
+// asked is an adapter whose plugin probes, and finds what it is told to.
+type asked struct {
+	silent
+	found error
+	key   *string
+}
+
+func (a asked) Probe(_ context.Context, _ string, req *provider.ProbeRequest) error {
+	*a.key = req.Credential
+	return a.found
+}
+
+// A plugin that makes its own calls tests keys itself.
+func TestPluginTestsAKey(t *testing.T) {
+	_, toml := upstreams(t, 1)
+	g := newGateway(t, toml, nil)
+	for result, found := range map[string]error{
+		"works": nil, "rejected": fmt.Errorf("probing: %w", &provider.Error{Class: provider.ClassAuth, Message: "no"}),
+		"untested": fmt.Errorf("probing: %w", errors.ErrUnsupported), "unreachable": errors.New("rpc error"),
+	} {
+		var key string
+		cfg := g.engine.Config
+		cfg.Adapters = asked{found: found, key: &key}
+		e, err := engine.New(cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer e.Close(t.Context())
+		api := newClient(serveOn(t, func(ln net.Listener) error { return engine.NewServer(e.Routes().Handler(g.log), 1<<20).Serve(ln) }), g.api.key)
+		api.storeKey(t, "sk-own-key-1234")
+		if got := api.testKey(t); !strings.HasPrefix(got, result+": ") || key != "sk-own-key-1234" {
+			t.Errorf("%s: %s, asked with %q", result, got, key)
+		}
 	}
 }
 

@@ -92,6 +92,10 @@ func TestHealthTellsWhyAndSinceWhen(t *testing.T) {
 		t.Error("a provider that is down was asked")
 	}
 
+	if resp, text := g.admin.send(t, "GET", "/metrics", nil); resp.StatusCode != 200 || !strings.Contains(text, `pointsman_provider_status{provider="up0",status="down"} 1`) {
+		t.Error("the metrics do not tell that it is down")
+	}
+
 	// It is well again: the next request after the wait tries it, though nothing else happens meanwhile.
 	up[0].Script(nil)
 	time.Sleep(time.Until(*p.Models[0].Retry) + 20*time.Millisecond)

@@ -150,14 +150,12 @@ func (v *vendor) name() string {
 	return v.file
 }
 
-// toml configures the vendor's provider, twice: the second refuses what it cannot serve.
+// toml configures the vendor's provider, more than once: one refuses what it cannot serve, and a key that is refused is not
+// used for a while, so the cases of that have providers of their own.
 func (v *vendor) toml(url string) string {
 	var b strings.Builder
-	for _, strict := range []bool{false, true} {
-		name := v.name()
-		if strict {
-			name += "-strict"
-		}
+	for _, suffix := range []string{"", "-strict", "-auth", "-quota"} {
+		name, strict := v.name()+suffix, suffix == "-strict"
 		fmt.Fprintf(&b, "[providers.%s]\nadapter = %q\nbase_url = %q\napi_key = %q\nallow_private = true\ntimeout_seconds = 5\n[providers.%s.settings]\n",
 			name, v.adapter, url+v.base, v.key, name)
 		for setting, value := range v.settings {
@@ -210,7 +208,11 @@ func testVendor(t *testing.T, v *vendor) vendorCount {
 	var b strings.Builder
 	b.WriteString("[catalog]\nbuiltin = false\n[simulator]\nenabled = false\n" + v.toml(up.URL()))
 	for _, c := range append(providerCases(), providerCase{name: "dropped"}) {
-		v.modelTOML(&b, c.name, v.name())
+		at := v.name()
+		if c.name == "auth" || c.name == "quota" {
+			at += "-" + c.name
+		}
+		v.modelTOML(&b, c.name, at)
 	}
 	v.modelTOML(&b, "refused", v.name()+"-strict")
 	g := newGateway(t, b.String(), nil)

@@ -47,6 +47,21 @@ func TestTimeoutsOfStagesFallBack(t *testing.T) {
 	}
 }
 
+// A policy's wish for a step can only shorten what the operator allows.
+func TestPolicyShortensTheWaitForTheFirstByte(t *testing.T) {
+	for wish, took := range map[int]time.Duration{300: 300 * time.Millisecond, 60_000: 800 * time.Millisecond} {
+		up, toml := upstreams(t, 1)
+		g := newGateway(t, strings.Replace(toml, "timeout_seconds = 2", "timeouts = { first_byte = 0.8 }", 1)+fmt.Sprintf("[policies.custom.config]\ntimeout_ms = %d\n", wish), nil)
+		up[0].Script(func(*scripted.Request) *scripted.Reply { return &scripted.Reply{HoldBeforeHeaders: 5 * time.Second} })
+		began := time.Now()
+		resp, body := g.api.post(t, chatPath, ask("m"))
+		attempts := time.Duration(up[0].Count())
+		if got := time.Since(began); resp.StatusCode != 504 || got < attempts*took || got > attempts*took+time.Second {
+			t.Errorf("wish of %d ms: %d after %v and %d attempts: %s", wish, resp.StatusCode, got, attempts, body)
+		}
+	}
+}
+
 // A stream that has content is cut by silence, and does not look complete.
 func TestIdleTimeoutAfterContentBreaksTheStreamOff(t *testing.T) {
 	up, toml := upstreams(t, 1)

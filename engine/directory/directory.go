@@ -115,7 +115,7 @@ func Open(accounts Accounts, keys Keys, v *vault.Vault, defaults Defaults, now f
 	for i := range own {
 		ix.putOwn(&own[i])
 	}
-	if err := v.Keep(own); err != nil {
+	if err := v.Finish(own); err != nil {
 		return nil, fmt.Errorf("shredding replaced provider keys: %w", err)
 	}
 	ix.link()
@@ -230,13 +230,12 @@ func (d *Directory) SetOwnKey(account, provider, key string) (storage.ProviderKe
 		if old = ix.own[account][provider]; old != nil {
 			k.Version = old.Version + 1
 		}
-		if err := d.vault.Seal(&k, key); err != nil {
+		if err := d.vault.Seal(&k, key, old); err != nil {
 			return err
 		}
 		ix.putOwn(&k)
 		if err := d.keys.PutProviderKey(k); err != nil {
-			d.vault.Shred(&k) //nolint:errcheck // the next start does it otherwise
-			return err
+			return errors.Join(err, d.vault.Shred(&k))
 		}
 		return nil
 	})
@@ -247,7 +246,8 @@ func (d *Directory) SetOwnKey(account, provider, key string) (storage.ProviderKe
 }
 
 // DeleteOwnKey removes an account's key for a provider for good: nothing can open it afterwards, whatever a copy of the
-// store still holds. It returns the id of the key.
+// store still holds. The key is shredded first: what fails then leaves a record that opens nothing, and can be deleted again. It
+// returns the id of the key.
 func (d *Directory) DeleteOwnKey(account, provider string) (id string, err error) {
 	var old *storage.ProviderKey
 	err = d.update(func(ix *index) error {
@@ -257,12 +257,15 @@ func (d *Directory) DeleteOwnKey(account, provider string) (id string, err error
 		mine := maps.Clone(ix.own[account])
 		delete(mine, provider)
 		ix.own[account] = mine
+		if err := d.vault.Shred(old); err != nil {
+			return err
+		}
 		return d.keys.DeleteProviderKey(account, provider)
 	})
 	if err != nil {
 		return "", err
 	}
-	return old.ID, d.vault.Shred(old)
+	return old.ID, nil
 }
 
 // OwnKeys lists an account's provider keys by provider.

@@ -121,23 +121,6 @@ func (s *shares) destroy(n shareNumber) error {
 	return nil
 }
 
-// keep destroys all shares but those.
-func (s *shares) keep(numbers map[shareNumber]bool) error {
-	s.mu.RLock()
-	var orphans []shareNumber
-	for n := range s.at {
-		if !numbers[n] {
-			orphans = append(orphans, n)
-		}
-	}
-	s.mu.RUnlock()
-	var errs []error
-	for _, n := range orphans {
-		errs = append(errs, s.destroy(n))
-	}
-	return errors.Join(errs...)
-}
-
 func (s *shares) write(slot int, record []byte) error {
 	if s.file == nil {
 		return nil

@@ -23,7 +23,7 @@ func reopened(t *testing.T, dir string) *Vault {
 func sealed(t *testing.T, v *Vault, id, key string) storage.ProviderKey {
 	t.Helper()
 	k := storage.ProviderKey{Account: "alice", Provider: "openai", ID: id, Version: 1}
-	if err := v.Seal(&k, key); err != nil {
+	if err := v.Seal(&k, key, nil); err != nil {
 		t.Fatal(err)
 	}
 	return k
@@ -65,11 +65,16 @@ func TestShreddedKeyIsNoiseForEver(t *testing.T) {
 	}
 }
 
-// A crash between the record and its share leaves one without the other: the next start shreds it.
-func TestOrphansAreShreddedAndTornSlotsAreFree(t *testing.T) {
+// A crash between a record and the end of the one it replaces leaves the share of that: the next start finds it, and nothing
+// but it. A slot that was torn is free.
+func TestFinishShredsWhatWasReplacedOnly(t *testing.T) {
 	dir := t.TempDir()
 	v := reopened(t, dir)
-	orphan, kept := sealed(t, v, "byok_1", "sk-orphan"), sealed(t, v, "byok_2", "sk-kept")
+	replaced, other := sealed(t, v, "byok_1", "sk-replaced"), sealed(t, v, "byok_2", "sk-other")
+	next := storage.ProviderKey{Account: "alice", Provider: "openai", ID: "byok_3", Version: 2}
+	if err := v.Seal(&next, "sk-next", &replaced); err != nil {
+		t.Fatal(err)
+	}
 	v.Close()
 	file, err := os.OpenFile(filepath.Join(dir, "own.keys"), os.O_WRONLY|os.O_APPEND, 0)
 	if err != nil {
@@ -78,23 +83,25 @@ func TestOrphansAreShreddedAndTornSlotsAreFree(t *testing.T) {
 	file.Write(bytes.Repeat([]byte{7}, slotSize+20)) // one slot that does not match its sum, and the beginning of another
 	file.Close()
 	v = reopened(t, dir)
-	if len(v.shares.free) != 2 || v.shares.size != 4 {
+	if len(v.shares.free) != 2 || v.shares.size != 5 {
 		t.Errorf("%d of %d slots are free", len(v.shares.free), v.shares.size)
 	}
-	if err := v.Keep([]storage.ProviderKey{kept}); err != nil {
+	if err := errors.Join(v.Finish(nil), v.Finish([]storage.ProviderKey{next})); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := v.Unseal(&orphan); !errors.Is(err, ErrSealed) {
-		t.Errorf("the orphan opens: %v", err)
+	if _, err := v.Unseal(&replaced); !errors.Is(err, ErrSealed) {
+		t.Errorf("the replaced key opens: %v", err)
 	}
-	for _, id := range []string{"byok_3", "byok_4", "byok_5", "byok_6"} {
+	for i, k := range []storage.ProviderKey{other, next} {
+		if key, err := v.Unseal(&k); err != nil || key != []string{"sk-other", "sk-next"}[i] {
+			t.Errorf("%s: %q, %v", k.ID, key, err)
+		}
+	}
+	for _, id := range []string{"byok_4", "byok_5", "byok_6", "byok_7"} {
 		k := sealed(t, v, id, "sk-"+id)
 		if key, err := reopened(t, dir).Unseal(&k); err != nil || key != "sk-"+id {
 			t.Errorf("%s: %q, %v", id, key, err)
 		}
-	}
-	if key, err := v.Unseal(&kept); err != nil || key != "sk-kept" {
-		t.Errorf("%q, %v", key, err)
 	}
 }
 
@@ -114,7 +121,7 @@ func TestRecordsWithoutAShareOpen(t *testing.T) {
 	if key, err := v.Unseal(&k); err != nil || key != "sk-earlier" {
 		t.Errorf("%q, %v", key, err)
 	}
-	if err := errors.Join(v.Shred(&k), v.Keep([]storage.ProviderKey{k})); err != nil {
+	if err := errors.Join(v.Shred(&k), v.Finish([]storage.ProviderKey{k})); err != nil {
 		t.Error(err)
 	}
 }

@@ -7,8 +7,8 @@
 // authenticated data, so a record that is moved or renamed does not open. Destroying the share makes a sealed key noise for
 // ever, wherever a copy of it is left.
 //
-// Sealed layout: 1 byte format (2), 16 bytes number of the share, 12 bytes nonce, ciphertext with its 16-byte tag. Format 1,
-// of earlier builds, has no share and is sealed under the key-encryption key itself; it opens, and can only be deleted.
+// Sealed layout: 1 byte format (2), 16 bytes number of the share, 16 bytes number of the share of the key that it replaced
+// or zeros, 12 bytes nonce, ciphertext with its 16-byte tag. Format 1, of earlier builds, has no share and is sealed under the key-encryption key itself; it opens, and can only be deleted.
 package vault
 
 import (
@@ -153,8 +153,13 @@ func (v *Vault) Hash(key []byte) (sum [32]byte) {
 	return sum
 }
 
-// Seal fills k.Sealed with the encrypted key. The other fields must be final. The share is on disk when it returns.
-func (v *Vault) Seal(k *storage.ProviderKey, key string) error {
+// Seal fills k.Sealed with the encrypted key. The other fields must be final. The share is on disk when it returns. Once the
+// record is stored the caller shreds the one it replaces, if any; after a crash between, [Vault.Finish] does.
+func (v *Vault) Seal(k *storage.ProviderKey, key string, replaces *storage.ProviderKey) error {
+	var before shareNumber
+	if replaces != nil {
+		before, _ = shareOf(replaces)
+	}
 	n, share, err := v.shares.create()
 	if err != nil {
 		return err
@@ -164,21 +169,22 @@ func (v *Vault) Seal(k *storage.ProviderKey, key string) error {
 		return err
 	}
 	nonce := random(aead.NonceSize())
-	out := append(append([]byte{formatShare}, n[:]...), nonce...)
-	k.Sealed = aead.Seal(out, nonce, []byte(key), boundTo(k))
+	out := append(append(append([]byte{formatShare}, n[:]...), before[:]...), nonce...)
+	k.Sealed = aead.Seal(out, nonce, []byte(key), append(boundTo(k), out[1:1+2*numberSize]...))
 	return nil
 }
 
 // Unseal returns the key of a record, or ErrSealed.
 func (v *Vault) Unseal(k *storage.ProviderKey) (string, error) {
-	rest, share := k.Sealed, []byte(nil)
+	rest, share, bound := k.Sealed, []byte(nil), boundTo(k)
 	switch n, shared := shareOf(k); {
 	case shared:
 		var ok bool
 		if share, ok = v.shares.get(n); !ok {
 			return "", ErrSealed
 		}
-		rest = rest[1+numberSize:]
+		bound = append(bound, rest[1:1+2*numberSize]...)
+		rest = rest[1+2*numberSize:]
 	case len(rest) > 0 && rest[0] == formatPlain:
 		rest = rest[1:]
 	default:
@@ -192,7 +198,7 @@ func (v *Vault) Unseal(k *storage.ProviderKey) (string, error) {
 	if len(rest) < n {
 		return "", ErrSealed
 	}
-	key, err := aead.Open(nil, rest[:n], rest[n:], boundTo(k))
+	key, err := aead.Open(nil, rest[:n], rest[n:], bound)
 	if err != nil {
 		return "", ErrSealed
 	}
@@ -208,20 +214,21 @@ func (v *Vault) Shred(k *storage.ProviderKey) error {
 	return v.shares.destroy(n)
 }
 
-// Keep shreds every key that was ever sealed here but those: what a crash left between a record and its share.
-func (v *Vault) Keep(keys []storage.ProviderKey) error {
-	numbers := map[shareNumber]bool{}
+// Finish shreds what the stored keys have replaced, where a crash came between the record and that. It touches nothing else:
+// a store that is empty today may be the wrong one.
+func (v *Vault) Finish(keys []storage.ProviderKey) error {
+	var errs []error
 	for i := range keys {
-		if n, shared := shareOf(&keys[i]); shared {
-			numbers[n] = true
+		if _, shared := shareOf(&keys[i]); shared {
+			errs = append(errs, v.shares.destroy(shareNumber(keys[i].Sealed[1+numberSize:1+2*numberSize])))
 		}
 	}
-	return v.shares.keep(numbers)
+	return errors.Join(errs...)
 }
 
 // shareOf is the number of the share that a sealed key needs; false if it needs none.
 func shareOf(k *storage.ProviderKey) (n shareNumber, shared bool) {
-	if len(k.Sealed) < 1+numberSize || k.Sealed[0] != formatShare {
+	if len(k.Sealed) < 1+2*numberSize || k.Sealed[0] != formatShare {
 		return n, false
 	}
 	return shareNumber(k.Sealed[1 : 1+numberSize]), true

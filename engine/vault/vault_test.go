@@ -17,7 +17,7 @@ func TestSealedKeyOpensOnlyInItsOwnRecord(t *testing.T) {
 		t.Fatal(err)
 	}
 	k := storage.ProviderKey{Account: "alice", Provider: "openai", ID: "byok_1", Version: 1}
-	if err := v.Seal(&k, "sk-secret"); err != nil {
+	if err := v.Seal(&k, "sk-secret", nil); err != nil {
 		t.Fatal(err)
 	}
 	if bytes.Contains(k.Sealed, []byte("sk-secret")) {
