@@ -98,7 +98,7 @@ func (a *Adapter) Prepare(_ context.Context, req *provider.PrepareRequest) (*pro
 		Headers: maps.Clone(d.Headers),
 		Auth:    d.Auth,
 		Body:    d.Body,
-		Errors:  append(slices.Clone(d.Errors), sharedRules()...),
+		Errors:  errorRules(d.Errors),
 		Probe:   provider.Probe{Path: d.Probe}, RateLimits: slices.Clone(d.RateLimits),
 	}
 	for operation, path := range d.Paths {

@@ -1,6 +1,25 @@
 package openai
 
-import "github.com/pointsman/pointsman/sdk/provider"
+import (
+	"slices"
+	"strings"
+
+	"github.com/pointsman/pointsman/sdk/provider"
+)
+
+// errorRules are a provider's own rules, then those shared ones that they leave something to.
+func errorRules(own []provider.ErrorRule) []provider.ErrorRule {
+	rules := slices.Clone(own)
+	for _, shared := range sharedRules() {
+		covered := slices.ContainsFunc(own, func(r provider.ErrorRule) bool {
+			return (r.Status == 0 || r.Status == shared.Status) && strings.Contains(shared.Contains, r.Contains)
+		})
+		if !covered {
+			rules = append(rules, shared)
+		}
+	}
+	return rules
+}
 
 // sharedRules are OpenAI's codes and the wordings of compatible providers and servers, so that one reached by the generic
 // adapter is understood too. They name a status where the text is common enough to occur in a repeated prompt.
