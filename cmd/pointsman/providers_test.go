@@ -583,3 +583,36 @@ func (r *recorded) body(text string) {
 		r.reply.Chunks = append(r.reply.Chunks, frame(piece))
 	}
 }
+
+// TestUnservedFieldGoesElsewhere: a provider that must not be asked without a field is passed over, before anything is sent.
+func TestUnservedFieldGoesElsewhere(t *testing.T) {
+	var b, deployments strings.Builder
+	b.WriteString("[catalog]\nbuiltin = false\n[simulator]\nenabled = false\n")
+	var servers []*scripted.Server
+	for i, adapter := range []string{"groq", "openai"} {
+		up, err := scripted.Start(scripted.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(up.Close)
+		servers = append(servers, up)
+		fmt.Fprintf(&b, "[providers.%[1]s-x]\nadapter = %[1]q\nbase_url = %[2]q\napi_key = \"k\"\nallow_private = true\n", adapter, up.URL()+"/v1")
+		if adapter == "groq" {
+			b.WriteString("[providers.groq-x.settings]\nunsupported = \"refuse\"\n")
+		}
+		fmt.Fprintf(&deployments, "[[models.deployments]]\nprovider = \"%s-x\"\nupstream = \"u\"\nusd_in_per_1m = %d.0\nusd_out_per_1m = 2.0\n", adapter, i+1)
+	}
+	b.WriteString("[[models]]\nname = \"m\"\ntier = 1\ncredits_per_1k = 0.002\ncontext_window = 128000\n" + deployments.String() +
+		"[[models]]\nname = \"only\"\ntier = 1\ncredits_per_1k = 0.002\ncontext_window = 128000\n[[models.deployments]]\nprovider = \"groq-x\"\nupstream = \"u\"\n")
+	g := newGateway(t, b.String(), nil)
+	resp, text := g.api.post(t, chatPath, ask("m", "logprobs", true))
+	if resp.StatusCode != 200 || resp.Header.Get("X-Pointsman-Provider") != "openai-x" || resp.Header.Get("X-Pointsman-Attempts") != "2" || servers[0].Count() != 0 {
+		t.Errorf("%d by %q, %d sent to the other: %s", resp.StatusCode, resp.Header.Get("X-Pointsman-Provider"), servers[0].Count(), text)
+	}
+	if resp, text = g.api.post(t, chatPath, ask("only", "logprobs", nil)); resp.StatusCode != 200 || resp.Header.Get("X-Pointsman-Provider") != "groq-x" {
+		t.Errorf("null counts as absent: %d by %q: %s", resp.StatusCode, resp.Header.Get("X-Pointsman-Provider"), text)
+	}
+	if sent := servers[0].Requests(); len(sent) != 1 || bytes.Contains(sent[0].Body, []byte("logprobs")) {
+		t.Errorf("sent %d requests", len(sent))
+	}
+}

@@ -138,10 +138,10 @@ func (p *Process) healthy(ctx context.Context) error {
 func (p *Process) unknownAdapter(ctx context.Context) error {
 	const nobody = "no-such-adapter"
 	if _, err := p.Prepare(ctx, nobody, &provider.PrepareRequest{}); !errors.Is(err, provider.ErrUnknownAdapter) {
-		return fmt.Errorf("Prepare of an unknown adapter: %v, not NOT_FOUND", err)
+		return fmt.Errorf("preparing an unknown adapter: %v, not NOT_FOUND", err)
 	}
 	if err := p.Call(ctx, nobody, &provider.CallRequest{}, &recorder{}); !errors.Is(err, provider.ErrUnknownAdapter) {
-		return fmt.Errorf("Call of an unknown adapter: %v, not NOT_FOUND", err)
+		return fmt.Errorf("calling an unknown adapter: %v, not NOT_FOUND", err)
 	}
 	return nil
 }
