@@ -21,10 +21,13 @@ func TestBuiltinProcess(t *testing.T) {
 	t.Logf("started in %s", time.Since(began))
 	ctx := context.Background()
 
-	if got, want := h.Adapters(), []string{"anthropic", "openai", "probe", "simulator"}; !slices.Equal(got, want) {
+	if got, want := h.Adapters(), []string{
+		"anthropic", "azure", "bedrock", "deepinfra", "fireworks", "groq", "huggingface", "local", "openai", "openrouter", "probe", "simulator",
+		"together",
+	}; !slices.Equal(got, want) {
 		t.Errorf("adapters %v, want %v", got, want)
 	}
-	if d := h.Descriptions(); len(d) != 4 || d[1].Name != "openai" || d[1].Version == "" {
+	if d := h.Descriptions(); len(d) != 13 || d[8].Name != "openai" || d[8].Version == "" {
 		t.Errorf("descriptions %+v", d)
 	}
 	if s := h.Status(); len(s) != 1 || s[0].State != StateRunning || s[0].PID == 0 || s[0].Restarts != 0 {
