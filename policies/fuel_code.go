@@ -215,6 +215,14 @@ func (l *layout) rewrite(out, code []byte, t int, c cost) []byte {
 			w.payLength(shift)
 		}
 		w.out = append(w.out, in.raw...)
+		// wazero 1.12 on amd64 turns a branch on 0 < (x & y) into one on (x & y) < 0, and so with <=, > and >=. It does not
+		// recognize the second operand behind an operation that changes nothing.
+		switch in.op {
+		case opI32And:
+			w.out = append(w.out, opI32Const, 0, opI32Or)
+		case opI64And:
+			w.out = append(w.out, opI64Const, 0, opI64Or)
+		}
 	}
 	if c.calls {
 		w.leave(weight)

@@ -40,6 +40,10 @@ const (
 	opI32DivS      = 0x6D
 	opI32RemU      = 0x70
 	opI64Add       = 0x7C
+	opI32And       = 0x71
+	opI32Or        = 0x72
+	opI64And       = 0x83
+	opI64Or        = 0x84
 	opI64Sub       = 0x7D
 	opI64DivS      = 0x7F
 	opI64RemU      = 0x82
