@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -214,13 +213,7 @@ func transportFailure(err error) *failure {
 // failure classifies the provider's error answer by its rules, then by its status. The key is cut out of the message, for
 // some providers repeat it.
 func (a *answer) failure(status int, body []byte) *failure {
-	f := &failure{status: status, class: classOf(status)}
-	for _, r := range a.rules {
-		if (r.Status == 0 || r.Status == status) && (r.Contains == "" || bytes.Contains(body, []byte(r.Contains))) {
-			f.class = r.Class
-			break
-		}
-	}
+	f := &failure{status: status, class: adapter.Classify(a.rules, status, body)}
 	detail, _ := dialect.ReadError(body)
 	f.message = detail.Message
 	if a.key != "" {
@@ -228,25 +221,6 @@ func (a *answer) failure(status int, body []byte) *failure {
 	}
 	f.message = clip(f.message, 512)
 	return f
-}
-
-func classOf(status int) adapter.ErrorClass {
-	switch {
-	case status == 401, status == 403:
-		return adapter.ClassAuth
-	case status == 402:
-		return adapter.ClassQuota
-	case status == 404:
-		return adapter.ClassNotFound
-	case status == 429:
-		return adapter.ClassRateLimited
-	case status == 503, status == 529:
-		return adapter.ClassOverloaded
-	case status == 408, status >= 500, status < 400: // a redirect or an interim status is no answer
-		return adapter.ClassServer
-	default:
-		return adapter.ClassBadRequest
-	}
 }
 
 func (f *failure) cancelled() bool {

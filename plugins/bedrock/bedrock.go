@@ -277,7 +277,7 @@ func (a *Adapter) foundationModels(ctx context.Context, req *provider.ModelsRequ
 	case resp.StatusCode != http.StatusOK:
 		kind, _, _ := strings.Cut(resp.Header.Get("X-Amzn-Errortype"), ":")
 		text := append([]byte(`"`+kind+`" `), body...) // where the rules look for it
-		return nil, &provider.Error{Class: egress.Classify(errorRules(), resp.StatusCode, text), Message: fmt.Sprintf("the provider answered with status %d", resp.StatusCode)}
+		return nil, &provider.Error{Class: provider.Classify(errorRules(), resp.StatusCode, text), Message: fmt.Sprintf("the provider answered with status %d", resp.StatusCode)}
 	}
 	return body, nil
 }

@@ -5,7 +5,6 @@ import (
 	"testing"
 
 	"github.com/pointsman/pointsman/sdk/provider"
-	"github.com/pointsman/pointsman/sdk/provider/providertest"
 )
 
 // TestErrorWordings holds the rules to wordings beside those of the recorded answers: providers have several for one class.
@@ -71,7 +70,7 @@ func TestErrorWordings(t *testing.T) {
 		{"bedrock", 429, `{"error":{"code":"ModelNotReadyException","message":"The model is not ready"}}`, provider.ClassOverloaded},
 		{"bedrock", 408, `{"error":{"code":"ModelTimeoutException","message":"timeout"}}`, provider.ClassServer},
 	} {
-		if got := providertest.Classify(endpoints[test.adapter].Errors, test.status, test.body); got != test.want {
+		if got := provider.Classify(endpoints[test.adapter].Errors, test.status, []byte(test.body)); got != test.want {
 			t.Errorf("%s: %d %s is %s, want %s", test.adapter, test.status, test.body, got, test.want)
 		}
 	}

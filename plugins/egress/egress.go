@@ -108,35 +108,10 @@ func (c *Client) Get(ctx context.Context, address string, header http.Header, al
 	}
 	if resp.StatusCode != http.StatusOK {
 		return nil, &provider.Error{
-			Class: Classify(rules, resp.StatusCode, body), Message: fmt.Sprintf("the provider answered with status %d", resp.StatusCode),
+			Class: provider.Classify(rules, resp.StatusCode, body), Message: fmt.Sprintf("the provider answered with status %d", resp.StatusCode),
 		}
 	}
 	return body, nil
-}
-
-// Classify is the class of an error answer: by the first rule that matches, else by the status, as [provider.ErrorRule] says.
-func Classify(rules []provider.ErrorRule, status int, body []byte) provider.ErrorClass {
-	text := string(body)
-	for _, rule := range rules {
-		if (rule.Status == 0 || rule.Status == status) && strings.Contains(text, rule.Contains) {
-			return rule.Class
-		}
-	}
-	switch {
-	case status == 401 || status == 403:
-		return provider.ClassAuth
-	case status == 402:
-		return provider.ClassQuota
-	case status == 404:
-		return provider.ClassNotFound
-	case status == 429:
-		return provider.ClassRateLimited
-	case status == 503 || status == 529:
-		return provider.ClassOverloaded
-	case status == 408 || status >= 500 || status < 400:
-		return provider.ClassServer
-	}
-	return provider.ClassBadRequest
 }
 
 // special lists the ranges a provider on the Internet has no business in, as the gateway's own transport does.

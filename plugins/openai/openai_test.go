@@ -7,7 +7,6 @@ import (
 	"testing"
 
 	"github.com/pointsman/pointsman/sdk/provider"
-	"github.com/pointsman/pointsman/sdk/provider/providertest"
 )
 
 func TestPrepare(t *testing.T) {
@@ -87,7 +86,7 @@ func TestErrorRules(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			if got := providertest.Classify(endpoint.Errors, test.status, test.body); got != test.want {
+			if got := provider.Classify(endpoint.Errors, test.status, []byte(test.body)); got != test.want {
 				t.Errorf("class %s, want %s", got, test.want)
 			}
 		})

@@ -2,7 +2,6 @@ package openai
 
 import (
 	"slices"
-	"strings"
 
 	"github.com/pointsman/pointsman/sdk/provider"
 )
@@ -12,7 +11,7 @@ func errorRules(own []provider.ErrorRule) []provider.ErrorRule {
 	rules := slices.Clone(own)
 	for _, shared := range sharedRules() {
 		covered := slices.ContainsFunc(own, func(r provider.ErrorRule) bool {
-			return (r.Status == 0 || r.Status == shared.Status) && strings.Contains(shared.Contains, r.Contains)
+			return r.Matches(shared.Status, []byte(shared.Contains))
 		})
 		if !covered {
 			rules = append(rules, shared)

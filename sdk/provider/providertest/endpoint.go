@@ -81,31 +81,3 @@ func validateRule(rule provider.ErrorRule) error {
 	}
 	return nil
 }
-
-func matches(rule provider.ErrorRule, status int, body string) bool {
-	return (rule.Status == 0 || rule.Status == status) && strings.Contains(body, rule.Contains)
-}
-
-// Classify returns the class that the gateway gives to an error answer under an adapter's rules.
-func Classify(rules []provider.ErrorRule, status int, body string) provider.ErrorClass {
-	for _, rule := range rules {
-		if matches(rule, status, body) {
-			return rule.Class
-		}
-	}
-	switch {
-	case status == 401 || status == 403:
-		return provider.ClassAuth
-	case status == 402:
-		return provider.ClassQuota
-	case status == 404:
-		return provider.ClassNotFound
-	case status == 429:
-		return provider.ClassRateLimited
-	case status == 503 || status == 529:
-		return provider.ClassOverloaded
-	case status == 408 || status >= 500:
-		return provider.ClassServer
-	}
-	return provider.ClassBadRequest
-}

@@ -230,12 +230,12 @@ func errorClasses(_ context.Context, s *subject) error {
 	}
 	rules := s.endpoint.Errors
 	for i, rule := range rules {
-		if by := slices.IndexFunc(rules, func(r provider.ErrorRule) bool { return matches(r, rule.Status, rule.Contains) }); by < i {
+		if by := slices.IndexFunc(rules, func(r provider.ErrorRule) bool { return r.Matches(rule.Status, []byte(rule.Contains)) }); by < i {
 			return fmt.Errorf("error rule %d is never reached: rule %d matches before it", i, by)
 		}
 	}
 	for _, sample := range s.Case.Errors {
-		if class := Classify(rules, sample.Status, sample.Body); class != sample.Class {
+		if class := provider.Classify(rules, sample.Status, []byte(sample.Body)); class != sample.Class {
 			return fmt.Errorf("status %d with %.100q means %s to the gateway, not %s", sample.Status, sample.Body, class, sample.Class)
 		}
 	}
@@ -244,7 +244,7 @@ func errorClasses(_ context.Context, s *subject) error {
 		reached[rule.Class] = true
 	}
 	for status := 400; status < 600; status++ {
-		reached[Classify(rules, status, "")] = true
+		reached[provider.Classify(rules, status, nil)] = true
 	}
 	s.note = fmt.Sprintf("%d rules, %d samples", len(rules), len(s.Case.Errors))
 	for _, class := range []provider.ErrorClass{provider.ClassContextLength, provider.ClassContentFilter, provider.ClassQuota} {
