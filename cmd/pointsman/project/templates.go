@@ -1,7 +1,6 @@
 package project
 
 import (
-	"bytes"
 	"embed"
 	"errors"
 	"fmt"
@@ -79,18 +78,7 @@ func New(dir, language, name string) (*Project, error) {
 
 // writeFiles copies embedded files with the project's name in place of the placeholder.
 func writeFiles(dir, from, name string) error {
-	return fs.WalkDir(starter, from, func(file string, entry fs.DirEntry, err error) error {
-		if err != nil || entry.IsDir() {
-			return err
-		}
-		text, err := fs.ReadFile(starter, file)
-		if err != nil {
-			return err
-		}
-		// A directory with a go.mod of its own would not be embedded, so it has another name here.
-		target := strings.TrimSuffix(strings.TrimPrefix(file, from+"/"), ".template")
-		return writeFile(filepath.Join(dir, filepath.FromSlash(target)), bytes.ReplaceAll(text, []byte("policy-name"), []byte(name)))
-	})
+	return copyTree(starter, from, dir, strings.NewReplacer(templates.Placeholder, name))
 }
 
 func writeFile(name string, text []byte) error {
