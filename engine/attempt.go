@@ -22,7 +22,7 @@ import (
 	"github.com/pointsman/pointsman/storage"
 )
 
-// answer is what an attempt got, in the OpenAI dialect whatever the provider speaks.
+// answer is what an attempt got, in the client's dialect whatever the provider speaks.
 type answer struct {
 	deployment *deployment
 	own        bool // with the account's own key
@@ -35,7 +35,8 @@ type answer struct {
 	held       []byte        // events read ahead: up to and with the first content, or all if it is to be reviewed
 	whole      bool          // held is all of it
 	usage      dialect.Usage
-	estimated  bool // the provider reported no usage; it is our own count
+	meter      dialect.Meter // of a stream's events
+	estimated  bool          // the provider reported no usage; it is our own count
 	credits    storage.Credits
 	cost       storage.NanoUSD
 	outcome    int                  // its number in the call's outcomes
@@ -43,7 +44,7 @@ type answer struct {
 	spent      bool                 // its price is counted
 	said       dialect.Answer       // of an answer that the policy is told about
 	partial    func() dialect.Usage // what a translated stream has reported so far, or nil
-	content    int                  // tokens seen in a stream by our own estimate, see chunkOverhead
+	content    int                  // tokens seen in a stream by our own estimate
 	dropped    []string             // request fields the provider could not take
 	rules      []adapter.ErrorRule  // of the provider
 	key        string               // that was used
@@ -89,7 +90,7 @@ func (e *Engine) attempt(c *call, step policy.Step) (*answer, *failure) {
 	e.live.Start(i)
 	f := e.try(c, a)
 	if f == nil && c.env.Stream {
-		if f = a.awaitContent(e.Now, d.endpoint.FirstContent, c.reviewed()); f != nil {
+		if f = a.awaitContent(e.Now, c.dialect, d.endpoint.FirstContent, c.reviewed()); f != nil {
 			a.close(false)
 		}
 	}
@@ -161,7 +162,7 @@ func (e *Engine) ownKey(c *call, a *answer) (string, *failure) {
 // awaitContent reads events until the first content, which they hold back: until then another candidate may still take
 // over without the client having seen a thing. An answer that is to be reviewed is held back to its end, or until it is too
 // long for that.
-func (a *answer) awaitContent(now func() time.Time, limit time.Duration, whole bool) *failure {
+func (a *answer) awaitContent(now func() time.Time, d dialect.Dialect, limit time.Duration, whole bool) *failure {
 	finished := false
 	for {
 		if a.ttft == 0 && now().Sub(a.began) > limit { // keep-alives are no sign of an answer
@@ -178,26 +179,29 @@ func (a *answer) awaitContent(now func() time.Time, limit time.Duration, whole b
 		if event.Data == nil {
 			continue
 		}
-		if string(event.Data) == sse.Done {
-			if !finished {
-				return &failure{class: adapter.ClassServer, message: "the stream ended without an answer"}
-			}
+		info := d.Inspect(event.Data)
+		finished = finished || len(info.Finish) > 0
+		switch {
+		case info.Done && !finished:
+			return &failure{class: adapter.ClassServer, message: "the stream ended without an answer"}
+		case info.Done:
 			a.held = append(a.held, event.Raw...)
+			if whole {
+				a.said.Add(d, event.Data)
+				a.count(d, info, event.Data)
+			}
 			a.whole, a.took = true, now().Sub(a.began)
 			return nil
-		}
-		info := dialect.ChunkInfo(event.Data)
-		if info.Error {
+		case info.Error:
 			return a.failure(errorStatus(event.Data), event.Data)
 		}
 		a.held = append(a.held, event.Raw...)
-		finished = finished || len(info.Finish) > 0
 		if info.Content && a.ttft == 0 {
 			a.ttft = now().Sub(a.began)
 		}
 		if whole {
-			a.said.Add(event.Data)
-			a.count(info, event.Data)
+			a.said.Add(d, event.Data)
+			a.count(d, info, event.Data)
 		}
 		if a.ttft > 0 && (!whole || len(a.held) > maxHeld) {
 			return nil

@@ -23,9 +23,16 @@ func (e *Engine) authenticate(ctx *fasthttp.RequestCtx) (*directory.Caller, *Fau
 	}
 }
 
-// Bearer is the key of the only Authorization header, or nothing.
+// Bearer is the key of the only Authorization header, or nothing. Without one the only X-Api-Key header counts, as Anthropic's
+// clients send it.
 func Bearer(ctx *fasthttp.RequestCtx) []byte {
 	headers := ctx.Request.Header.PeekAll(fasthttp.HeaderAuthorization)
+	if len(headers) == 0 {
+		if headers = ctx.Request.Header.PeekAll("X-Api-Key"); len(headers) == 1 && len(headers[0]) <= 256 {
+			return headers[0]
+		}
+		return nil
+	}
 	if len(headers) != 1 {
 		return nil
 	}

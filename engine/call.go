@@ -10,6 +10,7 @@ import (
 	"github.com/valyala/fasthttp"
 
 	"github.com/pointsman/pointsman/engine/catalog"
+	"github.com/pointsman/pointsman/engine/dialect"
 	"github.com/pointsman/pointsman/engine/directory"
 	"github.com/pointsman/pointsman/engine/envelope"
 	"github.com/pointsman/pointsman/sdk/policy"
@@ -20,11 +21,14 @@ import (
 type call struct {
 	id       storage.RequestID
 	clientID string // x-request-id as the client sent it
+	beta     string // anthropic-beta as the client sent it
 	began    time.Time
 	caller   *directory.Caller
 	body     []byte // fasthttp's: only until the handler returns
 	scratch  []byte // the request as it goes to a provider
+	dialect  dialect.Dialect
 	env      envelope.Envelope
+	chat     wording // the request as a chat completion, once a provider needs that
 
 	// What was asked and decided.
 	level  uint8          // abi.Level*
@@ -70,6 +74,9 @@ type call struct {
 	cancel func() // cuts the attempt under way
 }
 
+// maxBeta is the longest list of beta features that is passed on, in bytes.
+const maxBeta = 1 << 10
+
 // begin takes a call for a request and gives the answer its request id.
 func (e *Engine) begin(ctx *fasthttp.RequestCtx) *call {
 	c := e.calls.Get().(*call)
@@ -77,6 +84,9 @@ func (e *Engine) begin(ctx *fasthttp.RequestCtx) *call {
 	c.id = newRequestID(c.began)
 	c.clientID = clientRequestID(ctx)
 	c.body = ctx.PostBody()
+	if beta := ctx.Request.Header.Peek("Anthropic-Beta"); len(beta) <= maxBeta {
+		c.beta = string(beta)
+	}
 	c.usage.Request, c.usage.ClientID = c.id, c.clientID
 	shown := c.clientID
 	if shown == "" {

@@ -15,9 +15,11 @@ import (
 	"github.com/pointsman/pointsman/storage"
 )
 
-// chat is the way of a chat completion, in order. A step that cannot go on returns the fault the client gets.
-func (e *Engine) chat(ctx *fasthttp.RequestCtx) {
+// converse is the way of a conversation's next answer, in order, whatever dialect it is asked for in. A step that cannot go on
+// returns the fault the client gets.
+func (e *Engine) converse(ctx *fasthttp.RequestCtx, d dialect.Dialect) {
 	c := e.begin(ctx)
+	c.dialect = d
 	fault := e.admit(ctx, c)
 	if fault != nil { // not accepted: no usage record
 		e.refuse(ctx, c, fault)
@@ -54,14 +56,14 @@ func (e *Engine) admit(ctx *fasthttp.RequestCtx, c *call) (fault *Fault) {
 	if err := checkMedia(ctx); err != nil {
 		return err
 	}
-	if err := c.env.Parse(c.body, envelope.DefaultLimits()); err != nil {
+	if err := c.env.Parse(formOf(c.dialect), c.body, envelope.DefaultLimits()); err != nil {
 		return fromEnvelope(err)
 	}
 	if fault = e.resolve(ctx, c); fault != nil {
 		return fault
 	}
 	c.usage.Account, c.usage.Key = c.caller.Account.ID, c.caller.KeyID
-	c.usage.Endpoint, c.usage.Stream = "chat", c.env.Stream
+	c.usage.Endpoint, c.usage.Stream = c.dialect.String(), c.env.Stream
 	c.usage.PowerLevel, c.usage.Policy = levelName(c.level), c.policy
 	return nil
 }
@@ -250,7 +252,7 @@ func (e *Engine) reply(ctx *fasthttp.RequestCtx, c *call, a *answer) {
 	e.describeAnswer(ctx, c, a)
 	ctx.SetContentType("application/json")
 	body := ctx.Response.SwapBody(nil) // the server's own buffer, used again from answer to answer
-	ctx.Response.SwapBody(dialect.SpliceUsage(slices.Grow(body[:0], len(a.body)+pricedRoom), a.body, a.usage, c.extra()))
+	ctx.Response.SwapBody(c.dialect.SpliceUsage(slices.Grow(body[:0], len(a.body)+pricedRoom), a.body, a.usage, c.extra()))
 	setInt(ctx, "X-Pointsman-Overhead-Us", (e.Now().Sub(c.began) - a.took).Microseconds())
 	a.close(true)
 	e.finish(c)

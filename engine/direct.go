@@ -2,16 +2,13 @@ package engine
 
 import (
 	"io"
-	"maps"
 	"net/url"
-	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/valyala/fasthttp"
 
 	"github.com/pointsman/pointsman/engine/dialect"
-	"github.com/pointsman/pointsman/engine/envelope"
 	"github.com/pointsman/pointsman/engine/sse"
 	"github.com/pointsman/pointsman/engine/upstream"
 	adapter "github.com/pointsman/pointsman/sdk/provider"
@@ -21,13 +18,13 @@ import (
 const maxErrorBody = 64 << 10
 
 // direct calls a provider over HTTP as its descriptor says. The client's bytes go out as they came, but for what is spliced
-// in or out; a provider of another dialect gets a translation.
+// in or out; a provider of another dialect gets a translation, see wire.go.
 func (e *Engine) direct(c *call, a *answer, desc *adapter.Endpoint, target *upstream.Target, key string) *failure {
-	path, ok := desc.Paths["chat"]
+	speaks, path, ok := spoken(c.dialect, desc)
 	if !ok {
 		return &failure{class: adapter.ClassNotFound, message: "the provider cannot chat"}
 	}
-	body, f := e.upstreamBody(c, a, desc)
+	body, f := e.upstreamBody(c, a, desc, speaks)
 	if f != nil {
 		return f
 	}
@@ -36,6 +33,9 @@ func (e *Engine) direct(c *call, a *answer, desc *adapter.Endpoint, target *upst
 	x.Request.Header.SetContentType("application/json")
 	for name, value := range desc.Headers {
 		x.Request.Header.Set(name, value)
+	}
+	if speaks == dialect.Messages && c.beta != "" { // the client's own wish for features, beside the operator's
+		x.Request.Header.Set("anthropic-beta", joinBetas(desc.Headers["anthropic-beta"], c.beta))
 	}
 	if desc.Auth.Header != "" && key != "" {
 		x.Request.Header.Set(desc.Auth.Header, desc.Auth.Prefix+key)
@@ -59,75 +59,25 @@ func (e *Engine) direct(c *call, a *answer, desc *adapter.Endpoint, target *upst
 	}
 	a.close = x.Close
 	if c.env.Stream {
-		var source io.Reader = x.Stream()
-		if desc.Dialect == adapter.DialectAnthropic {
-			translated := dialect.NewAnthropicStream(source, a.deployment.Model.Name, "chatcmpl-"+c.id.String(), c.began.Unix())
-			source, a.partial = translated, translated.Usage
-		}
-		a.events = sse.NewReader(source, 0)
+		a.read(x.Stream(), speaks, c)
 		return nil
 	}
-	return a.take(x.Response.Body(), desc.Dialect, c, e)
+	return a.take(x.Response.Body(), speaks, c, e)
 }
 
-// upstreamBody is the request body for the provider.
-func (e *Engine) upstreamBody(c *call, a *answer, desc *adapter.Endpoint) ([]byte, *failure) {
-	if f := e.edit(c, a, desc); f != nil || desc.Dialect != adapter.DialectAnthropic {
-		return c.scratch, f
+// joinBetas joins two lists of beta features.
+func joinBetas(operator, client string) string {
+	if operator == "" {
+		return client
 	}
-	body, dropped, err := dialect.RequestOpenAIToAnthropic(nil, c.scratch, dialect.RequestOptions{
-		Model: a.deployment.Upstream, DefaultMaxTokens: desc.Body.DefaultMaxTokens,
-	})
-	if err != nil {
-		return nil, &failure{class: adapter.ClassBadRequest, status: fasthttp.StatusBadRequest, message: err.Error()}
-	}
-	a.dropped = append(a.dropped, dropped...)
-	return body, nil
-}
-
-// edit makes the request as the provider takes it, in the client's dialect. What is left out or replaced is noted, to be
-// named to the client; a field that the provider must not be asked without is a failure.
-func (e *Engine) edit(c *call, a *answer, desc *adapter.Endpoint) *failure {
-	rules := &desc.Body
-	drop := rules.Drop
-	if len(rules.Refuse) > 0 {
-		if refused := c.env.Given(nil, c.body, rules.Refuse); len(refused) > 0 {
-			return &failure{class: adapter.ClassBadRequest, status: fasthttp.StatusBadRequest, unserved: refused[0]}
-		}
-		drop = slices.Concat(drop, rules.Refuse) // those that are null
-	}
-	a.dropped = c.env.Given(a.dropped, c.body, rules.Drop)
-	var set []envelope.Member
-	if len(rules.Set) > 0 {
-		for _, name := range slices.Sorted(maps.Keys(rules.Set)) {
-			set = append(set, envelope.Member{Name: name, Value: rules.Set[name]})
-			a.dropped = c.env.Given(a.dropped, c.body, []string{name})
-		}
-	}
-	c.scratch = c.env.Splice(c.scratch[:0], c.body, envelope.Edits{
-		Model:          a.deployment.Upstream,
-		IncludeUsage:   c.env.Stream && rules.StreamUsage,
-		MaxTokensField: rules.MaxTokensField,
-		MaxTokens:      e.outputLimit(c, a),
-		Drop:           drop,
-		Set:            set,
-	})
-	return nil
+	return operator + "," + client
 }
 
 // take makes a buffered answer of a provider's body.
-func (a *answer) take(body []byte, d adapter.Dialect, c *call, e *Engine) *failure {
+func (a *answer) take(body []byte, upstream dialect.Dialect, c *call, e *Engine) *failure {
 	a.took = e.Now().Sub(a.began)
 	a.ttft = a.took
-	if d == adapter.DialectAnthropic {
-		translated, usage, err := dialect.ResponseAnthropicToOpenAI(nil, body, a.deployment.Model.Name, "chatcmpl-"+c.id.String(), c.began.Unix())
-		if err != nil {
-			a.close(false)
-			return &failure{class: adapter.ClassServer, err: err}
-		}
-		body, a.usage = translated, usage
-	}
-	info := dialect.ChunkInfo(body)
+	info := upstream.InspectAnswer(body)
 	if info.Error { // some providers find out after they have sent 200
 		f := a.failure(errorStatus(body), body)
 		a.close(false)
@@ -135,13 +85,28 @@ func (a *answer) take(body []byte, d adapter.Dialect, c *call, e *Engine) *failu
 	}
 	if info.Malformed || info.NoChoices {
 		a.close(false)
-		return &failure{class: adapter.ClassServer, message: "the provider's answer is not a chat completion"}
+		return &failure{class: adapter.ClassServer, message: "the provider's answer holds no answer"}
+	}
+	a.usage, _ = upstream.Usage(body)
+	if upstream != c.dialect {
+		translated, _, err := dialect.TranslateAnswer(upstream, c.dialect, nil, body, c.answerOptions(a))
+		if err != nil {
+			a.close(false)
+			return &failure{class: adapter.ClassServer, err: err}
+		}
+		body = translated
 	}
 	a.body = body
-	if d != adapter.DialectAnthropic {
-		a.usage, _ = dialect.OpenAIUsage(body)
-	}
 	return nil
+}
+
+// read makes a streamed answer of a provider's events.
+func (a *answer) read(source io.Reader, upstream dialect.Dialect, c *call) {
+	if upstream != c.dialect {
+		translated := dialect.TranslateStream(upstream, c.dialect, source, c.answerOptions(a))
+		source, a.partial = translated, translated.Usage
+	}
+	a.events = sse.NewReader(source, 0)
 }
 
 // errorStatus is the status that an error object names as its code, or 502.

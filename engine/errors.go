@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"bytes"
 	"strconv"
 	"time"
 
@@ -62,7 +63,20 @@ func fromEnvelope(err *envelope.Error) *Fault {
 	return &Fault{Status: err.Status, Type: err.Type, Code: err.Code, Param: err.Param, Message: err.Message}
 }
 
-// Write sends the fault in OpenAI's shape.
+// detail is the fault as dialects word it.
+func (f *Fault) detail() dialect.ErrorDetail {
+	return dialect.ErrorDetail{Type: f.Type, Code: f.Code, Param: f.Param, Message: f.Message}
+}
+
+// dialectOf is the dialect of a path, as far as errors are concerned: what is not Anthropic's has OpenAI's shape.
+func dialectOf(path []byte) dialect.Dialect {
+	if bytes.Contains(path, []byte("/v1/messages")) || bytes.Contains(path, []byte("/llm/messages")) {
+		return dialect.Messages
+	}
+	return dialect.Chat
+}
+
+// Write sends the fault in the shape of the path's dialect.
 func (f *Fault) Write(ctx *fasthttp.RequestCtx) {
 	ctx.Response.ResetBody()
 	ctx.SetStatusCode(f.Status)
@@ -74,5 +88,6 @@ func (f *Fault) Write(ctx *fasthttp.RequestCtx) {
 	case f.Status == fasthttp.StatusUnauthorized:
 		ctx.Response.Header.Set("WWW-Authenticate", `Bearer realm="pointsman"`)
 	}
-	ctx.Response.SetBodyRaw(dialect.OpenAIError(nil, f.Type, f.Code, f.Param, f.Message))
+	id := string(ctx.Response.Header.Peek("X-Request-Id"))
+	ctx.Response.SetBodyRaw(dialectOf(ctx.Request.Header.RequestURI()).AppendError(nil, f.Status, f.detail(), id))
 }

@@ -30,6 +30,26 @@ type modelEntry struct {
 	OwnKey          bool              `json:"byok"` // the account's own key would be used
 	Deployments     []deploymentEntry `json:"deployments"`
 	Aliases         []modelAlias      `json:"aliases,omitempty"`
+	Type            string            `json:"type,omitempty"`         // as Anthropic's clients expect it, for them alone
+	DisplayName     string            `json:"display_name,omitempty"` // likewise
+	CreatedAt       string            `json:"created_at,omitempty"`   // likewise; when a model was made we do not know
+}
+
+// anthropicModels is Anthropic's list of models.
+type anthropicModels struct {
+	Data    []modelEntry `json:"data"`
+	HasMore bool         `json:"has_more"`
+	FirstID *string      `json:"first_id"`
+	LastID  *string      `json:"last_id"`
+}
+
+// forAnthropic tells a client of Anthropic's API, which always names the version.
+func forAnthropic(ctx *fasthttp.RequestCtx) bool {
+	return len(ctx.Request.Header.Peek("Anthropic-Version")) > 0
+}
+
+func (m *modelEntry) inAnthropicForm() {
+	m.Type, m.DisplayName, m.CreatedAt = "model", m.ID, "1970-01-01T00:00:00Z"
 }
 
 type deploymentEntry struct {
@@ -58,7 +78,18 @@ func (e *Engine) listModels(ctx *fasthttp.RequestCtx) {
 			list = append(list, entry)
 		}
 	}
-	WriteJSON(ctx, fasthttp.StatusOK, map[string]any{"object": "list", "data": list})
+	if !forAnthropic(ctx) {
+		WriteJSON(ctx, fasthttp.StatusOK, map[string]any{"object": "list", "data": list})
+		return
+	}
+	answer := anthropicModels{Data: list}
+	for i := range list {
+		list[i].inAnthropicForm()
+	}
+	if len(list) > 0 {
+		answer.FirstID, answer.LastID = &list[0].ID, &list[len(list)-1].ID
+	}
+	WriteJSON(ctx, fasthttp.StatusOK, answer)
 }
 
 // showModel describes one model by its name or an alias.
@@ -71,6 +102,9 @@ func (e *Engine) showModel(ctx *fasthttp.RequestCtx) {
 	if found, ok := e.Catalog.Resolve(Part(ctx)); ok {
 		if entry, usable := e.entryOf(found.Model, caller, e.live.Current(e.Now()).Candidates); usable {
 			e.noteDeprecated(ctx, found)
+			if forAnthropic(ctx) {
+				entry.inAnthropicForm()
+			}
 			WriteJSON(ctx, fasthttp.StatusOK, entry)
 			return
 		}

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/pointsman/pointsman/engine/dialect"
 	"github.com/pointsman/pointsman/engine/sse"
 	"github.com/pointsman/pointsman/engine/upstream"
 	adapter "github.com/pointsman/pointsman/sdk/provider"
@@ -21,7 +22,9 @@ var errAnswerTooLarge = errors.New("the plugin's answer is larger than 32 MiB")
 // proxied lets the provider's plugin make the call and takes the answer from it: a buffered one whole, a streamed one
 // through a pipe that holds the plugin back when the client is slow.
 func (e *Engine) proxied(c *call, a *answer, p *endpoint, desc *adapter.Endpoint, key string) *failure {
-	if f := e.edit(c, a, desc); f != nil {
+	speaks, _, _ := spoken(c.dialect, desc)
+	body, f := e.upstreamBody(c, a, desc, speaks)
+	if f != nil {
 		return f
 	}
 	ctx, stop := context.WithTimeoutCause(context.Background(), p.Timeouts.Total, fmt.Errorf("%w: at the end of the total time", upstream.ErrTimeout))
@@ -35,11 +38,11 @@ func (e *Engine) proxied(c *call, a *answer, p *endpoint, desc *adapter.Endpoint
 		return transportFailure(context.Canceled)
 	}
 	req := &adapter.CallRequest{
-		Provider: p.Name, Operation: "chat", Model: a.deployment.Upstream, Stream: c.env.Stream, Body: c.scratch,
+		Provider: p.Name, Operation: "chat", Model: a.deployment.Upstream, Stream: c.env.Stream, Body: body,
 		Credential: key, BaseURL: p.BaseURL, Settings: p.Settings, RequestID: c.id.String(),
 		AllowPrivate: p.AllowPrivate,
 	}
-	w := &pluginAnswer{head: make(chan int, 1), idle: p.Timeouts.Idle, stream: c.env.Stream, noteHeader: func(header map[string]string) {
+	w := &pluginAnswer{head: make(chan int, 1), idle: p.Timeouts.Idle, stream: c.env.Stream, speaks: speaks, noteHeader: func(header map[string]string) {
 		e.noteLimits(a, desc.RateLimits, func(name string) string { return header[http.CanonicalHeaderKey(name)] })
 	}}
 	w.silence = time.AfterFunc(a.firstByte, func() { cut(fmt.Errorf("%w: the plugin was silent", upstream.ErrTimeout)) })
@@ -56,7 +59,7 @@ func (e *Engine) proxied(c *call, a *answer, p *endpoint, desc *adapter.Endpoint
 			return f
 		}
 		a.close = func(bool) {}
-		return a.take(w.body, adapter.DialectOpenAI, c, e)
+		return a.take(w.body, speaks, c, e)
 	}
 	reader, writer := io.Pipe()
 	w.pipe = writer
@@ -83,7 +86,7 @@ func (e *Engine) proxied(c *call, a *answer, p *endpoint, desc *adapter.Endpoint
 		f.retryAfter = w.retryAfter
 		return f
 	}
-	a.events = sse.NewReader(reader, 0)
+	a.read(reader, speaks, c)
 	return nil
 }
 
@@ -102,6 +105,7 @@ type pluginAnswer struct {
 	idle    time.Duration
 	stream  bool
 	failed  bool // the status is an error: parts are its body, not events
+	speaks  dialect.Dialect
 	// noteHeader is given the answer's header, with canonical names, before the status is sent on head.
 	noteHeader func(map[string]string)
 	// retryAfter is set before the status is sent on head.
@@ -138,7 +142,7 @@ func (w *pluginAnswer) Part(data []byte) error {
 		_, err := w.pipe.Write(data)
 		return err
 	default:
-		w.body = sse.AppendEvent(w.body[:0], "", data)
+		w.body = sse.AppendEvent(w.body[:0], w.speaks.EventName(data), data)
 		_, err := w.pipe.Write(w.body)
 		return err
 	}

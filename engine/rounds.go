@@ -139,8 +139,8 @@ func (c *call) release() *answer {
 
 // hear measures a round's answer for the policy. One to the client is held back in the place of the one before.
 func (e *Engine) hear(c *call, a *answer) {
-	if !c.tried().env.Stream {
-		a.said.Add(a.body)
+	if tried := c.tried(); !tried.env.Stream {
+		a.said.Add(tried.dialect, a.body)
 	}
 	e.measure(c.tried(), a, snapshot.Success)
 	c.spend(a)

@@ -11,6 +11,8 @@ import (
 	"strings"
 
 	"github.com/valyala/fasthttp"
+
+	"github.com/pointsman/pointsman/engine/dialect"
 )
 
 // Methods are the handlers of one path by HTTP method.
@@ -22,7 +24,10 @@ type Routes map[string]Methods
 
 // Routes are all paths of the API. The families /v1, /api/v1 and /api/v1/llm share their handlers.
 func (e *Engine) Routes() Routes {
-	chat, models, model := Methods{"POST": e.chat}, Methods{"GET": e.listModels}, Methods{"GET": e.showModel}
+	models, model := Methods{"GET": e.listModels}, Methods{"GET": e.showModel}
+	in := func(d dialect.Dialect) Methods {
+		return Methods{"POST": func(ctx *fasthttp.RequestCtx) { e.converse(ctx, d) }}
+	}
 	table := Routes{
 		"/health":                     {"GET": e.health},
 		"/health/live":                {"GET": e.alive},
@@ -37,7 +42,12 @@ func (e *Engine) Routes() Routes {
 		"/api/v1/llm/byok/":           {"PUT": e.putOwnKey, "GET": e.showOwnKey, "DELETE": e.deleteOwnKey, "POST": e.testOwnKey},
 	}
 	for _, family := range []string{"/v1", "/api/v1", "/api/v1/llm"} {
-		table[family+"/chat/completions"] = chat
+		table[family+"/chat/completions"] = in(dialect.Chat)
+		table[family+"/completions"] = in(dialect.Completions)
+		table[family+"/messages"] = in(dialect.Messages)
+		table[family+"/messages/count_tokens"] = Methods{"POST": e.countTokens}
+		table[family+"/responses"] = in(dialect.Responses)
+		table[family+"/responses/"] = Methods{"GET": e.noResponse, "DELETE": e.noResponse, "POST": e.noResponse}
 		table[family+"/models"] = models
 		table[family+"/models/"] = model
 	}

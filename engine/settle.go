@@ -13,10 +13,6 @@ import (
 	"github.com/pointsman/pointsman/storage"
 )
 
-// chunkOverhead is what an event of an OpenAI stream wraps around its text, in bytes. Without a report of usage the output
-// is estimated from it: one token an event, and one for every four bytes that an event is longer.
-const chunkOverhead = 200
-
 // measure takes an answer's usage, or estimates it when the provider reported none, prices it, and notes the attempt's
 // outcome, once. Counts beyond what the model could possibly read or write are not believed.
 func (e *Engine) measure(c *call, a *answer, verdict snapshot.Verdict) {

@@ -51,8 +51,9 @@ type relay struct {
 
 	out      []byte // ready for the client
 	sent     int    // of out
-	finished bool   // a finish_reason came
-	last     []byte // the final usage chunk as it came, to be sent with the price in it
+	passed   int    // events handed on
+	finished bool   // the reason why the answer ends came
+	last     []byte // the event with the usage as it came, to be sent with the price in it
 	end      error  // nil while the stream runs; then what Read returns after out
 }
 
@@ -87,8 +88,8 @@ func (r *relay) next() {
 	switch {
 	case err == nil && event.Data == nil: // a keep-alive
 		r.out = append(r.out, event.Raw...)
-	case err == nil && string(event.Data) == sse.Done, errors.Is(err, io.EOF) && r.finished:
-		r.complete()
+	case errors.Is(err, io.EOF) && r.finished:
+		r.complete(nil)
 	case err == nil:
 		r.event(event.Data, event.Raw)
 	case r.call.clientLeft():
@@ -100,12 +101,13 @@ func (r *relay) next() {
 }
 
 // count takes in what an event says of the answer's usage.
-func (a *answer) count(info dialect.Chunk, data []byte) {
-	if info.Content {
-		a.content += 1 + max(0, len(data)-chunkOverhead)/4
+func (a *answer) count(d dialect.Dialect, info dialect.Chunk, data []byte) {
+	if info.Content { // providers send about a token an event
+		a.content += max(1, info.ContentBytes/4)
 	}
 	if info.Usage {
-		a.usage, _ = dialect.OpenAIUsage(data)
+		a.meter.Add(d, data)
+		a.usage = a.meter.Usage()
 	}
 }
 
@@ -117,8 +119,6 @@ func (r *relay) replay(held []byte) {
 		switch {
 		case err != nil:
 			return
-		case string(event.Data) == sse.Done:
-			r.complete()
 		case event.Data != nil:
 			r.event(event.Data, event.Raw)
 		}
@@ -127,51 +127,61 @@ func (r *relay) replay(held []byte) {
 
 // event passes one event on, byte for byte, unless it is about usage the client did not ask for.
 func (r *relay) event(data, raw []byte) {
-	info := dialect.ChunkInfo(data)
+	d := r.call.dialect
+	info := d.Inspect(data)
 	if info.Error {
 		r.breakOff(r.answer.failure(errorStatus(data), data).aboutRequest("the provider broke off the answer"))
 		return
 	}
 	r.finished = r.finished || len(info.Finish) > 0
 	if !r.answer.measured {
-		r.answer.count(info, data)
+		r.answer.count(d, info, data)
 	}
+	r.passed++
 	switch {
-	case info.Usage && info.NoChoices:
+	case info.Done:
+		r.complete(data)
+	case info.Last:
 		r.last = append(r.last[:0], data...)
-	case (info.Usage || info.UsageNull) && !r.call.env.IncludeUsage:
+	case (info.Usage || info.UsageNull) && r.call.usageHidden():
 		r.out = sse.AppendEvent(r.out, "", dialect.StripUsage(nil, data))
 	default:
 		r.out = append(r.out, raw...)
 	}
 }
 
-// complete settles and then ends the stream: the usage with its price for clients that asked for it, and [DONE].
-func (r *relay) complete() {
+// complete settles and then ends the stream: with the usage and its price, and the event that ends it. done is that event as
+// the provider sent it, nil if it sent none.
+func (r *relay) complete(done []byte) {
 	if !r.settle(storage.OutcomeOK) {
-		fault := storageUnavailable()
-		r.out = sse.AppendEvent(r.out, "", dialect.OpenAIError(nil, fault.Type, fault.Code, "", fault.Message))
-		r.finish(errCut)
+		r.fault(storageUnavailable())
 		return
 	}
-	if c := r.call; c.env.IncludeUsage {
-		u, extra := r.answer.usage, c.extra()
-		if r.last != nil {
-			r.out = sse.AppendEvent(r.out, "", dialect.SpliceUsage(nil, r.last, u, extra))
-		} else {
-			r.out = sse.AppendEvent(r.out, "", dialect.FinalUsageChunk(nil, "chatcmpl-"+c.id.String(), c.usage.Model, c.began.Unix(), u, extra))
-		}
-	}
-	r.out = sse.AppendEvent(r.out, "", []byte(sse.Done))
+	c := r.call
+	r.out = c.dialect.AppendEnd(r.out, &dialect.End{
+		Last: r.last, Done: done, Usage: r.answer.usage, Extra: c.extra(), Hidden: c.usageHidden(),
+		ID: c.answerID(), Model: c.usage.Model, Created: c.began.Unix(),
+	})
 	r.finish(io.EOF)
 }
 
-// breakOff ends a stream that went wrong after content was sent: an error event, no [DONE], and a connection that does
-// not end like a success.
+// usageHidden says that a stream does not tell its usage: OpenAI's do so only for clients that asked for it.
+func (c *call) usageHidden() bool {
+	return (c.dialect == dialect.Chat || c.dialect == dialect.Completions) && !c.env.IncludeUsage
+}
+
+// breakOff ends a stream that went wrong after content was sent.
 func (r *relay) breakOff(why string) {
 	r.settle(storage.OutcomeUpstreamAbort)
-	r.out = sse.AppendEvent(r.out, "", dialect.OpenAIError(nil, typeProvider, "provider_stream_error", "",
-		"the answer is incomplete: "+clip(why, 256)))
+	r.fault(&Fault{
+		Status: fasthttp.StatusBadGateway, Type: typeProvider, Code: "provider_stream_error",
+		Message: "the answer is incomplete: " + clip(why, 256),
+	})
+}
+
+// fault ends a stream with an error event, nothing that looks like an end, and a connection that does not end like a success.
+func (r *relay) fault(f *Fault) {
+	r.out = r.call.dialect.AppendErrorEvent(r.out, f.Status, f.detail(), r.passed)
 	r.finish(errCut)
 }
 

@@ -236,11 +236,11 @@ func (p probe) Call(ctx context.Context, req *provider.CallRequest, answer provi
 			time.Sleep(time.Millisecond)
 		}
 		return ctx.Err()
-	case "paced": // the body's length in parts of 100 bytes, one a millisecond
+	case "paced": // the body's length in parts of 100 bytes, one a 10 milliseconds
 		if err := answer.Head(200, nil); err != nil {
 			return err
 		}
-		pace := time.NewTicker(time.Millisecond)
+		pace := time.NewTicker(10 * time.Millisecond)
 		defer pace.Stop()
 		chunk := bytes.Repeat([]byte("x"), 100)
 		for range req.Body {

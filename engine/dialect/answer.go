@@ -19,8 +19,16 @@ type Answer struct {
 // maxRefusalPhrase is how long a text may be, in bytes, to count as a refusal by its beginning.
 const maxRefusalPhrase = 600
 
-// Add takes in a buffered answer, or the next event of a stream, in the OpenAI dialect.
-func (a *Answer) Add(data []byte) {
+// Add takes in a buffered answer, or the next event of a stream.
+func (a *Answer) Add(d Dialect, data []byte) {
+	switch d {
+	case Messages:
+		a.addMessages(data)
+		return
+	case Responses:
+		a.addResponses(data)
+		return
+	}
 	var key []byte
 	c := cursor{b: data}
 	for c.object(); c.member(&key); {
@@ -82,6 +90,78 @@ func (a *Answer) message(data []byte) {
 		case name == "tool_calls", name == "function_call":
 			a.tools = true
 		}
+	}
+}
+
+// addMessages takes in an answer of the Messages API.
+func (a *Answer) addMessages(data []byte) {
+	block := func(raw []byte) {
+		switch b := readBlock(raw); string(b.kind) {
+		case "text":
+			a.Text = append(a.Text, unquoted(b.text)...)
+		case "tool_use":
+			a.tools = true
+		}
+	}
+	var ev streamEvent
+	if !ev.read(data) {
+		return
+	}
+	switch string(ev.kind) {
+	case "message": // buffered
+		m := members(data, "content", "stop_reason")
+		for raw := range elements(m[0]) {
+			block(raw)
+		}
+		ev.stop = inner(m[1])
+	case "content_block_start":
+		block(ev.block)
+	case "content_block_delta":
+		if string(ev.deltaKind) == "text_delta" {
+			a.Text = append(a.Text, unquoted(appendEnclosed(nil, '"', ev.part, '"'))...)
+		}
+	}
+	if len(ev.stop) > 0 {
+		reason, _ := finishReason(ev.stop, a.tools)
+		a.Finish = finishCode(reason)
+	}
+}
+
+// addResponses takes in an answer of the Responses API. Of a stream the last event tells everything.
+func (a *Answer) addResponses(data []byte) {
+	m := members(data, "response", "output", "status", "incomplete_details")
+	if len(m[0]) > 0 {
+		var ev responsesEvent
+		if !ev.read(data) || string(ev.kind) != "response.completed" && string(ev.kind) != "response.incomplete" {
+			return
+		}
+		m = members(m[0], "response", "output", "status", "incomplete_details")
+	}
+	for raw := range elements(m[1]) {
+		item := members(raw, "type", "content")
+		switch string(inner(item[0])) {
+		case "function_call", "custom_tool_call":
+			a.tools = true
+		case "message":
+		default:
+			continue
+		}
+		for raw := range elements(item[1]) {
+			part := members(raw, "text", "refusal")
+			a.refused = a.refused || len(part[1]) > 2
+			if isString(part[0]) {
+				a.Text = append(a.Text, unquoted(part[0])...)
+			}
+		}
+	}
+	a.Finish = abi.FinishStop
+	switch reason := string(inner(members(m[3], "reason")[0])); {
+	case reason == "content_filter":
+		a.Finish = abi.FinishContentFilter
+	case string(inner(m[2])) == "incomplete":
+		a.Finish = abi.FinishLength
+	case a.tools:
+		a.Finish = abi.FinishToolCalls
 	}
 }
 

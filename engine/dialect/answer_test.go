@@ -34,7 +34,7 @@ func TestAnswer(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			var a Answer
 			for _, data := range c.data {
-				a.Add([]byte(data))
+				a.Add(Chat, []byte(data))
 			}
 			if string(a.Text) != c.text || a.Finish != c.finish || a.Flags() != c.flags {
 				t.Errorf("%q, finish %d, flags %b; want %q, %d, %b", a.Text, a.Finish, a.Flags(), c.text, c.finish, c.flags)

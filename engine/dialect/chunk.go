@@ -5,17 +5,22 @@ type Chunk struct {
 	// Content: the event carries a part of the answer: text, reasoning, a refusal, a tool call, audio, an image. The
 	// role delta that opens a stream, empty texts, pings and the like do not count.
 	Content bool
+	// ContentBytes is how long that part is, in bytes of JSON text. It tells roughly how many tokens it has.
+	ContentBytes int
 	// Finish is the finish_reason, nil if there is none. It is a view into the data of the event.
 	Finish []byte
 	// Usage: there is a usage object; see [OpenAIUsage].
 	Usage bool
 	// UsageNull: there is a usage member that is null, as OpenAI puts it into every chunk if usage was asked for.
 	UsageNull bool
-	// NoChoices: the choices are absent or empty, as in the final usage chunk.
+	// NoChoices: the choices are absent or empty, as in the final usage chunk. In other dialects: there is neither content nor
+	// a finish.
 	NoChoices bool
+	// Last: nothing but the end follows, and the event tells the usage: it waits until the price is known.
+	Last bool
 	// Error: the event is an error object; see [ReadError].
 	Error bool
-	// Done: the event ends the stream. Only translated streams set it; OpenAI's own end in a payload that is not JSON.
+	// Done: the event ends the stream.
 	Done bool
 	// Malformed: the payload is not a JSON object. Nothing else is set.
 	Malformed bool
@@ -83,16 +88,27 @@ func (info *Chunk) choice(c *cursor) {
 				counts := isContent(key)
 				if v := c.value(); counts && !isEmpty(v) {
 					info.Content = true
+					info.ContentBytes += contentBytes(v)
 				}
 			}
 		case "text": // legacy completions
-			if !isEmpty(c.value()) {
+			if v := c.value(); !isEmpty(v) {
 				info.Content = true
+				info.ContentBytes += contentBytes(v)
 			}
 		default:
 			c.value()
 		}
 	}
+}
+
+// contentBytes is the length of a text without its quotes, or of a tool call less what is written around its arguments.
+func contentBytes(v []byte) int {
+	const frame = 80 // {"index":0,"id":"call_…","type":"function","function":{"name":"","arguments":""}}
+	if isString(v) {
+		return len(v) - 2
+	}
+	return max(1, len(v)-frame)
 }
 
 // isContent tells the members of a delta that are part of the answer.

@@ -89,7 +89,7 @@ func FuzzChunkInfo(f *testing.F) {
 		}
 		for what, out := range map[string][]byte{
 			"SpliceModel": SpliceModel(nil, data, "m"), "Chunk.SpliceModel": info.SpliceModel(nil, data, "m"),
-			"StripUsage": StripUsage(nil, data), "SpliceUsage": SpliceUsage(nil, data, u, Extra{CostUSD: "0.1", Credits: "2"}),
+			"StripUsage": StripUsage(nil, data), "SpliceUsage": Chat.SpliceUsage(nil, data, u, Extra{CostUSD: "0.1", Credits: "2"}),
 		} {
 			if !json.Valid(out) {
 				t.Fatalf("%s of %s is %s", what, data, out)
@@ -98,7 +98,7 @@ func FuzzChunkInfo(f *testing.F) {
 		if again := ChunkInfo(StripUsage(nil, data)); again.Usage || again.UsageNull {
 			t.Fatalf("%s: usage not stripped", data)
 		}
-		if again := ChunkInfo(SpliceUsage(nil, data, u, Extra{})); !again.Usage {
+		if again := ChunkInfo(Chat.SpliceUsage(nil, data, u, Extra{})); !again.Usage {
 			t.Fatalf("%s: no usage after the splice", data)
 		}
 	})

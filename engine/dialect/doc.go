@@ -1,6 +1,11 @@
-// Package dialect translates between the wire formats of providers and the one of our callers, and reads or edits the few
-// fields of an OpenAI answer that the gateway cares about. All of it is pure functions on bytes: no I/O, no clock, no
-// shared state. Files are named <from>_<to>.go.
+// Package dialect translates conversations between the wire formats of callers and providers, and reads or edits the few
+// fields of an answer that the gateway cares about. All of it is pure functions on bytes: no clock, no shared state, and no
+// I/O but reading the stream that is translated.
+//
+// There are three dialects, [Chat], [Messages] and [Responses], and the legacy [Completions] of callers only. Each is
+// translated to and from Chat, in files named <from>_<to>.go; between two others the way leads through Chat, whose
+// extensions reasoning_content, thinking_blocks and cache_control carry what OpenAI's format has no place for.
+// docs/dialects.md has the tables of what becomes of each field.
 //
 // Two habits hold everywhere. Values that need no translation (texts, schemas, tool inputs) are copied byte for byte, so
 // prompt prefixes stay stable and numbers keep their digits. And nothing is lost silently: what a request cannot carry

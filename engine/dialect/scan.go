@@ -3,6 +3,7 @@ package dialect
 import (
 	"bytes"
 	"encoding/binary"
+	"iter"
 	"math/bits"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -267,6 +268,21 @@ func escapeLen(b []byte) int {
 		return 6
 	}
 	return 0
+}
+
+// elements are the elements of an array; there are none of any other value, and none after one that is not valid.
+func elements(v []byte) iter.Seq[[]byte] {
+	return func(yield func([]byte) bool) {
+		if len(v) == 0 || v[0] != '[' {
+			return
+		}
+		c := cursor{b: v}
+		for c.array(); c.element(); {
+			if !yield(c.value()) {
+				return
+			}
+		}
+	}
 }
 
 // isString reports whether a value is a string.

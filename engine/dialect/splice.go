@@ -1,6 +1,10 @@
 package dialect
 
-import "strconv"
+import (
+	"strconv"
+
+	"github.com/pointsman/pointsman/engine/sse"
+)
 
 // Extra are the members that the gateway adds to the usage of an answer.
 type Extra struct {
@@ -30,10 +34,10 @@ func SpliceModel(dst, body []byte, model string) []byte {
 	return append(dst, body[from:]...)
 }
 
-// SpliceUsage appends an OpenAI answer or chunk with the extra members put into its usage object, in place of members
-// of the same names; a body without a usage object gets one made of u. A body that is not a JSON object is appended as
-// it is.
-func SpliceUsage(dst, body []byte, u Usage, extra Extra) []byte {
+// SpliceUsage appends an answer, or an event whose usage object is at its top, with the extra members put into its usage
+// object, in place of members of the same names; a body without a usage object gets one made of u. A body that is not a JSON
+// object is appended as it is.
+func (d Dialect) SpliceUsage(dst, body []byte, u Usage, extra Extra) []byte {
 	at, members := span{}, 0
 	var key, usage []byte
 	c := cursor{b: body}
@@ -53,14 +57,14 @@ func SpliceUsage(dst, body []byte, u Usage, extra Extra) []byte {
 		dst = spliceInto(dst, usage, extra)
 	case at.end > 0:
 		dst = append(dst, body[:at.start]...)
-		dst = AppendUsage(dst, u, extra)
+		dst = d.appendUsage(dst, u, extra)
 	default:
 		dst = append(dst, body[:closing]...)
 		if members > 0 {
 			dst = append(dst, ',')
 		}
 		dst = append(dst, `"usage":`...)
-		dst = AppendUsage(dst, u, extra)
+		dst = d.appendUsage(dst, u, extra)
 		at.end = closing
 	}
 	return append(dst, body[at.end:]...)
@@ -113,16 +117,36 @@ func appendExtra(dst []byte, extra Extra) []byte {
 	return strconv.AppendBool(dst, extra.BYOK)
 }
 
-// AppendUsage appends u as the usage object of an OpenAI answer, with the extra members.
-func AppendUsage(dst []byte, u Usage, extra Extra) []byte {
-	return append(appendExtra(append(appendCounts(dst, u), ','), extra), '}')
+// appendUsage appends u as the usage object of an answer, with the extra members.
+func (d Dialect) appendUsage(dst []byte, u Usage, extra Extra) []byte {
+	return append(appendExtra(append(d.appendCounts(dst, u), ','), extra), '}')
 }
 
-// appendCounts appends the usage object of OpenAI without its closing brace.
-func appendCounts(dst []byte, u Usage) []byte {
+// appendCounts appends a usage object without its closing brace.
+func (d Dialect) appendCounts(dst []byte, u Usage) []byte {
 	number := func(name string, n int64) {
 		dst = append(dst, name...)
 		dst = strconv.AppendInt(dst, n, 10)
+	}
+	switch d {
+	case Messages: // whose input tokens are those that no cache had a part in
+		number(`{"input_tokens":`, u.Input-u.CacheRead-u.CacheWrite)
+		number(`,"cache_creation_input_tokens":`, u.CacheWrite)
+		number(`,"cache_read_input_tokens":`, u.CacheRead)
+		if u.CacheWrite1h > 0 {
+			number(`,"cache_creation":{"ephemeral_5m_input_tokens":`, u.CacheWrite-u.CacheWrite1h)
+			number(`,"ephemeral_1h_input_tokens":`, u.CacheWrite1h)
+			dst = append(dst, '}')
+		}
+		number(`,"output_tokens":`, u.Output)
+		return dst
+	case Responses:
+		number(`{"input_tokens":`, u.Input)
+		number(`,"input_tokens_details":{"cached_tokens":`, u.CacheRead)
+		number(`},"output_tokens":`, u.Output)
+		number(`,"output_tokens_details":{"reasoning_tokens":`, u.Reasoning)
+		number(`},"total_tokens":`, u.Input+u.Output)
+		return dst
 	}
 	number(`{"prompt_tokens":`, u.Input)
 	number(`,"completion_tokens":`, u.Output)
@@ -167,13 +191,62 @@ func StripUsage(dst, body []byte) []byte {
 	return append(dst, body[from:]...)
 }
 
-// FinalUsageChunk appends the payload of the chunk that tells the usage of a stream: no choices, and a usage object
-// made of u and extra.
-func FinalUsageChunk(dst []byte, id, model string, created int64, u Usage, extra Extra) []byte {
-	dst = appendChunkHead(dst, id, model, created)
-	dst = append(dst, `"choices":[],"usage":`...)
-	dst = AppendUsage(dst, u, extra)
-	return append(dst, '}')
+// End is how a stream ends.
+type End struct {
+	Last []byte // the payload of the event that was held back, see [Chunk]; nil if there was none
+	Done []byte // the payload of the event that ends the stream; nil if the source ended without, after a complete answer
+	// Usage and Extra are what the answer has used and cost.
+	Usage Usage
+	Extra Extra
+	// Hidden: the caller did not ask for usage. Only chat completions and their legacy leave it away then.
+	Hidden  bool
+	ID      string // of the answer, for an event that is made anew
+	Model   string // likewise
+	Created int64  // likewise, in seconds since 1970
+}
+
+// AppendEnd appends the events that end a stream, framed, with usage and price.
+func (d Dialect) AppendEnd(dst []byte, e *End) []byte {
+	switch d {
+	case Messages:
+		if e.Last != nil {
+			dst = sse.AppendEvent(dst, "message_delta", d.SpliceUsage(nil, e.Last, e.Usage, e.Extra))
+		}
+		return sse.AppendEvent(dst, "message_stop", orElse(e.Done, `{"type":"message_stop"}`))
+	case Responses:
+		var data, key []byte
+		var kind string
+		from := 0
+		c := cursor{b: e.Done}
+		for c.object(); c.member(&key); {
+			switch v := c.value(); string(key) {
+			case "type":
+				kind = string(inner(v))
+			case "response":
+				data = append(data, e.Done[from:c.i-len(v)]...)
+				data = d.SpliceUsage(data, v, e.Usage, e.Extra)
+				from = c.i
+			}
+		}
+		return sse.AppendEvent(dst, kind, append(data, e.Done[from:]...))
+	}
+	switch {
+	case e.Hidden:
+	case e.Last != nil:
+		dst = sse.AppendEvent(dst, "", d.SpliceUsage(nil, e.Last, e.Usage, e.Extra))
+	default:
+		chunk := appendChunkHead(nil, e.ID, e.Model, e.Created)
+		chunk = append(chunk, `"choices":[],"usage":`...)
+		dst = sse.AppendEvent(dst, "", append(d.appendUsage(chunk, e.Usage, e.Extra), '}'))
+	}
+	return sse.AppendEvent(dst, "", []byte(done))
+}
+
+func orElse(data []byte, otherwise string) []byte {
+	if data == nil {
+		return []byte(otherwise)
+	}
+	return data
 }
 
 // appendChunkHead appends the members that every chunk of a stream begins with, the last comma included.

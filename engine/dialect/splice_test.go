@@ -1,7 +1,6 @@
 package dialect
 
 import (
-	"encoding/json"
 	"strings"
 	"testing"
 )
@@ -58,29 +57,39 @@ func TestSpliceUsage(t *testing.T) {
 		{`{"usage":{}`, extra, `{"usage":{}`},
 		{`[]`, extra, `[]`},
 	} {
-		got := string(SpliceUsage([]byte("x"), []byte(c.in), u, c.extra))
+		got := string(Chat.SpliceUsage([]byte("x"), []byte(c.in), u, c.extra))
 		if got != "x"+c.want {
 			t.Errorf("%s:\n got %s\nwant %s", c.in, got[1:], c.want)
 		}
 	}
-	chunk := FinalUsageChunk(nil, "id", "m", 17, u, extra)
+	events := string(Chat.AppendEnd(nil, &End{Usage: u, Extra: extra, ID: "id", Model: "m", Created: 17}))
 	const want = `{"id":"id","object":"chat.completion.chunk","created":17,"model":"m","choices":[],"usage":` + made + `}`
-	if string(chunk) != want {
-		t.Errorf("FinalUsageChunk:\n got %s\nwant %s", chunk, want)
+	if events != "data: "+want+"\n\ndata: [DONE]\n\n" {
+		t.Errorf("the end of a stream:\n got %s\nwant %s", events, want)
 	}
+	chunk := []byte(want)
 	if again, ok := OpenAIUsage(chunk); !ok || again != (Usage{Input: 10, Output: 5, CacheRead: 4, CacheWrite: 2, Reasoning: 1, Reported: true, CostUSD: "0.25"}) {
 		t.Errorf("what we write we read as %+v, %v", again, ok)
 	}
 }
 
-func TestOpenAIError(t *testing.T) {
-	got := OpenAIError(nil, "invalid_request_error", "bad", "messages[0]", "a \"b\"\n\x00\xff")
-	const want = `{"error":{"message":"a \"b\"\n\u0000` + "\ufffd" + `","type":"invalid_request_error","param":"messages[0]","code":"bad"}}`
-	if string(got) != want || !json.Valid(got) {
-		t.Errorf("got %s, want %s", got, want)
-	}
-	if got := string(OpenAIError(nil, "t", "", "", "")); got != `{"error":{"message":"","type":"t","param":null,"code":null}}` {
-		t.Error(got)
+func TestAppendError(t *testing.T) {
+	e := ErrorDetail{"invalid_request_error", "bad", "messages[0]", "a \"b\"\n\x00\xff"}
+	const message = `"a \"b\"\n\u0000` + "\ufffd" + `"`
+	for _, c := range []struct{ got, want string }{
+		{string(Chat.AppendError(nil, 400, e, "r")), `{"error":{"message":` + message + `,"type":"invalid_request_error","param":"messages[0]","code":"bad"}}`},
+		{string(Responses.AppendError(nil, 400, ErrorDetail{Type: "t"}, "r")), `{"error":{"message":"","type":"t","param":null,"code":null}}`},
+		{
+			string(Messages.AppendError(nil, 402, e, "r")),
+			`{"type":"error","error":{"type":"billing_error","message":` + message + `,"param":"messages[0]","code":"bad"},"request_id":"r"}`,
+		},
+		{string(Messages.AppendErrorEvent(nil, 529, ErrorDetail{Message: "m"}, 3)), "event: error\ndata: " + `{"type":"error","error":{"type":"overloaded_error","message":"m"}}` + "\n\n"},
+		{string(Responses.AppendErrorEvent(nil, 502, ErrorDetail{Message: "m", Code: "c"}, 3)), "event: error\ndata: " + `{"type":"error","sequence_number":3,"code":"c","message":"m","param":null}` + "\n\n"},
+		{string(Chat.AppendErrorEvent(nil, 502, ErrorDetail{Message: "m", Type: "t"}, 3)), "data: " + `{"error":{"message":"m","type":"t","param":null,"code":null}}` + "\n\n"},
+	} {
+		if c.got != c.want {
+			t.Errorf("got %s\nwant %s", c.got, c.want)
+		}
 	}
 }
 

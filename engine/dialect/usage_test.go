@@ -128,7 +128,7 @@ func TestP05AnthropicUsage(t *testing.T) {
 			t.Errorf("%s: got %+v at %d, want %+v at %d", c.name, got, nanoUSD(got), c.want, c.nano)
 		}
 		// Translating the answer does not change what it costs.
-		out, same, err := ResponseAnthropicToOpenAI(nil, body, "m", "id", 1)
+		out, same, err := AnswerMessagesToChat(nil, body, asM())
 		if err != nil || same != got {
 			t.Errorf("%s: translated %+v, %v", c.name, same, err)
 		}

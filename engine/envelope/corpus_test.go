@@ -28,7 +28,7 @@ func TestCorpus(t *testing.T) {
 			bodies = append(bodies, streaming)
 		}
 		for _, body := range bodies {
-			err := e.Parse(body, envelope.DefaultLimits())
+			err := e.Parse(envelope.FormChat, body, envelope.DefaultLimits())
 			if err == nil {
 				t.Errorf("%s: %s: accepted %.200q", c.At, c.Name, body)
 				continue

@@ -1,4 +1,4 @@
-// Package envelope reads a chat-completions request in one strict pass and rewrites it by splicing.
+// Package envelope reads a request of an inference API in one strict pass and rewrites it by splicing.
 //
 // The gateway never builds the request as Go values. It reads the few fields that routing, limits and prices depend on,
 // remembers where the top-level members lie, and forwards the client's own bytes with the members that must change
@@ -57,12 +57,14 @@ type Envelope struct {
 	KeyFallback bool
 	WantsJSON   bool // response_format asks for a JSON object or follows a schema
 
+	form    Form
 	members []member
-	limit   field // which member MaxTokens came from, or fieldOther
-	usage   span  // value of stream_options.include_usage
-	prompt  span  // raw text of the last user message
-	user    span  // raw text of user
-	notes   span  // value of metadata
+	limit   field  // which member MaxTokens came from, or fieldOther
+	usage   span   // value of stream_options.include_usage
+	prompt  span   // raw text of the last user message
+	user    span   // raw text of user
+	notes   span   // value of metadata
+	signed  []span // raw signatures of thinking blocks
 	names   []name
 	scratch []byte
 }
@@ -89,20 +91,20 @@ const (
 	fieldMaxCompletionTokens
 )
 
-// Parse reads body into a new Envelope. See (*Envelope).Parse.
+// Parse reads the body of a chat completion request into a new Envelope. See (*Envelope).Parse.
 func Parse(body []byte, lim Limits) (*Envelope, *Error) {
 	e := new(Envelope)
-	if err := e.Parse(body, lim); err != nil {
+	if err := e.Parse(FormChat, body, lim); err != nil {
 		return nil, err
 	}
 	return e, nil
 }
 
-// Parse reads body into e, replacing what e held. It neither changes nor keeps body. After an error e holds nothing
-// to rely on, but may be used for the next Parse.
-func (e *Envelope) Parse(body []byte, lim Limits) *Error {
+// Parse reads body, a request of the given form, into e, replacing what e held. It neither changes nor keeps body. After an
+// error e holds nothing to rely on, but may be used for the next Parse.
+func (e *Envelope) Parse(form Form, body []byte, lim Limits) *Error {
 	p := parser{scanner: scanner{b: body, lim: lim, names: e.names, scratch: e.scratch}, e: e, old: texts{e.Model, e.PowerLevel, e.Policy}}
-	*e = Envelope{N: 1, members: e.members[:0]}
+	*e = Envelope{N: 1, form: form, members: e.members[:0], signed: e.signed[:0]}
 	p.body()
 	e.names, e.scratch = p.names[:0], p.scratch[:0]
 	switch {
@@ -137,6 +139,6 @@ func (p *parser) estimate() uint32 {
 	t := (ascii*2+6)/7 + (e.WideBytes+1)/2
 	t += e.Messages*tokensPerMessage + tokensPriming
 	t += e.Images*tokensPerImage + p.files*tokensPerFile
-	t += p.fileBytes/bytesPerToken16 + p.audioBytes/bytesPerToken512
+	t += p.fileBytes/bytesPerToken16 + p.audioBytes/bytesPerToken512 + p.tokens
 	return uint32(min(t, 1<<31-1))
 }

@@ -54,7 +54,7 @@ func TestParseReadsFields(t *testing.T) {
 	var e Envelope // reused, as the gateway does: nothing of a request may show in the next
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			if err := e.Parse([]byte(tt.body), DefaultLimits()); err != nil {
+			if err := e.Parse(FormChat, []byte(tt.body), DefaultLimits()); err != nil {
 				t.Fatal(err)
 			}
 			if got, want := plain(e), plain(tt.want); got != want {

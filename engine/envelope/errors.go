@@ -18,6 +18,7 @@ const (
 	CodeInvalidPowerLevel = "invalid_power_level"
 	CodePolicyNotFound    = "policy_not_found"
 	CodeModelNotFound     = "model_not_found"
+	CodeUnsupported       = "unsupported_parameter"
 )
 
 // Error is why a request is refused, in the terms of the API's error body. Message holds at most 40 bytes of the

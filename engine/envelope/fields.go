@@ -25,6 +25,7 @@ type parser struct {
 	maxTokens, maxCompletion uint32
 	files                    int
 	fileBytes, audioBytes    int  // encoded
+	tokens                   int  // of the prompt that came as tokens
 	lastUser                 span // raw text of the last user message
 	hasMessages              bool
 }
@@ -54,7 +55,11 @@ func (p *parser) body() {
 		p.fail(p.i, "data after the request object")
 	}
 	if !p.hasMessages {
-		p.refuse(400, CodeInvalidValue, "messages", "messages is required")
+		name := p.e.form.content()
+		p.refuse(400, CodeInvalidValue, name, "%s is required", name)
+	}
+	if p.e.form == FormMessages && p.maxTokens == 0 {
+		p.refuse(400, CodeInvalidValue, "max_tokens", "max_tokens is required")
 	}
 	switch {
 	case p.maxCompletion > 0:
@@ -64,7 +69,7 @@ func (p *parser) body() {
 	}
 }
 
-// field reads the value of one top-level member, named by p.key.
+// field reads the value of one top-level member, named by p.key: one that all forms have, or one of the form's own.
 func (p *parser) field() field {
 	switch string(p.key) {
 	case "model":
@@ -76,8 +81,39 @@ func (p *parser) field() field {
 	case "pointsman":
 		p.extension()
 		return fieldPointsman
+	case "user":
+		if p.optionalText() {
+			p.e.user = span{uint32(p.off), uint32(p.end)}
+		}
+		return fieldOther
+	case "metadata":
+		p.e.notes.off = uint32(p.i)
+		p.value()
+		p.e.notes.end = uint32(p.i)
+		return fieldOther
+	}
+	switch p.e.form {
+	case FormMessages, FormTokenCount:
+		return p.messagesField()
+	case FormResponses:
+		return p.responsesField()
+	case FormEmbeddings:
+		return p.embeddingsField()
+	}
+	return p.chatField()
+}
+
+// chatField reads a member of a chat completion request, or of its legacy form.
+func (p *parser) chatField() field {
+	switch string(p.key) {
 	case "messages":
 		p.messages()
+	case "prompt":
+		if p.e.form != FormCompletions {
+			p.value()
+			break
+		}
+		p.prompt()
 	case "stream":
 		p.e.Stream, _ = p.flag()
 	case "stream_options":
@@ -104,19 +140,15 @@ func (p *parser) field() field {
 	case "top_logprobs":
 		p.integer(0, maxTopLogprobs, 0)
 	case "logprobs":
+		if p.e.form == FormCompletions {
+			p.integer(0, maxTopLogprobs, 0)
+			break
+		}
 		p.flag()
 	case "stop":
 		p.stop()
 	case "logit_bias":
 		p.logitBias()
-	case "user":
-		if p.optionalText() {
-			p.e.user = span{uint32(p.off), uint32(p.end)}
-		}
-	case "metadata":
-		p.e.notes.off = uint32(p.i)
-		p.value()
-		p.e.notes.end = uint32(p.i)
 	default:
 		p.unknown()
 		p.value()
@@ -125,12 +157,21 @@ func (p *parser) field() field {
 }
 
 // known lists the fields whose case variants are refused: a lenient reader further on would take them for the real one.
-func known() []string {
-	return []string{
-		"model", "power_level", "pointsman", "messages", "stream", "stream_options", "max_tokens", "max_completion_tokens",
-		"n", "tools", "functions", "response_format", "temperature", "top_p", "presence_penalty", "frequency_penalty",
-		"top_logprobs", "logprobs", "stop", "logit_bias", "user",
+func (f Form) known() []string {
+	shared := []string{"model", "power_level", "pointsman", "stream", "user", "metadata", "temperature", "top_p", "tools"}
+	switch f {
+	case FormMessages, FormTokenCount:
+		return append(shared, "messages", "system", "max_tokens", "tool_choice", "stop_sequences", "thinking", "output_config", "top_k")
+	case FormResponses:
+		return append(shared, "input", "instructions", "max_output_tokens", "tool_choice", "text", "reasoning", "store", "previous_response_id")
+	case FormEmbeddings:
+		return []string{"model", "power_level", "pointsman", "user", "input", "dimensions", "encoding_format"}
+	case FormCompletions:
+		shared = append(shared, "prompt")
 	}
+	return append(shared, "messages", "stream_options", "max_tokens", "max_completion_tokens",
+		"n", "functions", "response_format", "frequency_penalty", "presence_penalty",
+		"top_logprobs", "logprobs", "stop", "logit_bias")
 }
 
 // unknown lets a top-level field pass unless it varies a known one or would send the request, or a key, elsewhere.
@@ -142,7 +183,7 @@ func (p *parser) unknown() {
 		p.refuse(400, CodeUnknownParameter, cut(string(p.key)), "unknown parameter %s: providers and keys are configured in the gateway, never in a request", quote(p.key))
 		return
 	}
-	p.variant("", known())
+	p.variant("", p.e.form.known())
 }
 
 // variant refuses p.key if it is one of names but for the case of its letters.

@@ -46,6 +46,15 @@ func (p *parser) message() {
 			user = p.role()
 		case "content":
 			said = p.content()
+		case "thinking_blocks":
+			if p.peek() != '[' {
+				p.value()
+				break
+			}
+			var blocks frame
+			for p.begin(&blocks); p.element(&blocks); {
+				p.part()
+			}
 		default:
 			p.messageVariant()
 			p.value()
@@ -81,13 +90,21 @@ func (p *parser) role() (user bool) {
 		switch string(p.decoded()) {
 		case "user":
 			return true
-		case "system", "developer", "assistant", "tool", "function":
+		case "assistant":
 			return false
+		case "system", "developer", "tool", "function":
+			if !p.e.form.anthropic() {
+				return false
+			}
 		}
 	} else if p.fault == nil {
 		p.value()
 	}
-	p.invalid(off, "", "must be one of system, developer, user, assistant, tool, function")
+	if p.e.form.anthropic() {
+		p.invalid(off, "", "must be user or assistant")
+	} else {
+		p.invalid(off, "", "must be one of system, developer, user, assistant, tool, function")
+	}
 	return false
 }
 
@@ -131,9 +148,9 @@ func (p *parser) part() (said span) {
 		case "type":
 			if hasType = p.optionalText(); hasType {
 				switch string(p.decoded()) {
-				case "image_url", "image":
+				case "image_url", "image", "input_image":
 					image = true
-				case "file":
+				case "file", "document", "input_file":
 					file = true
 				case "input_audio":
 					audio = true
@@ -152,10 +169,19 @@ func (p *parser) part() (said span) {
 			image = true
 			p.value()
 			p.text, p.textWide = text, wide
-		case "file":
+		case "file", "file_data", "file_url":
 			file = true
 			p.value()
 			p.fileBytes += p.text - text
+			p.text, p.textWide = text, wide
+		case "source":
+			p.source()
+		case "content": // of a tool's result, or a document
+			p.content()
+		case "signature", "data", "encrypted_content":
+			if p.value(); p.end > p.off {
+				p.e.signed = append(p.e.signed, span{uint32(p.off), uint32(p.end)})
+			}
 			p.text, p.textWide = text, wide
 		case "input_audio":
 			audio = true
@@ -184,4 +210,34 @@ func (p *parser) part() (said span) {
 		p.e.Needs |= abi.CapAudio
 	}
 	return said
+}
+
+// source reads where an image or a document of the Messages API comes from. Only a document's own text is prompt text.
+func (p *parser) source() {
+	if p.peek() != '{' {
+		p.value()
+		return
+	}
+	text, wide := p.text, p.textWide
+	plain, encoded := false, 0
+	var f frame
+	for p.begin(&f); p.member(&f); {
+		at := p.text
+		switch string(p.key) {
+		case "type":
+			plain = p.optionalText() && string(p.decoded()) == "text"
+		case "data":
+			p.value()
+			encoded = p.text - at
+		case "content":
+			plain = true
+			p.content()
+		default:
+			p.value()
+		}
+	}
+	if !plain {
+		p.text, p.textWide = text, wide
+		p.fileBytes += encoded
+	}
 }

@@ -12,7 +12,7 @@ type Edits struct {
 	Model          string   // the name to send; "" leaves the client's
 	IncludeUsage   bool     // set stream_options.include_usage, keeping the other stream options
 	MaxTokensField string   // the name the provider wants for the output limit; "" leaves the client's
-	MaxTokens      uint32   // the output limit to send, under MaxTokensField or "max_tokens"; 0 leaves the client's
+	MaxTokens      uint32   // the output limit to send, under MaxTokensField or the form's own name; 0 leaves the client's
 	Drop           []string // top-level members to remove; what an edit above sets is then added anew
 	Set            []Member // top-level members to write, in place of the client's of the same names
 }
@@ -197,7 +197,7 @@ func (w *writer) addMissing() {
 	if w.edits.MaxTokens > 0 && !w.hasLimit {
 		name := w.edits.MaxTokensField
 		if name == "" {
-			name = "max_tokens"
+			name = w.e.form.limit()
 		}
 		w.add(name)
 		w.dst = strconv.AppendUint(w.dst, uint64(w.edits.MaxTokens), 10)

@@ -274,7 +274,7 @@ func TestNoAllocations(t *testing.T) {
 	dst := make([]byte, 0, 2*len(body))
 	edits := Edits{Model: "vendor/model-x", IncludeUsage: true, MaxTokensField: "max_completion_tokens", Drop: []string{"models"}}
 	allocs := testing.AllocsPerRun(100, func() {
-		if err := e.Parse(body, DefaultLimits()); err != nil {
+		if err := e.Parse(FormChat, body, DefaultLimits()); err != nil {
 			t.Fatal(err)
 		}
 		dst = e.Splice(dst[:0], body, edits)
@@ -305,7 +305,7 @@ func BenchmarkParse(b *testing.B) {
 			b.ReportAllocs()
 			b.SetBytes(int64(len(body)))
 			for b.Loop() {
-				if err := e.Parse(body, DefaultLimits()); err != nil {
+				if err := e.Parse(FormChat, body, DefaultLimits()); err != nil {
 					b.Fatal(err)
 				}
 			}

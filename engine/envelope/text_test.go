@@ -59,7 +59,7 @@ func TestAppendMetadata(t *testing.T) {
 		t.Errorf("within 20 bytes: %q", got)
 	}
 	plain := []byte(`{"messages":[{"role":"user","content":"hi"}]}`)
-	if err := e.Parse(plain, DefaultLimits()); err != nil || len(e.AppendMetadata(nil, plain, 100)) > 0 {
+	if err := e.Parse(FormChat, plain, DefaultLimits()); err != nil || len(e.AppendMetadata(nil, plain, 100)) > 0 {
 		t.Error("metadata of the request before", err)
 	}
 }

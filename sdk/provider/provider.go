@@ -62,6 +62,7 @@ type Dialect string
 const (
 	DialectOpenAI    Dialect = "openai"    // Chat Completions
 	DialectAnthropic Dialect = "anthropic" // Messages
+	DialectResponses Dialect = "responses" // OpenAI Responses
 )
 
 // Mode says who performs the calls.

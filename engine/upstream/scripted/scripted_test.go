@@ -67,7 +67,7 @@ func TestDefaultAnswers(t *testing.T) {
 		t.Errorf("chat stream with usage: %s, %v", body, err)
 	}
 	_, body, err = post(t, c, s.URL()+"/v1/messages", `{"model":"m","stream":true}`)
-	translated := dialect.NewAnthropicStream(strings.NewReader(body), "m", "id", 1)
+	translated := dialect.TranslateStream(dialect.Messages, dialect.Chat, strings.NewReader(body), dialect.AnswerOptions{Model: "m", ID: "id", Created: 1})
 	out, _ := io.ReadAll(translated)
 	if err != nil || translated.Usage() != want || !strings.HasSuffix(string(out), "[DONE]\n\n") {
 		t.Errorf("messages stream: %s, %v", out, err)

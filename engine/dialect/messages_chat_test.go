@@ -17,7 +17,7 @@ import (
 )
 
 func TestStreamGolden(t *testing.T) {
-	files, _ := filepath.Glob("testdata/anthropic_openai/*.sse")
+	files, _ := filepath.Glob("testdata/messages_chat/*.sse")
 	if len(files) == 0 {
 		t.Fatal("no test data")
 	}
@@ -26,12 +26,12 @@ func TestStreamGolden(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		out, err := io.ReadAll(NewAnthropicStream(bytes.NewReader(in), "public", "chatcmpl-1", 1700000000))
+		out, err := io.ReadAll(TranslateStream(Messages, Chat, bytes.NewReader(in), AnswerOptions{Model: "public", ID: "chatcmpl-1", Created: 1700000000}))
 		if err != nil {
 			t.Fatal(err)
 		}
 		checkGolden(t, strings.TrimSuffix(file, ".sse")+".golden", out)
-		again, _ := io.ReadAll(iotest.OneByteReader(NewAnthropicStream(iotest.OneByteReader(bytes.NewReader(in)), "public", "chatcmpl-1", 1700000000)))
+		again, _ := io.ReadAll(iotest.OneByteReader(TranslateStream(Messages, Chat, iotest.OneByteReader(bytes.NewReader(in)), AnswerOptions{Model: "public", ID: "chatcmpl-1", Created: 1700000000})))
 		if !bytes.Equal(again, out) {
 			t.Errorf("%s: byte by byte it is %s", file, again)
 		}
@@ -223,7 +223,7 @@ func TestP12StreamedEqualsBuffered(t *testing.T) {
 		{"long arguments", []block{call(0, long)}, "tool_use", "tool_calls"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			body, _, err := ResponseAnthropicToOpenAI(nil, bufferedScript(c.blocks, c.stop), "m", "id", 7)
+			body, _, err := AnswerMessagesToChat(nil, bufferedScript(c.blocks, c.stop), asM())
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -246,7 +246,7 @@ func TestP12StreamedEqualsBuffered(t *testing.T) {
 			}
 			for _, size := range sizes {
 				in := streamedScript(c.blocks, c.stop, size)
-				out, err := io.ReadAll(NewAnthropicStream(bytes.NewReader(in), "m", "id", 7))
+				out, err := io.ReadAll(fromMessages(bytes.NewReader(in)))
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -290,7 +290,7 @@ func TestP27FinishReasons(t *testing.T) {
 		`"stop_sequence","stop_sequence":"\n#"`: `"finish_reason":"stop","native_finish_reason":"stop_sequence","stop_reason":"\n#"`,
 		`null`:                                  `"finish_reason":null`,
 	} {
-		out, _, err := ResponseAnthropicToOpenAI(nil, []byte(`{"content":[],"stop_reason":`+stop+`}`), "m", "id", 1)
+		out, _, err := AnswerMessagesToChat(nil, []byte(`{"content":[],"stop_reason":`+stop+`}`), asM())
 		if err != nil || !strings.Contains(string(out), want+"}]") {
 			t.Errorf("%s: %s, %v", stop, out, err)
 		}
@@ -299,74 +299,45 @@ func TestP27FinishReasons(t *testing.T) {
 
 func TestResponseIsNotAMessage(t *testing.T) {
 	for _, body := range []string{``, `x`, `[]`, `{}`, `{"content":"x"}`, `{"content":null}`, `{"content":[]`, `{"type":"error","error":{}}`} {
-		if out, _, err := ResponseAnthropicToOpenAI([]byte("x"), []byte(body), "m", "id", 1); !errors.Is(err, ErrNotMessage) || string(out) != "x" {
+		if out, _, err := AnswerMessagesToChat([]byte("x"), []byte(body), asM()); !errors.Is(err, ErrMalformed) || string(out) != "x" {
 			t.Errorf("%s: %s, %v", body, out, err)
 		}
 	}
 }
 
-func TestStreamEventInfo(t *testing.T) {
-	s := NewStreamAnthropicToOpenAI("m", "id", 7)
-	for _, c := range []struct {
-		data string
-		want Chunk
-		out  bool
-	}{
-		{`{"type":"message_start","message":{"usage":{"input_tokens":1}}}`, Chunk{Usage: true}, true},
-		{`{"type":"ping"}`, Chunk{NoChoices: true}, false},
-		{`{"type":"content_block_start","index":0,"content_block":{"type":"text","text":""}}`, Chunk{NoChoices: true}, false},
-		{`{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"a"}}`, Chunk{Content: true}, true},
-		{`{"type":"content_block_delta","index":9,"delta":{"type":"text_delta","text":"a"}}`, Chunk{NoChoices: true}, false},
-		{`{"type":"content_block_delta","index":0,"delta":{"type":"citations_delta","citation":{}}}`, Chunk{NoChoices: true}, false},
-		{`{"type":"content_block_stop","index":0}`, Chunk{NoChoices: true}, false},
-		{`{"type":"new_kind","delta":7,"message":[]}`, Chunk{NoChoices: true}, false},
-		{`{"type":"message_delta","delta":{"stop_reason":null},"usage":{"output_tokens":3}}`, Chunk{NoChoices: true, Usage: true}, false},
-		{`{"type":"message_delta","delta":{"stop_reason":"max_tokens"},"usage":{"output_tokens":2}}`, Chunk{Usage: true, Finish: []byte("length")}, true},
-		{`{"type":"error","error":{"type":"api_error","message":"x"}}`, Chunk{NoChoices: true, Error: true}, true},
-		{`{}`, Chunk{Malformed: true}, false},
-		{`[DONE]`, Chunk{Malformed: true}, false},
-		{`{"type":"message_stop"}`, Chunk{NoChoices: true, Done: true}, false},
-		{`{"type":"content_block_start","index":0,"content_block":{"type":"text","text":"late"}}`, Chunk{NoChoices: true}, false},
-	} {
-		out, info := s.Event(nil, []byte(c.data))
-		if !reflect.DeepEqual(info, c.want) || (len(out) > 0) != c.out {
-			t.Errorf("%s: %q, %+v, want %+v", c.data, out, info, c.want)
-		}
-	}
-	if u := s.Usage(); u != (Usage{Input: 1, Output: 3, Reported: true, Suspect: true}) {
-		t.Errorf("usage %+v: a cumulative count that decreases is suspect", u)
-	}
-}
+func asM() AnswerOptions { return AnswerOptions{Model: "m", ID: "id", Created: 7} }
+
+func fromMessages(src io.Reader) *Stream { return TranslateStream(Messages, Chat, src, asM()) }
 
 func TestP06AnthropicStreamBreaks(t *testing.T) {
 	in := streamedScript([]block{{kind: "text", text: "Hello"}}, "end_turn", 2)
 	cut := errors.New("connection reset")
 	for i := range in[:len(in)-2] { // after that message_stop is there and only its blank line is not
-		out, err := io.ReadAll(NewAnthropicStream(io.MultiReader(bytes.NewReader(in[:i]), iotest.ErrReader(cut)), "m", "id", 7))
+		out, err := io.ReadAll(fromMessages(io.MultiReader(bytes.NewReader(in[:i]), iotest.ErrReader(cut))))
 		if !errors.Is(err, cut) || bytes.Contains(out, []byte(sse.Done)) {
 			t.Fatalf("cut at %d: %v, %s", i, err, out)
 		}
-		out, err = io.ReadAll(NewAnthropicStream(bytes.NewReader(in[:i]), "m", "id", 7))
+		out, err = io.ReadAll(fromMessages(bytes.NewReader(in[:i])))
 		if err != nil || bytes.Contains(out, []byte(sse.Done)) {
 			t.Fatalf("ended at %d: %v, %s", i, err, out)
 		}
 	}
-	if _, err := io.ReadAll(NewAnthropicStream(strings.NewReader("data: <html>\n\n"), "m", "id", 7)); !errors.Is(err, ErrNotMessage) {
+	if _, err := io.ReadAll(fromMessages(strings.NewReader("data: <html>\n\n"))); !errors.Is(err, ErrMalformed) {
 		t.Errorf("not an event: %v", err)
 	}
-	if out, err := io.ReadAll(NewAnthropicStream(strings.NewReader(": keep-alive\n\n"), "m", "id", 7)); err != nil || string(out) != ": keep-alive\n\n" {
+	if out, err := io.ReadAll(fromMessages(strings.NewReader(": keep-alive\n\n"))); err != nil || string(out) != ": keep-alive\n\n" {
 		t.Errorf("keep-alive: %s, %v", out, err)
 	}
 }
 
 func FuzzAnthropicStream(f *testing.F) {
-	files, _ := filepath.Glob("testdata/anthropic_openai/*.sse")
+	files, _ := filepath.Glob("testdata/messages_chat/*.sse")
 	for _, file := range files {
 		in, _ := os.ReadFile(file)
 		f.Add(in)
 	}
 	f.Fuzz(func(t *testing.T, in []byte) {
-		out, _ := io.ReadAll(NewAnthropicStream(bytes.NewReader(in), "m", "id", 7))
+		out, _ := io.ReadAll(fromMessages(bytes.NewReader(in)))
 		r := sse.NewReader(bytes.NewReader(out), 0)
 		for {
 			ev, err := r.Next()
@@ -383,7 +354,7 @@ func FuzzAnthropicStream(f *testing.F) {
 func FuzzResponseAnthropic(f *testing.F) {
 	f.Add(bufferedScript([]block{{kind: "text", text: "a"}, {kind: "tool_use", id: "i", name: "n", input: "{}"}, {kind: "thinking", text: "t", signature: "s"}}, "end_turn"))
 	f.Fuzz(func(t *testing.T, in []byte) {
-		out, _, err := ResponseAnthropicToOpenAI(nil, in, "m", "id", 7)
+		out, _, err := AnswerMessagesToChat(nil, in, asM())
 		if err == nil && !json.Valid(out) {
 			t.Fatalf("%s became %s", in, out)
 		}
@@ -391,12 +362,12 @@ func FuzzResponseAnthropic(f *testing.F) {
 }
 
 func BenchmarkStreamEvent(b *testing.B) {
-	s := NewStreamAnthropicToOpenAI("public", "chatcmpl-1", 1700000000)
-	s.Event(nil, []byte(`{"type":"content_block_start","index":0,"content_block":{"type":"text","text":""}}`))
+	s := newMessagesToChat(AnswerOptions{Model: "public", ID: "chatcmpl-1", Created: 1700000000})
+	s.event(nil, []byte(`{"type":"content_block_start","index":0,"content_block":{"type":"text","text":""}}`))
 	data := []byte(`{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":" word"}}`)
 	var out []byte
 	b.ReportAllocs()
 	for b.Loop() {
-		out, _ = s.Event(out[:0], data)
+		out, _, _ = s.event(out[:0], data)
 	}
 }

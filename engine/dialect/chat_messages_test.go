@@ -38,7 +38,7 @@ func TestRequestGolden(t *testing.T) {
 		"thinking_foreign":  {DropThinking: true},
 		"thinking_adaptive": {Thinking: ThinkingAdaptive},
 	}
-	files, _ := filepath.Glob("testdata/openai_anthropic/*.json")
+	files, _ := filepath.Glob("testdata/chat_messages/*.json")
 	if len(files) == 0 {
 		t.Fatal("no test data")
 	}
@@ -49,7 +49,7 @@ func TestRequestGolden(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			out, dropped, err := RequestOpenAIToAnthropic([]byte("x"), in, options[name])
+			out, dropped, err := RequestChatToMessages([]byte("x"), in, options[name])
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -59,7 +59,7 @@ func TestRequestGolden(t *testing.T) {
 			}
 			fmt.Fprintf(&pretty, "\ndropped: %q\n", dropped)
 			checkGolden(t, strings.TrimSuffix(file, ".json")+".golden", pretty.Bytes())
-			again, _, _ := RequestOpenAIToAnthropic(nil, in, options[name])
+			again, _, _ := RequestChatToMessages(nil, in, options[name])
 			if !bytes.Equal(again, out[1:]) {
 				t.Error("not deterministic")
 			}
@@ -146,7 +146,7 @@ func TestRequestErrors(t *testing.T) {
 		{part(`{"type":"file","file":{"file_id":"f-1"}}`), "messages[1].content[1].file.file_id"},
 		{part(`{"type":"file","file":{"file_data":"data:text/plain;base64,eA=="}}`), "messages[1].content[1].file.file_data"},
 	} {
-		out, dropped, err := RequestOpenAIToAnthropic([]byte("x"), []byte(c.body), RequestOptions{})
+		out, dropped, err := RequestChatToMessages([]byte("x"), []byte(c.body), RequestOptions{})
 		var re *RequestError
 		if !errors.As(err, &re) || re.Param != c.param || string(out) != "x" || dropped != nil {
 			t.Errorf("%s: got %s, %v (%+v), want param %q", c.body, out, err, re, c.param)
@@ -174,13 +174,13 @@ func TestRequestToolIDs(t *testing.T) {
 }
 
 func FuzzRequest(f *testing.F) {
-	files, _ := filepath.Glob("testdata/openai_anthropic/*.json")
+	files, _ := filepath.Glob("testdata/chat_messages/*.json")
 	for _, file := range files {
 		in, _ := os.ReadFile(file)
 		f.Add(in)
 	}
 	f.Fuzz(func(t *testing.T, in []byte) {
-		out, _, err := RequestOpenAIToAnthropic(nil, in, RequestOptions{Model: "m"})
+		out, _, err := RequestChatToMessages(nil, in, RequestOptions{Model: "m"})
 		if err != nil {
 			var re *RequestError
 			if !errors.As(err, &re) {
@@ -195,7 +195,7 @@ func FuzzRequest(f *testing.F) {
 }
 
 func BenchmarkRequest(b *testing.B) {
-	in, err := os.ReadFile("testdata/openai_anthropic/tools.json")
+	in, err := os.ReadFile("testdata/chat_messages/tools.json")
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -203,6 +203,6 @@ func BenchmarkRequest(b *testing.B) {
 	b.ReportAllocs()
 	var out []byte
 	for b.Loop() {
-		out, _, _ = RequestOpenAIToAnthropic(out[:0], in, RequestOptions{Model: "m"})
+		out, _, _ = RequestChatToMessages(out[:0], in, RequestOptions{Model: "m"})
 	}
 }

@@ -1,21 +1,15 @@
 package dialect
 
-import (
-	"errors"
-	"strconv"
-)
+import "strconv"
 
-// ErrNotMessage means that a body is not an answer of the Messages API.
-var ErrNotMessage = errors.New("not an Anthropic message")
-
-// ResponseAnthropicToOpenAI appends an OpenAI chat completion made of body, a buffered answer of the Messages API, under
-// the given id, model name and time. The usage object is the normal form of [Usage], which is returned as well.
+// AnswerMessagesToChat appends an OpenAI chat completion made of body, a buffered answer of the Messages API, under
+// the id, model name and time of opt. The usage object is the normal form of [Usage], which is returned as well.
 //
 // Texts are joined into content; thinking is joined into reasoning_content, and its signed blocks are kept byte for byte
-// in thinking_blocks, which [RequestOpenAIToAnthropic] takes back. Blocks of tools that the provider runs itself, and
+// in thinking_blocks, which [RequestChatToMessages] takes back. Blocks of tools that the provider runs itself, and
 // citations, have no counterpart and are left out. The finish_reason is that of the streamed translation,
-// [StreamAnthropicToOpenAI].
-func ResponseAnthropicToOpenAI(dst, body []byte, model, id string, created int64) ([]byte, Usage, error) {
+// [TranslateStream].
+func AnswerMessagesToChat(dst, body []byte, opt AnswerOptions) ([]byte, Usage, error) {
 	var content, stop, sequence []byte
 	var counts anthropicCounts
 	var key []byte
@@ -37,24 +31,24 @@ func ResponseAnthropicToOpenAI(dst, body []byte, model, id string, created int64
 		}
 	}
 	if !c.end() || len(content) == 0 || content[0] != '[' {
-		return dst, Usage{}, ErrNotMessage
+		return dst, Usage{}, ErrMalformed
 	}
 	var m message
 	m.read(content)
 
 	dst = append(dst, `{"id":`...)
-	dst = appendQuoted(dst, id)
+	dst = appendQuoted(dst, opt.ID)
 	dst = append(dst, `,"object":"chat.completion","created":`...)
-	dst = strconv.AppendInt(dst, created, 10)
+	dst = strconv.AppendInt(dst, opt.Created, 10)
 	dst = append(dst, `,"model":`...)
-	dst = appendQuoted(dst, model)
+	dst = appendQuoted(dst, opt.Model)
 	dst = append(dst, `,"choices":[{"index":0,"message":`...)
 	dst = m.append(dst)
 	dst = append(dst, `,"logprobs":null,`...)
 	dst = appendFinish(dst, stop, sequence, m.calls > 0)
 	dst = append(dst, `}],"usage":`...)
 	u := counts.usage()
-	dst = append(appendCounts(dst, u), '}', '}')
+	dst = append(Chat.appendCounts(dst, u), '}', '}')
 	return dst, u, nil
 }
 

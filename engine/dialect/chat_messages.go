@@ -33,7 +33,7 @@ type RequestOptions struct {
 
 const defaultMaxTokens = 4096
 
-// RequestOpenAIToAnthropic appends a Messages API request made of body, a chat completion request. It returns the paths
+// RequestChatToMessages appends a Messages API request made of body, a chat completion request. It returns the paths
 // of the fields that could not be carried over, each once, and without indexes: "seed", "messages[].name". An error is a
 // [*RequestError]: the body is not valid JSON (duplicate names and invalid UTF-8 included), or means something that the
 // Messages API cannot express, such as n above 1 or audio.
@@ -54,7 +54,7 @@ const defaultMaxTokens = 4096
 //   - ids of tool calls are kept unless they have characters that the API refuses: those are replaced, the same way in the
 //     call and its result.
 //   - cache_control is kept on parts, messages, tools and at the top.
-func RequestOpenAIToAnthropic(dst, body []byte, opt RequestOptions) (out []byte, dropped []string, err error) {
+func RequestChatToMessages(dst, body []byte, opt RequestOptions) (out []byte, dropped []string, err error) {
 	if !jsontext.Value(body).IsValid() {
 		return dst, nil, requestErrorf("", "the body is not valid JSON")
 	}

@@ -6,25 +6,22 @@ import (
 	"github.com/pointsman/pointsman/engine/sse"
 )
 
-// StreamAnthropicToOpenAI translates one stream of the Messages API into chat completion chunks. It is made by
-// [NewStreamAnthropicToOpenAI] and used by one goroutine.
+// messagesToChat translates a stream of the Messages API into chat completion chunks, ended by a usage chunk and [DONE].
 //
-// The translation leaves the end to its user, who alone knows what may be sent when: it writes neither a usage chunk
-// (see [StreamAnthropicToOpenAI.Usage] and [FinalUsageChunk]) nor [DONE]. Deltas are forwarded as they come, one chunk
-// each; only a whole signed thinking block waits for its end, and arguments of a call that had none become {}. The index
-// of the choice is always 0 and tool calls are counted from 0.
+// Deltas are forwarded as they come, one chunk each; only a whole signed thinking block waits for its end, and arguments of
+// a call that had none become {}. The index of the choice is always 0 and tool calls are counted from 0.
 //
 // Stop reasons: end_turn is stop, or tool_calls if a tool was called; tool_use is tool_calls; max_tokens and
 // model_context_window_exceeded are length; stop_sequence and pause_turn are as end_turn; refusal is content_filter; any
 // other is passed through. Where that loses something native_finish_reason tells the original, and stop_reason the stop
 // sequence that was met.
-type StreamAnthropicToOpenAI struct {
+type messagesToChat struct {
+	opt    AnswerOptions
 	head   []byte // of every chunk, up to the delta
 	chunk  []byte // payload being built
 	open   []openBlock
 	calls  int
 	counts anthropicCounts
-	done   bool
 }
 
 // openBlock is a content block that has started and not stopped.
@@ -47,30 +44,25 @@ const (
 	blockTool
 )
 
-// NewStreamAnthropicToOpenAI starts a translation whose chunks carry the given id, model name and time.
-func NewStreamAnthropicToOpenAI(model, id string, created int64) *StreamAnthropicToOpenAI {
-	head := appendChunkHead(nil, id, model, created)
-	return &StreamAnthropicToOpenAI{head: append(head, `"choices":[{"index":0,"delta":`...)}
+func newMessagesToChat(opt AnswerOptions) *messagesToChat {
+	head := appendChunkHead(nil, opt.ID, opt.Model, opt.Created)
+	opt.Request = nil
+	return &messagesToChat{opt: opt, head: append(head, `"choices":[{"index":0,"delta":`...)}
 }
 
-// Usage returns what the stream has reported so far.
-func (s *StreamAnthropicToOpenAI) Usage() Usage { return s.counts.usage() }
+func (s *messagesToChat) usage() Usage { return s.counts.usage() }
 
-// Event translates the payload of one event and appends the resulting events, ready to be sent; often there are none.
-// The Chunk describes what was appended, with two exceptions: Usage tells that the event had a usage object, and Done
-// that it was message_stop. An error event becomes an error object of OpenAI's shape.
-func (s *StreamAnthropicToOpenAI) Event(dst, data []byte) ([]byte, Chunk) {
+func (s *messagesToChat) end(dst []byte) []byte { return dst }
+
+func (s *messagesToChat) event(dst, data []byte) ([]byte, bool, error) {
 	var ev streamEvent
 	if !ev.read(data) {
-		return dst, Chunk{Malformed: true}
+		return dst, false, ErrMalformed
 	}
-	if s.done {
-		return dst, Chunk{NoChoices: true}
-	}
-	info := Chunk{NoChoices: true, Usage: ev.usage != nil}
 	if ev.usage != nil {
 		s.counts.merge(ev.usage)
 	}
+	s.chunk = s.chunk[:0]
 	switch string(ev.kind) {
 	case "message_start":
 		s.delta(`{"role":"assistant","content":""}`, "", nil, "")
@@ -81,37 +73,27 @@ func (s *StreamAnthropicToOpenAI) Event(dst, data []byte) ([]byte, Chunk) {
 	case "content_block_stop":
 		s.stop(ev.index)
 	case "message_delta":
-		if len(ev.stop) == 0 {
-			return dst, info
+		if len(ev.stop) > 0 {
+			s.chunk = append(append(s.chunk, s.head...), `{},`...)
+			s.chunk = appendFinish(s.chunk, ev.stop, ev.sequence, s.calls > 0)
+			s.chunk = append(s.chunk, `}]}`...)
 		}
-		s.chunk = append(append(s.chunk[:0], s.head...), `{},`...)
-		s.chunk = appendFinish(s.chunk, ev.stop, ev.sequence, s.calls > 0)
-		s.chunk = append(s.chunk, `}]}`...)
-		info.Finish, _ = finishReason(ev.stop, s.calls > 0)
 	case "message_stop":
-		s.done = true
-		info.Done = true
-		return dst, info
+		chunk := append(appendChunkHead(nil, s.opt.ID, s.opt.Model, s.opt.Created), `"choices":[],"usage":`...)
+		chunk = append(Chat.appendCounts(chunk, s.usage()), `}}`...)
+		dst = sse.AppendEvent(dst, "", chunk)
+		return sse.AppendEvent(dst, "", []byte(sse.Done)), true, nil
 	case "error":
-		s.chunk = appendErrorEvent(s.chunk[:0], data)
-		info.Error = true
-	default: // ping, and kinds to come
-		return dst, info
+		s.chunk = appendErrorEvent(s.chunk, data)
 	}
-	if len(s.chunk) == 0 {
-		return dst, info
+	if len(s.chunk) > 0 { // not for a ping, or a kind to come
+		dst = sse.AppendEvent(dst, "", s.chunk)
 	}
-	if !info.Error {
-		info.NoChoices = false
-		info.Content = info.Finish == nil && string(ev.kind) != "message_start"
-	}
-	dst = sse.AppendEvent(dst, "", s.chunk)
-	s.chunk = s.chunk[:0]
-	return dst, info
+	return dst, false, nil
 }
 
 // delta builds a chunk whose delta is before, raw and after together.
-func (s *StreamAnthropicToOpenAI) delta(before, quote string, raw []byte, after string) {
+func (s *messagesToChat) delta(before, quote string, raw []byte, after string) {
 	s.chunk = append(s.chunk[:0], s.head...)
 	s.chunk = append(s.chunk, before...)
 	s.chunk = append(s.chunk, quote...)
@@ -121,7 +103,7 @@ func (s *StreamAnthropicToOpenAI) delta(before, quote string, raw []byte, after 
 	s.chunk = append(s.chunk, `,"finish_reason":null}]}`...)
 }
 
-func (s *StreamAnthropicToOpenAI) start(ev *streamEvent) {
+func (s *messagesToChat) start(ev *streamEvent) {
 	b := readBlock(ev.block)
 	o := openBlock{index: ev.index}
 	switch string(b.kind) {
@@ -153,7 +135,7 @@ func (s *StreamAnthropicToOpenAI) start(ev *streamEvent) {
 }
 
 // forward translates a delta, straight into a chunk.
-func (s *StreamAnthropicToOpenAI) forward(ev *streamEvent) {
+func (s *messagesToChat) forward(ev *streamEvent) {
 	o := s.block(ev.index)
 	if o == nil || len(ev.part) == 0 {
 		return
@@ -177,7 +159,7 @@ func (s *StreamAnthropicToOpenAI) forward(ev *streamEvent) {
 }
 
 // arguments builds a chunk with a part of the arguments of a call, a raw string content.
-func (s *StreamAnthropicToOpenAI) arguments(call int, part []byte) {
+func (s *messagesToChat) arguments(call int, part []byte) {
 	s.chunk = append(append(s.chunk[:0], s.head...), `{"tool_calls":[{"index":`...)
 	s.chunk = strconv.AppendInt(s.chunk, int64(call), 10)
 	s.chunk = append(s.chunk, `,"function":{"arguments":"`...)
@@ -185,7 +167,7 @@ func (s *StreamAnthropicToOpenAI) arguments(call int, part []byte) {
 	s.chunk = append(s.chunk, `"}}]},"finish_reason":null}]}`...)
 }
 
-func (s *StreamAnthropicToOpenAI) stop(index int64) {
+func (s *messagesToChat) stop(index int64) {
 	o := s.block(index)
 	if o == nil {
 		return
@@ -202,7 +184,7 @@ func (s *StreamAnthropicToOpenAI) stop(index int64) {
 	s.open = s.open[:last]
 }
 
-func (s *StreamAnthropicToOpenAI) block(index int64) *openBlock {
+func (s *messagesToChat) block(index int64) *openBlock {
 	for i := range s.open {
 		if s.open[i].index == index {
 			return &s.open[i]
@@ -291,5 +273,5 @@ func appendErrorEvent(dst, data []byte) []byte {
 	if d.Type == "" {
 		d.Type = "api_error"
 	}
-	return OpenAIError(dst, d.Type, d.Code, d.Param, d.Message)
+	return appendOpenAIError(dst, d)
 }

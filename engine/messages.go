@@ -1,0 +1,38 @@
+package engine
+
+import (
+	"strconv"
+
+	"github.com/valyala/fasthttp"
+
+	"github.com/pointsman/pointsman/engine/envelope"
+)
+
+// countTokens answers Anthropic's POST /v1/messages/count_tokens by our own estimate, which costs nothing and asks nobody.
+func (e *Engine) countTokens(ctx *fasthttp.RequestCtx) {
+	if _, fault := e.authenticate(ctx); fault != nil {
+		fault.Write(ctx)
+		return
+	}
+	if fault := checkMedia(ctx); fault != nil {
+		fault.Write(ctx)
+		return
+	}
+	var env envelope.Envelope
+	if err := env.Parse(envelope.FormTokenCount, ctx.PostBody(), envelope.DefaultLimits()); err != nil {
+		fromEnvelope(err).Write(ctx)
+		return
+	}
+	ctx.Response.Header.Set("X-Pointsman-Estimated", "true")
+	ctx.SetContentType("application/json")
+	ctx.SetBodyString(`{"input_tokens":` + strconv.FormatUint(uint64(env.InputTokens), 10) + `}`)
+}
+
+// noResponse answers for the stored responses of OpenAI's API, of which there are none.
+func (e *Engine) noResponse(ctx *fasthttp.RequestCtx) {
+	if _, fault := e.authenticate(ctx); fault != nil {
+		fault.Write(ctx)
+		return
+	}
+	notFound("response_not_found", "", "this gateway stores no responses: send the whole input with each request").Write(ctx)
+}

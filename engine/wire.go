@@ -1,0 +1,155 @@
+package engine
+
+import (
+	"maps"
+	"slices"
+
+	"github.com/valyala/fasthttp"
+
+	"github.com/pointsman/pointsman/engine/dialect"
+	"github.com/pointsman/pointsman/engine/envelope"
+	adapter "github.com/pointsman/pointsman/sdk/provider"
+)
+
+// wording is the request in one dialect.
+type wording struct {
+	env     *envelope.Envelope
+	body    []byte
+	dropped []string // fields of the client's that it could not take over
+}
+
+// formOf is the form of requests in a dialect.
+func formOf(d dialect.Dialect) envelope.Form {
+	switch d {
+	case dialect.Messages:
+		return envelope.FormMessages
+	case dialect.Responses:
+		return envelope.FormResponses
+	case dialect.Completions:
+		return envelope.FormCompletions
+	}
+	return envelope.FormChat
+}
+
+// spoken is the dialect in which a provider is asked, and the path. A provider that has the client's own dialect is asked in
+// it, so that nothing has to be translated.
+func spoken(client dialect.Dialect, desc *adapter.Endpoint) (d dialect.Dialect, path string, ok bool) {
+	switch desc.Dialect {
+	case adapter.DialectAnthropic:
+		d = dialect.Messages
+	case adapter.DialectResponses:
+		d = dialect.Responses
+	}
+	path, ok = desc.Paths["chat"]
+	if desc.Mode == adapter.ModeProxied {
+		return d, "", true
+	}
+	if d != client && client != dialect.Chat {
+		if own := desc.Paths[client.String()]; own != "" {
+			return client, own, true
+		}
+	}
+	return d, path, ok
+}
+
+// asked is the request in the dialect that an upstream request is made of: the client's own if the provider speaks it, else
+// chat completions, from which every other one is translated. It is translated once for all attempts.
+func (c *call) asked(upstream dialect.Dialect) (wording, *failure) {
+	if upstream == c.dialect || c.dialect == dialect.Chat {
+		return wording{env: &c.env, body: c.body}, nil
+	}
+	if c.chat.env == nil {
+		body, dropped, err := dialect.TranslateRequest(c.dialect, dialect.Chat, nil, c.body, dialect.RequestOptions{
+			Consumed: []string{"power_level", "pointsman"},
+		})
+		if err != nil {
+			return wording{}, untranslated(err)
+		}
+		env := new(envelope.Envelope)
+		if err := env.Parse(envelope.FormChat, body, envelope.DefaultLimits()); err != nil {
+			return wording{}, untranslated(err)
+		}
+		c.chat = wording{env: env, body: body, dropped: dropped}
+	}
+	return c.chat, nil
+}
+
+// untranslated is the failure of a request that means something no translation can express.
+func untranslated(err error) *failure {
+	return &failure{class: adapter.ClassBadRequest, status: fasthttp.StatusBadRequest, message: err.Error()}
+}
+
+// upstreamBody is the request body for a provider.
+func (e *Engine) upstreamBody(c *call, a *answer, desc *adapter.Endpoint, upstream dialect.Dialect) ([]byte, *failure) {
+	w, f := c.asked(upstream)
+	if f != nil {
+		return nil, f
+	}
+	a.dropped = append(a.dropped, w.dropped...)
+	speaks := dialect.Chat
+	if upstream == c.dialect {
+		speaks = upstream
+	}
+	if f := e.edit(c, a, desc, w, speaks); f != nil || speaks == upstream {
+		return c.scratch, f
+	}
+	body, dropped, err := dialect.TranslateRequest(dialect.Chat, upstream, nil, c.scratch, dialect.RequestOptions{
+		Model: a.deployment.Upstream, DefaultMaxTokens: desc.Body.DefaultMaxTokens,
+	})
+	if err != nil {
+		return nil, untranslated(err)
+	}
+	a.dropped = append(a.dropped, dropped...)
+	return body, nil
+}
+
+// edit makes the request as the provider takes it, in the dialect of the wording. What is left out or replaced is noted, to be
+// named to the client; a field that the provider must not be asked without is a failure.
+func (e *Engine) edit(c *call, a *answer, desc *adapter.Endpoint, w wording, speaks dialect.Dialect) *failure {
+	rules := &desc.Body
+	drop := rules.Drop
+	if len(rules.Refuse) > 0 {
+		if refused := w.env.Given(nil, w.body, rules.Refuse); len(refused) > 0 {
+			return &failure{class: adapter.ClassBadRequest, status: fasthttp.StatusBadRequest, unserved: refused[0]}
+		}
+		drop = slices.Concat(drop, rules.Refuse) // those that are null
+	}
+	a.dropped = w.env.Given(a.dropped, w.body, rules.Drop)
+	var set []envelope.Member
+	for _, name := range slices.Sorted(maps.Keys(rules.Set)) {
+		set = append(set, envelope.Member{Name: name, Value: rules.Set[name]})
+		a.dropped = w.env.Given(a.dropped, w.body, []string{name})
+	}
+	if speaks == dialect.Responses { // whose providers store answers unless they are told not to
+		set = append(set, envelope.Member{Name: "store", Value: "false"})
+	}
+	edits := envelope.Edits{Model: a.deployment.Upstream, MaxTokens: e.outputLimit(c, a), Drop: drop, Set: set}
+	if speaks == dialect.Chat || speaks == dialect.Completions {
+		edits.IncludeUsage = c.env.Stream && rules.StreamUsage
+	}
+	if speaks == dialect.Chat {
+		edits.MaxTokensField = rules.MaxTokensField
+	}
+	c.scratch = w.env.Splice(c.scratch[:0], w.body, edits)
+	return nil
+}
+
+// answerOptions are what a translated answer is given.
+func (c *call) answerOptions(a *answer) dialect.AnswerOptions {
+	return dialect.AnswerOptions{
+		Model: a.deployment.Model.Name, ID: c.answerID(), Created: c.began.Unix(), Request: c.body, InputTokens: int64(c.env.InputTokens),
+	}
+}
+
+// answerID is the id of an answer that the gateway words itself.
+func (c *call) answerID() string {
+	switch c.dialect {
+	case dialect.Messages:
+		return "msg_" + c.id.String()
+	case dialect.Responses:
+		return "resp_" + c.id.String()
+	case dialect.Completions:
+		return "cmpl-" + c.id.String()
+	}
+	return "chatcmpl-" + c.id.String()
+}
