@@ -13,6 +13,7 @@ const (
 	partRefusal
 	partImage
 	partFile
+	partAudio
 
 	systemParts    = partText
 	userParts      = partText | partImage | partFile
