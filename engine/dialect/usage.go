@@ -206,6 +206,7 @@ type anthropicCounts struct {
 	tally
 	input, output, read, write, write1h int64
 	reported                            bool
+	costUSD                             string // not Anthropic's: a router's that speaks the dialect
 }
 
 // merge takes over one usage object. A count never decreases.
@@ -222,6 +223,10 @@ func (n *anthropicCounts) merge(raw []byte) {
 			n.raise(&n.read, c.value())
 		case "cache_creation_input_tokens":
 			n.raise(&n.write, c.value())
+		case "cost":
+			if cost := n.cost(c.value()); cost != "" {
+				n.costUSD = cost
+			}
 		case "cache_creation":
 			if c.kind() != '{' {
 				c.value()
@@ -259,6 +264,7 @@ func (n *anthropicCounts) usage() Usage {
 		CacheRead:  n.read,
 		CacheWrite: n.write,
 		Reported:   n.reported,
+		CostUSD:    n.costUSD,
 	}
 	u.CacheWrite1h = n.within(n.write1h, n.write)
 	u.Suspect = n.suspect

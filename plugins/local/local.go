@@ -81,7 +81,15 @@ func adjust(req *provider.PrepareRequest, e *provider.Endpoint) error {
 		return err
 	case native.given() && !isOllama:
 		return fmt.Errorf(`%w: num_ctx, keep_alive and think are Ollama's: set server = "ollama" if it is one`, provider.ErrSetting)
-	case !isOllama:
+	}
+	known := isOllama || req.Settings["server"] == "vllm" // to speak these beside chat completions
+	if known || req.Settings["api"] == "responses" {
+		e.Paths["responses"] = "/responses"
+	}
+	if known {
+		e.Paths["messages"] = "/messages"
+	}
+	if !isOllama {
 		return nil
 	}
 	ignored := []string{"n", "logit_bias", "tool_choice", "parallel_tool_calls", "user", "service_tier"}

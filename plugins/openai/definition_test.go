@@ -76,3 +76,35 @@ func TestOpenRouterByTheGenericAdapter(t *testing.T) {
 		t.Errorf("a request could name other models: %+v, %v", got, err)
 	}
 }
+
+func TestAPI(t *testing.T) {
+	both := Definition{Name: "both", BaseURL: "https://acme.example", Paths: map[string]string{"responses": "/r"}, Unsupported: []string{"stop"}}
+	for _, c := range []struct {
+		name      string
+		adapter   *Adapter
+		base, api string
+		dialect   provider.Dialect
+		chat      string // path
+		responses string // path
+		refuse    []string
+	}{
+		{"OpenAI", New(), "", "", provider.DialectOpenAI, "/chat/completions", "/responses", nil},
+		{"OpenAI, chat", New(), "", "chat", provider.DialectOpenAI, "/chat/completions", "/responses", nil},
+		{"OpenAI, Responses", New(), "", "responses", provider.DialectResponses, "/responses", "/responses", []string{"stop", "functions", "function_call"}},
+		{"compatible", New(), "https://acme.example/v1", "", provider.DialectOpenAI, "/chat/completions", "", nil},
+		{"compatible, Responses", New(), "https://acme.example/v1", "responses", provider.DialectResponses, "/responses", "/responses", []string{"stop", "functions", "function_call"}},
+		{"a field that is dropped", NewAdapter(both), "", "responses", provider.DialectResponses, "/r", "/r", []string{"functions", "function_call"}},
+	} {
+		e, err := c.adapter.Prepare(context.Background(), &provider.PrepareRequest{BaseURL: c.base, Settings: map[string]string{"api": c.api}})
+		if err != nil || e.Dialect != c.dialect || e.Paths["chat"] != c.chat || e.Paths["responses"] != c.responses || !reflect.DeepEqual(e.Body.Refuse, c.refuse) {
+			t.Errorf("%s: %+v, %v", c.name, e, err)
+		}
+	}
+	alone := NewAdapter(Definition{Name: "alone", BaseURL: "https://acme.example"})
+	for api, adapter := range map[string]*Adapter{"responses": alone, "messages": NewAdapter(both)} {
+		_, err := adapter.Prepare(context.Background(), &provider.PrepareRequest{Settings: map[string]string{"api": api}})
+		if !errors.Is(err, provider.ErrSetting) || !strings.Contains(err.Error(), "api must be") {
+			t.Errorf("%s: %v", api, err)
+		}
+	}
+}

@@ -64,7 +64,9 @@ func endpointFromProto(e *providerv1.Endpoint) (*provider.Endpoint, error) {
 	if out.Mode != provider.ModeDirect && out.Mode != provider.ModeProxied {
 		return nil, fmt.Errorf("the endpoint's mode is %.40q", e.GetMode())
 	}
-	if out.Dialect != provider.DialectOpenAI && out.Dialect != provider.DialectAnthropic {
+	switch out.Dialect {
+	case provider.DialectOpenAI, provider.DialectAnthropic, provider.DialectResponses:
+	default:
 		return nil, fmt.Errorf("the endpoint's dialect is %.40q", e.GetDialect())
 	}
 	for _, rule := range e.GetErrors() {
