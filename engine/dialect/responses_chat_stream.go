@@ -131,7 +131,7 @@ func (s *responsesToChat) translate(ev *responseEvent, data []byte) (over bool) 
 		}
 	case "response.completed", "response.incomplete":
 		return s.finish(ev)
-	case "response.failed", "error":
+	case "response.failed", "error", "": // without a type it is an error as chat completions have it
 		s.fail(data)
 	}
 	return false
@@ -401,7 +401,7 @@ func (s *responsesToChat) fail(data []byte) {
 
 // responseEvent is one event of the Responses API, as raw values.
 type responseEvent struct {
-	kind         []byte // without quotes
+	kind         []byte // without quotes; empty for an error object alone, which some servers send here too
 	output, part int64  // output_index, and content_index or summary_index
 
 	delta, text, refusal, arguments []byte // strings
@@ -411,13 +411,15 @@ type responseEvent struct {
 
 // read reports whether data is a valid event.
 func (ev *responseEvent) read(data []byte) bool {
-	var key []byte
+	var key, failure []byte
 	c := cursor{b: data}
 	for c.object(); c.member(&key); {
 		v := c.value()
 		switch string(key) {
 		case "type":
 			ev.kind = inner(v)
+		case "error":
+			failure = v
 		case "output_index":
 			ev.output, _ = strconv.ParseInt(string(v), 10, 64)
 		case "content_index", "summary_index":
@@ -440,5 +442,5 @@ func (ev *responseEvent) read(data []byte) bool {
 			ev.response = v
 		}
 	}
-	return c.end() && len(ev.kind) > 0
+	return c.end() && (len(ev.kind) > 0 || !isNull(failure))
 }
