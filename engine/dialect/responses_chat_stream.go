@@ -65,7 +65,17 @@ type streamedCall struct {
 	custom bool
 	held   []byte // arguments that came whole with the start, a raw string
 	sent   bool   // some of the arguments have been sent
+	stage  callStage
 }
+
+// callStage is what has been told of a call.
+type callStage uint8
+
+const (
+	callBegun callStage = iota
+	callDone            // its item has ended
+	callFinal           // it has been in the final response
+)
 
 func newResponsesToChat(opt AnswerOptions) *responsesToChat {
 	head := appendChunkHead(nil, opt.ID, opt.Model, opt.Created)
@@ -124,9 +134,9 @@ func (s *responsesToChat) translate(ev *responseEvent, data []byte) (over bool) 
 	case "response.output_text.annotation.added":
 		s.annotation(ev.annotation, s.partBegan)
 	case "response.function_call_arguments.delta", "response.custom_tool_call_input.delta":
-		s.arguments(s.call(ev.output, nil), ev.delta)
+		s.arguments(s.latest(ev.output), ev.delta)
 	case "response.function_call_arguments.done", "response.custom_tool_call_input.done":
-		if call := s.call(ev.output, nil); call != nil && !call.sent {
+		if call := s.latest(ev.output); call != nil && !call.sent {
 			s.arguments(call, ev.arguments)
 		}
 	case "response.completed", "response.incomplete":
@@ -213,17 +223,28 @@ func (s *responsesToChat) annotation(raw []byte, began int64) {
 
 // added begins a tool call.
 func (s *responsesToChat) added(ev *responseEvent) {
-	item := readItem(ev.item)
-	if item.isCall() && s.call(ev.output, item.identity()) == nil {
+	if item := readItem(ev.item); item.isCall() {
 		s.beginCall(ev.output, &item)
 	}
 }
 
-// call finds the latest call with an id, or at an index if the id is empty; nil if there is none.
-func (s *responsesToChat) call(output int64, id []byte) *streamedCall {
+// latest is the call at an index that has been begun last; nil if there is none.
+func (s *responsesToChat) latest(output int64) *streamedCall {
 	for i := len(s.calls) - 1; i >= 0; i-- {
+		if s.calls[i].output == output {
+			return &s.calls[i]
+		}
+	}
+	return nil
+}
+
+// known finds the call that an item tells of at a stage, by its id, or by its index if it has none; nil if it is not known. Of
+// several calls with one id, which some servers make, each is found once a stage.
+func (s *responsesToChat) known(output int64, item *responseItem, at callStage) *streamedCall {
+	id := item.identity()
+	for i := range s.calls {
 		call := &s.calls[i]
-		if len(id) == 0 && call.output == output || len(id) > 0 && call.id == string(id) {
+		if call.stage < at && (len(inner(id)) == 0 && call.output == output || len(inner(id)) > 0 && call.id == string(id)) {
 			return call
 		}
 	}
@@ -265,7 +286,7 @@ func (s *responsesToChat) itemDone(ev *responseEvent) {
 	if s.item[kindText] {
 		began -= item.characters()
 	}
-	s.missing(s.item, ev.output, &item, began)
+	s.missing(s.item, ev.output, &item, began, callDone)
 	var ended []contentKind // another item may be open beside it
 	switch string(item.kind) {
 	case "message":
@@ -280,24 +301,25 @@ func (s *responsesToChat) itemDone(ev *responseEvent) {
 
 // missing sends the content of an item that is of a kind of which nothing has been sent. The item begins after so many
 // characters of the text.
-func (s *responsesToChat) missing(sent sentKinds, output int64, item *responseItem, began int64) {
+func (s *responsesToChat) missing(sent sentKinds, output int64, item *responseItem, began int64, at callStage) {
 	switch {
 	case item.isCall():
-		call := s.call(output, item.identity())
+		call := s.known(output, item, at)
 		if call == nil {
 			call = s.beginCall(output, item)
 		}
+		call.stage = at
 		s.endCall(call, item.arguments)
 	case string(item.kind) == "message":
 		part := int64(0)
 		for raw := range elements(item.content) {
 			p := readResponsePart(raw)
-			at := &responseEvent{output: output, part: part, logprobs: p.logprobs}
+			of := &responseEvent{output: output, part: part, logprobs: p.logprobs}
 			part++
 			switch string(p.kind) {
 			case "output_text":
 				if !sent[kindText] {
-					s.content(kindText, at, p.text)
+					s.content(kindText, of, p.text)
 				}
 				if !sent[kindAnnotation] {
 					for raw := range elements(p.annotations) {
@@ -307,7 +329,7 @@ func (s *responsesToChat) missing(sent sentKinds, output int64, item *responseIt
 				began += characters(p.text)
 			case "refusal":
 				if !sent[kindRefusal] {
-					s.content(kindRefusal, at, p.refusal)
+					s.content(kindRefusal, of, p.refusal)
 				}
 			}
 		}
@@ -357,7 +379,7 @@ func (s *responsesToChat) finish(ev *responseEvent) bool {
 	output, began := int64(0), int64(0)
 	for raw := range elements(r.output) {
 		item := readItem(raw)
-		s.missing(sent, output, &item, began)
+		s.missing(sent, output, &item, began, callFinal)
 		began += item.characters()
 		output++
 	}

@@ -367,6 +367,7 @@ func TestP12ResponsesStreamedEqualsBuffered(t *testing.T) {
 		{"empty arguments", completed, "tool_calls", []outItem{call(0, ``), call(1, `{}`)}},
 		{"a custom tool", completed, "tool_calls", []outItem{custom}},
 		{"a custom tool without input", completed, "tool_calls", []outItem{{kind: "custom", id: "call_c", name: "run", pieces: []string{""}}}},
+		{"calls with one id", completed, "tool_calls", []outItem{call(0, `{"a":1}`), call(0, `{"a":2}`)}},
 		{"a refusal", completed, "stop", []outItem{refusal}},
 		{"citations", completed, "stop", []outItem{text("first "), cited}},
 		{"P27: a call cut off", cutShort, "length", []outItem{call(0, `{"a":`)}},
@@ -559,6 +560,35 @@ func FuzzResponsesStream(f *testing.F) {
 			if ev.Data != nil && string(ev.Data) != sse.Done && !json.Valid(ev.Data) {
 				t.Fatalf("%s became %s", in, ev.Data)
 			}
+		}
+	})
+}
+
+// Of a stream that tells everything at its end the answer is the buffered one.
+func FuzzResponsesStreamedEqualsBuffered(f *testing.F) {
+	files, _ := filepath.Glob("testdata/responses_chat/*.json")
+	for _, file := range files {
+		in, _ := os.ReadFile(file)
+		f.Add(in)
+	}
+	f.Fuzz(func(t *testing.T, in []byte) {
+		body, _, err := AnswerResponsesToChat(nil, in, asM())
+		if r, _ := readResponse(in); err != nil || len(r.status) == 0 {
+			return
+		}
+		s := newResponsesToChat(asM())
+		out, over, err := s.event(nil, append(append([]byte(`{"type":"response.completed","response":`), in...), '}'))
+		if err != nil || !over {
+			t.Fatalf("%s: %v, over %v", in, err, over)
+		}
+		want, got := joinBuffered(t, body), joinStreamed(t, out)
+		delete(want.message, "logprobs") // those of empty texts do not stream
+		delete(got.message, "logprobs")
+		if want.usage == "" {
+			want.tier = got.tier // which comes with the usage
+		}
+		if !reflect.DeepEqual(got, want) {
+			t.Fatalf("%s:\n got %+v\nwant %+v", in, got, want)
 		}
 	})
 }
