@@ -68,6 +68,7 @@ type call struct {
 	settled    bool
 
 	watch *watch
+	pulse *pulse // of a stream, nil if it cannot be kept alive
 
 	mu     sync.Mutex // guards what follows against leave
 	left   bool

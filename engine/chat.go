@@ -26,7 +26,10 @@ func (e *Engine) converse(ctx *fasthttp.RequestCtx, d dialect.Dialect) {
 		return
 	}
 	e.inflight.Add(1)
-	c.watch = e.watch.add(ctx.Conn(), c.id[15], c.leave)
+	if c.env.Stream {
+		c.pulse = newPulse(ctx, e.KeepAlive, c.began)
+	}
+	c.watch = e.watch.add(ctx.Conn(), c.id[15], c.leave, c.pulse)
 	var a *answer
 	for a == nil && fault == nil { // once, unless the policy wants rounds
 		if fault = e.decide(c); fault == nil {

@@ -144,7 +144,12 @@ func (e *Engine) fail(ctx *fasthttp.RequestCtx, c *call, fault *Fault) {
 		fault = unsettled
 	}
 	e.describeDecision(ctx, c)
+	p, d := c.pulse, c.dialect
 	e.finish(c)
+	if p.stop() { // the status is gone already
+		stream(ctx, p, &faultBody{event: d.AppendErrorEvent(nil, fault.Status, fault.detail(), 0)})
+		return
+	}
 	fault.Write(ctx)
 }
 
