@@ -14,6 +14,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -114,6 +115,7 @@ type Engine struct {
 	keys        ownKeys
 	probing     *prober
 	sessions    sessions
+	signers     signers
 	calls       sync.Pool
 	warned      sync.Map // deprecated name -> time of the last warning
 	inflight    sync.WaitGroup
@@ -144,7 +146,7 @@ func New(cfg Config) (*Engine, error) {
 		cfg.MaxBody = 32 << 20
 	}
 	cfg.KeepAlive = cfg.KeepAlive.orDefault()
-	e := &Engine{Config: cfg, providers: map[string]*endpoint{}, watch: newWatcher(), metrics: newMetricSet()}
+	e := &Engine{Config: cfg, providers: map[string]*endpoint{}, watch: newWatcher(), metrics: newMetricSet(), signers: signers{seed: maphash.MakeSeed()}}
 	for _, p := range append(cfg.Providers, Provider{Name: simulatorName, Adapter: simulatorName}) {
 		if e.providers[p.Name] != nil {
 			return nil, fmt.Errorf("provider %q is defined twice", p.Name)

@@ -98,7 +98,7 @@ func (e *Engine) settle(c *call, outcome storage.Outcome, status int) *Fault {
 		}
 	}
 	if outcome == storage.OutcomeOK {
-		e.sessions.note(c.env.Session, c.answered, e.Now())
+		e.sessions.note(c.session, c.answered, e.Now())
 	}
 	e.learnFrom(c)
 	e.Log.Append(storage.LogRecord{Usage: *u, Decision: e.decisionRecord(c)})

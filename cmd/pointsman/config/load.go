@@ -30,7 +30,7 @@ const (
 
 	DefaultKeepAliveAfter = 10 * time.Second
 	DefaultKeepAliveEvery = 15 * time.Second
-	DefaultLogDays      = 30
+	DefaultLogDays        = 30
 )
 
 // Default is the configuration without a file: the built-in catalog and whatever provider keys the environment holds.
