@@ -61,7 +61,8 @@ func (r *inputRequest) readContent(to *chatContent, v []byte, allowed partKinds,
 type inputPart struct {
 	kind                                       string
 	text, refusal, image, detail, audio, cache []byte
-	fileID, fileURL, file/* members, a comma before each */ []byte
+	fileID, fileURL                            []byte
+	file                                       []byte // members of a file, with a comma before each
 }
 
 // part translates one part; text is its raw string if it is nothing but a text. where is the path of the part's members in
