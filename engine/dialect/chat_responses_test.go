@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -324,6 +325,63 @@ func TestStreamOfParallelCalls(t *testing.T) {
 	out, _ := io.ReadAll(fromChat(bytes.NewReader(s.out)))
 	if w := gather(t, readEvents(t, out)); len(w.Calls) != 2 || string(w.Calls[0].CallID) == string(w.Calls[1].CallID) {
 		t.Errorf("calls without ids: %+v", w.Calls)
+	}
+}
+
+// Whatever the order of the deltas, no text is lost and the events are those of a well-formed answer.
+func TestRandomChatStreams(t *testing.T) {
+	rnd := rand.New(rand.NewPCG(5, 3))
+	texts := []string{"a", " word", "世界", "🌍", "\"\\", "\n\n", "{", "\\u0041", strings.Repeat("long ", 40)}
+	for range 1500 {
+		var s chatStream
+		var want outputWhole
+		var arguments []string
+		reported := false
+		for range rnd.IntN(25) {
+			text := texts[rnd.IntN(len(texts))]
+			switch rnd.IntN(9) {
+			case 0, 1:
+				s.delta(`{"content":%s}`, quoted(text))
+				want.Text += string(inner(appendQuoted(nil, text)))
+			case 2:
+				s.delta(`{"reasoning_content":%s,"reasoning":%s}`, quoted(text), quoted(text))
+				want.Reasoning += string(inner(appendQuoted(nil, text)))
+			case 3:
+				s.delta(`{"refusal":%s}`, quoted(text))
+				want.Refusal += string(inner(appendQuoted(nil, text)))
+			case 4:
+				s.delta(`{"content":"","tool_calls":[{"index":%d,"id":"call_%d","type":"function","function":{"name":"f","arguments":%s}}]}`, len(arguments), len(arguments), quoted(text))
+				arguments = append(arguments, text)
+			case 5, 6:
+				if n := len(arguments); n > 0 {
+					i := rnd.IntN(n)
+					s.delta(`{"content":null,"tool_calls":[{"index":%d,"function":{"arguments":%s}}]}`, i, quoted(text))
+					arguments[i] += text
+				}
+			case 7:
+				s.send(`{"choices":[],%s}`, chatUsage)
+				reported = true
+			case 8:
+				s.delta(`{"role":"assistant","content":%s,"refusal":%s}`, quoted(text), quoted(text))
+				want.Text += string(inner(appendQuoted(nil, text)))
+				want.Refusal += string(inner(appendQuoted(nil, text)))
+			}
+		}
+		finish := []string{"stop", "length", "tool_calls"}[rnd.IntN(3)]
+		s.send(`{"choices":[{"index":0,"delta":{},"finish_reason":%q}]}`, finish)
+		out, err := io.ReadAll(fromChat(iotest.HalfReader(bytes.NewReader(s.out))))
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := gather(t, readEvents(t, out))
+		if got.Text != want.Text || got.Reasoning != want.Reasoning || got.Refusal != want.Refusal || (got.Usage != "") != reported || len(got.Calls) != len(arguments) {
+			t.Fatalf("%s\nbecame %+v\nwant %+v", s.out, got, want)
+		}
+		for i, c := range got.Calls {
+			if string(c.Arguments) != quoted(arguments[i]) || string(c.CallID) != fmt.Sprintf(`"call_%d"`, i) {
+				t.Fatalf("%s\ncall %d became %+v", s.out, i, c)
+			}
+		}
 	}
 }
 

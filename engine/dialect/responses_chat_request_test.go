@@ -254,7 +254,7 @@ func chatActs(t *testing.T, body []byte) (acts []act) {
 
 func TestRandomTranscriptsKeepEverything(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(7, 11))
-	for range 12_000 {
+	for range 10_000 {
 		want, items := randomTranscript(rnd)
 		body := []byte(`{"model":"m","input":[` + strings.Join(items, ",") + `]}`)
 		out, dropped, err := RequestResponsesToChat(nil, body, RequestOptions{})
