@@ -36,7 +36,8 @@ type answer struct {
 	whole      bool          // held is all of it
 	usage      dialect.Usage
 	meter      dialect.Meter // of a stream's events
-	estimated  bool          // the provider reported no usage; it is our own count
+	signed     dialect.Signatures
+	estimated  bool // the provider reported no usage; it is our own count
 	credits    storage.Credits
 	cost       storage.NanoUSD
 	outcome    int                  // its number in the call's outcomes
