@@ -143,6 +143,7 @@ func (d Dialect) appendCounts(dst []byte, u Usage) []byte {
 	case Responses:
 		number(`{"input_tokens":`, u.Input)
 		number(`,"input_tokens_details":{"cached_tokens":`, u.CacheRead)
+		number(`,"cache_write_tokens":`, u.CacheWrite)
 		number(`},"output_tokens":`, u.Output)
 		number(`,"output_tokens_details":{"reasoning_tokens":`, u.Reasoning)
 		number(`},"total_tokens":`, u.Input+u.Output)
