@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"errors"
 	"maps"
 	"slices"
 
@@ -74,9 +75,14 @@ func (c *call) asked(upstream dialect.Dialect) (wording, *failure) {
 	return c.chat, nil
 }
 
-// untranslated is the failure of a request that means something no translation can express.
+// untranslated is the failure of a request that means something no translation can express. Another provider may need none.
 func untranslated(err error) *failure {
-	return &failure{class: adapter.ClassBadRequest, status: fasthttp.StatusBadRequest, message: err.Error()}
+	f := &failure{class: adapter.ClassBadRequest, status: fasthttp.StatusBadRequest, message: err.Error(), inexpressible: true}
+	var request *dialect.RequestError
+	if errors.As(err, &request) {
+		f.param, f.message = request.Param, request.Message
+	}
+	return f
 }
 
 // upstreamBody is the request body for a provider.
