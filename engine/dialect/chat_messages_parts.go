@@ -13,7 +13,6 @@ const (
 	partRefusal
 	partImage
 	partFile
-	partAudio
 
 	systemParts    = partText
 	userParts      = partText | partImage | partFile

@@ -149,12 +149,6 @@ func (r *responsesRequest) keep(name string, v []byte, ok bool, otherwise string
 	return nil
 }
 
-// appendMember appends a member with a comma before it. The name needs no escapes, the value is raw.
-func appendMember(dst []byte, name string, v []byte) []byte {
-	dst = append(append(append(dst, `,"`...), name...), `":`...)
-	return append(dst, v...)
-}
-
 // append writes the translated request.
 func (r *responsesRequest) append(dst []byte) ([]byte, error) {
 	var err error

@@ -172,7 +172,7 @@ func toolChoice(raw []byte) []byte {
 	}
 	m := members(raw, "type", "allowed_tools")
 	if string(inner(m[0])) != "allowed_tools" {
-		return namedTool(raw)
+		return namedChoice(raw)
 	}
 	allowed := members(m[1], "mode", "tools")
 	mode := string(inner(allowed[0]))
@@ -181,7 +181,7 @@ func toolChoice(raw []byte) []byte {
 	}
 	var list []byte
 	for raw := range elements(allowed[1]) {
-		tool := namedTool(raw)
+		tool := namedChoice(raw)
 		if tool == nil {
 			return nil
 		}
@@ -194,8 +194,8 @@ func toolChoice(raw []byte) []byte {
 	return append(appendEnclosed(append(choice, `,"tools":`...), '[', list, ']'), '}')
 }
 
-// namedTool translates the name of a function or custom tool; nil if it is none.
-func namedTool(raw []byte) []byte {
+// namedChoice translates the name of a function or custom tool; nil if it is none.
+func namedChoice(raw []byte) []byte {
 	m := members(raw, "type", "function", "custom")
 	kind := string(inner(m[0]))
 	var of []byte

@@ -66,6 +66,8 @@ func TranslateRequest(from, to Dialect, dst, body []byte, opt RequestOptions) (o
 		return RequestChatToMessages(dst, body, opt)
 	case from == Chat && to == Responses:
 		return RequestChatToResponses(dst, body, opt)
+	case from == Responses && to == Chat:
+		return RequestResponsesToChat(dst, body, opt)
 	default:
 		return dst, nil, fmt.Errorf("no translation of requests from %v to %v", from, to)
 	}
@@ -87,6 +89,8 @@ func TranslateAnswer(from, to Dialect, dst, body []byte, opt AnswerOptions) ([]b
 		return AnswerMessagesToChat(dst, body, opt)
 	case from == Responses && to == Chat:
 		return AnswerResponsesToChat(dst, body, opt)
+	case from == Chat && to == Responses:
+		return AnswerChatToResponses(dst, body, opt)
 	default:
 		return dst, Usage{}, fmt.Errorf("%w: no translation from %v to %v", ErrMalformed, from, to)
 	}
@@ -105,6 +109,8 @@ func TranslateStream(from, to Dialect, src io.Reader, opt AnswerOptions) *Stream
 		return newStream(src, newMessagesToChat(opt))
 	case from == Responses && to == Chat:
 		return newStream(src, newResponsesToChat(opt))
+	case from == Chat && to == Responses:
+		return newStream(src, newChatToResponses(opt))
 	}
 	panic(fmt.Sprintf("dialect: no translation of streams from %v to %v", from, to))
 }

@@ -95,7 +95,7 @@ func (r *response) failed() bool {
 // appendFinish appends the finish_reason member, and native_finish_reason if the mapping loses something.
 func (r *response) appendFinish(dst []byte, calls bool) []byte {
 	dst = append(dst, `"finish_reason":`...)
-	finish, exact := responseFinish(r.status, r.reason, calls)
+	finish, exact := finishOfResponse(r.status, r.reason, calls)
 	if len(finish) == 0 {
 		return append(dst, "null"...)
 	}
@@ -107,9 +107,9 @@ func (r *response) appendFinish(dst []byte, calls bool) []byte {
 	return dst
 }
 
-// responseFinish maps the status of a response and the reason why it is incomplete, both without quotes; exact is false for
+// finishOfResponse maps the status of a response and the reason why it is incomplete, both without quotes; exact is false for
 // one that chat completions do not have. Such a reason is passed through, never called a stop.
-func responseFinish(status, reason []byte, calls bool) (finish []byte, exact bool) {
+func finishOfResponse(status, reason []byte, calls bool) (finish []byte, exact bool) {
 	switch string(status) {
 	case "completed":
 		if calls {
@@ -130,13 +130,13 @@ func responseFinish(status, reason []byte, calls bool) (finish []byte, exact boo
 	return status, false
 }
 
-// responseItem is an item of output, as raw values.
-type responseItem struct {
+// answerItem is an item of output, as raw values.
+type answerItem struct {
 	kind                                          []byte // without quotes
 	id, callID, name, arguments, content, summary []byte
 }
 
-func readItem(raw []byte) (item responseItem) {
+func readItem(raw []byte) (item answerItem) {
 	if len(raw) == 0 || raw[0] != '{' {
 		return item
 	}
@@ -165,19 +165,19 @@ func readItem(raw []byte) (item responseItem) {
 }
 
 // isCall reports whether the item calls a tool of the caller's.
-func (item *responseItem) isCall() bool {
+func (item *answerItem) isCall() bool {
 	return string(item.kind) == "function_call" || item.isCustom()
 }
 
-func (item *responseItem) isCustom() bool { return string(item.kind) == "custom_tool_call" }
+func (item *answerItem) isCustom() bool { return string(item.kind) == "custom_tool_call" }
 
 // characters is the length of the texts of a message.
-func (item *responseItem) characters() (n int64) {
+func (item *answerItem) characters() (n int64) {
 	if string(item.kind) != "message" {
 		return 0
 	}
 	for raw := range elements(item.content) {
-		if p := readResponsePart(raw); string(p.kind) == "output_text" {
+		if p := readAnswerPart(raw); string(p.kind) == "output_text" {
 			n += characters(p.text)
 		}
 	}
@@ -185,20 +185,20 @@ func (item *responseItem) characters() (n int64) {
 }
 
 // identity is the id by which the call is answered.
-func (item *responseItem) identity() []byte {
+func (item *answerItem) identity() []byte {
 	if len(inner(item.callID)) > 0 {
 		return item.callID
 	}
 	return item.id
 }
 
-// responsePart is a part of the content of a message, or of reasoning, as raw values.
-type responsePart struct {
+// answerPart is a part of the content of a message, or of reasoning, as raw values.
+type answerPart struct {
 	kind                                 []byte // without quotes
 	text, refusal, annotations, logprobs []byte
 }
 
-func readResponsePart(raw []byte) (p responsePart) {
+func readAnswerPart(raw []byte) (p answerPart) {
 	if len(raw) == 0 || raw[0] != '{' {
 		return p
 	}
@@ -231,16 +231,16 @@ type responseMessage struct {
 	hasText                          bool
 }
 
-func (m *responseMessage) add(item responseItem) {
+func (m *responseMessage) add(item answerItem) {
 	switch {
 	case string(item.kind) == "message":
 		for raw := range elements(item.content) {
-			m.part(readResponsePart(raw))
+			m.part(readAnswerPart(raw))
 		}
 	case string(item.kind) == "reasoning":
 		for _, list := range [][]byte{item.summary, item.content} {
 			for raw := range elements(list) {
-				if text := inner(readResponsePart(raw).text); len(text) > 0 {
+				if text := inner(readAnswerPart(raw).text); len(text) > 0 {
 					if len(m.reasoning) > 0 {
 						m.reasoning = append(m.reasoning, blankLine...)
 					}
@@ -259,7 +259,7 @@ func (m *responseMessage) add(item responseItem) {
 // blankLine is what stands between two parts of the reasoning, as raw string content.
 const blankLine = `\n\n`
 
-func (m *responseMessage) part(p responsePart) {
+func (m *responseMessage) part(p answerPart) {
 	switch string(p.kind) {
 	case "output_text":
 		m.hasText = true
@@ -319,7 +319,7 @@ func appendLogprobs(dst, list []byte) []byte {
 }
 
 // appendResponseCall appends a tool call up to where the value of its arguments goes; the index is left out if negative.
-func appendResponseCall(dst []byte, item *responseItem, index int) []byte {
+func appendResponseCall(dst []byte, item *answerItem, index int) []byte {
 	if !item.isCustom() {
 		return appendToolCall(dst, contentBlock{id: item.identity(), name: item.name}, index)
 	}
@@ -334,7 +334,7 @@ func appendResponseCall(dst []byte, item *responseItem, index int) []byte {
 }
 
 // appendArguments appends the arguments of a call as a string. A function that has none gets an empty object.
-func appendArguments(dst []byte, item *responseItem) []byte {
+func appendArguments(dst []byte, item *answerItem) []byte {
 	if len(inner(item.arguments)) == 0 && !item.isCustom() {
 		return append(dst, `"{}"`...)
 	}

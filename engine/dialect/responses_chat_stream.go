@@ -240,7 +240,7 @@ func (s *responsesToChat) latest(output int64) *streamedCall {
 
 // known finds the call that an item tells of at a stage, by its id, or by its index if it has none; nil if it is not known. Of
 // several calls with one id, which some servers make, each is found once a stage.
-func (s *responsesToChat) known(output int64, item *responseItem, at callStage) *streamedCall {
+func (s *responsesToChat) known(output int64, item *answerItem, at callStage) *streamedCall {
 	id := item.identity()
 	for i := range s.calls {
 		call := &s.calls[i]
@@ -251,7 +251,7 @@ func (s *responsesToChat) known(output int64, item *responseItem, at callStage) 
 	return nil
 }
 
-func (s *responsesToChat) beginCall(output int64, item *responseItem) *streamedCall {
+func (s *responsesToChat) beginCall(output int64, item *answerItem) *streamedCall {
 	start := appendResponseCall(nil, item, len(s.calls))
 	s.delta(`{"tool_calls":[`, start, `""}}]}`, nil)
 	s.calls = append(s.calls, streamedCall{
@@ -301,7 +301,7 @@ func (s *responsesToChat) itemDone(ev *responseEvent) {
 
 // missing sends the content of an item that is of a kind of which nothing has been sent. The item begins after so many
 // characters of the text.
-func (s *responsesToChat) missing(sent sentKinds, output int64, item *responseItem, began int64, at callStage) {
+func (s *responsesToChat) missing(sent sentKinds, output int64, item *answerItem, began int64, at callStage) {
 	switch {
 	case item.isCall():
 		call := s.known(output, item, at)
@@ -313,7 +313,7 @@ func (s *responsesToChat) missing(sent sentKinds, output int64, item *responseIt
 	case string(item.kind) == "message":
 		part := int64(0)
 		for raw := range elements(item.content) {
-			p := readResponsePart(raw)
+			p := readAnswerPart(raw)
 			of := &responseEvent{output: output, part: part, logprobs: p.logprobs}
 			part++
 			switch string(p.kind) {
@@ -345,7 +345,7 @@ func (s *responsesToChat) missingReasoning(sent bool, kind contentKind, output i
 	}
 	part := int64(0)
 	for raw := range elements(list) {
-		s.content(kind, &responseEvent{output: output, part: part}, readResponsePart(raw).text)
+		s.content(kind, &responseEvent{output: output, part: part}, readAnswerPart(raw).text)
 		part++
 	}
 }

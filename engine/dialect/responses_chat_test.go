@@ -340,7 +340,7 @@ const (
 
 func fromResponses(src io.Reader) *Stream { return TranslateStream(Responses, Chat, src, asM()) }
 
-func TestP12ResponsesStreamedEqualsBuffered(t *testing.T) {
+func TestP12ResponsesAsChatStreamedEqualsBuffered(t *testing.T) {
 	text := func(pieces ...string) outItem { return outItem{kind: "message", id: "m", pieces: pieces} }
 	call := func(i int, arguments string) outItem {
 		return outItem{kind: "function", id: fmt.Sprint("call_", i), name: fmt.Sprint("f", i), pieces: []string{arguments}}
@@ -442,7 +442,7 @@ func TestP27ResponsesFinishReasons(t *testing.T) {
 		{"something_new", "", false, "something_new", false},
 		{"", "", false, "", false},
 	} {
-		finish, exact := responseFinish([]byte(c.status), []byte(c.reason), c.calls)
+		finish, exact := finishOfResponse([]byte(c.status), []byte(c.reason), c.calls)
 		if string(finish) != c.finish || exact != c.exact {
 			t.Errorf("%s, %s, calls %v: got %s, %v", c.status, c.reason, c.calls, finish, exact)
 		}

@@ -147,17 +147,8 @@ func chooseAPI(settings map[string]string, e *provider.Endpoint) error {
 		return fmt.Errorf(`%w: api must be "chat", the provider is not known to have another one so configured`, provider.ErrSetting)
 	}
 	e.Dialect, e.Paths["chat"] = provider.DialectResponses, path
-	for _, field := range noResponses() {
-		if !slices.Contains(e.Body.Drop, field) {
-			e.Body.Refuse = append(e.Body.Refuse, field)
-		}
-	}
 	return nil
 }
-
-// noResponses are the fields of chat completions that Responses has nothing for and that must not be left out: such a request
-// is for another candidate.
-func noResponses() []string { return []string{"stop", "functions", "function_call"} }
 
 // bodyRules reads the settings that every compatible provider has.
 func (d *Definition) bodyRules(settings map[string]string, rules *provider.BodyRules) error {

@@ -78,7 +78,7 @@ func TestOpenRouterByTheGenericAdapter(t *testing.T) {
 }
 
 func TestAPI(t *testing.T) {
-	both := Definition{Name: "both", BaseURL: "https://acme.example", Paths: map[string]string{"responses": "/r"}, Unsupported: []string{"stop"}}
+	both := Definition{Name: "both", BaseURL: "https://acme.example", Paths: map[string]string{"responses": "/r"}}
 	for _, c := range []struct {
 		name      string
 		adapter   *Adapter
@@ -86,17 +86,16 @@ func TestAPI(t *testing.T) {
 		dialect   provider.Dialect
 		chat      string // path
 		responses string // path
-		refuse    []string
 	}{
-		{"OpenAI", New(), "", "", provider.DialectOpenAI, "/chat/completions", "/responses", nil},
-		{"OpenAI, chat", New(), "", "chat", provider.DialectOpenAI, "/chat/completions", "/responses", nil},
-		{"OpenAI, Responses", New(), "", "responses", provider.DialectResponses, "/responses", "/responses", []string{"stop", "functions", "function_call"}},
-		{"compatible", New(), "https://acme.example/v1", "", provider.DialectOpenAI, "/chat/completions", "", nil},
-		{"compatible, Responses", New(), "https://acme.example/v1", "responses", provider.DialectResponses, "/responses", "/responses", []string{"stop", "functions", "function_call"}},
-		{"a field that is dropped", NewAdapter(both), "", "responses", provider.DialectResponses, "/r", "/r", []string{"functions", "function_call"}},
+		{"OpenAI", New(), "", "", provider.DialectOpenAI, "/chat/completions", "/responses"},
+		{"OpenAI, chat", New(), "", "chat", provider.DialectOpenAI, "/chat/completions", "/responses"},
+		{"OpenAI, Responses", New(), "", "responses", provider.DialectResponses, "/responses", "/responses"},
+		{"compatible", New(), "https://acme.example/v1", "", provider.DialectOpenAI, "/chat/completions", ""},
+		{"compatible, Responses", New(), "https://acme.example/v1", "responses", provider.DialectResponses, "/responses", "/responses"},
+		{"another path", NewAdapter(both), "", "responses", provider.DialectResponses, "/r", "/r"},
 	} {
 		e, err := c.adapter.Prepare(context.Background(), &provider.PrepareRequest{BaseURL: c.base, Settings: map[string]string{"api": c.api}})
-		if err != nil || e.Dialect != c.dialect || e.Paths["chat"] != c.chat || e.Paths["responses"] != c.responses || !reflect.DeepEqual(e.Body.Refuse, c.refuse) {
+		if err != nil || e.Dialect != c.dialect || e.Paths["chat"] != c.chat || e.Paths["responses"] != c.responses {
 			t.Errorf("%s: %+v, %v", c.name, e, err)
 		}
 	}
