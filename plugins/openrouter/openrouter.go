@@ -18,7 +18,9 @@ func New() *openai.Adapter {
 		Summary:    "OpenRouter, with its routing object and the cost it reports",
 		BaseURL:    DefaultBaseURL,
 		Paths:      map[string]string{"responses": "/responses", "messages": "/messages"},
-		Body:       provider.BodyRules{Drop: []string{"models", "fallbacks", "route", "preset", "plugins"}},
+		Body:       provider.BodyRules{
+			Drop: []string{"models", "fallbacks", "route", "preset", "plugins"}, KeepInMessages: []string{"cache_control", "reasoning_content"},
+		},
 		Probe:      "/key", // the list of models is public; this tells whether the key works
 		RateLimits: []provider.RateLimit{{Unit: "requests", Limit: "x-ratelimit-limit", Remaining: "x-ratelimit-remaining"}},
 		Errors: []provider.ErrorRule{
