@@ -160,6 +160,7 @@ func TestUsageOfTranslatedAnswers(t *testing.T) {
 		{Input: 100, Output: 20, CacheRead: 60, CacheWrite: 40},
 		{Input: 100, CacheWrite: 40, CacheWrite1h: 30},
 		{Output: 1},
+		{Input: 1, Output: 30, Reasoning: 20},
 		{Input: MaxTokens / 2, Output: MaxTokens / 2, CacheRead: MaxTokens / 2},
 	} {
 		u.Reported = true

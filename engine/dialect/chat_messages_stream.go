@@ -124,7 +124,7 @@ func (s *chatToMessages) start(dst []byte) []byte {
 	if !u.Reported {
 		u.Input = s.opt.InputTokens
 	}
-	u.Output = 0
+	u.Output, u.Reasoning = 0, 0
 	s.data = append(s.data[:0], `{"type":"message_start","message":{"id":`...)
 	s.data = appendQuoted(s.data, s.opt.ID)
 	s.data = append(s.data, `,"type":"message","role":"assistant","model":`...)

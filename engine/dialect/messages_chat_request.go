@@ -28,7 +28,7 @@ import (
 //   - Documents of plain text, and search results, become texts below their title, source and context.
 //   - thinking becomes reasoning_effort: up to 1024 tokens minimal, below 4096 low, below 12288 medium, below 32768 high, else
 //     xhigh. The effort of output_config wins over a budget; adaptive thinking without one is high, as it is to the API; max is
-//     xhigh. Disabled thinking is reported, as the model may think all the same.
+//     xhigh. Thinking that is disabled, or between tools only, is reported: the model thinks as it does by itself.
 //   - output_config.format becomes a strict response_format. Schemas that OpenAI refuses as strict (properties that are not
 //     required, objects that are open) are sent without, which is reported.
 //   - metadata.user_id becomes user; in place of one with more than 64 bytes, which OpenAI refuses, comes its SHA-256.

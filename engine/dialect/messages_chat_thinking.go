@@ -77,14 +77,14 @@ func (r *messagesRequest) thought() (level string, err error) {
 		}
 	}
 	switch string(kind) {
-	case "disabled":
+	case "disabled", "between_tools":
 		r.drop("thinking")
 		return "", nil
 	case "adaptive":
 		return "high", nil
 	case "enabled":
 	default:
-		return "", requestErrorf("thinking.type", "must be enabled, adaptive or disabled")
+		return "", requestErrorf("thinking.type", "must be enabled, adaptive, between_tools or disabled")
 	}
 	n, err := strconv.ParseInt(string(budget), 10, 64)
 	switch {

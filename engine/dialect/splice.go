@@ -139,6 +139,10 @@ func (d Dialect) appendCounts(dst []byte, u Usage) []byte {
 			dst = append(dst, '}')
 		}
 		number(`,"output_tokens":`, u.Output)
+		if u.Reasoning > 0 {
+			number(`,"output_tokens_details":{"thinking_tokens":`, u.Reasoning)
+			dst = append(dst, '}')
+		}
 		return dst
 	case Responses:
 		number(`{"input_tokens":`, u.Input)
