@@ -9,7 +9,8 @@ import (
 // name of opt. The usage that body reports is returned in the normal form; without a report the message has none either.
 //
 // Thinking comes first: thinking_blocks byte for byte, and reasoning_content (or reasoning) that is not in them as a block with
-// an empty signature. Texts and the text of a refusal follow, then the calls. Of several choices only the first is taken.
+// an empty signature. Texts and the text of a refusal follow, then the calls. A text of white space alone is left out, as the API
+// refuses it when the conversation comes back. Of several choices only the first is taken.
 // Audio, images and annotations have no counterpart and are left out. Arguments that are not a JSON object become
 // {"INVALID_JSON": "the arguments as they were"}: the call fails by the tool's schema, the model learns why, and nothing is run
 // with arguments that nobody gave. For stop reasons see [stopReason]. ids of calls are made fit for the API as in
@@ -129,11 +130,10 @@ type messageBlocks struct {
 func (b *messageBlocks) read(raw []byte, answerID string) {
 	m := readMessageOut(raw)
 	b.thinking(&m)
-	if text := texts(m.content); len(text) > 0 {
-		b.list = appendElement(b.list, appendText(nil, appendEnclosed(nil, '"', text, '"'), nil))
-	}
-	if len(m.refusal) > 0 {
-		b.list = appendElement(b.list, appendText(nil, appendEnclosed(nil, '"', m.refusal, '"'), nil))
+	for _, text := range [][]byte{texts(m.content), m.refusal} {
+		if !isBlank(text) {
+			b.list = appendElement(b.list, appendText(nil, appendEnclosed(nil, '"', text, '"'), nil))
+		}
 	}
 	for raw := range elements(m.calls) {
 		call := members(raw, "id", "function")
@@ -179,6 +179,9 @@ func (b *messageBlocks) thinking(m *chatMessageOut) {
 		}
 	}
 }
+
+// isBlank reports whether a raw string content has nothing but white space.
+func isBlank(raw []byte) bool { return len(bytes.TrimSpace(unescaped(raw))) == 0 }
 
 // unescaped decodes a raw string content.
 func unescaped(raw []byte) []byte { return unquoted(appendEnclosed(nil, '"', raw, '"')) }

@@ -77,29 +77,36 @@ func (s *chatToMessages) event(dst, data []byte) ([]byte, bool, error) {
 	case s.failed:
 		return dst, false, nil
 	}
-	info := ChunkInfo(data)
-	if info.Malformed {
-		return dst, false, ErrMalformed
-	}
-	if info.Error {
-		s.failed = true
-		return appendMessagesError(dst, data), false, nil
-	}
-	if info.Usage {
-		if u, ok := OpenAIUsage(data); ok {
-			s.reported = u
-		}
-	}
-	var choices, key []byte
+	var choices, tier, key []byte
+	usage, failed := false, false
 	c := cursor{b: data}
 	for c.object(); c.member(&key); {
 		v := c.value()
 		switch string(key) {
 		case "choices":
 			choices = v
+		case "usage":
+			usage = !isNull(v)
+		case "error":
+			failed = !isNull(v)
 		case "service_tier":
-			s.tier = append(s.tier[:0], v...)
+			tier = v
 		}
+	}
+	if !c.end() {
+		return dst, false, ErrMalformed
+	}
+	if failed {
+		s.failed = true
+		return appendMessagesError(dst, data), false, nil
+	}
+	if usage {
+		if u, ok := OpenAIUsage(data); ok {
+			s.reported = u
+		}
+	}
+	if len(tier) > 0 {
+		s.tier = append(s.tier[:0], tier...)
 	}
 	if !s.started {
 		s.started = true
@@ -263,7 +270,9 @@ func (s *chatToMessages) pump(dst []byte, complete bool) []byte {
 		if !complete && !over {
 			break
 		}
-		dst = s.stop(dst, b)
+		if b.opened {
+			dst = s.stop(dst, b)
+		}
 		s.queue = s.queue[1:]
 	}
 	return dst
@@ -272,7 +281,10 @@ func (s *chatToMessages) pump(dst []byte, complete bool) []byte {
 // write opens the block if it can be, and sends what there is of it.
 func (s *chatToMessages) write(dst []byte, b *streamBlock, over bool) []byte {
 	if !b.opened {
-		if b.kind == blockTool && !over && (len(inner(b.name)) == 0 || len(inner(b.id)) == 0 && len(b.raw) == 0) {
+		switch {
+		case b.kind == blockText && isBlank(b.raw):
+			return dst
+		case b.kind == blockTool && !over && (len(inner(b.name)) == 0 || len(inner(b.id)) == 0 && len(b.raw) == 0):
 			return dst
 		}
 		b.opened = true

@@ -265,7 +265,7 @@ func TestP12StreamedEqualsBufferedMessages(t *testing.T) {
 						between = append(between, text("text "+fmt.Sprint(i)))
 					}
 				}
-				for _, pieces := range [][]block{calls(n, input), append([]block{text("x")}, calls(n, input)...), between} {
+				for _, pieces := range [][]block{calls(n, input), append([]block{text("\n\n")}, calls(n, input)...), append([]block{text(" x")}, calls(n, input)...), between} {
 					s := chatScript{pieces, "tool_calls", usage}
 					if n == 0 {
 						s.finish = "stop"
@@ -380,6 +380,10 @@ func TestP06MessagesStreamBreaks(t *testing.T) {
 		if err != nil || bytes.Contains(out, []byte("message_stop")) || bytes.Contains(out, []byte("message_delta")) {
 			t.Fatalf("ended at %d: %v, %s", i, err, out)
 		}
+	}
+	out, err := io.ReadAll(toMessages(strings.NewReader("data: {\"choices\":[{\"finish_reason\":\"stop\"}]}\n\n: keep")))
+	if _, complete := readMessageStream(t, out); err != nil || !complete {
+		t.Errorf("a keep-alive that is cut: %s, %v", out, err)
 	}
 	for in, want := range map[string]string{
 		"data: <html>\n\n":     "error",

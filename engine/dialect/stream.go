@@ -72,7 +72,9 @@ func (s *Stream) next() {
 		s.err = err
 		return
 	case ev.Data == nil:
-		s.out = append(s.out, ev.Raw...) // a keep-alive is one in either dialect
+		if last := ev.Raw[len(ev.Raw)-1]; last == '\n' || last == '\r' { // else it is cut, and what follows would be part of it
+			s.out = append(s.out, ev.Raw...) // a keep-alive is one in either dialect
+		}
 		return
 	}
 	var over bool
