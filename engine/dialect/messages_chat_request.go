@@ -20,7 +20,7 @@ import (
 //     thinking, texts, calls. Where that moves a block past another, "messages[].content" is reported.
 //   - Results of tools become messages of role tool, before everything else in their turn. Those take texts only: images and
 //     documents in a result come in the message of the user that follows, under the id of their call.
-//   - is_error has no counterpart: the text of such a result begins with "Error: ", or is "Error" if there is none.
+//   - is_error has no counterpart: the text of such a result begins with "Error", or has "Error: " put before it.
 //   - Signed thinking is kept byte for byte in thinking_blocks; thinking without a signature, which other models have done,
 //     becomes reasoning_content.
 //   - What tools that the API runs itself have done in earlier turns is left out, as are such tools while others remain; both
@@ -30,7 +30,7 @@ import (
 //     xhigh. The effort of output_config wins over a budget; adaptive thinking without one is high, as it is to the API; max is
 //     xhigh. Thinking that is disabled, or between tools only, is reported: the model thinks as it does by itself.
 //   - output_config.format becomes a strict response_format. Schemas that OpenAI refuses as strict (properties that are not
-//     required, objects that are open) are sent without, which is reported.
+//     required, objects that are open) are sent without, which is reported; likewise those of strict tools.
 //   - metadata.user_id becomes user; in place of one with more than 64 bytes, which OpenAI refuses, comes its SHA-256.
 //   - service_tier standard_only becomes default, and auto is left out.
 //   - top_k and cache_control are kept, though OpenAI knows neither.

@@ -97,7 +97,11 @@ func (r *messagesRequest) tool(raw []byte, path string) ([]byte, error) {
 	}
 	out = append(append(out, `,"parameters":`...), schema...)
 	if string(strict) == "true" {
-		out = append(out, `,"strict":true`...)
+		if closedSchema(schema) {
+			out = append(out, `,"strict":true`...)
+		} else {
+			r.drop("tools[].strict")
+		}
 	}
 	return append(appendCache(append(out, '}'), cache), '}'), nil
 }

@@ -229,8 +229,9 @@ func (t *chatTurns) result(b *inputBlock, path string) error {
 			return nil
 		}
 		if failed && string(b.kind) == "text" && len(inner(b.text)) > 0 {
-			b.text = append(append([]byte(`"Error: `), inner(b.text)...), '"')
-			failed = false
+			if failed = false; !bytes.HasPrefix(inner(b.text), []byte("Error")) {
+				b.text = append(append([]byte(`"Error: `), inner(b.text)...), '"')
+			}
 		}
 		return t.visible(&texts, &media, b, path)
 	})
