@@ -68,6 +68,8 @@ func TranslateRequest(from, to Dialect, dst, body []byte, opt RequestOptions) (o
 		return RequestMessagesToChat(dst, body, opt)
 	case from == Completions:
 		return RequestCompletionsToChat(dst, body, opt)
+	case from == Responses && to == Chat:
+		return RequestResponsesToChat(dst, body, opt)
 	default:
 		return dst, nil, fmt.Errorf("no translation of requests from %v to %v", from, to)
 	}
@@ -91,6 +93,8 @@ func TranslateAnswer(from, to Dialect, dst, body []byte, opt AnswerOptions) ([]b
 		return AnswerChatToMessages(dst, body, opt)
 	case from == Chat && to == Completions:
 		return AnswerChatToCompletions(dst, body, opt)
+	case from == Chat && to == Responses:
+		return AnswerChatToResponses(dst, body, opt)
 	default:
 		return dst, Usage{}, fmt.Errorf("%w: no translation from %v to %v", ErrMalformed, from, to)
 	}
@@ -111,6 +115,8 @@ func TranslateStream(from, to Dialect, src io.Reader, opt AnswerOptions) *Stream
 		return newStream(src, newChatToMessages(opt))
 	case from == Chat && to == Completions:
 		return newStream(src, newChatToCompletions(opt))
+	case from == Chat && to == Responses:
+		return newStream(src, newChatToResponses(opt))
 	}
 	panic(fmt.Sprintf("dialect: no translation of streams from %v to %v", from, to))
 }

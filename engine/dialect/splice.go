@@ -147,6 +147,7 @@ func (d Dialect) appendCounts(dst []byte, u Usage) []byte {
 	case Responses:
 		number(`{"input_tokens":`, u.Input)
 		number(`,"input_tokens_details":{"cached_tokens":`, u.CacheRead)
+		number(`,"cache_write_tokens":`, u.CacheWrite)
 		number(`},"output_tokens":`, u.Output)
 		number(`,"output_tokens_details":{"reasoning_tokens":`, u.Reasoning)
 		number(`},"total_tokens":`, u.Input+u.Output)
@@ -165,7 +166,10 @@ func (d Dialect) appendCounts(dst []byte, u Usage) []byte {
 
 // StripUsage appends an OpenAI chunk without its top-level usage member: what the upstream would have sent if the
 // gateway had not asked for usage on its own account. A body that is not a JSON object is appended as it is.
-func StripUsage(dst, body []byte) []byte {
+func StripUsage(dst, body []byte) []byte { return DropMember(dst, body, "usage") }
+
+// DropMember appends body without its top-level members of that name. A body that is not a JSON object is appended as it is.
+func DropMember(dst, body []byte, name string) []byte {
 	start := len(dst)
 	var key []byte
 	c := cursor{b: body}
@@ -177,7 +181,7 @@ func StripUsage(dst, body []byte) []byte {
 			break
 		}
 		v := c.value()
-		if string(key) != "usage" || v == nil {
+		if string(key) != name || v == nil {
 			first = false
 			continue
 		}

@@ -72,8 +72,9 @@ func (s *Stream) next() {
 		s.err = err
 		return
 	case ev.Data == nil:
-		if last := ev.Raw[len(ev.Raw)-1]; last == '\n' || last == '\r' { // else it is cut, and what follows would be part of it
-			s.out = append(s.out, ev.Raw...) // a keep-alive is one in either dialect
+		// A keep-alive is one in either dialect. A line that is cut, the last of the source, would run into what follows.
+		if last := ev.Raw[len(ev.Raw)-1]; last == '\n' || last == '\r' {
+			s.out = append(s.out, ev.Raw...)
 		}
 		return
 	}

@@ -65,6 +65,8 @@ type Envelope struct {
 	user    span   // raw text of user
 	notes   span   // value of metadata
 	signed  []span // raw signatures of thinking blocks
+	opening span   // the messages up to the first one of a user
+	later   bool   // a message of the assistant follows it
 	names   []name
 	scratch []byte
 }

@@ -228,6 +228,9 @@ func (p *parser) input() {
 			if f.n > maxMessages {
 				p.invalid(off, "", "must have at most 10000 items")
 			}
+			if f.n == 1 {
+				p.opening = uint32(p.i)
+			}
 			p.texts(p.item)
 		}
 		if p.e.Messages = f.n; f.n == 0 {
@@ -270,9 +273,7 @@ func (p *parser) item() {
 			p.value()
 		}
 	}
-	if user && said.end > 0 {
-		p.lastUser = said
-	}
+	p.turn(user, said)
 }
 
 // prompt reads the prompt of a legacy completion.

@@ -14,6 +14,15 @@ func (e *Envelope) AppendPrompt(dst, body []byte, limit int) []byte {
 	return appendText(dst, body[e.prompt.off:e.prompt.end], limit)
 }
 
+// Signed says that the request has thinking in it that some model signed.
+func (e *Envelope) Signed() bool { return len(e.signed) > 0 }
+
+// Opening is the beginning of the conversation as it was sent, up to its first user message: every later turn repeats it. later
+// tells that the request is such a turn. Body is what the envelope was read from.
+func (e *Envelope) Opening(body []byte) (opening []byte, later bool) {
+	return body[e.opening.off:e.opening.end], e.later
+}
+
 // appendText appends the meaning of a string's raw contents.
 func appendText(dst, raw []byte, limit int) []byte {
 	start, cut := len(dst), 0

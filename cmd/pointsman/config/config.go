@@ -40,6 +40,9 @@ type Server struct {
 	Listen       string // host:port of the API
 	AdminListen  string // host:port of the admin API, console and metrics
 	MaxBodyBytes int    // largest request body
+	// KeepAliveAfter is how long a stream waits for its answer to begin before it is kept alive, and KeepAliveEvery how long it
+	// may then be silent.
+	KeepAliveAfter, KeepAliveEvery time.Duration
 }
 
 // Provider is one [providers.NAME] table merged over the built-in provider of that name.

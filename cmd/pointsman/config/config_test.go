@@ -76,7 +76,7 @@ func TestLoadFull(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if c.Server != (Server{"127.0.0.1:8084", "127.0.0.1:8085", 32 << 20}) {
+	if c.Server != (Server{"127.0.0.1:8084", "127.0.0.1:8085", 32 << 20, 10 * time.Second, 15 * time.Second}) {
 		t.Errorf("server %+v", c.Server)
 	}
 	mock := c.Provider("mock")

@@ -90,6 +90,8 @@ func (p *printer) server(c *Config) {
 	p.pair("listen", quote(c.Server.Listen))
 	p.pair("admin_listen", quote(c.Server.AdminListen))
 	p.pair("max_body_bytes", strconv.Itoa(c.Server.MaxBodyBytes))
+	p.pair("keep_alive_after", strconv.FormatFloat(c.Server.KeepAliveAfter.Seconds(), 'g', -1, 64))
+	p.pair("keep_alive_every", strconv.FormatFloat(c.Server.KeepAliveEvery.Seconds(), 'g', -1, 64))
 }
 
 func (p *printer) provider(v *Provider) {

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/BurntSushi/toml"
 
@@ -26,7 +27,10 @@ const (
 	DefaultListen       = "127.0.0.1:8084"
 	DefaultAdminListen  = "127.0.0.1:8085"
 	DefaultMaxBodyBytes = 32 << 20
-	DefaultLogDays      = 30
+
+	DefaultKeepAliveAfter = 10 * time.Second
+	DefaultKeepAliveEvery = 15 * time.Second
+	DefaultLogDays        = 30
 )
 
 // Default is the configuration without a file: the built-in catalog and whatever provider keys the environment holds.
@@ -123,11 +127,16 @@ func (d *document) read(root *table) *Config {
 	return c
 }
 
+func seconds(n float64) time.Duration { return time.Duration(n * float64(time.Second)) }
+
 func (c *Config) server(t *table) {
 	c.Server = Server{
 		Listen:       t.address("listen", DefaultListen),
 		AdminListen:  t.address("admin_listen", DefaultAdminListen),
 		MaxBodyBytes: int(t.integer("max_body_bytes", DefaultMaxBodyBytes, 1, 1<<30)),
+
+		KeepAliveAfter: seconds(t.number("keep_alive_after", DefaultKeepAliveAfter.Seconds(), 0.1, 3600)),
+		KeepAliveEvery: seconds(t.number("keep_alive_every", DefaultKeepAliveEvery.Seconds(), 0.1, 3600)),
 	}
 	if c.Server.Listen == c.Server.AdminListen && !strings.HasSuffix(c.Server.Listen, ":0") {
 		key := "listen"

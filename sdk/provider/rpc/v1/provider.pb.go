@@ -1315,9 +1315,11 @@ func (*CallResponse_Part) isCallResponse_Kind() {}
 
 // Head begins the answer.
 type Head struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Status        int32                  `protobuf:"varint,1,opt,name=status,proto3" json:"status,omitempty"` // HTTP status
-	Header        map[string]string      `protobuf:"bytes,2,rep,name=header,proto3" json:"header,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Status int32                  `protobuf:"varint,1,opt,name=status,proto3" json:"status,omitempty"` // HTTP status
+	Header map[string]string      `protobuf:"bytes,2,rep,name=header,proto3" json:"header,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// The first part of the body, or the whole of it: what is ready with the head need not take a message of its own.
+	Data          []byte `protobuf:"bytes,3,opt,name=data,proto3" json:"data,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1362,6 +1364,13 @@ func (x *Head) GetStatus() int32 {
 func (x *Head) GetHeader() map[string]string {
 	if x != nil {
 		return x.Header
+	}
+	return nil
+}
+
+func (x *Head) GetData() []byte {
+	if x != nil {
+		return x.Data
 	}
 	return nil
 }
@@ -1548,10 +1557,11 @@ const file_provider_proto_rawDesc = "" +
 	"\fCallResponse\x121\n" +
 	"\x04head\x18\x01 \x01(\v2\x1b.pointsman.provider.v1.HeadH\x00R\x04head\x121\n" +
 	"\x04part\x18\x02 \x01(\v2\x1b.pointsman.provider.v1.PartH\x00R\x04partB\x06\n" +
-	"\x04kind\"\x9a\x01\n" +
+	"\x04kind\"\xae\x01\n" +
 	"\x04Head\x12\x16\n" +
 	"\x06status\x18\x01 \x01(\x05R\x06status\x12?\n" +
-	"\x06header\x18\x02 \x03(\v2'.pointsman.provider.v1.Head.HeaderEntryR\x06header\x1a9\n" +
+	"\x06header\x18\x02 \x03(\v2'.pointsman.provider.v1.Head.HeaderEntryR\x06header\x12\x12\n" +
+	"\x04data\x18\x03 \x01(\fR\x04data\x1a9\n" +
 	"\vHeaderEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\".\n" +
