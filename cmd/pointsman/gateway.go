@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"github.com/VictoriaMetrics/metrics"
-	"github.com/valyala/fasthttp"
 
 	"github.com/pointsman/pointsman/cmd/pointsman/config"
 	"github.com/pointsman/pointsman/engine"
@@ -57,7 +56,7 @@ type gateway struct {
 	unwatch   context.CancelFunc
 	engine    *engine.Engine
 
-	api, admin           *fasthttp.Server
+	api, admin           *engine.Server
 	listener, adminListn net.Listener
 	serving              sync.WaitGroup
 }
@@ -131,7 +130,7 @@ func start(ctx context.Context, cfg *config.Config, opt options) (g *gateway, er
 	return g, nil
 }
 
-func (g *gateway) serve(s *fasthttp.Server, ln net.Listener) {
+func (g *gateway) serve(s *engine.Server, ln net.Listener) {
 	g.serving.Go(func() {
 		if err := s.Serve(ln); err != nil {
 			g.log.Error("server stopped", "address", ln.Addr().String(), "error", err)
@@ -149,7 +148,7 @@ func (g *gateway) stop(ctx context.Context) error {
 	if g.engine != nil {
 		g.engine.Drain()
 	}
-	for _, s := range []*fasthttp.Server{g.api, g.admin} {
+	for _, s := range []*engine.Server{g.api, g.admin} {
 		if s != nil {
 			errs = append(errs, s.ShutdownWithContext(ctx))
 		}
