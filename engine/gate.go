@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"strconv"
 
@@ -54,7 +55,8 @@ type gate struct {
 
 	rest  []byte // read already, and beyond the request that is being read
 	fault *Fault // why nothing passes any more, nil while it does
-	path  []byte // the request target at fault, nil if it is not known or known to the server
+	told  bool   // see refuse
+	path  []byte // the target of the request at fault, or of one with a chunked body; empty if it is not known
 }
 
 // stage is what the next byte belongs to.
@@ -99,17 +101,20 @@ func (g *gate) handOn(p []byte, used int, err error) (int, error) {
 		return g.refuse(p)
 	}
 	g.passed = used > 0 && (g.stage != stageHead || len(g.text) > 0) || g.passed && used == 0
+	if g.passed && errors.Is(err, io.EOF) {
+		err = io.ErrUnexpectedEOF
+	}
 	return used, err
 }
 
-// refuse ends the reading. A server that has seen no byte of a request closes without an answer, so it gets one byte that
-// is no request yet.
+// refuse ends the reading. A server that has seen nothing of a request but empty lines closes without an answer, so it gets
+// one byte first, which completes no head.
 func (g *gate) refuse(p []byte) (int, error) {
 	if len(p) == 0 {
 		return 0, nil
 	}
-	if !g.passed {
-		g.passed = true
+	if g.stage == stageHead && !g.told {
+		g.told = true
 		p[0] = 'G'
 		return 1, nil
 	}
@@ -166,7 +171,7 @@ func (g *gate) takeLine(b []byte) (line []byte, n int, whole bool) {
 	}
 	line = b[:n]
 	if len(g.text) > 0 || !whole {
-		g.text = append(g.text, b[:min(n, maxChunkLine+2)]...)
+		g.text = append(g.text, b[:min(n, maxChunkLine+3)]...)
 		line = g.text
 	}
 	if len(line) > maxChunkLine+2 {

@@ -69,29 +69,35 @@ func (g *gate) takeHead(b []byte) int {
 		}
 		h.at = end
 		if len(line) == 0 {
+			g.enterBody(text)
 			g.text, g.posted = g.text[:0], h.post
-			g.enterBody()
 			return end - before
 		}
 	}
 }
 
 // enterBody sets out what follows the head.
-func (g *gate) enterBody() {
-	g.body, g.waste = 0, 0
+func (g *gate) enterBody(text []byte) {
 	switch {
 	case g.head.chunked:
-		g.stage = stageChunkSize
+		g.stage, g.body, g.waste = stageChunkSize, 0, 0
+		g.blame(text)
 	case g.head.length > 0:
 		g.stage, g.left = stageBody, g.head.length
 	}
 }
 
-// blame keeps the target of a request with a flaw, for the shape of the answer.
+// blame keeps the target of a request with a flaw, or the beginning of one that is too long, for the shape of the answer.
 func (g *gate) blame(text []byte) {
-	if t := g.head.target; t[1] > 0 {
-		g.path = bytes.Clone(text[t[0]:t[1]])
+	h := &g.head
+	if h.lineEnd == 0 {
+		line := text[h.at:min(len(text), h.at+256)]
+		_, line, _ = bytes.Cut(line, []byte{' '})
+		line, _, _ = bytes.Cut(line, []byte{' '})
+		g.path = bytes.Clone(line)
+		return
 	}
+	g.path = append(g.path[:0], text[h.target[0]:h.target[1]]...)
 }
 
 // tooLong checks a head of which the line that is looked at reaches to end.
@@ -191,20 +197,17 @@ func isDots(segment []byte) bool {
 	return n == 1 || n == 2
 }
 
-// field takes one header field. What its value may hold is the server's to check, but for the fields that say where the
-// request ends and whom it is for.
+// field takes one header field. The characters of names and values are the server's to check, but for spaces in names, which it
+// takes, and for the fields that say where the request ends and whom it is for.
 func (h *head) field(line []byte) *Fault {
 	if h.fields++; h.fields > maxHeaders {
 		return headersTooLarge("too_many_headers", "the request has more header fields than the limit of 100")
 	}
-	n := 0
-	for n < len(line) && isToken(line[n]) {
-		n++
-	}
-	if n == 0 || n == len(line) || line[n] != ':' {
-		if line[0] == ' ' || line[0] == '\t' {
-			return badFraming("a header field goes on in the next line")
-		}
+	n := bytes.IndexByte(line, ':')
+	switch {
+	case line[0] == ' ' || line[0] == '\t':
+		return badFraming("a header field goes on in the next line")
+	case n <= 0 || bytes.IndexByte(line[:n], ' ') >= 0:
 		return badFraming("the name of a header field is not valid")
 	}
 	name, value := line[:n], line[n+1:]
@@ -285,19 +288,4 @@ func (h *head) finish(maxBody int64) *Fault {
 		return bodyTooLarge(maxBody)
 	}
 	return nil
-}
-
-// isToken says whether a name of a header field may hold the character: letters, digits and !#$%&'*+-.^_`|~.
-func isToken(c byte) bool {
-	const (
-		low  uint64 = 0b00000011_11111111_01101100_11111010 << 32                                       // up to 0x3f
-		high uint64 = 0b01010111_11111111_11111111_11111111<<32 | 0b11000111_11111111_11111111_11111110 // up to 0x7f
-	)
-	switch c >> 6 {
-	case 0:
-		return low>>c&1 == 1
-	case 1:
-		return high>>(c-64)&1 == 1
-	}
-	return false
 }

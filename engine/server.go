@@ -48,7 +48,7 @@ func protocolError(ctx *fasthttp.RequestCtx, err error) {
 	f := badFraming("the request is not valid HTTP/1.1")
 	var timeout interface{ Timeout() bool }
 	if g, ok := ctx.Conn().(*gate); ok && g.fault != nil {
-		if f = g.fault; g.path != nil {
+		if f = g.fault; len(g.path) > 0 {
 			ctx.Request.Header.SetRequestURIBytes(g.path)
 		}
 	} else if errors.As(err, &timeout) && timeout.Timeout() {
