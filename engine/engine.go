@@ -97,6 +97,7 @@ type Config struct {
 	RecordTexts bool                  // keep what policies are granted of messages, metadata and side calls in decision records
 	MaxBody     int                   // bytes of a request body; 0: 32 MiB
 	Plugins     func() []PluginHealth // for /health; nil: none are told
+	Problems    func() []string       // for /health: what is wrong with the configuration while it serves on; nil: never anything
 	Logger      *slog.Logger          // nil: the default logger
 	Now         func() time.Time      // nil: time.Now
 }

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"crypto/tls"
 	"errors"
 	"io"
 	"net"
@@ -47,26 +48,31 @@ func (s *Server) Serve(ln net.Listener) error {
 func protocolError(ctx *fasthttp.RequestCtx, err error) {
 	f := badFraming("the request is not valid HTTP/1.1")
 	var timeout interface{ Timeout() bool }
-	if g, ok := ctx.Conn().(*gate); ok && g.fault != nil {
+	var plain tls.RecordHeaderError
+	below := ctx.Conn()
+	g, gated := below.(*gate)
+	if gated {
+		below = g.Conn
+	}
+	switch {
+	case gated && g.fault != nil:
 		if f = g.fault; len(g.path) > 0 {
 			ctx.Request.Header.SetRequestURIBytes(g.path)
 		}
-	} else if errors.As(err, &timeout) && timeout.Timeout() {
+	case errors.As(err, &plain) && plain.Conn != nil:
+		f.Message, below = "this port speaks HTTPS", plain.Conn
+	case errors.As(err, &timeout) && timeout.Timeout():
 		f.Status, f.Code, f.Message = fasthttp.StatusRequestTimeout, "request_timeout", "the request was not sent in time"
 	}
 	ctx.Response.Header.Set("X-Request-Id", requestIDText(ctx))
 	f.Write(ctx)
-	linger(ctx)
+	linger(ctx, below)
 }
 
 // linger sends the answer at once and then reads what the client is still sending, within bounds. Closing with bytes unread
 // would reset the connection, and the client would see that instead of the answer. What fasthttp writes after it goes
 // nowhere.
-func linger(ctx *fasthttp.RequestCtx) {
-	below := ctx.Conn()
-	if g, ok := below.(*gate); ok {
-		below = g.Conn
-	}
+func linger(ctx *fasthttp.RequestCtx, below net.Conn) {
 	conn, ok := below.(interface {
 		net.Conn
 		CloseWrite() error

@@ -58,6 +58,7 @@ type gateway struct {
 
 	api, admin           *engine.Server
 	listener, adminListn net.Listener
+	certificate          *certificate // of the API; nil: it speaks plain HTTP
 	serving              sync.WaitGroup
 }
 
@@ -88,6 +89,12 @@ func start(ctx context.Context, cfg *config.Config, opt options) (g *gateway, er
 	if g.listener, err = net.Listen("tcp", cfg.Server.Listen); err != nil {
 		return g, fmt.Errorf("listening for the API: %w", err)
 	}
+	if cfg.Server.TLSCert != "" {
+		if g.certificate, err = openCertificate(cfg.Server.TLSCert, cfg.Server.TLSKey, g.log); err != nil {
+			return g, err
+		}
+		g.listener = g.certificate.listen(g.listener)
+	}
 	if g.adminListn, err = net.Listen("tcp", cfg.Server.AdminListen); err != nil {
 		return g, fmt.Errorf("listening for the admin API: %w", err)
 	}
@@ -113,13 +120,13 @@ func start(ctx context.Context, cfg *config.Config, opt options) (g *gateway, er
 		Directory: g.directory, Ledger: g.store, Log: g.usage, Generations: g.usage, States: g.usage, Policies: g.policies, Adapters: g.plugins,
 		RoundLimit: cfg.Rounds.Credits, RecordTexts: cfg.Rounds.RecordTexts,
 		Transport: upstream.New(upstream.Config{}), Probes: engine.Probes(cfg.Health.Probe), Plugins: g.pluginHealth,
-		MaxBody: cfg.Server.MaxBodyBytes, Logger: g.log,
+		MaxBody: cfg.Server.MaxBodyBytes, Problems: g.problems, Logger: g.log,
 	})
 	if err != nil {
 		return g, err
 	}
 	g.recordInterrupted()
-	g.api = engine.NewServer(g.engine.Routes().Handler(g.log), cfg.Server.MaxBodyBytes)
+	g.api = engine.NewServer(g.engine.Handler(g.log, cfg.Server.CORSOrigins), cfg.Server.MaxBodyBytes)
 	g.admin = engine.NewServer(admin.Handler(admin.Config{
 		Engine: g.engine, Directory: g.directory, Ledger: g.store, MasterKey: g.masterKey, Status: g.status, Logger: g.log,
 		Policies: policyAdmin{g}, Metrics: g.writePolicyMetrics,
