@@ -50,11 +50,12 @@ func peek(fd int, p []byte) (n int, gone bool) {
 	return max(n, 0), n == 0 && err == nil || err != nil && err != syscall.EAGAIN && err != syscall.EINTR
 }
 
-// peekRecords is peek for a socket with TLS, where a client says that it leaves before it closes.
+// peekRecords is peek for a socket with TLS, where a client says that it leaves before it closes. No client half-closes such a
+// connection to send requests and wait for the answers.
 func peekRecords(fd int) bool {
 	var head [peekedRecords]byte
 	n, gone := peek(fd, head[:])
-	return gone || holdsAlert(head[:n])
+	return gone || n > 0 && (holdsAlert(head[:n]) || halfClosed(fd))
 }
 
 // holdsAlert says whether there is an alert among TLS records, complete or not. Up to TLS 1.2 the type of a record says so;

@@ -123,6 +123,8 @@ func FuzzGatePieces(f *testing.F) {
 			f.Add(p.send, uint8(i))
 		}
 	}
+	f.Add([]byte("GET /\n0"), uint8(0))
+	f.Add([]byte("GET\n H"), uint8(0))
 	f.Fuzz(func(t *testing.T, data []byte, size uint8) {
 		whole, parts := passes(data, 1<<20), passes(data, int(size)+1)
 		if whole != parts {

@@ -91,7 +91,7 @@ func (g *gate) enterBody(text []byte) {
 func (g *gate) blame(text []byte) {
 	h := &g.head
 	if h.lineEnd == 0 {
-		line := text[h.at:min(len(text), h.at+256)]
+		line, _, _ := bytes.Cut(text[h.at:min(len(text), h.at+256)], []byte{'\n'})
 		_, line, _ = bytes.Cut(line, []byte{' '})
 		line, _, _ = bytes.Cut(line, []byte{' '})
 		g.path = bytes.Clone(line)
