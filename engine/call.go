@@ -29,6 +29,7 @@ type call struct {
 	dialect  dialect.Dialect
 	env      envelope.Envelope
 	chat     wording // the request as a chat completion, once a provider needs that
+	session  uint64  // the conversation, as the client named it or as its opening tells; 0 if unknown
 
 	// What was asked and decided.
 	level  uint8          // abi.Level*
@@ -68,6 +69,7 @@ type call struct {
 	settled    bool
 
 	watch *watch
+	pulse *pulse // of a stream, nil if it cannot be kept alive
 
 	mu     sync.Mutex // guards what follows against leave
 	left   bool

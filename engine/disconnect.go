@@ -31,6 +31,7 @@ type watchShard struct {
 type watch struct {
 	conn  net.Conn
 	gone  func() // called once, from the watcher's goroutine
+	pulse *pulse // nil if there is none
 	round bool   // has been there for one interval
 	shard *watchShard
 }
@@ -44,10 +45,10 @@ func newWatcher() *watcher {
 	return w
 }
 
-// add watches conn until forget. spread picks the shard.
-func (w *watcher) add(conn net.Conn, spread byte, gone func()) *watch {
+// add watches conn until forget, and has p looked at. spread picks the shard.
+func (w *watcher) add(conn net.Conn, spread byte, gone func(), p *pulse) *watch {
 	s := &w.shards[int(spread)%len(w.shards)]
-	one := &watch{conn: conn, gone: gone, shard: s}
+	one := &watch{conn: conn, gone: gone, pulse: p, shard: s}
 	s.mu.Lock()
 	s.watches[one] = struct{}{}
 	s.mu.Unlock()
@@ -68,15 +69,15 @@ func (w *watcher) run() {
 		select {
 		case <-w.stop:
 			return
-		case <-tick.C:
+		case now := <-tick.C:
 			for i := range w.shards {
-				w.shards[i].look()
+				w.shards[i].look(now)
 			}
 		}
 	}
 }
 
-func (s *watchShard) look() {
+func (s *watchShard) look(now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for one := range s.watches {
@@ -86,6 +87,8 @@ func (s *watchShard) look() {
 		case peerGone(one.conn):
 			delete(s.watches, one)
 			one.gone()
+		case one.pulse != nil:
+			one.pulse.look(now)
 		}
 	}
 }

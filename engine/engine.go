@@ -14,6 +14,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -96,6 +97,7 @@ type Config struct {
 	RoundLimit  storage.Credits       // that the rounds of a request before its last may cost in all; 0: no limit of their own
 	RecordTexts bool                  // keep what policies are granted of messages, metadata and side calls in decision records
 	MaxBody     int                   // bytes of a request body; 0: 32 MiB
+	KeepAlive   KeepAlive             // of silent streams
 	Plugins     func() []PluginHealth // for /health; nil: none are told
 	Problems    func() []string       // for /health: what is wrong with the configuration while it serves on; nil: never anything
 	Logger      *slog.Logger          // nil: the default logger
@@ -114,6 +116,7 @@ type Engine struct {
 	keys        ownKeys
 	probing     *prober
 	sessions    sessions
+	signers     signers
 	calls       sync.Pool
 	warned      sync.Map // deprecated name -> time of the last warning
 	inflight    sync.WaitGroup
@@ -143,7 +146,8 @@ func New(cfg Config) (*Engine, error) {
 	if cfg.MaxBody == 0 {
 		cfg.MaxBody = 32 << 20
 	}
-	e := &Engine{Config: cfg, providers: map[string]*endpoint{}, watch: newWatcher(), metrics: newMetricSet()}
+	cfg.KeepAlive = cfg.KeepAlive.orDefault()
+	e := &Engine{Config: cfg, providers: map[string]*endpoint{}, watch: newWatcher(), metrics: newMetricSet(), signers: signers{seed: maphash.MakeSeed()}}
 	for _, p := range append(cfg.Providers, Provider{Name: simulatorName, Adapter: simulatorName}) {
 		if e.providers[p.Name] != nil {
 			return nil, fmt.Errorf("provider %q is defined twice", p.Name)

@@ -21,7 +21,7 @@ func (e *Engine) measure(c *call, a *answer, verdict snapshot.Verdict) {
 	}
 	a.measured = true
 	d, u := a.deployment, a.usage
-	if !u.Reported && a.partial != nil {
+	if a.partial != nil { // a translated stream may begin with an estimate, and its dialect may have no place for every count
 		u = a.partial()
 	}
 	if !u.Reported {
@@ -98,7 +98,7 @@ func (e *Engine) settle(c *call, outcome storage.Outcome, status int) *Fault {
 		}
 	}
 	if outcome == storage.OutcomeOK {
-		e.sessions.note(c.env.Session, c.answered, e.Now())
+		e.sessions.note(c.session, c.answered, e.Now())
 	}
 	e.learnFrom(c)
 	e.Log.Append(storage.LogRecord{Usage: *u, Decision: e.decisionRecord(c)})
@@ -144,7 +144,12 @@ func (e *Engine) fail(ctx *fasthttp.RequestCtx, c *call, fault *Fault) {
 		fault = unsettled
 	}
 	e.describeDecision(ctx, c)
+	p, d := c.pulse, c.dialect
 	e.finish(c)
+	if p.stop() { // the status is gone already
+		stream(ctx, p, &faultBody{event: d.AppendErrorEvent(nil, fault.Status, fault.detail(), 0)})
+		return
+	}
 	fault.Write(ctx)
 }
 

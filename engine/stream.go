@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"net"
 	"time"
 
 	"github.com/valyala/fasthttp"
@@ -40,7 +41,17 @@ func (e *Engine) relay(ctx *fasthttp.RequestCtx, c *call, a *answer) {
 	ctx.Response.Header.Set("X-Accel-Buffering", "no")
 	r := &relay{engine: e, call: c, answer: a}
 	r.replay(a.held)
-	ctx.SetBodyStream(r, -1)
+	stream(ctx, c.pulse, r)
+}
+
+// stream makes body the answer. If pings have begun it already, the rest follows them.
+func stream(ctx *fasthttp.RequestCtx, p *pulse, body io.ReadCloser) {
+	if !p.stop() {
+		ctx.SetBodyStream(body, -1)
+		return
+	}
+	ctx.HijackSetNoResponse(true)
+	ctx.Hijack(func(conn net.Conn) { p.carry(conn, body) })
 }
 
 // relay is the body of a streamed answer.
@@ -84,7 +95,14 @@ func (r *relay) Close() error {
 
 // next takes one event from the provider.
 func (r *relay) next() {
+	idle := len(r.out) == 0 && !r.answer.events.Buffered()
+	if idle { // whatever came before is with the client
+		r.call.pulse.wait()
+	}
 	event, err := r.answer.events.Next()
+	if idle {
+		r.call.pulse.stop()
+	}
 	switch {
 	case err == nil && event.Data == nil: // a keep-alive
 		r.out = append(r.out, event.Raw...)
@@ -137,6 +155,7 @@ func (r *relay) event(data, raw []byte) {
 	if !r.answer.measured {
 		r.answer.count(d, info, data)
 	}
+	r.engine.noteSigned(r.answer, d, data)
 	r.passed++
 	switch {
 	case info.Done:

@@ -121,6 +121,7 @@ func start(ctx context.Context, cfg *config.Config, opt options) (g *gateway, er
 		RoundLimit: cfg.Rounds.Credits, RecordTexts: cfg.Rounds.RecordTexts,
 		Transport: upstream.New(upstream.Config{}), Probes: engine.Probes(cfg.Health.Probe), Plugins: g.pluginHealth,
 		MaxBody: cfg.Server.MaxBodyBytes, Problems: g.problems, Logger: g.log,
+		KeepAlive: engine.KeepAlive{After: cfg.Server.KeepAliveAfter, Every: cfg.Server.KeepAliveEvery},
 	})
 	if err != nil {
 		return g, err

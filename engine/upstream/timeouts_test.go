@@ -84,12 +84,12 @@ func TestSlowSteadyStreamLives(t *testing.T) {
 		readRequest(r, 2)
 		io.WriteString(c, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
 		for range 12 {
-			time.Sleep(60 * time.Millisecond)
+			time.Sleep(100 * time.Millisecond)
 			io.WriteString(c, "1\r\nx\r\n")
 		}
 		io.WriteString(c, "0\r\n\r\n")
 	})
-	g, err := New(Config{}).Target(url, TargetOptions{AllowPrivate: true, Timeouts: Timeouts{FirstByte: 150 * time.Millisecond, Idle: 150 * time.Millisecond}})
+	g, err := New(Config{}).Target(url, TargetOptions{AllowPrivate: true, Timeouts: Timeouts{FirstByte: time.Second, Idle: time.Second}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -43,6 +43,9 @@ type Server struct {
 	// TLSCert and TLSKey are the paths of a certificate with its chain and of its key, absolute; both or neither is given.
 	TLSCert, TLSKey string
 	CORSOrigins     []string // origins whose pages may use the API; "*" alone stands for any
+	// KeepAliveAfter is how long a stream waits for its answer to begin before it is kept alive, and KeepAliveEvery how long it
+	// may then be silent.
+	KeepAliveAfter, KeepAliveEvery time.Duration
 }
 
 // Provider is one [providers.NAME] table merged over the built-in provider of that name.

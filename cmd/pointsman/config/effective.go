@@ -95,6 +95,8 @@ func (p *printer) server(c *Config) {
 		p.pair("tls_key", quote(p.written(c.Server.TLSKey)))
 	}
 	p.list("cors_origins", c.Server.CORSOrigins)
+	p.pair("keep_alive_after", strconv.FormatFloat(c.Server.KeepAliveAfter.Seconds(), 'g', -1, 64))
+	p.pair("keep_alive_every", strconv.FormatFloat(c.Server.KeepAliveEvery.Seconds(), 'g', -1, 64))
 }
 
 func (p *printer) provider(v *Provider) {

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/BurntSushi/toml"
 
@@ -27,7 +28,10 @@ const (
 	DefaultListen       = "127.0.0.1:8084"
 	DefaultAdminListen  = "127.0.0.1:8085"
 	DefaultMaxBodyBytes = 32 << 20
-	DefaultLogDays      = 30
+
+	DefaultKeepAliveAfter = 10 * time.Second
+	DefaultKeepAliveEvery = 15 * time.Second
+	DefaultLogDays        = 30
 )
 
 // Default is the configuration without a file: the built-in catalog and whatever provider keys the environment holds.
@@ -124,14 +128,18 @@ func (d *document) read(root *table) *Config {
 	return c
 }
 
+func seconds(n float64) time.Duration { return time.Duration(n * float64(time.Second)) }
+
 func (c *Config) server(t *table) {
 	c.Server = Server{
-		Listen:       t.address("listen", DefaultListen),
-		AdminListen:  t.address("admin_listen", DefaultAdminListen),
-		MaxBodyBytes: int(t.integer("max_body_bytes", DefaultMaxBodyBytes, 1, 1<<30)),
-		TLSCert:      c.absolute(t.str("tls_cert", "")),
-		TLSKey:       c.absolute(t.str("tls_key", "")),
-		CORSOrigins:  t.origins("cors_origins"),
+		Listen:         t.address("listen", DefaultListen),
+		AdminListen:    t.address("admin_listen", DefaultAdminListen),
+		MaxBodyBytes:   int(t.integer("max_body_bytes", DefaultMaxBodyBytes, 1, 1<<30)),
+		TLSCert:        c.absolute(t.str("tls_cert", "")),
+		TLSKey:         c.absolute(t.str("tls_key", "")),
+		CORSOrigins:    t.origins("cors_origins"),
+		KeepAliveAfter: seconds(t.number("keep_alive_after", DefaultKeepAliveAfter.Seconds(), 0.1, 3600)),
+		KeepAliveEvery: seconds(t.number("keep_alive_every", DefaultKeepAliveEvery.Seconds(), 0.1, 3600)),
 	}
 	if (c.Server.TLSCert == "") != (c.Server.TLSKey == "") {
 		key := "tls_cert"

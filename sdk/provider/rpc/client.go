@@ -162,7 +162,10 @@ func (r *answerReader) take(resp *providerv1.CallResponse) error {
 		if code < 200 || code > 599 {
 			return fmt.Errorf("the plugin sent the status %d", code)
 		}
-		return r.answer.Head(code, kind.Head.GetHeader())
+		if err := r.answer.Head(code, kind.Head.GetHeader()); err != nil || len(kind.Head.GetData()) == 0 {
+			return err
+		}
+		return r.answer.Part(kind.Head.GetData())
 	case *providerv1.CallResponse_Part:
 		if !r.begun {
 			return errors.New("the plugin sent a part before the head")

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"runtime"
 
 	"github.com/hashicorp/go-hclog"
 	goplugin "github.com/hashicorp/go-plugin"
@@ -34,7 +35,8 @@ func Serve(adapters ...provider.Adapter) {
 		GRPCServer: func(opts []grpc.ServerOption) *grpc.Server {
 			return grpc.NewServer(append(opts,
 				grpc.MaxRecvMsgSize(MaxMessageBytes), // the default of 4 MiB would cut requests with images
-				grpc.MaxSendMsgSize(MaxMessageBytes))...)
+				grpc.MaxSendMsgSize(MaxMessageBytes),
+				grpc.NumStreamWorkers(uint32(runtime.GOMAXPROCS(0))))...) // whose stacks have grown already
 		},
 	})
 }

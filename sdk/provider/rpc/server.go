@@ -147,7 +147,7 @@ func (s *server) Call(req *providerv1.CallRequest, stream grpc.ServerStreamingSe
 	if !ok {
 		return status.Errorf(codes.Unimplemented, "adapter %q makes no calls", req.GetAdapter())
 	}
-	answer := &answerSender{stream: stream}
+	answer := &answerSender{stream: stream, streamed: req.GetStream()}
 	err = caller.Call(stream.Context(), &provider.CallRequest{
 		Provider: req.GetProvider(), Operation: req.GetOperation(), Model: req.GetModel(), Stream: req.GetStream(),
 		Body: req.GetBody(), Credential: req.GetCredential(), BaseURL: req.GetBaseUrl(), Settings: req.GetSettings(),
@@ -159,13 +159,16 @@ func (s *server) Call(req *providerv1.CallRequest, stream grpc.ServerStreamingSe
 	if !answer.begun {
 		return status.Error(codes.Internal, "the adapter ended the call without an answer")
 	}
-	return nil
+	return answer.sendHead(nil)
 }
 
-// answerSender sends an adapter's answer, large parts in pieces.
+// answerSender sends an adapter's answer, large parts in pieces. The head of a buffered answer waits for the first part and
+// takes it along: a message less is a wake-up less on both sides.
 type answerSender struct {
-	stream grpc.ServerStreamingServer[providerv1.CallResponse]
-	begun  bool
+	stream   grpc.ServerStreamingServer[providerv1.CallResponse]
+	streamed bool
+	begun    bool
+	head     *providerv1.Head // not sent yet
 }
 
 // Head sends the status and the header.
@@ -174,15 +177,36 @@ func (a *answerSender) Head(code int, header map[string]string) error {
 		return errors.New("the head of the answer was sent before")
 	}
 	a.begun = true
-	return a.stream.Send(&providerv1.CallResponse{Kind: &providerv1.CallResponse_Head{
-		Head: &providerv1.Head{Status: int32(code), Header: header},
-	}})
+	a.head = &providerv1.Head{Status: int32(code), Header: header}
+	if a.streamed {
+		return a.sendHead(nil)
+	}
+	return nil
+}
+
+// sendHead sends the head if that is still to be done, with the data beside it.
+func (a *answerSender) sendHead(data []byte) error {
+	head := a.head
+	if head == nil {
+		return nil
+	}
+	a.head, head.Data = nil, data
+	return a.stream.Send(&providerv1.CallResponse{Kind: &providerv1.CallResponse_Head{Head: head}})
 }
 
 // Part sends data; it blocks while the gateway does not read.
 func (a *answerSender) Part(data []byte) error {
 	if !a.begun {
 		return errors.New("a part of the answer was sent before its head")
+	}
+	if a.head != nil {
+		piece := data[:min(len(data), MaxPartBytes)]
+		if data = data[len(piece):]; len(data) == 0 {
+			return a.sendHead(piece)
+		}
+		if err := a.sendHead(piece); err != nil {
+			return err
+		}
 	}
 	for {
 		piece := data[:min(len(data), MaxPartBytes)]
