@@ -43,18 +43,31 @@ func (c *cors) allowed(origin string) string {
 func (c *cors) handle(ctx *fasthttp.RequestCtx) {
 	h := &ctx.Request.Header
 	origin := c.allowed(string(h.Peek(fasthttp.HeaderOrigin)))
+	if c.origins != nil {
+		ctx.Response.Header.Add(fasthttp.HeaderVary, "Origin")
+	}
+	if origin != "" { // before the handler: a ping may send the head of a stream while it waits
+		ctx.Response.Header.Set(fasthttp.HeaderAccessControlAllowOrigin, origin)
+	}
 	if origin == "" || !ctx.IsOptions() || len(h.Peek(fasthttp.HeaderAccessControlRequestMethod)) == 0 || !c.preflight(ctx) {
 		c.next(ctx)
 		if origin != "" {
 			ctx.Response.Header.Set(fasthttp.HeaderAccessControlExposeHeaders, exposed(&ctx.Response.Header))
 		}
 	}
-	if origin != "" {
-		ctx.Response.Header.Set(fasthttp.HeaderAccessControlAllowOrigin, origin)
+}
+
+// originFields are the header fields that let a page read an answer whose head is not fasthttp's, "" for none.
+func originFields(h *fasthttp.ResponseHeader) string {
+	origin := h.Peek(fasthttp.HeaderAccessControlAllowOrigin)
+	if len(origin) == 0 {
+		return ""
 	}
-	if c.origins != nil {
-		ctx.Response.Header.Add(fasthttp.HeaderVary, "Origin")
+	fields := "Access-Control-Allow-Origin: " + string(origin) + "\r\nAccess-Control-Expose-Headers: X-Request-Id\r\n"
+	if string(origin) != "*" {
+		fields += "Vary: Origin\r\n"
 	}
+	return fields
 }
 
 // preflight answers a browser that asks before it sends a request; false if there is no such path.
@@ -71,7 +84,7 @@ func (c *cors) preflight(ctx *fasthttp.RequestCtx) bool {
 	h.Set("X-Request-Id", requestIDText(ctx))
 	h.Set(fasthttp.HeaderAccessControlAllowMethods, strings.Join(slices.Sorted(maps.Keys(methods)), ", "))
 	h.Set(fasthttp.HeaderAccessControlMaxAge, preflightSeconds)
-	h.Set(fasthttp.HeaderVary, "Access-Control-Request-Headers")
+	h.Add(fasthttp.HeaderVary, "Access-Control-Request-Headers")
 	if names := sendable(string(ctx.Request.Header.Peek(fasthttp.HeaderAccessControlRequestHeaders))); names != "" {
 		h.Set(fasthttp.HeaderAccessControlAllowHeaders, names)
 	}

@@ -8,6 +8,23 @@ import (
 	"github.com/valyala/fasthttp"
 )
 
+// The head of a stream that is kept alive is sent before its handler returns.
+func TestCORSBeforeTheHandler(t *testing.T) {
+	for origins, want := range map[string]string{
+		"*":                   "Access-Control-Allow-Origin: *\r\nAccess-Control-Expose-Headers: X-Request-Id\r\n",
+		"https://app.example": "Access-Control-Allow-Origin: https://app.example\r\nAccess-Control-Expose-Headers: X-Request-Id\r\nVary: Origin\r\n",
+		"https://a.example":   "",
+	} {
+		var ctx fasthttp.RequestCtx
+		ctx.Request.Header.Set("Origin", "https://app.example")
+		newCORS([]string{origins}, nil, func(ctx *fasthttp.RequestCtx) {
+			if got := originFields(&ctx.Response.Header); got != want {
+				t.Errorf("%s: %q, want %q", origins, got, want)
+			}
+		}).handle(&ctx)
+	}
+}
+
 func TestCORS(t *testing.T) {
 	routes := Routes{
 		"/v1/messages": {"POST": func(ctx *fasthttp.RequestCtx) {
