@@ -2,7 +2,7 @@
 // settles what they cost.
 //
 // Read [Engine.chat] in chat.go first: it is the way of a request from top to bottom. The other files are its steps
-// (attempt.go, direct.go, proxied.go, stream.go, settle.go), the edges (routes.go, auth.go, errors.go, disconnect.go), and one
+// (attempt.go, direct.go, proxied.go, stream.go, settle.go), the edges (gate.go, edge.go, routes.go, auth.go, errors.go, disconnect.go), and one
 // file per family of endpoints.
 //
 // The engine knows no database, no Wasm runtime and no plugin protocol: it declares the few methods it needs of them
@@ -99,6 +99,7 @@ type Config struct {
 	MaxBody     int                   // bytes of a request body; 0: 32 MiB
 	KeepAlive   KeepAlive             // of silent streams
 	Plugins     func() []PluginHealth // for /health; nil: none are told
+	Problems    func() []string       // for /health: what is wrong with the configuration while it serves on; nil: never anything
 	Logger      *slog.Logger          // nil: the default logger
 	Now         func() time.Time      // nil: time.Now
 }

@@ -102,7 +102,7 @@ func (e *Engine) upstreamBody(c *call, a *answer, desc *adapter.Endpoint, upstre
 	if f := e.edit(c, a, desc, w, speaks); f != nil {
 		return nil, f
 	}
-	e.ownThinking(c, a, w, speaks)
+	e.ownThinking(c, a, w, speaks, desc.Dialect == adapter.DialectAnthropic)
 	if speaks == upstream {
 		return c.chatMembers(a, desc, upstream), nil
 	}
