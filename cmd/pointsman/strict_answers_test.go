@@ -256,7 +256,7 @@ func messagesReply(c *conversation, a *strictAnswer) *scripted.Reply {
 			"stop_reason": finish, "stop_sequence": nil, "usage": usage,
 		})}
 	}
-	add("message_delta", object{"delta": object{"stop_reason": finish, "stop_sequence": nil}, "usage": object{"output_tokens": scripted.OutputTokens}})
+	add("message_delta", object{"delta": object{"stop_reason": finish, "stop_sequence": nil}, "usage": usage})
 	add("message_stop", object{})
 	return &scripted.Reply{Chunks: events}
 }
@@ -277,7 +277,7 @@ func responsesReply(c *conversation, a *strictAnswer) *scripted.Reply {
 		return object{
 			"id": "resp_strict", "object": "response", "created_at": 1700000000, "status": status, "error": nil, "incomplete_details": incomplete,
 			"instructions": nil, "max_output_tokens": nil, "model": "strict", "output": output, "parallel_tool_calls": true, "previous_response_id": nil,
-			"reasoning": object{"effort": nil, "summary": nil}, "store": false, "temperature": 1.0, "text": object{"format": object{"type": "text"}},
+			"reasoning": object{"effort": nil, "summary": nil}, "store": false, "temperature": 1.0, "text": c.textOf(),
 			"tool_choice": "auto", "tools": []any{}, "top_p": 1.0, "truncation": "disabled", "usage": usage, "user": nil, "metadata": object{},
 		}
 	}
@@ -330,6 +330,14 @@ func responsesReply(c *conversation, a *strictAnswer) *scripted.Reply {
 	}
 	add("response."+status, object{"response": whole})
 	return &scripted.Reply{Chunks: events}
+}
+
+// textOf is what a response says of its format: what was asked for.
+func (c *conversation) textOf() object {
+	if c.schema == nil {
+		return object{"format": object{"type": "text"}}
+	}
+	return object{"format": object{"type": "json_schema", "name": "answer", "schema": c.schema, "strict": true, "description": nil}}
 }
 
 // rawJSON is JSON to put into an object as it stands.
