@@ -46,7 +46,7 @@ func TestOfficialClients(t *testing.T) {
 			return []string{installed(t, "../../.cache/venv/bin/python"), "run.py", "openai_sdk", "anthropic_sdk"}
 		}},
 		{"frameworks", func(t *testing.T) []string {
-			return []string{installed(t, "../../.cache/frameworks/bin/python"), "run.py", "langchain_judges", "instructor_judges"}
+			return []string{installed(t, "../../.cache/frameworks/bin/python"), "run.py", "langchain_judges", "instructor_judges", "llamaindex_judges"}
 		}},
 		{"node", func(t *testing.T) []string {
 			installed(t, judgesDir+"/node/node_modules/.stamp")

@@ -160,7 +160,7 @@ func readMessages(body []byte) (*conversation, error) {
 
 // readSystem reads the system prompt, a text or blocks of text.
 func readSystem(data json.RawMessage, c *conversation) error {
-	if len(data) == 0 {
+	if len(data) == 0 || string(data) == `""` { // the API takes an empty text, but no empty block
 		return nil
 	}
 	parts, err := messagesParts(data, "system")

@@ -19,6 +19,7 @@ type responsesRequest struct {
 	Stream            bool            `json:"stream"`
 	Include           []string        `json:"include"`
 	Truncation        string          `json:"truncation"`
+	Previous          *string         `json:"previous_response_id"`
 	Temperature       *float64        `json:"temperature"`
 	TopP              *float64        `json:"top_p"`
 	User              string          `json:"user"`
@@ -72,8 +73,8 @@ func readResponses(body []byte) (*conversation, error) {
 	switch {
 	case r.Model == "":
 		return nil, errors.New("model is required")
-	case r.Store == nil || *r.Store:
-		return nil, errors.New("the answer would be stored")
+	case r.Store == nil || *r.Store || r.Previous != nil:
+		return nil, errors.New("the answer would be stored, or follows one that was")
 	case r.MaxOutputTokens != nil && *r.MaxOutputTokens < 16:
 		return nil, fmt.Errorf("max_output_tokens %d", *r.MaxOutputTokens)
 	case len(r.Tools) == 0 && !absent(r.ToolChoice) && string(r.ToolChoice) != `"auto"` && string(r.ToolChoice) != `"none"`:
