@@ -61,4 +61,4 @@ dist: ## release binaries and their sums in dist/
 	@cd dist && { sha256sum pointsman-* 2>/dev/null || shasum -a 256 pointsman-*; } > SHA256SUMS && cat SHA256SUMS
 
 clean: ## remove what was built, installed and cached here
-	rm -rf bin dist .cache examples/clients/node/node_modules examples/provider-node/node_modules policies/builtin/node_modules
+	rm -rf bin dist .cache examples/clients/judges/node/node_modules examples/provider-node/node_modules policies/builtin/node_modules

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Installs what the tests need beside Go, into directories that version control ignores: the official Python client into
-# .cache/venv, the official Node client into examples/clients/node/node_modules, gRPC for the example plugins in Python and
-# JavaScript into .cache/plugins-python and examples/provider-node/node_modules, compilers for policies as toolchains.sh
-# says. Versions are pinned, and nothing is done when they are there already. What cannot be had is left out and said, unless
+# Installs what the tests need beside Go, into directories that version control ignores: the official clients in Python into
+# .cache/venv, frameworks on them into .cache/frameworks, those in JavaScript into examples/clients/judges/node/node_modules,
+# those in Go into Go's module cache; gRPC for the example plugins in Python and JavaScript into .cache/plugins-python and
+# examples/provider-node/node_modules; compilers for policies as toolchains.sh says. Versions are pinned, and nothing is done when they are there already. What cannot be had is left out and said, unless
 # CI=true, where it is a failure.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -33,7 +33,7 @@ setup_python() {
 	elif once "$2/stamp" "$3"; then
 		echo "set-up: installing $1 into $2"
 		rm -rf "$2"
-		if python3 -m venv "$2" && "$2/bin/pip" install --quiet --disable-pip-version-check --no-deps -r "$3"; then
+		if python3 -m venv "$2" && "$2/bin/pip" install --quiet --disable-pip-version-check --no-compile --no-deps -r "$3"; then
 			cksum "$3" >"$2/stamp"
 		else
 			rm -rf "$2"
@@ -59,9 +59,24 @@ setup_node() {
 	fi
 }
 
-setup_python "the Python client" .cache/venv examples/clients/python/requirements.txt
+# setup_go WHAT STAMP DIRECTORY
+setup_go() {
+	if once "$2" "$3/go.sum"; then
+		echo "set-up: fetching $1"
+		if go -C "$3" mod download; then
+			cksum "$3/go.sum" >"$2"
+		else
+			without "$1" "go failed, see above"
+		fi
+	fi
+}
+
+judges=examples/clients/judges
+setup_python "the Python clients" .cache/venv "$judges/python/requirements.txt"
+setup_python "the Python frameworks" .cache/frameworks "$judges/python/requirements-frameworks.txt"
+setup_node "the JavaScript clients" "$judges/node"
+setup_go "the Go clients" .cache/judges-go "$judges/go"
 setup_python "what the Python plugin needs" .cache/plugins-python examples/provider-python/requirements.txt
-setup_node "the Node client" examples/clients/node
 setup_node "what the Node plugin needs" examples/provider-node
 
 source scripts/toolchains.sh

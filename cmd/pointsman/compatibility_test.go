@@ -37,18 +37,18 @@ type judgment struct {
 func TestOfficialClients(t *testing.T) {
 	g := newGateway(t, judgedConfig(t), nil)
 	var all []judgment
-	complete := true
-	for _, program := range []struct {
-		name    string
-		command func(*testing.T) []string
+	ran := 0
+	programs := []struct {
+		name, dir string
+		command   func(*testing.T) []string
 	}{
-		{"python", func(t *testing.T) []string {
+		{"python", "python", func(t *testing.T) []string {
 			return []string{installed(t, "../../.cache/venv/bin/python"), "run.py", "openai_sdk", "anthropic_sdk"}
 		}},
-		{"frameworks", func(t *testing.T) []string {
+		{"frameworks", "python", func(t *testing.T) []string {
 			return []string{installed(t, "../../.cache/frameworks/bin/python"), "run.py", "langchain_judges", "instructor_judges", "llamaindex_judges"}
 		}},
-		{"node", func(t *testing.T) []string {
+		{"node", "node", func(t *testing.T) []string {
 			installed(t, judgesDir+"/node/node_modules/.stamp")
 			node, err := exec.LookPath("node")
 			if err != nil {
@@ -56,14 +56,11 @@ func TestOfficialClients(t *testing.T) {
 			}
 			return []string{node, "run.js"}
 		}},
-		{"go", func(t *testing.T) []string {
-			return []string{installed(t, "../../.cache/judge")}
-		}},
-	} {
-		dir := map[string]string{"frameworks": "python"}[program.name]
-		complete = t.Run(program.name, func(t *testing.T) {
-			complete = complete && !t.Skipped()
-			got := runJudges(t, g, filepath.Join(judgesDir, cmp.Or(dir, program.name)), program.command(t))
+		{"go", "go", buildGoJudges},
+	}
+	for _, program := range programs {
+		t.Run(program.name, func(t *testing.T) {
+			got := runJudges(t, g, filepath.Join(judgesDir, program.dir), program.command(t))
 			all = append(all, got...)
 			for _, j := range got {
 				t.Run(j.name(), func(t *testing.T) {
@@ -72,11 +69,24 @@ func TestOfficialClients(t *testing.T) {
 					}
 				})
 			}
-		}) && complete
+			ran++
+		})
 	}
-	if complete {
+	if ran == len(programs) {
 		checkCompatibilityDocs(t, all)
 	}
+}
+
+// buildGoJudges builds the judges that are written in Go.
+func buildGoJudges(t *testing.T) []string {
+	installed(t, "../../.cache/judges-go")
+	program := filepath.Join(t.TempDir(), "judges")
+	build := exec.Command("go", "build", "-o", program, ".")
+	build.Dir = judgesDir + "/go"
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	return []string{program}
 }
 
 func (j judgment) name() string {
@@ -104,11 +114,18 @@ func judgedConfig(t *testing.T) string {
 		server.Script(strictScript(up.dialect, "sk-"+up.dialect))
 		config += fmt.Sprintf("[providers.%s]\nadapter = %q\nbase_url = %q\napi_key = %q\nallow_private = true\n%s", up.dialect, up.adapter, server.URL()+"/v1", "sk-"+up.dialect, up.settings)
 		for _, name := range strings.Fields(up.names) {
-			config += fmt.Sprintf(`
+			config += judgedModel(name, up.dialect, 1, "0.002")
+		}
+	}
+	return config + judgedModel("dear", "chat", 5, "20")
+}
+
+func judgedModel(name, provider string, tier int, rate string) string {
+	return fmt.Sprintf(`
 [[models]]
 name = %q
-tier = 1
-credits_per_1k = 0.002
+tier = %d
+credits_per_1k = %s
 context_window = 200000
 max_output = 16384
 capabilities = ["tools", "json_schema", "vision", "reasoning"]
@@ -117,10 +134,7 @@ capabilities = ["tools", "json_schema", "vision", "reasoning"]
   upstream = %q
   usd_in_per_1m = 1.0
   usd_out_per_1m = 2.0
-`, name, up.dialect, "up-"+name)
-		}
-	}
-	return config
+`, name, tier, rate, provider, "up-"+name)
 }
 
 // runJudges runs a program that prints a judgment a line.
@@ -130,7 +144,11 @@ func runJudges(t *testing.T, g *testGateway, dir string, command []string) (out 
 	defer cancel()
 	cmd := exec.CommandContext(ctx, command[0], command[1:]...)
 	cmd.Dir = dir
-	cmd.Env = append(os.Environ(), "POINTSMAN_BASE_URL="+g.api.base, "POINTSMAN_API_KEY="+g.api.key, "PYTHONDONTWRITEBYTECODE=1")
+	cache, err := filepath.Abs("../../.cache/pycache") // not beside the sources
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd.Env = append(os.Environ(), "POINTSMAN_BASE_URL="+g.api.base, "POINTSMAN_API_KEY="+g.api.key, "PYTHONPYCACHEPREFIX="+cache)
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	if err := cmd.Run(); err != nil {
@@ -237,26 +255,27 @@ func caseOrder(cases map[string][]string) []string {
 // caseMeanings says what a case is; a case that nobody has described shows up in the docs as such.
 func caseMeanings(name string) string {
 	return cmp.Or(map[string]string{
-		"plain":         "a text, why it ended, the tokens with those from a cache",
-		"conversation":  "a system prompt and three turns",
-		"single":        "a call of a tool, its arguments, and the answer to its result",
-		"parallel":      "two calls in one answer, and the answer to both results",
-		"schema":        "an answer that keeps to a JSON schema, as the client's own object",
-		"image":         "a picture beside the question",
-		"length":        "an answer that the limit cuts, and that the client says so",
-		"cost":          "the price, where the client shows what its API does not know",
-		"wrong_key":     "the client's own error for 401",
-		"unknown_model": "the client's own error for 404",
-		"refused":       "the client's own error for 400, with the provider's words",
-		"async":         "`plain` by the asynchronous client",
-		"raw_stream":    "the chunks one by one: the role once, the finish once, the usage last",
-		"events":        "the events one by one: their order, their numbers",
-		"reasoning":     "thinking beside the content of a chat completion, sent back signed",
-		"thinking":      "signed thinking, with a call of a tool, sent back",
-		"count_tokens":  "tokens counted before asking",
-		"models":        "the list of models, and one of them",
-		"tools_mode":    "the object by way of a tool that must be called",
-		"partial":       "the object while it grows",
-		"agent":         "the client's own loop of calls and results",
+		"plain":          "a text, why it ended, the tokens with those from a cache",
+		"conversation":   "a system prompt and three turns",
+		"single":         "a call of a tool, its arguments, and the answer to its result",
+		"parallel":       "two calls in one answer, and the answer to both results",
+		"schema":         "an answer that keeps to a JSON schema, as the client's own object",
+		"image":          "a picture beside the question",
+		"length":         "an answer that the limit cuts, and that the client says so",
+		"cost":           "the price, where the client shows what its API does not know",
+		"wrong_key":      "the client's own error for 401",
+		"unknown_model":  "the client's own error for 404",
+		"refused":        "the client's own error for 400, with the provider's words",
+		"async":          "`plain` by the asynchronous client",
+		"raw_stream":     "the chunks one by one: the role once, the finish once, the usage last",
+		"events":         "the events one by one: their order, their numbers",
+		"reasoning":      "thinking beside the content of a chat completion, sent back signed",
+		"thinking":       "signed thinking, with a call of a tool, sent back",
+		"count_tokens":   "tokens counted before asking",
+		"models":         "the list of models, and one of them",
+		"tools_mode":     "the object by way of a tool that must be called",
+		"agent":          "the client's own loop of calls and results",
+		"power_levels":   "a power level as the model's name and as a field, and which model answered",
+		"gateway_errors": "what the gateway itself refuses, with its code and the field",
 	}[name], "?")
 }

@@ -27,6 +27,24 @@ func anthropicModels(t testing.TB, names ...string) (*scripted.Server, string) {
 	return up, toml
 }
 
+// clientModel is the configuration of a model at the provider "vendor".
+func clientModel(name string, tier int, rate string) string {
+	return fmt.Sprintf(`
+[[models]]
+name = %q
+tier = %d
+credits_per_1k = %s
+context_window = 200000
+max_output = 128000
+capabilities = ["tools", "json_schema"]
+  [[models.deployments]]
+  provider = "vendor"
+  upstream = "up-%s"
+  usd_in_per_1m = 1.0
+  usd_out_per_1m = 2.0
+`, name, tier, rate, name)
+}
+
 // A client of Anthropic's API in front of a provider that speaks it: the bytes pass as they are, but for the model's name and the
 // price in the usage.
 func TestMessagesPassThrough(t *testing.T) {

@@ -121,6 +121,11 @@ var importRules = []importRule{
 		own:      []string{"sdk/..."},
 		reason:   "an example has what a stranger has: the SDK",
 	},
+	{
+		packages: "examples/clients/judges/go",
+		modules:  []string{"github.com/openai/openai-go/v3", "github.com/sashabaranov/go-openai"},
+		reason:   "the judges are clients of the gateway, and a module of their own",
+	},
 }
 
 // forbiddenModules are imported nowhere, tests included.

@@ -13,7 +13,7 @@ import (
 	"github.com/pointsman/pointsman/sdk/provider"
 )
 
-var update = flag.Bool("update", false, "rewrite the generated part of docs/providers.md")
+var update = flag.Bool("update", false, "rewrite the generated parts of docs/providers.md and docs/compatibility.md")
 
 const (
 	providerDocs = "../../docs/providers.md"

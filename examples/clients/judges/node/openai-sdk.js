@@ -1,6 +1,6 @@
 // The openai package: chat completions and Responses.
 import assert from "node:assert/strict";
-import OpenAI, { AuthenticationError, BadRequestError, NotFoundError } from "openai";
+import OpenAI, { APIError, AuthenticationError, BadRequestError, NotFoundError } from "openai";
 import { zodResponseFormat, zodTextFormat } from "openai/helpers/zod";
 import { z } from "zod";
 import { BASE_URL, CASES, IMAGE_URL, Judge, KEY, versionOf } from "./harness.js";
@@ -19,9 +19,10 @@ class OpenAIJudge extends Judge {
 
 class Chat extends OpenAIJudge {
   inbound = "chat";
-  extras = ["raw_stream", "models"];
+  extras = ["raw_stream", "models", "power_levels", "gateway_errors"];
 
-  supports(name, stream) {
+  supports(name, stream, upstream) {
+    if (["power_levels", "gateway_errors"].includes(name)) return upstream === "chat"; // what no provider has to do with
     return name === "raw_stream" ? stream : name !== "models" || !stream;
   }
 
@@ -93,6 +94,42 @@ class Chat extends OpenAIJudge {
   async models(model) {
     assert.ok((await this.client().models.list()).data.some(({ id }) => id === model), "the model is not listed");
     assert.equal((await this.client().models.retrieve(model)).id, model);
+  }
+}
+  // A power level as the model's name, as a field beside it, and a model by its own name.
+  async power_levels(model, stream) {
+    for (const [request, header, value] of [
+      [{ model: "eco" }, "power-level", "eco"],
+      [{ model: "auto", power_level: "eco" }, "power-level", "eco"],
+      [{ model }, "model", model],
+    ]) {
+      const messages = [{ role: "user", content: CASES.plain.prompt }];
+      const { data, response } = await this.client().chat.completions.create({ messages, stream, ...request }).withResponse();
+      assert.equal(response.headers.get(`x-pointsman-${header}`), value);
+      assert.ok(response.headers.get("x-request-id"));
+      if (stream) for await (const chunk of data) assert.ok(chunk.id);
+      else assert.equal(Number(data.usage.credits), Number(response.headers.get("x-pointsman-credits")));
+    }
+  }
+
+  // What the gateway itself refuses, with its code and the field.
+  async gateway_errors(model, stream) {
+    // The worst case of the dear request is more than the account can pay for. The client does not try a 402 again.
+    for (const [request, kind, status, code, param] of [
+      [{ power_level: "ultra" }, BadRequestError, 400, "invalid_power_level", "power_level"],
+      [{ max_tokens: -1 }, BadRequestError, 400, "invalid_value", "max_tokens"],
+      [{ model: "dear", max_tokens: 16384, n: 8 }, APIError, 402, "insufficient_credits", null],
+    ]) {
+      try {
+        await this.client().chat.completions.create({ model, messages: [{ role: "user", content: "Hello" }], stream, ...request });
+      } catch (error) {
+        assert.ok(error instanceof kind, error);
+        assert.deepEqual([error.status, error.code, error.param], [status, code, param]);
+        assert.ok(error.requestID);
+        continue;
+      }
+      assert.fail(`not refused: ${code}`);
+    }
   }
 }
 

@@ -24,12 +24,14 @@ class OpenAIJudge(Judge):
 
 class Chat(OpenAIJudge):
     inbound = "chat"
-    extras = ["async", "raw_stream", "reasoning", "models"]
+    extras = ["async", "raw_stream", "reasoning", "models", "power_levels", "gateway_errors"]
     tools = [{"type": "function", "function": {**CASES["tool"], "strict": True}}]
 
     def supports(self, case, stream, upstream):
         if case == "reasoning":
             return upstream == "messages"
+        if case in ("power_levels", "gateway_errors"):  # what no provider has to do with
+            return upstream == "chat"
         return case not in ("raw_stream", "models") or stream == (case == "raw_stream")
 
     def request(self, wants: Wants):
@@ -121,6 +123,40 @@ class Chat(OpenAIJudge):
         client = self.client()
         assert model in [m.id for m in client.models.list()], "the model is not listed"
         same("id", client.models.retrieve(model).id, model)
+
+    def case_power_levels(self, model, stream):
+        """A power level as the model's name, as a field beside it, and a model by its own name."""
+        for request, header, value in [
+            ({"model": "eco"}, "power-level", "eco"),
+            ({"model": "auto", "extra_body": {"power_level": "eco"}}, "power-level", "eco"),
+            ({"model": model}, "model", model),
+        ]:
+            messages = [{"role": "user", "content": CASES["plain"]["prompt"]}]
+            raw = self.client().chat.completions.with_raw_response.create(messages=messages, stream=stream, **request)
+            same(header, raw.headers["x-pointsman-" + header], value)
+            assert raw.headers["x-request-id"], raw.headers
+            answer = raw.parse()
+            if stream:
+                assert list(answer), "an empty stream"
+            else:
+                same("price", float(answer.usage.credits), float(raw.headers["x-pointsman-credits"]))
+
+    def case_gateway_errors(self, model, stream):
+        """What the gateway itself refuses, with its code and the field."""
+        # The worst case of the dear request is more than the account can pay for. The client does not try a 402 again.
+        for request, kind, status, code, param in [
+            ({"extra_body": {"power_level": "ultra"}}, openai.BadRequestError, 400, "invalid_power_level", "power_level"),
+            ({"max_tokens": -1}, openai.BadRequestError, 400, "invalid_value", "max_tokens"),
+            ({"model": "dear", "max_tokens": 16384, "n": 8}, openai.APIStatusError, 402, "insufficient_credits", None),
+        ]:
+            request = {"model": model, "messages": [{"role": "user", "content": "Hello"}], "stream": stream, **request}
+            try:
+                self.client().chat.completions.create(**request)
+            except kind as e:
+                same("error", (e.status_code, e.code, e.param), (status, code, param))
+                assert e.request_id, e.response.headers
+            else:
+                raise AssertionError(f"not refused: {code}")
 
 
 class Responses(OpenAIJudge):
