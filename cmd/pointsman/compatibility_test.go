@@ -201,6 +201,7 @@ func judgedTables(all []judgment) string {
 		stream   bool
 	}
 	var rows []row
+	var judges []string
 	passed, total := map[cell]int{}, map[cell]int{}
 	versions, cases := map[string]string{}, map[string][]string{}
 	for _, j := range all {
@@ -214,6 +215,9 @@ func judgedTables(all []judgment) string {
 		}
 		versions[j.Judge] = j.Version
 		by := j.Judge + " (" + j.Inbound + ")"
+		if !slices.Contains(judges, by) {
+			judges = append(judges, by)
+		}
 		if !slices.Contains(cases[j.Case], by) {
 			cases[j.Case] = append(cases[j.Case], by)
 		}
@@ -231,11 +235,7 @@ func judgedTables(all []judgment) string {
 	fmt.Fprintf(&b, "\n%d cases by %d clients.\n", len(all), len(versions))
 	b.WriteString("\n| Case | Judged by |\n|---|---|\n")
 	for _, name := range caseOrder(cases) {
-		by := strings.Join(cases[name], ", ")
-		if len(cases[name]) == len(rows) {
-			by = "all"
-		}
-		fmt.Fprintf(&b, "| `%s`: %s | %s |\n", name, caseMeanings(name), by)
+		fmt.Fprintf(&b, "| `%s`: %s | %s |\n", name, caseMeaning(name), judgedBy(cases[name], judges))
 	}
 	return b.String()
 }
@@ -252,8 +252,25 @@ func caseOrder(cases map[string][]string) []string {
 	return names
 }
 
-// caseMeanings says what a case is; a case that nobody has described shows up in the docs as such.
-func caseMeanings(name string) string {
+// judgedBy names the judges of a case, or those that are missing if these are fewer.
+func judgedBy(by, judges []string) string {
+	var others []string
+	for _, judge := range judges {
+		if !slices.Contains(by, judge) {
+			others = append(others, judge)
+		}
+	}
+	switch {
+	case len(others) == 0:
+		return "all"
+	case len(others) < len(by):
+		return "all but " + strings.Join(others, ", ")
+	}
+	return strings.Join(by, ", ")
+}
+
+// caseMeaning says what a case is; a case that nobody has described shows up in the docs as such.
+func caseMeaning(name string) string {
 	return cmp.Or(map[string]string{
 		"plain":          "a text, why it ended, the tokens with those from a cache",
 		"conversation":   "a system prompt and three turns",

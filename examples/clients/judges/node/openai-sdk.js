@@ -95,7 +95,7 @@ class Chat extends OpenAIJudge {
     assert.ok((await this.client().models.list()).data.some(({ id }) => id === model), "the model is not listed");
     assert.equal((await this.client().models.retrieve(model)).id, model);
   }
-}
+
   // A power level as the model's name, as a field beside it, and a model by its own name.
   async power_levels(model, stream) {
     for (const [request, header, value] of [
