@@ -206,7 +206,7 @@ func folds(key []byte, name string) bool {
 
 // elsewhere tells names such as base_url, api_base, apiKey, azure_endpoint or webhook_url.
 func elsewhere(key []byte) bool {
-	if len(key) < 7 || len(key) > 64 {
+	if len(key) < len("apikey") || len(key) > 64 {
 		return false
 	}
 	var buf [64]byte
