@@ -6,7 +6,7 @@ const (
 	shortPiece = 96
 	// longPiece is how much of a piece is merged at once, in bytes. What no text has is counted in parts, a token too many
 	// for each at most, so that memory is bounded.
-	longPiece = 32 << 10
+	longPiece = 16 << 10
 )
 
 // count is how many tokens a piece has. Nothing has none.

@@ -32,14 +32,20 @@ func New() *Counter {
 // Count is how many tokens a text has, without whatever a model puts around it. What looks like a special token counts as
 // the text it is. Bytes that are not UTF-8 count as symbols.
 func (c *Counter) Count(with Vocabulary, text []byte) int {
+	var sums [writings]int64
+	c.tally(with, text, &sums)
+	return int(sums[plain] + sums[eastAsian] + sums[elsewise])
+}
+
+// tally adds the tokens of a text, by what they are written in.
+func (c *Counter) tally(with Vocabulary, text []byte, sums *[writings]int64) {
 	v, cut := c.load(with)
-	n := 0
 	for i := 0; i < len(text); {
 		end := cut(c.classes, text, i)
-		n += v.count(text[i:end], c)
+		piece := text[i:end]
+		sums[writing(piece)] += int64(v.count(piece, c))
 		i = end
 	}
-	return n
 }
 
 // load unpacks a vocabulary, once, and returns it with how it cuts texts into pieces.
