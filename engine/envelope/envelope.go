@@ -132,13 +132,17 @@ const (
 )
 
 // estimate gives the input tokens: ASCII at 3.5 bytes a token, other text at 2 bytes a token (Chinese is 3 bytes and
-// seldom above 1.5 tokens a character), 4 tokens a message, 1,000 an image or file, and encoded media by length.
+// seldom above 1.5 tokens a character), and what is not for text.
 func (p *parser) estimate() uint32 {
 	e := p.e
 	ascii := e.TextBytes - e.WideBytes
-	t := (ascii*2+6)/7 + (e.WideBytes+1)/2
-	t += e.Messages*tokensPerMessage + tokensPriming
-	t += e.Images*tokensPerImage + p.files*tokensPerFile
-	t += p.fileBytes/bytesPerToken16 + p.audioBytes/bytesPerToken512 + p.tokens
-	return uint32(min(t, 1<<31-1))
+	return uint32(min((ascii*2+6)/7+(e.WideBytes+1)/2+p.besideText(), 1<<31-1))
+}
+
+// besideText gives the input tokens that are not for text: 4 a message, 1,000 an image or file, encoded media by length, and
+// the prompt that came as tokens.
+func (p *parser) besideText() int {
+	t := p.e.Messages*tokensPerMessage + tokensPriming
+	t += p.e.Images*tokensPerImage + p.files*tokensPerFile
+	return t + p.fileBytes/bytesPerToken16 + p.audioBytes/bytesPerToken512 + p.tokens
 }
