@@ -61,6 +61,26 @@ func (t *Texts) Add(d Dialect, data []byte, count func(text []byte)) {
 	}
 }
 
+// AddInspected is Add for an event that was inspected, which mostly has found the text already.
+func (t *Texts) AddInspected(d Dialect, info Chunk, data []byte, count func(text []byte)) {
+	switch {
+	case info.plain == nil:
+		t.Add(d, data, count)
+	case len(info.plain) > 0:
+		if t.addText(textContent, info.place, 0, info.plain); t.held > maxGathered {
+			t.relieve(count)
+		}
+	}
+}
+
+// plainText is raw contents of a string if they mean what they are, else nil.
+func plainText(raw []byte) []byte {
+	if bytes.IndexByte(raw, '\\') >= 0 {
+		return nil
+	}
+	return raw
+}
+
 // Flush gives what is held to count, each text once, and forgets it.
 func (t *Texts) Flush(count func(text []byte)) {
 	for i := range t.parts {

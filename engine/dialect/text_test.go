@@ -117,6 +117,16 @@ func TestTextsOfStreamsAreThoseOfBufferedAnswers(t *testing.T) {
 		if got := gathered(c.dialect, c.events...); !slices.Equal(got, c.want) {
 			t.Errorf("%s, streamed: %q, want %q", c.name, got, c.want)
 		}
+		var texts Texts
+		var got []string
+		count := func(text []byte) { got = append(got, string(text)) }
+		for _, event := range c.events {
+			texts.AddInspected(c.dialect, c.dialect.Inspect([]byte(event)), []byte(event), count)
+		}
+		texts.Flush(count)
+		if slices.Sort(got); !slices.Equal(got, c.want) {
+			t.Errorf("%s, inspected: %q, want %q", c.name, got, c.want)
+		}
 	}
 }
 
@@ -176,8 +186,14 @@ func FuzzTexts(f *testing.F) {
 	f.Add([]byte(`{"type":"response.output_text.delta","output_index":-1,"content_index":99999999999999999999,"delta":"\ud800"}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		for d := Chat; d <= Completions; d++ {
-			var texts Texts
+			var texts, inspected Texts
 			texts.Add(d, data, func([]byte) {})
+			if info := d.Inspect(data); !info.Malformed {
+				inspected.AddInspected(d, info, data, func([]byte) {})
+				if inspected.held != texts.held {
+					t.Fatalf("%v: %d bytes are held after the inspection, not %d", d, inspected.held, texts.held)
+				}
+			}
 			texts.Add(d, data, func([]byte) {})
 			held := 0
 			for _, p := range texts.parts {
@@ -197,6 +213,14 @@ func BenchmarkTexts(b *testing.B) {
 	b.Run("inspect", func(b *testing.B) {
 		for b.Loop() {
 			Chat.Inspect(data)
+		}
+	})
+	b.Run("gather what was inspected", func(b *testing.B) {
+		b.ReportAllocs()
+		var texts Texts
+		info := Chat.Inspect(data)
+		for b.Loop() {
+			texts.AddInspected(Chat, info, data, func([]byte) {})
 		}
 	})
 	b.Run("gather", func(b *testing.B) {
