@@ -40,6 +40,12 @@ const (
 	writings
 )
 
+// Known tells that a name matched.
+func (f Family) Known() bool { return f.Name != unknown }
+
+// unknown is the name of the family of models that no prefix matches.
+const unknown = "unknown"
+
 // Exact tells that counts are exact and not estimates.
 func (f Family) Exact() bool { return f.factors[plain] == 0 }
 
@@ -75,7 +81,7 @@ func FamilyOf(model string) Family {
 			}
 		}
 	}
-	return Family{Name: "unknown", factors: [writings]int{1150, 1200, 1600}}
+	return Family{Name: unknown, factors: [writings]int{1150, 1200, 1600}}
 }
 
 // beginsPart tells whether name has the prefix at its beginning or after a character that is no letter.
