@@ -16,6 +16,16 @@ func familyOf(d *catalog.Deployment) tokens.Family {
 	return tokens.FamilyOf(d.Model.Name)
 }
 
+// familyByKey finds it for a candidate of a snapshot, whose deployment may be gone.
+func (e *Engine) familyByKey(key uint64, model string) tokens.Family {
+	for _, d := range e.deployments {
+		if d.Key == key {
+			return d.family
+		}
+	}
+	return tokens.FamilyOf(model)
+}
+
 // speech is what an answer said that no reported usage covers. Nothing is counted as long as usage may still come: a stream's
 // text is held, see [dialect.Texts], and forgotten once usage covers it.
 type speech struct {

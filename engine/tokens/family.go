@@ -84,6 +84,12 @@ func FamilyOf(model string) Family {
 	return Family{Name: unknown, factors: [writings]int{1150, 1200, 1600}}
 }
 
+// Reserve makes an estimate from a prompt's length alone one that the family exceeds seldom: the length says what o200k_base
+// makes of a text.
+func (f Family) Reserve(n int64) int64 {
+	return (n*int64(max(f.factors[plain], 1000)) + 999) / 1000
+}
+
 // beginsPart tells whether name has the prefix at its beginning or after a character that is no letter.
 func beginsPart(name, prefix string) bool {
 	for i := 0; ; i++ {

@@ -55,6 +55,14 @@ func TestTally(t *testing.T) {
 	}
 }
 
+func TestReserve(t *testing.T) {
+	for model, want := range map[string]int64{"gpt-4o": 1001, "gpt-4": 1001, "llama-3": 1001, "claude-3": 1202, "claude-opus-5": 1562, "mystery": 1152} {
+		if got := FamilyOf(model).Reserve(1001); got != want {
+			t.Errorf("%s: %d, want %d", model, got, want)
+		}
+	}
+}
+
 func TestRatio(t *testing.T) {
 	var r Ratio
 	if got := r.Apply(1000); got != 1000 {
