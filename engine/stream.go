@@ -150,6 +150,7 @@ func (r *relay) event(data, raw []byte) {
 	if !r.answer.measured {
 		r.answer.text.hear(r.answer, d, info, data)
 	}
+	r.engine.noteSigned(r.answer, d, data)
 	r.passed++
 	switch {
 	case info.Done:
