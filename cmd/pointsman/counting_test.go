@@ -58,76 +58,119 @@ func withoutUsage(null bool, chunks ...[]byte) [][]byte {
 // P04: whatever way a provider has of telling usage, or if it tells none, an answer costs the same streamed and buffered.
 func TestP04StreamedCostIsTheBufferedCost(t *testing.T) {
 	whole := strings.Join(answerPieces, "")
+	requests := map[string]map[string]any{
+		chatPath: ask("m"), "/v1/messages": ask("m"), "/v1/responses": {"model": "m", "input": "Hello"}, "/v1/completions": {"model": "m", "prompt": "Hello"},
+	}
 	openAI := func(style scripted.UsageStyle) [][]byte { return scripted.OpenAIChunks("x", answerPieces, style) }
 	anthropic := func() [][]byte { return scripted.AnthropicChunks("x", answerPieces) }
+	gateways, ups := map[string]*testGateway{}, map[string]*scripted.Server{}
+	models := map[string]string{"openai": "gpt-4o", "anthropic": "claude-sonnet-4-5"}
+	for dialect, model := range models {
+		up, err := scripted.Start(scripted.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(up.Close)
+		gateways[dialect], ups[dialect] = newGateway(t, oneModel(dialect, model, up), nil), up
+	}
+	call := []string{"get_weather", `{"city":"Paris, France","days":[1,2]}`}
 	for _, c := range []struct {
 		style    string
 		dialect  string
 		buffered []byte
 		streamed [][]byte
-		counted  bool // by us
+		counted  []string // by us: the texts
 	}{
-		{"last chunk without choices", "openai", scripted.OpenAIBody("x", whole), openAI(scripted.UsageFinal), false},
-		{"last chunk with choices", "openai", scripted.OpenAIBody("x", whole), openAI(scripted.UsageAfter), false},
-		{"chunk with finish_reason", "openai", scripted.OpenAIBody("x", whole), openAI(scripted.UsageWithFinish), false},
-		{"every chunk, counting up", "openai", scripted.OpenAIBody("x", whole), openAI(scripted.UsageEvery), false},
-		{"before finish_reason", "openai", scripted.OpenAIBody("x", whole), beforeFinish(openAI(scripted.UsageAfter)), false},
-		{"null everywhere", "openai", withoutUsage(true, scripted.OpenAIBody("x", whole))[0], openAI(scripted.UsageNull), true},
-		{"absent", "openai", withoutUsage(false, scripted.OpenAIBody("x", whole))[0], openAI(scripted.UsageNone), true},
-		{"zeros", "openai", zeroUsage(scripted.OpenAIBody("x", whole))[0], zeroUsage(openAI(scripted.UsageFinal)...), true},
-		{"at the start and the end", "anthropic", scripted.AnthropicBody("x", whole), anthropic(), false},
-		{"at the end", "anthropic", scripted.AnthropicBody("x", whole), atTheEnd(anthropic()), false},
-		{"absent", "anthropic", withoutUsage(false, scripted.AnthropicBody("x", whole))[0], withoutUsage(false, anthropic()...), true},
+		{"last chunk without choices", "openai", scripted.OpenAIBody("x", whole), openAI(scripted.UsageFinal), nil},
+		{"last chunk with choices", "openai", scripted.OpenAIBody("x", whole), openAI(scripted.UsageAfter), nil},
+		{"chunk with finish_reason", "openai", scripted.OpenAIBody("x", whole), openAI(scripted.UsageWithFinish), nil},
+		{"every chunk, counting up", "openai", scripted.OpenAIBody("x", whole), openAI(scripted.UsageEvery), nil},
+		{"before finish_reason", "openai", scripted.OpenAIBody("x", whole), beforeFinish(openAI(scripted.UsageAfter)), nil},
+		{"null everywhere", "openai", withoutUsage(true, scripted.OpenAIBody("x", whole))[0], openAI(scripted.UsageNull), []string{whole}},
+		{"absent", "openai", withoutUsage(false, scripted.OpenAIBody("x", whole))[0], openAI(scripted.UsageNone), []string{whole}},
+		{"zeros", "openai", zeroUsage(scripted.OpenAIBody("x", whole))[0], zeroUsage(openAI(scripted.UsageFinal)...), []string{whole}},
+		{"at the start and the end", "anthropic", scripted.AnthropicBody("x", whole), anthropic(), nil},
+		{"at the end", "anthropic", scripted.AnthropicBody("x", whole), atTheEnd(anthropic()), nil},
+		{"absent", "anthropic", withoutUsage(false, scripted.AnthropicBody("x", whole))[0], withoutUsage(false, anthropic()...), []string{whole}},
+		{
+			"absent, a tool call", "openai",
+			[]byte(`{"choices":[{"index":0,"message":{"role":"assistant","content":null,"tool_calls":[{"id":"c","type":"function","function":{"name":"get_weather","arguments":"{\"city\": \"Paris, France\", \"days\": [1, 2]}"}}]},"finish_reason":"tool_calls"}]}`),
+			events(
+				`{"choices":[{"index":0,"delta":{"role":"assistant","content":null,"tool_calls":[{"index":0,"id":"c","type":"function","function":{"name":"get_weather","arguments":""}}]}}]}`,
+				`{"choices":[{"index":0,"delta":{"tool_calls":[{"index":0,"function":{"arguments":"{\"city\": \"Par"}}]}}]}`,
+				`{"choices":[{"index":0,"delta":{"tool_calls":[{"index":0,"function":{"arguments":"is, France\", \"days\": [1, 2]}"}}]}}]}`,
+				`{"choices":[{"index":0,"delta":{},"finish_reason":"tool_calls"}]}`, `[DONE]`,
+			), call,
+		},
+		{
+			"absent, a tool call", "anthropic",
+			[]byte(`{"id":"m","type":"message","role":"assistant","content":[{"type":"tool_use","id":"c","name":"get_weather","input":{"city": "Paris, France", "days": [1, 2]}}],"stop_reason":"tool_use"}`),
+			events(
+				`{"type":"message_start","message":{"id":"m","type":"message","role":"assistant","content":[]}}`,
+				`{"type":"content_block_start","index":0,"content_block":{"type":"tool_use","id":"c","name":"get_weather","input":{}}}`,
+				`{"type":"content_block_delta","index":0,"delta":{"type":"input_json_delta","partial_json":"{\"city\": \"Paris, "}}`,
+				`{"type":"content_block_delta","index":0,"delta":{"type":"input_json_delta","partial_json":"France\", \"days\":[1,2]}"}}`,
+				`{"type":"content_block_stop","index":0}`, `{"type":"message_delta","delta":{"stop_reason":"tool_use"}}`, `{"type":"message_stop"}`,
+			), call,
+		},
 	} {
-		model, counted := "gpt-4o", int64(0)
-		if c.dialect == "anthropic" {
-			model = "claude-sonnet-4-5"
+		want := int64(scripted.OutputTokens)
+		if c.counted != nil {
+			tally := tokens.New().Tally(tokens.FamilyOf(models[c.dialect]))
+			for _, text := range c.counted {
+				tally.Add([]byte(text))
+			}
+			want = tally.Tokens()
 		}
-		if c.counted {
-			tally := tokens.New().Tally(tokens.FamilyOf(model))
-			tally.Add([]byte(whole))
-			counted = tally.Tokens()
-		}
-		for _, path := range []string{chatPath, "/v1/messages"} {
+		ups[c.dialect].Script(func(r *scripted.Request) *scripted.Reply {
+			if r.Stream {
+				return &scripted.Reply{Chunks: c.streamed}
+			}
+			return &scripted.Reply{Body: c.buffered}
+		})
+		for path, request := range requests {
+			if path == "/v1/completions" && len(c.counted) > 1 {
+				continue // they call no tools
+			}
 			t.Run(c.dialect+" "+c.style+" "+path, func(t *testing.T) {
-				up, err := scripted.Start(scripted.Options{})
-				if err != nil {
-					t.Fatal(err)
-				}
-				t.Cleanup(up.Close)
-				up.Script(func(r *scripted.Request) *scripted.Reply {
-					if r.Stream {
-						return &scripted.Reply{Chunks: c.streamed}
-					}
-					return &scripted.Reply{Body: c.buffered}
-				})
-				g := newGateway(t, oneModel(c.dialect, model, up), nil)
-				var seen []map[string]any
-				for _, stream := range []bool{true, false, true} {
-					resp, body := g.api.post(t, path, ask("m", "stream", stream))
-					if resp.StatusCode != http.StatusOK {
-						t.Fatalf("%d %s", resp.StatusCode, body)
-					}
-					if got := resp.Header.Get("X-Pointsman-Estimated"); (got == "true") != (c.counted && !stream) {
-						t.Errorf("stream %v: X-Pointsman-Estimated is %q", stream, got)
-					}
-					seen = append(seen, g.api.lastUsage(t))
-				}
-				for _, name := range []string{"credits", "cost_usd", "input_tokens", "output_tokens", "estimated"} {
-					if seen[0][name] != seen[1][name] || seen[2][name] != seen[1][name] {
-						t.Errorf("%s: streamed %v and %v, buffered %v", name, seen[0][name], seen[2][name], seen[1][name])
-					}
-				}
-				want := float64(scripted.OutputTokens)
-				if c.counted {
-					want = float64(counted)
-				}
-				if u := seen[1]; u["output_tokens"] != want || u["estimated"] != c.counted || u["input_tokens"].(float64) < 5 {
-					t.Errorf("%v, want %v output tokens", u, want)
-				}
+				sameCost(t, gateways[c.dialect], path, request, float64(want), c.counted != nil)
 			})
 		}
 	}
+}
+
+// sameCost asks three times, streamed and buffered, and holds the usage of the answers against each other.
+func sameCost(t *testing.T, g *testGateway, path string, request map[string]any, output float64, counted bool) {
+	t.Helper()
+	var seen []map[string]any
+	for _, stream := range []bool{true, false, true} {
+		request["stream"] = stream
+		resp, body := g.api.post(t, path, request)
+		if resp.StatusCode != http.StatusOK {
+			t.Fatalf("%d %s", resp.StatusCode, body)
+		}
+		if got := resp.Header.Get("X-Pointsman-Estimated"); (got == "true") != (counted && !stream) {
+			t.Errorf("stream %v: X-Pointsman-Estimated is %q", stream, got)
+		}
+		u := g.api.lastUsage(t)
+		for _, name := range []string{"credits", "cost_usd", "input_tokens", "output_tokens", "estimated"} {
+			if len(seen) > 0 && seen[0][name] != u[name] {
+				t.Errorf("%s: streamed %v, and %v with stream %v", name, seen[0][name], u[name], stream)
+			}
+		}
+		seen = append(seen, u)
+	}
+	if u := seen[0]; u["output_tokens"] != output || u["estimated"] != counted || u["input_tokens"].(float64) < 5 {
+		t.Errorf("%v, want %v output tokens", u, output)
+	}
+}
+
+// events are a stream with these payloads.
+func events(payloads ...string) (chunks [][]byte) {
+	for _, p := range payloads {
+		chunks = append(chunks, []byte("data: "+p+"\n\n"))
+	}
+	return chunks
 }
 
 // beforeFinish moves the usage before the chunk with the finish_reason.
