@@ -1,5 +1,7 @@
 // Package tokens counts the tokens of texts: exactly for OpenAI's vocabularies, which it has on board, and by a calibrated
 // estimate for the other families of models, see [Family].
+//
+// The vocabularies are OpenAI's, as published with tiktoken under the MIT licence.
 package tokens
 
 import "sync"
