@@ -93,8 +93,12 @@ func TestClientLeavesAtEachPhase(t *testing.T) {
 				phase, model string
 				stream       bool
 			}{
-				{"before the headers", "m", false}, {"before the headers", "m", true}, {"before the first", "m", false},
-				{"before the first one", "m", true}, {"in the middle", "m", true}, {"in a plugin", "sim", true},
+				{"before the headers", "m", false},
+				{"before the headers", "m", true},
+				{"before the first", "m", false},
+				{"before the first one", "m", true},
+				{"in the middle", "m", true},
+				{"in a plugin", "sim", true},
 			} {
 				try(path, c.phase, c.model, c.stream, reset)
 			}

@@ -134,13 +134,22 @@ const (
 )
 
 // estimate gives the input tokens: ASCII at 3.5 bytes a token, other text at 2 bytes a token (Chinese is 3 bytes and
-// seldom above 1.5 tokens a character), 4 tokens a message, 1,000 an image or file, and encoded media by length.
+// seldom above 1.5 tokens a character), and what is not for text.
+//
+// It costs nothing and errs on the high side of o200k_base: pieces of 4 KB are estimated at 1.20 times their tokens for
+// Markdown and for the texts of engine/tokens' corpus, 1.21 for Python, 1.04 for Go and 1.02 for JSON. One in a hundred is
+// below 0.87, 0.44, 0.63, 0.75 and 0.88 of its tokens, one above 1.3, 18, 1.6, 1.2 and 1.1 (long runs of one character).
+// What is too low throughout are hashes, at 0.51, and tables of numbers, at 0.78.
 func (p *parser) estimate() uint32 {
 	e := p.e
 	ascii := e.TextBytes - e.WideBytes
-	t := (ascii*2+6)/7 + (e.WideBytes+1)/2
-	t += e.Messages*tokensPerMessage + tokensPriming
-	t += e.Images*tokensPerImage + p.files*tokensPerFile
-	t += p.fileBytes/bytesPerToken16 + p.audioBytes/bytesPerToken512 + p.tokens
-	return uint32(min(t, 1<<31-1))
+	return uint32(min((ascii*2+6)/7+(e.WideBytes+1)/2+p.besideText(), 1<<31-1))
+}
+
+// besideText gives the input tokens that are not for text: 4 a message, 1,000 an image or file, encoded media by length, and
+// the prompt that came as tokens.
+func (p *parser) besideText() int {
+	t := p.e.Messages*tokensPerMessage + tokensPriming
+	t += p.e.Images*tokensPerImage + p.files*tokensPerFile
+	return t + p.fileBytes/bytesPerToken16 + p.audioBytes/bytesPerToken512 + p.tokens
 }

@@ -14,11 +14,11 @@ const DefaultBaseURL = "https://openrouter.ai/api/v1"
 // JSON, for instance {"data_collection":"deny"}, and takes the place of the caller's.
 func New() *openai.Adapter {
 	return openai.NewAdapter(openai.Definition{
-		Name:       "openrouter",
-		Summary:    "OpenRouter, with its routing object and the cost it reports",
-		BaseURL:    DefaultBaseURL,
-		Paths:      map[string]string{"responses": "/responses", "messages": "/messages"},
-		Body:       provider.BodyRules{
+		Name:    "openrouter",
+		Summary: "OpenRouter, with its routing object and the cost it reports",
+		BaseURL: DefaultBaseURL,
+		Paths:   map[string]string{"responses": "/responses", "messages": "/messages"},
+		Body: provider.BodyRules{
 			Drop: []string{"models", "fallbacks", "route", "preset", "plugins"}, KeepInMessages: []string{"cache_control", "reasoning_content"},
 		},
 		Probe:      "/key", // the list of models is public; this tells whether the key works

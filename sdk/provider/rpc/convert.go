@@ -53,7 +53,7 @@ func endpointFromProto(e *providerv1.Endpoint) (*provider.Endpoint, error) {
 			StreamUsage: e.GetBody().GetStreamUsage(), MaxTokensField: e.GetBody().GetMaxTokensField(),
 			DefaultMaxTokens: int(e.GetBody().GetDefaultMaxTokens()), Drop: e.GetBody().GetDrop(), Refuse: e.GetBody().GetRefuse(),
 			KeepInMessages: e.GetBody().GetKeepInMessages(),
-			Set: e.GetBody().GetSet(),
+			Set:            e.GetBody().GetSet(),
 		},
 		Probe: provider.Probe{Path: e.GetProbe().GetPath()},
 	}
