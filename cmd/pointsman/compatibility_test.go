@@ -287,7 +287,7 @@ func caseMeaning(name string) string {
 		"async":          "`plain` by the asynchronous client",
 		"raw_stream":     "the chunks one by one: the role once, the finish once, the usage last",
 		"events":         "the events one by one: their order, their numbers",
-		"reasoning":      "thinking beside the content of a chat completion, sent back signed",
+		"reasoning":      "thinking of an Anthropic model in an API of OpenAI, with a call of a tool, sent back",
 		"thinking":       "signed thinking, with a call of a tool, sent back",
 		"count_tokens":   "tokens counted before asking",
 		"models":         "the list of models, and one of them",

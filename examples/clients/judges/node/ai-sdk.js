@@ -37,7 +37,7 @@ class AI extends Judge {
     });
   }
 
-  async ask({ model, stream, turns, system, tools, schema, maxTokens, key }) {
+  async ask({ model, stream, turns, system, tools, schema, thinking, maxTokens, key }) {
     return this.answer(stream, {
       model: this.model(model, key),
       messages: this.messagesOf(turns),
@@ -45,6 +45,7 @@ class AI extends Judge {
       ...(system && { system }),
       ...(tools && { tools: { [CASES.tool.name]: tool(weather) } }),
       ...(schema && { output: Output.object({ schema: Person }) }),
+      ...(thinking && { providerOptions: { anthropic: { thinking: { type: "enabled", budgetTokens: CASES.thinking.budget_tokens } } } }),
     });
   }
 
@@ -117,6 +118,18 @@ class Messages extends AI {
   version = `${versionOf("@ai-sdk/anthropic")} (ai ${versionOf("ai")})`;
   inbound = "messages";
   modelOf = ANTHROPIC_MODELS;
+  extras = ["agent", "thinking"];
+
+  supports(name, stream, upstream) {
+    return name !== "thinking" || upstream === "messages";
+  }
+
+  async thinking(model, stream) {
+    const { max_tokens, text, signature } = CASES.thinking;
+    const answer = await this.converse(CASES.single, model, stream, { thinking: true, maxTokens: max_tokens });
+    const [{ content }] = answer.raw;
+    assert.deepEqual([content[0].text, content[0].providerOptions.anthropic.signature], [text, signature]);
+  }
 
   model(name, apiKey) {
     return createAnthropic({ baseURL: `${BASE_URL}/v1`, apiKey })(name);

@@ -5,7 +5,7 @@ from importlib.metadata import version
 
 import anthropic
 import openai
-from harness import ANTHROPIC_MODELS, BASE_URL, CASES, IMAGE_URL, Answer, Call, Judge, Person, Wants
+from harness import ANTHROPIC_MODELS, BASE_URL, CASES, Answer, Call, Judge, Person, Wants, same
 from langchain_anthropic import ChatAnthropic
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, ToolMessage
 from langchain_core.tools import StructuredTool
@@ -41,7 +41,7 @@ class LangChain(Judge):
         return out
 
     def runnable(self, wants):
-        llm = self.llm(wants.model, wants.max_tokens, wants.key)
+        llm = self.llm(wants.model, wants.max_tokens, wants.key, **({"thinking": True} if wants.thinking else {}))
         if wants.tools:
             return llm.bind_tools([TOOL])
         return llm.with_structured_output(Person, method="json_schema") if wants.schema else llm
@@ -120,12 +120,23 @@ class Messages(LangChain):
     finishes = {"stop": "end_turn", "tools": "tool_use", "length": "max_tokens"}
     errors = {400: anthropic.BadRequestError, 401: anthropic.AuthenticationError, 404: anthropic.NotFoundError}
 
+    extras = ["async", "thinking"]
+
     def supports(self, case, stream, upstream):
+        if case == "thinking":
+            return upstream == "messages"
         return not (case == "cost" and stream)  # of a streamed answer it keeps the counts alone
 
     @cache
-    def llm(self, model, max_tokens, key):
-        return ChatAnthropic(model=model, base_url=BASE_URL, api_key=key, max_tokens=max_tokens)
+    def llm(self, model, max_tokens, key, thinking=False):
+        more = {"thinking": {"type": "enabled", "budget_tokens": CASES["thinking"]["budget_tokens"]}} if thinking else {}
+        return ChatAnthropic(model=model, base_url=BASE_URL, api_key=key, max_tokens=max_tokens, **more)
+
+    def case_thinking(self, model, stream):
+        case = CASES["thinking"]
+        answer = self.converse(CASES["single"], model, stream, thinking=True, max_tokens=case["max_tokens"])
+        block = answer.raw.content[0]
+        same("thinking", (block["type"], block["thinking"], block["signature"]), ("thinking", case["text"], case["signature"]))
 
     def finish(self, meta):
         return meta["stop_reason"]

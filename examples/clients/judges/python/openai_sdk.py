@@ -162,10 +162,12 @@ class Chat(OpenAIJudge):
 class Responses(OpenAIJudge):
     inbound = "responses"
     finishes = {"stop": "completed", "tools": "completed", "length": "incomplete: max_output_tokens"}
-    extras = ["async", "events"]
+    extras = ["async", "events", "reasoning"]
     tools = [{"type": "function", **CASES["tool"], "strict": True}]
 
     def supports(self, case, stream, upstream):
+        if case == "reasoning":
+            return upstream == "messages"
         return stream or case != "events"
 
     def request(self, wants):
@@ -174,6 +176,8 @@ class Responses(OpenAIJudge):
             request["instructions"] = wants.system
         if wants.tools:
             request["tools"] = self.tools
+        if wants.thinking:
+            request["reasoning"] = {"effort": "low"}
         return request
 
     def input(self, wants):
@@ -220,6 +224,11 @@ class Responses(OpenAIJudge):
         counts = (usage.input_tokens, usage.input_tokens_details.cached_tokens, usage.output_tokens)
         parsed = getattr(response, "output_parsed", None)
         return Answer(response.output_text, calls, finish, counts, usage.cost, parsed, response.output)
+
+    def case_reasoning(self, model, stream):
+        """Thinking of an Anthropic model comes as a summary; it may go back, though without the signature it ends there."""
+        answer = self.converse(CASES["single"], model, stream, thinking=True, max_tokens=CASES["thinking"]["max_tokens"])
+        same("reasoning", (answer.raw[0].type, answer.raw[0].summary[0].text), ("reasoning", CASES["thinking"]["text"]))
 
     def case_events(self, model, stream):
         """The events as they come, in their order and numbered."""
