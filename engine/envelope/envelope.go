@@ -27,6 +27,9 @@ type Limits struct {
 // DefaultLimits returns the limits of a gateway that is not told otherwise: depth 64, 100,000 values.
 func DefaultLimits() Limits { return Limits{MaxDepth: 64, MaxNodes: 100_000} }
 
+// TokenLimits returns the limits of forms whose texts may come as tokens, a value each: depth 64, 1,000,000 values.
+func TokenLimits() Limits { return Limits{MaxDepth: 64, MaxNodes: 1_000_000} }
+
 // Envelope is what the gateway knows of a request. The zero value is ready for Parse and may be reused for request
 // after request by one goroutine at a time; reuse keeps its buffers, so that a parse usually allocates nothing.
 type Envelope struct {
@@ -38,7 +41,8 @@ type Envelope struct {
 	Stream       bool
 	IncludeUsage bool   // the client itself asked for stream_options.include_usage
 	MaxTokens    uint32 // max_completion_tokens, else max_tokens, else 0
-	N            int    // answers asked for, 1 if absent
+	N            int    // answers asked for, 1 if absent; of an embeddings request the texts, each of which gets a vector
+	Units        int    // what a request of another form asks for: images, characters of speech, searches of a reranking
 
 	Messages    int
 	TextBytes   int // bytes of prompt text: message strings unescaped, tools and response schema as JSON
@@ -65,6 +69,8 @@ type Envelope struct {
 	user    span   // raw text of user
 	notes   span   // value of metadata
 	signed  []span // raw signatures of thinking blocks
+	model   span   // value of a form's model
+	file    span   // value of a form's file
 	names   []name
 	scratch []byte
 }

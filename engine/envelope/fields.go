@@ -26,6 +26,7 @@ type parser struct {
 	files                    int
 	fileBytes, audioBytes    int  // encoded
 	tokens                   int  // of the prompt that came as tokens
+	inputs                   int  // texts of an input or a prompt
 	lastUser                 span // raw text of the last user message
 	hasMessages              bool
 }
@@ -97,8 +98,8 @@ func (p *parser) field() field {
 		return p.messagesField()
 	case FormResponses:
 		return p.responsesField()
-	case FormEmbeddings:
-		return p.embeddingsField()
+	case FormEmbeddings, FormImages, FormSpeech, FormModerations, FormRerank:
+		return p.operationField()
 	}
 	return p.chatField()
 }
@@ -165,7 +166,15 @@ func (f Form) known() []string {
 	case FormResponses:
 		return append(shared, "input", "instructions", "max_output_tokens", "tool_choice", "text", "reasoning", "store", "previous_response_id")
 	case FormEmbeddings:
-		return []string{"model", "power_level", "pointsman", "user", "input", "dimensions", "encoding_format"}
+		return append(shared[:3], "user", "input", "dimensions", "encoding_format")
+	case FormImages:
+		return append(shared[:3], "user", "prompt", "n", "size", "quality", "response_format", "stream")
+	case FormSpeech:
+		return append(shared[:3], "input", "voice", "response_format", "speed")
+	case FormModerations:
+		return append(shared[:3], "input")
+	case FormRerank:
+		return append(shared[:3], "query", "documents", "top_n", "return_documents")
 	case FormCompletions:
 		shared = append(shared, "prompt")
 	}
