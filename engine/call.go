@@ -19,16 +19,18 @@ import (
 
 // call is one request on its way through the engine. It belongs to the goroutine that serves the request, but for leave.
 type call struct {
-	id       storage.RequestID
-	clientID string // x-request-id as the client sent it
-	beta     string // anthropic-beta as the client sent it
-	began    time.Time
-	caller   *directory.Caller
-	body     []byte // fasthttp's: only until the handler returns
-	scratch  []byte // the request as it goes to a provider
-	dialect  dialect.Dialect
-	env      envelope.Envelope
-	chat     wording // the request as a chat completion, once a provider needs that
+	id          storage.RequestID
+	clientID    string // x-request-id as the client sent it
+	beta        string // anthropic-beta as the client sent it
+	contentType string // of a form
+	began       time.Time
+	caller      *directory.Caller
+	body        []byte // fasthttp's: only until the handler returns
+	scratch     []byte // the request as it goes to a provider
+	dialect     dialect.Dialect
+	op          operation
+	env         envelope.Envelope
+	chat        wording // the request as a chat completion, once a provider needs that
 
 	// What was asked and decided.
 	level  uint8          // abi.Level*

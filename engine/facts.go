@@ -19,6 +19,9 @@ func (e *Engine) describe(c *call, balance storage.Balance) {
 		InputTokens: c.env.InputTokens, MaxOutput: c.env.MaxTokens, Messages: uint32(c.env.Messages),
 		Credits: int64(max(balance.Available(), 0)), Session: c.env.Session,
 	}
+	if c.op != opChat {
+		r.MaxOutput = 1 // it writes no text, and 0 would stand for a policy's own default
+	}
 	if c.env.Stream {
 		r.Flags |= abi.FlagStream
 	}
@@ -74,8 +77,10 @@ func (e *Engine) option(c *call, i int, d *deployment, now time.Time) (excluded,
 		return abi.ReasonNoKey, 0
 	}
 	switch {
-	case d.Model.Mode != abi.ModeChat:
+	case d.Model.Mode != c.op.mode():
 		excluded = abi.ReasonMode
+	case c.op != opChat && !named: // another model would answer something else, whatever the policy thinks
+		excluded = abi.ReasonNotRequested
 	case named && c.pinned != "" && d.Provider != c.pinned:
 		excluded = abi.ReasonNotRequested
 	case !named && c.env.Needs&^d.Model.Capabilities != 0: // who names a model knows what it can do

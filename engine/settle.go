@@ -5,7 +5,6 @@ import (
 
 	"github.com/valyala/fasthttp"
 
-	"github.com/pointsman/pointsman/engine/catalog"
 	"github.com/pointsman/pointsman/engine/dialect"
 	"github.com/pointsman/pointsman/engine/record"
 	"github.com/pointsman/pointsman/engine/snapshot"
@@ -30,18 +29,10 @@ func (e *Engine) measure(c *call, a *answer, verdict snapshot.Verdict) {
 		a.estimated = true
 	}
 	if limit := int64(d.Model.ContextWindow); limit > 0 {
-		u.Input, u.Output = min(u.Input, limit), min(u.Output, limit*int64(max(c.env.N, 1)))
+		u.Input, u.Output = min(u.Input, limit*c.windows()), min(u.Output, limit*int64(max(c.env.N, 1)))
 	}
 	a.usage = u
-	if !a.own {
-		a.credits = d.Model.Charge(u.Input + u.Output)
-	}
-	if !a.simulated && !a.own {
-		a.cost = d.Price.Cost(catalog.Usage{Input: u.Input, Output: u.Output, CacheRead: u.CacheRead, CacheWrite: u.CacheWrite, Reasoning: u.Reasoning})
-		if bill, err := storage.ParseNanoUSD(u.CostUSD); err == nil { // told by the provider itself, as OpenRouter does
-			a.cost = bill
-		}
-	}
+	e.price(c, a)
 	e.live.Done(d.Index, snapshot.Outcome{
 		Verdict: verdict, Failure: abi.FailureServer, TTFT: a.ttft, Duration: a.took, OutputTokens: u.Output, End: a.began.Add(a.took),
 	})

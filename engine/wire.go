@@ -81,6 +81,10 @@ func untranslated(err error) *failure {
 
 // upstreamBody is the request body for a provider.
 func (e *Engine) upstreamBody(c *call, a *answer, desc *adapter.Endpoint, upstream dialect.Dialect) ([]byte, *failure) {
+	if c.op.audioForm() {
+		c.scratch = c.env.SpliceForm(c.scratch[:0], c.body, a.deployment.Upstream)
+		return c.scratch, nil
+	}
 	w, f := c.asked(upstream)
 	if f != nil {
 		return nil, f

@@ -78,12 +78,12 @@ func roundUp(a, b int64, d uint64) storage.Credits {
 // checkUnits reports prices by the unit that a model cannot have.
 func (b *builder) checkUnits(e Entry) {
 	mode, _ := ParseMode(e.Mode)
-	for name, rate := range map[string]storage.Credits{"credits per unit": e.CreditsPerUnit, "credits per usd": e.CreditsPerUSD} {
+	for _, rate := range []storage.Credits{e.CreditsPerUnit, e.CreditsPerUSD} {
 		if rate < 0 || rate > MaxUnitRate {
-			b.fault(e.Name, "%s: %s is not between 0 and %s", name, rate, storage.Credits(MaxUnitRate))
+			b.fault(e.Name, "credits per unit or dollar: %s is not between 0 and %s", rate, storage.Credits(MaxUnitRate))
 		}
 		if rate > 0 && UnitName(mode) == "" {
-			b.fault(e.Name, "%s: a model of mode %s is charged by tokens", name, ModeName(mode))
+			b.fault(e.Name, "credits per unit or dollar: a model of mode %s is charged by tokens", ModeName(mode))
 		}
 	}
 	for _, d := range e.Deployments {

@@ -3,11 +3,13 @@ package envelope
 import "unicode/utf8"
 
 const (
-	maxImages       = 128
-	maxDocuments    = 10_000
-	searchDocuments = 100  // documents of one search, as Cohere and its followers count
-	documentBytes   = 1500 // of a document that counts as one: about 500 tokens; a longer one counts as several
+	maxImages     = 128
+	maxDocuments  = 10_000
+	documentBytes = 1500 // of a document that counts as one: about 500 tokens; a longer one counts as several
 )
+
+// SearchDocuments are the documents of one search, as Cohere and its followers count.
+const SearchDocuments = 100
 
 // operationField reads a member of a request that is no conversation.
 func (p *parser) operationField() field {
@@ -101,5 +103,5 @@ func (p *parser) documents() {
 	if f.n > maxDocuments {
 		p.invalid(off, "", "must have at most 10000 entries")
 	}
-	p.e.Units = (counted + searchDocuments - 1) / searchDocuments
+	p.e.Units = (counted + SearchDocuments - 1) / SearchDocuments
 }

@@ -17,6 +17,7 @@ func New() *openai.Adapter {
 		Name:       "openrouter",
 		Summary:    "OpenRouter, with its routing object and the cost it reports",
 		BaseURL:    DefaultBaseURL,
+		Paths:      openai.OperationPaths("rerank"),
 		Body:       provider.BodyRules{Drop: []string{"models", "route", "preset", "plugins"}},
 		Probe:      "/key", // the list of models is public; this tells whether the key works
 		RateLimits: []provider.RateLimit{{Unit: "requests", Limit: "x-ratelimit-limit", Remaining: "x-ratelimit-remaining"}},
