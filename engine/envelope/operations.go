@@ -1,6 +1,9 @@
 package envelope
 
-import "unicode/utf8"
+import (
+	"slices"
+	"unicode/utf8"
+)
 
 const (
 	maxImages     = 128
@@ -32,7 +35,9 @@ func (p *parser) operationField() field {
 	case key == "query" && p.e.form == FormRerank:
 		p.texts(p.value)
 	default:
-		p.unknown()
+		if !slices.Contains(p.e.form.known(), key) {
+			p.unknown()
+		}
 		p.value()
 	}
 	return fieldOther
