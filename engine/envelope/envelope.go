@@ -59,7 +59,8 @@ type Envelope struct {
 	NoFallback bool   // pointsman.fallback is false
 	// KeyFallback: own keys and the platform's may follow each other in one request (pointsman.key_fallback).
 	KeyFallback bool
-	WantsJSON   bool // response_format asks for a JSON object or follows a schema
+	Routing     *Routing // wishes about providers and models, nil if there are none
+	WantsJSON   bool     // response_format asks for a JSON object or follows a schema
 
 	form    Form
 	members []member
@@ -95,6 +96,7 @@ const (
 	fieldStreamOptions
 	fieldMaxTokens
 	fieldMaxCompletionTokens
+	fieldRouting // provider or models
 )
 
 // Parse reads the body of a chat completion request into a new Envelope. See (*Envelope).Parse.

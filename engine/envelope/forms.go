@@ -33,6 +33,9 @@ func (f Form) content() string {
 	return "messages"
 }
 
+// conversation tells the forms that ask for the next answer of a conversation.
+func (f Form) conversation() bool { return f <= FormCompletions || f == FormTokenCount }
+
 func (f Form) anthropic() bool { return f == FormMessages || f == FormTokenCount }
 
 // limit is the member that limits the output.
