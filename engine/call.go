@@ -37,6 +37,7 @@ type call struct {
 	policy string         // name of the policy
 	model  *catalog.Model // named by the request, or nil
 	pinned string         // provider named by the request, or ""
+	wish   *wishes        // about models and providers, nil if there are none
 	snap   *policy.Published
 	req    policy.Request
 	state  *policy.State // the policy's, nil if it keeps none

@@ -83,6 +83,10 @@ func (e *Engine) resolve(ctx *fasthttp.RequestCtx, c *call) *Fault {
 		}
 		c.level = level
 	}
+	asked, fault := e.readWishes(c, asked)
+	if fault != nil {
+		return fault
+	}
 	if level, policyName, routed := e.routedName(asked, c.caller.Account.DefaultLevel); routed {
 		if c.op != opChat {
 			return c.op.unrouted()
@@ -132,7 +136,7 @@ func (e *Engine) decide(c *call) *Fault {
 	}
 	c.facts = policy.Facts{Snapshot: c.snap, State: c.state, Request: &c.req, History: c.outcomes}
 	if c.failed = c.roundsOver(e.Now()); c.failed == nil {
-		c.digest, c.failed = e.Policies.Route(c.policy, &c.facts, &c.plan)
+		c.digest, c.failed = e.route(c)
 	}
 	if c.failed == nil {
 		c.failed = e.checkPlan(c)
@@ -161,7 +165,7 @@ func (e *Engine) reserve(c *call) *Fault {
 	if c.plan.Kind == abi.KindAccept {
 		return nil
 	}
-	c.steps = append(c.steps[:0], c.plan.Steps...)
+	c.steps = e.wished(c, append(c.steps[:0], c.plan.Steps...))
 	available := e.roundLimit(c, storage.Credits(c.req.Credits)-c.spent)
 	for {
 		worst := func(s policy.Step) storage.Credits { return e.worstCase(c.tried(), int(s.Candidate)) }

@@ -74,9 +74,12 @@ type Provider struct {
 	Key          string // the platform's key, "" if it has none
 	Usable       bool   // the platform can use it: it has a key, or needs none
 	AllowPrivate bool
-	Settings     map[string]string
-	Timeouts     upstream.Timeouts
-	FirstContent time.Duration // how long a stream may go on without content while another candidate could still take over; 0: 5 min
+	// NoCollection says that the provider neither keeps nor trains on what it is sent longer than it must, ZeroRetention that it
+	// keeps nothing at all: fit for callers who want that.
+	NoCollection, ZeroRetention bool
+	Settings                    map[string]string
+	Timeouts                    upstream.Timeouts
+	FirstContent                time.Duration // how long a stream may go on without content while another candidate could still take over; 0: 5 min
 }
 
 // Config is what the engine is built from. Everything is required unless said otherwise.

@@ -66,7 +66,8 @@ func (e *Engine) grant(c *call) {
 
 // option tells whether candidate i can serve the request at all, and with whose key.
 func (e *Engine) option(c *call, i int, d *deployment, now time.Time) (excluded, flags uint8) {
-	named := c.model == d.Model
+	named, here := c.asks(d)
+	unwanted := uint8(0)
 	switch {
 	case c.caller.HasOwnKeys() && c.caller.OwnKey(d.Provider) != nil:
 		flags = abi.OptionOwnKey
@@ -76,13 +77,18 @@ func (e *Engine) option(c *call, i int, d *deployment, now time.Time) (excluded,
 	default:
 		return abi.ReasonNoKey, 0
 	}
+	if c.wish != nil {
+		unwanted = c.wish.excludes(d, flags)
+	}
 	switch {
 	case d.Model.Mode != c.op.mode():
 		excluded = abi.ReasonMode
 	case c.op != opChat && !named: // another model would answer something else, whatever the policy thinks
 		excluded = abi.ReasonNotRequested
-	case named && c.pinned != "" && d.Provider != c.pinned:
+	case named && !here:
 		excluded = abi.ReasonNotRequested
+	case unwanted != 0:
+		excluded = unwanted
 	case !named && c.env.Needs&^d.Model.Capabilities != 0: // who names a model knows what it can do
 		excluded = abi.ReasonCapability
 	case !named && d.Model.ContextWindow > 0 && c.env.InputTokens > d.Model.ContextWindow:

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/valyala/fasthttp"
@@ -106,6 +107,9 @@ func (e *Engine) decisionRecord(c *call) []byte {
 		Policy: c.policy, Digest: c.digest, Request: &c.req, Earlier: c.earlier, Plan: &c.plan, Outcomes: c.outcomes,
 		Withheld: !e.RecordTexts && c.textsSeen(),
 	}
+	if c.wish != nil {
+		d.Wish, d.Tried = c.wish.text(), c.wish.tried
+	}
 	if c.failed != nil {
 		d.Failure = clip(c.failed.Error(), 200)
 	}
@@ -173,8 +177,12 @@ func (e *Engine) describeAnswer(ctx *fasthttp.RequestCtx, c *call, a *answer) {
 	if a.simulated {
 		h.Set("X-Pointsman-Simulated", "true")
 	}
-	if len(a.dropped) > 0 {
-		h.Set("X-Pointsman-Dropped", strings.Join(a.dropped, ", "))
+	dropped := a.dropped
+	if c.wish != nil {
+		dropped = slices.Concat(dropped, c.wish.Unserved)
+	}
+	if len(dropped) > 0 {
+		h.Set("X-Pointsman-Dropped", strings.Join(dropped, ", "))
 	}
 	if !c.env.Stream {
 		h.Set("X-Pointsman-Credits", c.usage.Credits.String())

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"maps"
 	"slices"
 
@@ -60,7 +61,7 @@ func (c *call) asked(upstream dialect.Dialect) (wording, *failure) {
 	}
 	if c.chat.env == nil {
 		body, dropped, err := dialect.TranslateRequest(c.dialect, dialect.Chat, nil, c.body, dialect.RequestOptions{
-			Consumed: []string{"power_level", "pointsman"},
+			Consumed: []string{"power_level", "pointsman", "provider", "models"},
 		})
 		if err != nil {
 			return wording{}, untranslated(err)
@@ -95,7 +96,7 @@ func (e *Engine) upstreamBody(c *call, a *answer, desc *adapter.Endpoint, upstre
 		speaks = upstream
 	}
 	if f := e.edit(c, a, desc, w, speaks); f != nil || speaks == upstream {
-		return c.scratch, f
+		return c.scratch, cmp.Or(f, c.mustServe(a))
 	}
 	body, dropped, err := dialect.TranslateRequest(dialect.Chat, upstream, nil, c.scratch, dialect.RequestOptions{
 		Model: a.deployment.Upstream, DefaultMaxTokens: desc.Body.DefaultMaxTokens,
@@ -104,7 +105,15 @@ func (e *Engine) upstreamBody(c *call, a *answer, desc *adapter.Endpoint, upstre
 		return nil, untranslated(err)
 	}
 	a.dropped = append(a.dropped, dropped...)
-	return body, nil
+	return body, c.mustServe(a)
+}
+
+// mustServe passes over a provider that does not take every field, if that is what the caller wants.
+func (c *call) mustServe(a *answer) *failure {
+	if c.wish == nil || !c.wish.RequireParameters || len(a.dropped) == 0 {
+		return nil
+	}
+	return &failure{class: adapter.ClassBadRequest, status: fasthttp.StatusBadRequest, unserved: a.dropped[0]}
 }
 
 // edit makes the request as the provider takes it, in the dialect of the wording. What is left out or replaced is noted, to be

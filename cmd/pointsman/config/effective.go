@@ -118,6 +118,12 @@ func (p *printer) provider(v *Provider) {
 	}
 	p.pair("allow_private", strconv.FormatBool(v.AllowPrivate))
 	p.pair("local", strconv.FormatBool(v.Local))
+	if v.NoCollection {
+		p.pair("no_collection", "true")
+	}
+	if v.ZeroRetention {
+		p.pair("zero_retention", "true")
+	}
 	seconds := func(d time.Duration) string { return strconv.FormatFloat(d.Seconds(), 'f', -1, 64) }
 	w := v.Timeouts
 	p.pair("timeouts", "{ connect = "+seconds(w.Connect)+", first_byte = "+seconds(w.FirstByte)+", first_content = "+seconds(w.FirstContent)+
