@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/pointsman/pointsman/engine/upstream/scripted"
 )
@@ -190,10 +191,13 @@ func TestWishesAreExplained(t *testing.T) {
 func TestLiveFiguresSort(t *testing.T) {
 	up, toml := market(t)
 	g := newGateway(t, toml, nil)
-	for range 3 { // the second provider becomes known, the others do not
-		if resp, text := g.api.post(t, chatPath, ask("a", "provider", map[string]any{"only": []string{"together"}})); resp.StatusCode != http.StatusOK {
-			t.Fatalf("%d %s", resp.StatusCode, text)
-		}
+	up[0].Script(func(r *scripted.Request) *scripted.Reply {
+		reply := r.Default()
+		reply.HoldBeforeHeaders = 50 * time.Millisecond
+		return reply
+	})
+	if resp, text := g.api.post(t, chatPath, ask("a", "provider", map[string]any{"only": []string{"together"}})); resp.StatusCode != http.StatusOK {
+		t.Fatalf("%d %s", resp.StatusCode, text)
 	}
 	for range 50 { // until the snapshot has the figures
 		if resp, _ := g.api.post(t, chatPath, ask("a", "provider", map[string]any{"sort": "latency"})); resp.Header.Get("X-Pointsman-Provider") == "together" {
