@@ -1,10 +1,10 @@
 package engine
 
 import (
-	"bytes"
 	"cmp"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/valyala/fasthttp"
 
@@ -72,10 +72,13 @@ func (o operation) unrouted() *Fault {
 // read parses the request's body in the form of its operation.
 func (c *call) read(ctx *fasthttp.RequestCtx) *Fault {
 	if c.op.audioForm() {
+		c.contentType = string(ctx.Request.Header.ContentType())
+		if !isMedia(c.contentType, "multipart/form-data") {
+			return unsupportedMedia("the body must be multipart/form-data")
+		}
 		if encoding := ctx.Request.Header.Peek(fasthttp.HeaderContentEncoding); len(encoding) > 0 && string(encoding) != "identity" {
 			return unsupportedMedia("compressed bodies are not accepted")
 		}
-		c.contentType = string(ctx.Request.Header.ContentType())
 		if err := c.env.ParseMultipart(c.contentType, c.body); err != nil {
 			return fromEnvelope(err)
 		}
@@ -122,14 +125,18 @@ func (c *call) lacking() *failure {
 	return &failure{class: adapter.ClassNotFound, lacks: c.op.name(), message: "the provider does not offer this operation"}
 }
 
+// isMedia tells whether a content type is of a kind, whatever its parameters.
+func isMedia(contentType, kind string) bool {
+	given, _, _ := strings.Cut(contentType, ";")
+	return strings.EqualFold(strings.TrimSpace(given), kind)
+}
+
 // takeResult makes a buffered answer of a provider's body. It is passed on as it is, once it has been seen to be one.
 func (a *answer) takeResult(body []byte, contentType string, c *call) *failure {
 	a.contentType = contentType
 	none := &failure{class: adapter.ClassServer, message: "the provider's answer holds no answer"}
-	kind, _, _ := bytes.Cut([]byte(contentType), []byte(";"))
-	isJSON := bytes.EqualFold(bytes.TrimSpace(kind), []byte("application/json"))
-	if c.op.audioForm() && !isJSON || c.op == opSpeech && !isJSON { // plain text, subtitles or sound
-		if len(body) == 0 || bytes.EqualFold(bytes.TrimSpace(kind), []byte("text/html")) {
+	if (c.op.audioForm() || c.op == opSpeech) && !isMedia(contentType, "application/json") { // plain text, subtitles or sound
+		if len(body) == 0 || isMedia(contentType, "text/html") {
 			a.close(false)
 			return none
 		}

@@ -3,7 +3,6 @@ package engine
 import (
 	"errors"
 	"io"
-	"strings"
 
 	"github.com/valyala/fasthttp"
 
@@ -17,7 +16,7 @@ const soundHead = 4 << 10
 // listen makes an answer of a sound that is still coming. It counts as one once its first bytes are there, so that falling
 // back is possible until then.
 func (a *answer) listen(sound io.Reader, contentType string, c *call, e *Engine) *failure {
-	if kind := strings.ToLower(contentType); strings.HasPrefix(kind, "application/json") || strings.HasPrefix(kind, "text/html") {
+	if isMedia(contentType, "application/json") || isMedia(contentType, "text/html") {
 		body, _ := io.ReadAll(io.LimitReader(sound, maxErrorBody)) // what can be read of it will do
 		return a.takeResult(body, contentType, c)
 	}

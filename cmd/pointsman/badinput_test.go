@@ -53,7 +53,7 @@ func revokedKey(t *testing.T, g *testGateway) string {
 func sendBad(t *testing.T, g *testGateway, c *badinput.Case, family string, body []byte, revoked string) {
 	t.Helper()
 	fill := strings.NewReplacer("{{KEY}}", g.api.key, "{{KEY:UPPER}}", strings.ToUpper(g.api.key), "{{REVOKED}}", revoked).Replace
-	url := g.api.base + family + "/chat/completions"
+	url := g.api.base + family + c.Path
 	if c.Query != "" {
 		url += "?" + fill(c.Query)
 	}

@@ -459,7 +459,7 @@ func TestFormsThatCannotBeTranscribed(t *testing.T) {
 			t.Errorf("%s: %d %s", name, resp.StatusCode, body)
 		}
 	}
-	if resp, body := g.api.post(t, "/v1/audio/transcriptions", map[string]any{"model": "stt"}); resp.StatusCode != 400 || !strings.Contains(body, "invalid_multipart") {
+	if resp, body := g.api.post(t, "/v1/audio/transcriptions", map[string]any{"model": "stt"}); resp.StatusCode != 415 || !strings.Contains(body, "unsupported_media_type") {
 		t.Errorf("JSON: %d %s", resp.StatusCode, body)
 	}
 	if up[0].Count() != 0 {

@@ -20,7 +20,7 @@ func TestCorpus(t *testing.T) {
 	}
 	var e envelope.Envelope
 	for _, c := range cases {
-		if !slices.Contains([]string{"json", "values", "model", "policy"}, c.Group) {
+		if !slices.Contains([]string{"json", "values", "model", "policy", "routing", "embeddings"}, c.Group) {
 			continue
 		}
 		bodies := [][]byte{c.Body}
@@ -28,7 +28,11 @@ func TestCorpus(t *testing.T) {
 			bodies = append(bodies, streaming)
 		}
 		for _, body := range bodies {
-			err := e.Parse(envelope.FormChat, body, envelope.DefaultLimits())
+			form := envelope.FormChat
+			if c.Group == "embeddings" {
+				form = envelope.FormEmbeddings
+			}
+			err := e.Parse(form, body, envelope.DefaultLimits())
 			if err == nil {
 				t.Errorf("%s: %s: accepted %.200q", c.At, c.Name, body)
 				continue

@@ -4,7 +4,8 @@
 // a line that begins with # is a comment. Each other line is a directive and its text:
 //
 //	case NAME                          begins a case; the name is unique in its group
-//	with MEMBERS                       body: an ordinary conversation and these further members
+//	path PATH                          below the family, instead of /chat/completions; before with
+//	with MEMBERS                       body: an ordinary request for the path and these further members
 //	body TEXT                          body: the text as it stands
 //	bytes "QUOTED"                     body: a quoted Go string, for bytes that text cannot show
 //	method NAME                        instead of POST
@@ -39,6 +40,7 @@ type Case struct {
 	At          string // file:line, for messages
 
 	Method  string
+	Path    string      // below a family, such as /chat/completions
 	Query   string      // without the question mark; may be empty
 	Headers [][2]string // in order; a name may come twice
 	Body    []byte
@@ -67,8 +69,12 @@ func (c *Case) Matches(status int, kind, code, param string) string {
 	return ""
 }
 
-// Streaming returns the body with "stream": true put first; false if it is not an object or says stream already.
+// Streaming returns the body with "stream": true put first; false if it is not an object, says stream already, or asks for no
+// conversation.
 func (c *Case) Streaming() ([]byte, bool) {
+	if c.Path != conversing {
+		return nil, false
+	}
 	at := bytes.IndexByte(c.Body, '{')
 	if at < 0 || len(bytes.Trim(c.Body[:at], " \t\r\n")) > 0 || bytes.Contains(c.Body, []byte(`"stream"`)) {
 		return nil, false
@@ -138,11 +144,27 @@ func parse(file, text string) ([]Case, error) {
 	return cases, nil
 }
 
-const conversation = `{"messages":[{"role":"user","content":"hi"}]`
+const (
+	conversation = `{"messages":[{"role":"user","content":"hi"}]`
+	conversing   = "/chat/completions"
+)
+
+// ordinary are bodies for other paths that nothing is wrong with, without their closing brace.
+func ordinary(path string) string {
+	switch path {
+	case "/embeddings", "/moderations", "/audio/speech":
+		return `{"input":"hi"`
+	case "/images/generations":
+		return `{"prompt":"hi"`
+	case "/rerank":
+		return `{"query":"hi","documents":["ho"]`
+	}
+	return conversation
+}
 
 func newCase(group, name, at string) Case {
 	return Case{
-		Group: group, Name: name, At: at, Method: "POST", Body: []byte(conversation + "}"),
+		Group: group, Name: name, At: at, Method: "POST", Path: conversing, Body: []byte(conversation + "}"),
 		Headers: [][2]string{{"Authorization", "Bearer {{KEY}}"}, {"Content-Type", "application/json"}},
 		given:   map[string]bool{},
 	}
@@ -159,12 +181,14 @@ func (c *Case) set(directive, text string) error {
 	}
 	switch directive {
 	case "with":
-		c.Body = []byte(conversation + "," + text + "}")
+		c.Body = []byte(ordinary(c.Path) + "," + text + "}")
 	case "body":
 		c.Body = []byte(text)
 	case "bytes":
 		text, err = strconv.Unquote(text)
 		c.Body = []byte(text)
+	case "path":
+		c.Path, c.Body = text, []byte(ordinary(text)+"}")
 	case "method":
 		c.Method = text
 	case "query":
