@@ -1,7 +1,7 @@
 // Package engine is the data plane: it takes requests, lets a policy decide, talks to providers, relays answers and
 // settles what they cost.
 //
-// Read [Engine.chat] in chat.go first: it is the way of a request from top to bottom. The other files are its steps
+// Read [Engine.serve] in chat.go first: it is the way of a request from top to bottom. The other files are its steps
 // (attempt.go, direct.go, proxied.go, stream.go, settle.go), the edges (routes.go, auth.go, errors.go, disconnect.go), and one
 // file per family of endpoints.
 //

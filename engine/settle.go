@@ -34,6 +34,7 @@ func (e *Engine) measure(c *call, a *answer, verdict snapshot.Verdict) {
 	}
 	a.usage = u
 	e.price(c, a)
+	u = a.usage
 	e.live.Done(d.Index, snapshot.Outcome{
 		Verdict: verdict, Failure: abi.FailureServer, TTFT: a.ttft, Duration: a.took, OutputTokens: u.Output, End: a.began.Add(a.took),
 	})

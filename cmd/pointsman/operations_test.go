@@ -161,6 +161,25 @@ func TestEmbeddingsFallBackWithinTheirModelOnly(t *testing.T) {
 	}
 }
 
+// There is nothing to classify, judge or escalate about embeddings: policies that would are gone on without.
+func TestEmbeddingsUnderPoliciesWithRounds(t *testing.T) {
+	for example, models := range map[string]string{
+		"classifier": "classifier = \"e\"\nweak = \"e\"\nstrong = \"e\"\n", "cascade": "cheap = \"e\"\njudge = \"e\"\nstrong = \"e\"\n", "escalate": "",
+	} {
+		t.Run(example, func(t *testing.T) {
+			up, toml := operationModels(t, 1)
+			g := newGateway(t, toml+fmt.Sprintf("[policies.p]\nfile = %q\ngrants = [\"features\", \"text\", \"side_calls\"]\n[policies.p.config]\n%s", examplePolicy(t, example), models), nil)
+			resp, body := g.api.post(t, "/v1/embeddings", map[string]any{"model": "e", "input": "x", "pointsman": map[string]any{"policy": "p"}})
+			if resp.StatusCode != 200 || resp.Header.Get("X-Pointsman-Attempts") != "1" || up[0].Count() != 1 {
+				t.Errorf("%d, %s attempts: %s", resp.StatusCode, resp.Header.Get("X-Pointsman-Attempts"), body)
+			}
+			if u := g.api.lastUsage(t); u["credits"] != "0.00002" {
+				t.Errorf("usage %v", u)
+			}
+		})
+	}
+}
+
 func TestEmbeddingsWithoutCreditsAndWithAnOwnKey(t *testing.T) {
 	up, toml := operationModels(t, 1)
 	g := newGateway(t, toml+"[accounts]\ndefault_credits = 0\n", nil)
