@@ -383,6 +383,30 @@ func TestSpeechThatBreaksOffIsNotCharged(t *testing.T) {
 	}
 }
 
+func TestListenerThatLeavesIsSettled(t *testing.T) {
+	up, toml := operationModels(t, 1)
+	g := newGateway(t, strings.ReplaceAll(toml, "timeout_seconds = 2", "timeout_seconds = 30"), nil)
+	up[0].Script(func(*scripted.Request) *scripted.Reply {
+		return &scripted.Reply{Header: map[string]string{"Content-Type": "audio/mpeg"}, Chunks: [][]byte{[]byte("first"), []byte("second")}, Interval: time.Minute}
+	})
+	resp, err := g.api.do("POST", "/v1/audio/speech", map[string]any{"model": "tts", "input": "hello"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.ReadFull(resp.Body, make([]byte, 5)); err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	select {
+	case <-up[0].Requests()[0].Gone():
+	case <-time.After(5 * time.Second):
+		t.Fatal("the provider's connection stayed open")
+	}
+	if u := g.api.lastUsage(t); u["outcome"] != "client_abort" || u["credits"] != "0.005" {
+		t.Errorf("usage %v", u)
+	}
+}
+
 // sendForm sends a form with a file.
 func (c *client) sendForm(t testing.TB, path string, fields map[string]string, file []byte) (*http.Response, string, []byte) {
 	t.Helper()
