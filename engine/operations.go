@@ -133,14 +133,13 @@ func isMedia(contentType, kind string) bool {
 
 // takeResult makes a buffered answer of a provider's body. It is passed on as it is, once it has been seen to be one.
 func (a *answer) takeResult(body []byte, contentType string, c *call) *failure {
-	a.contentType = contentType
 	none := &failure{class: adapter.ClassServer, message: "the provider's answer holds no answer"}
 	if (c.op.audioForm() || c.op == opSpeech) && !isMedia(contentType, "application/json") { // plain text, subtitles or sound
 		if len(body) == 0 || isMedia(contentType, "text/html") {
 			a.close(false)
 			return none
 		}
-		a.body = body
+		a.body, a.contentType = body, contentType
 		return nil
 	}
 	r := dialect.ReadResult(body)
