@@ -39,7 +39,8 @@ type answer struct {
 	result      dialect.Result // of an operation that is no conversation
 	usage       dialect.Usage
 	meter       dialect.Meter // of a stream's events
-	estimated   bool          // the provider reported no usage; it is our own count
+	signed      dialect.Signatures
+	estimated   bool // the provider reported no usage; it is our own count
 	credits     storage.Credits
 	cost        storage.NanoUSD
 	outcome     int                  // its number in the call's outcomes
@@ -72,10 +73,13 @@ type failure struct {
 	retryAfter time.Duration
 	lacks      string // the operation that the provider does not have, "" for none
 	unserved   string // a request field that the provider cannot be asked without, "" for none
-	unsent     bool   // the provider was not asked, because of what it said before of an own key
-	own        bool
-	model      *catalog.Model
-	provider   string
+	param      string // the request's field that is at fault, "" if unknown
+	// inexpressible: the request means something that the provider's dialect has no words for.
+	inexpressible bool
+	unsent        bool // the provider was not asked, because of what it said before of an own key
+	own           bool
+	model         *catalog.Model
+	provider      string
 }
 
 // clientGone ends a call nobody waits for; the status is nginx's convention and appears in the usage record only.
@@ -242,8 +246,8 @@ func (f *failure) retryable() bool {
 
 // final says that no candidate would do better.
 func (f *failure) final() bool {
-	if f.unserved != "" {
-		return false // another provider may serve the field
+	if f.unserved != "" || f.inexpressible {
+		return false // another provider may serve it
 	}
 	return f.cancelled() || f.class == adapter.ClassBadRequest || f.class == adapter.ClassContentFilter
 }
@@ -258,7 +262,7 @@ func (f *failure) allows(next *catalog.Model, c *call) bool {
 
 func (f *failure) verdict() snapshot.Verdict {
 	switch {
-	case f.final(), f.unserved != "", f.lacks != "", f.unsent, f.class == adapter.ClassContextLength, f.own && f.ofKey():
+	case f.final(), f.unserved != "", f.lacks != "", f.inexpressible, f.unsent, f.class == adapter.ClassContextLength, f.own && f.ofKey():
 		return snapshot.Neutral
 	case f.class == adapter.ClassAuth, f.class == adapter.ClassQuota, f.class == adapter.ClassRateLimited && f.retryAfter > 0:
 		return snapshot.Refused
@@ -309,6 +313,9 @@ func (f *failure) fault(c *call) *Fault {
 	switch f.class {
 	case adapter.ClassBadRequest:
 		of.Status, of.Type, of.Code, of.Message = max(400, f.status), typeRequest, "provider_rejected_request", f.orElse("the provider rejected the request")
+		if f.inexpressible {
+			of.Code, of.Param, of.Message = "unsupported_parameter", f.param, "no provider that was tried can be asked this: "+f.message
+		}
 	case adapter.ClassContextLength:
 		of.Status, of.Type, of.Code, of.Param, of.Message = 400, typeRequest, "context_length_exceeded", "messages", f.orElse("the prompt is longer than the model's context window")
 	case adapter.ClassContentFilter:

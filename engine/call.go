@@ -31,6 +31,7 @@ type call struct {
 	op          operation
 	env         envelope.Envelope
 	chat        wording // the request as a chat completion, once a provider needs that
+	session     uint64  // the conversation, as the client named it or as its opening tells; 0 if unknown
 
 	// What was asked and decided.
 	level  uint8          // abi.Level*

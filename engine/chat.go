@@ -60,6 +60,7 @@ func (e *Engine) admit(ctx *fasthttp.RequestCtx, c *call) (fault *Fault) {
 	if fault = c.read(ctx); fault != nil {
 		return fault
 	}
+	c.identify(ctx)
 	if fault = e.resolve(ctx, c); fault != nil {
 		return fault
 	}
@@ -250,6 +251,7 @@ const pricedRoom = 320
 // reply settles a buffered answer and sends it with its price.
 func (e *Engine) reply(ctx *fasthttp.RequestCtx, c *call, a *answer) {
 	e.measure(c, a, snapshot.Success)
+	e.noteSigned(a, c.dialect, a.body)
 	c.bill(a)
 	if fault := e.settle(c, storage.OutcomeOK, fasthttp.StatusOK); fault != nil {
 		a.close(true)

@@ -73,6 +73,7 @@ type ExplainedOption struct {
 	Inflight      uint16   `json:"inflight"`
 	ContextWindow uint32   `json:"context_window"`
 	Capabilities  []string `json:"capabilities"`
+	Warm          bool     `json:"warm"` // it answered the conversation last, and has it in its prompt cache
 	OwnKey        bool     `json:"byok"`
 	Simulated     bool     `json:"simulated"`
 }
@@ -314,7 +315,7 @@ func explainOptions(d *record.Decision, snap *policy.Published, plan *policy.Pla
 			Rank: ranks[i], Model: c.ModelName, Provider: c.ProviderName, Tier: c.Tier, CreditsPer1K: storage.Credits(c.CreditsPer1K).String(),
 			Quality: c.Quality, Health: policy.HealthName(c.Health), TTFT: c.TTFT, TokensPerSec: c.TokensPerSec, ErrorRate: c.ErrorRate,
 			Inflight: o.Inflight, ContextWindow: c.ContextWindow, Capabilities: catalog.CapabilityNames(c.Capabilities),
-			OwnKey: o.Flags&abi.OptionOwnKey != 0, Simulated: o.Flags&abi.OptionSimulated != 0,
+			Warm: o.Flags&abi.OptionWarm != 0, OwnKey: o.Flags&abi.OptionOwnKey != 0, Simulated: o.Flags&abi.OptionSimulated != 0,
 		}
 		model := catalog.Model{Rate: storage.Credits(c.CreditsPer1K)}
 		if !x.OwnKey {

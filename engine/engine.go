@@ -2,7 +2,7 @@
 // settles what they cost.
 //
 // Read [Engine.serve] in chat.go first: it is the way of a request from top to bottom. The other files are its steps
-// (attempt.go, direct.go, proxied.go, stream.go, settle.go), the edges (routes.go, auth.go, errors.go, disconnect.go), and one
+// (attempt.go, direct.go, proxied.go, stream.go, settle.go), the edges (gate.go, edge.go, routes.go, auth.go, errors.go, disconnect.go), and one
 // file per family of endpoints.
 //
 // The engine knows no database, no Wasm runtime and no plugin protocol: it declares the few methods it needs of them
@@ -14,6 +14,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -101,6 +102,7 @@ type Config struct {
 	MaxBody     int                   // bytes of a request body; 0: 32 MiB
 	KeepAlive   KeepAlive             // of silent streams
 	Plugins     func() []PluginHealth // for /health; nil: none are told
+	Problems    func() []string       // for /health: what is wrong with the configuration while it serves on; nil: never anything
 	Logger      *slog.Logger          // nil: the default logger
 	Now         func() time.Time      // nil: time.Now
 }
@@ -117,6 +119,7 @@ type Engine struct {
 	keys        ownKeys
 	probing     *prober
 	sessions    sessions
+	signers     signers
 	calls       sync.Pool
 	warned      sync.Map // deprecated name -> time of the last warning
 	inflight    sync.WaitGroup
@@ -147,7 +150,7 @@ func New(cfg Config) (*Engine, error) {
 		cfg.MaxBody = 32 << 20
 	}
 	cfg.KeepAlive = cfg.KeepAlive.orDefault()
-	e := &Engine{Config: cfg, providers: map[string]*endpoint{}, watch: newWatcher(), metrics: newMetricSet()}
+	e := &Engine{Config: cfg, providers: map[string]*endpoint{}, watch: newWatcher(), metrics: newMetricSet(), signers: signers{seed: maphash.MakeSeed()}}
 	for _, p := range append(cfg.Providers, Provider{Name: simulatorName, Adapter: simulatorName}) {
 		if e.providers[p.Name] != nil {
 			return nil, fmt.Errorf("provider %q is defined twice", p.Name)

@@ -89,5 +89,9 @@ func (f *Fault) Write(ctx *fasthttp.RequestCtx) {
 		ctx.Response.Header.Set("WWW-Authenticate", `Bearer realm="pointsman"`)
 	}
 	id := string(ctx.Response.Header.Peek("X-Request-Id"))
+	if id == "" {
+		id = requestIDText(ctx)
+		ctx.Response.Header.Set("X-Request-Id", id)
+	}
 	ctx.Response.SetBodyRaw(dialectOf(ctx.Request.Header.RequestURI()).AppendError(nil, f.Status, f.detail(), id))
 }

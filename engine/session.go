@@ -3,13 +3,43 @@ package engine
 import (
 	"sync/atomic"
 	"time"
+
+	"github.com/cespare/xxhash/v2"
+	"github.com/valyala/fasthttp"
+
+	"github.com/pointsman/pointsman/engine/envelope"
 )
 
 const (
 	// warmFor is how long a provider's prompt cache is taken to hold a conversation: five minutes at the large ones.
 	warmFor      = 5 * time.Minute
 	sessionSlots = 1 << 14
+	// maxSessionName is the longest name of a session in a header, in bytes; others are not taken.
+	maxSessionName = 256
 )
+
+// identify finds out which conversation a request belongs to. The client may name it, in the body or in a header; else a later
+// turn is told by the opening that all turns repeat. A first turn has no session yet, but is remembered under the one that its
+// next turn will have. Two conversations of an account that open alike count as one, which costs nothing: what is warm for one
+// of them is warm for the other.
+func (c *call) identify(ctx *fasthttp.RequestCtx) {
+	for _, header := range []string{"X-Pointsman-Session", "X-Session-Id"} {
+		if name := ctx.Request.Header.Peek(header); c.env.Session == 0 && len(name) > 0 && len(name) <= maxSessionName {
+			c.env.Session = envelope.Session(name)
+		}
+	}
+	if c.session = c.env.Session; c.session != 0 {
+		return
+	}
+	opening, later := c.env.Opening(c.body)
+	if len(opening) == 0 {
+		return
+	}
+	c.session = max(1, xxhash.Sum64String(c.caller.Account.ID)^xxhash.Sum64(opening))
+	if later {
+		c.env.Session = c.session
+	}
+}
 
 // sessions remembers which candidate answered a session last. It is a table of fixed size in which a session may displace
 // another: a hint that is lost costs a provider's cache discount, nothing else. The zero value is ready; safe for

@@ -21,7 +21,7 @@ func (e *Engine) measure(c *call, a *answer, verdict snapshot.Verdict) {
 	}
 	a.measured = true
 	d, u := a.deployment, a.usage
-	if !u.Reported && a.partial != nil {
+	if a.partial != nil { // a translated stream may begin with an estimate, and its dialect may have no place for every count
 		u = a.partial()
 	}
 	if !u.Reported {
@@ -91,7 +91,7 @@ func (e *Engine) settle(c *call, outcome storage.Outcome, status int) *Fault {
 		}
 	}
 	if outcome == storage.OutcomeOK {
-		e.sessions.note(c.env.Session, c.answered, e.Now())
+		e.sessions.note(c.session, c.answered, e.Now())
 	}
 	e.learnFrom(c)
 	e.Log.Append(storage.LogRecord{Usage: *u, Decision: e.decisionRecord(c)})

@@ -155,6 +155,7 @@ func (r *relay) event(data, raw []byte) {
 	if !r.answer.measured {
 		r.answer.count(d, info, data)
 	}
+	r.engine.noteSigned(r.answer, d, data)
 	r.passed++
 	switch {
 	case info.Done:

@@ -1,7 +1,7 @@
 package engine
 
 import (
-	"cmp"
+	"errors"
 	"maps"
 	"slices"
 
@@ -75,9 +75,14 @@ func (c *call) asked(upstream dialect.Dialect) (wording, *failure) {
 	return c.chat, nil
 }
 
-// untranslated is the failure of a request that means something no translation can express.
+// untranslated is the failure of a request that means something no translation can express. Another provider may need none.
 func untranslated(err error) *failure {
-	return &failure{class: adapter.ClassBadRequest, status: fasthttp.StatusBadRequest, message: err.Error()}
+	f := &failure{class: adapter.ClassBadRequest, status: fasthttp.StatusBadRequest, message: err.Error(), inexpressible: true}
+	var request *dialect.RequestError
+	if errors.As(err, &request) {
+		f.param, f.message = request.Param, request.Message
+	}
+	return f
 }
 
 // upstreamBody is the request body for a provider.
@@ -90,13 +95,21 @@ func (e *Engine) upstreamBody(c *call, a *answer, desc *adapter.Endpoint, upstre
 	if f != nil {
 		return nil, f
 	}
-	a.dropped = append(a.dropped, w.dropped...)
+	refuses := a.deployment.endpoint.Settings["unsupported"] == "refuse"
+	if a.dropped = append(a.dropped, w.dropped...); refuses && len(w.dropped) > 0 {
+		return nil, unserved(w.dropped[0])
+	}
 	speaks := dialect.Chat
 	if upstream == c.dialect {
 		speaks = upstream
 	}
-	if f := e.edit(c, a, desc, w, speaks); f != nil || speaks == upstream {
-		return c.scratch, cmp.Or(f, c.mustServe(a))
+	if f := e.edit(c, a, desc, w, speaks); f != nil {
+		return nil, f
+	}
+	e.ownThinking(c, a, w, speaks, desc.Dialect == adapter.DialectAnthropic)
+	if speaks == upstream {
+		body := c.chatMembers(a, desc, upstream)
+		return body, c.mustServe(a)
 	}
 	body, dropped, err := dialect.TranslateRequest(dialect.Chat, upstream, nil, c.scratch, dialect.RequestOptions{
 		Model: a.deployment.Upstream, DefaultMaxTokens: desc.Body.DefaultMaxTokens,
@@ -104,7 +117,9 @@ func (e *Engine) upstreamBody(c *call, a *answer, desc *adapter.Endpoint, upstre
 	if err != nil {
 		return nil, untranslated(err)
 	}
-	a.dropped = append(a.dropped, dropped...)
+	if a.dropped = append(a.dropped, dropped...); refuses && len(dropped) > 0 {
+		return nil, unserved(dropped[0])
+	}
 	return body, c.mustServe(a)
 }
 
@@ -113,7 +128,25 @@ func (c *call) mustServe(a *answer) *failure {
 	if c.wish == nil || !c.wish.RequireParameters || len(a.dropped) == 0 {
 		return nil
 	}
-	return &failure{class: adapter.ClassBadRequest, status: fasthttp.StatusBadRequest, unserved: a.dropped[0]}
+	return unserved(a.dropped[0])
+}
+
+// chatMembers is the request without those members of its messages that the provider does not take.
+func (c *call) chatMembers(a *answer, desc *adapter.Endpoint, upstream dialect.Dialect) []byte {
+	if upstream != dialect.Chat || c.op != opChat {
+		return c.scratch
+	}
+	foreign := slices.DeleteFunc([]string{"cache_control", "reasoning_content", "thinking_blocks"}, func(name string) bool {
+		return slices.Contains(desc.Body.KeepInMessages, name)
+	})
+	body, dropped := dialect.StripMessages(c.scratch, foreign)
+	a.dropped = append(a.dropped, dropped...)
+	return body
+}
+
+// unserved is the failure of a request with a field that the provider must not be asked without.
+func unserved(field string) *failure {
+	return &failure{class: adapter.ClassBadRequest, status: fasthttp.StatusBadRequest, unserved: field}
 }
 
 // edit makes the request as the provider takes it, in the dialect of the wording. What is left out or replaced is noted, to be
@@ -123,7 +156,7 @@ func (e *Engine) edit(c *call, a *answer, desc *adapter.Endpoint, w wording, spe
 	drop := rules.Drop
 	if len(rules.Refuse) > 0 {
 		if refused := w.env.Given(nil, w.body, rules.Refuse); len(refused) > 0 {
-			return &failure{class: adapter.ClassBadRequest, status: fasthttp.StatusBadRequest, unserved: refused[0]}
+			return unserved(refused[0])
 		}
 		drop = slices.Concat(drop, rules.Refuse) // those that are null
 	}

@@ -27,7 +27,7 @@ var importRules = []importRule{
 		packages: "engine",
 		own:      []string{"engine/...", "sdk/abi", "sdk/policy", "sdk/provider", "storage"},
 		not:      []string{"engine/admin"},
-		modules:  []string{"github.com/valyala/fasthttp", "github.com/VictoriaMetrics/metrics", "golang.org/x/sys"},
+		modules:  []string{"github.com/valyala/fasthttp", "github.com/VictoriaMetrics/metrics", "github.com/cespare/xxhash/v2", "golang.org/x/sys"},
 		reason:   "the engine declares the interfaces it needs; what runs Wasm, plugins and databases is given to it by cmd",
 	},
 	{

@@ -58,7 +58,7 @@ func providerTable(t *testing.T, counts []vendorCount) string {
 		}
 		name := c.adapter
 		if c.file != "" {
-			name += " (" + strings.Replace(c.file, "ollama-native", "ollama with num_ctx, keep_alive or think", 1) + ")"
+			name += " (" + strings.NewReplacer("ollama-native", "ollama with num_ctx, keep_alive or think", "responses", "api = responses").Replace(c.file) + ")"
 		}
 		fmt.Fprintf(&b, "| %s | %s | %s | %s | %s | %s | %s | %d |\n", name, calls, auth, probe, limits(e), limitField(e), dropped(e), c.cases)
 	}
@@ -68,7 +68,7 @@ func providerTable(t *testing.T, counts []vendorCount) string {
 // prepared is a vendor's endpoint at its own address, with what its settings need and no more.
 func prepared(t *testing.T, v *vendor) *provider.Endpoint {
 	settings := map[string]string{}
-	for _, name := range []string{"server", "num_ctx", "region"} {
+	for _, name := range []string{"server", "num_ctx", "region", "api"} {
 		if v.settings[name] != "" {
 			settings[name] = v.settings[name]
 		}
@@ -111,6 +111,8 @@ func limits(e *provider.Endpoint) string {
 
 func limitField(e *provider.Endpoint) string {
 	switch {
+	case e.Dialect == provider.DialectResponses:
+		return "`max_output_tokens`"
 	case e.Body.MaxTokensField != "":
 		return "`" + e.Body.MaxTokensField + "`"
 	case e.Dialect == provider.DialectAnthropic:
@@ -120,7 +122,7 @@ func limitField(e *provider.Endpoint) string {
 }
 
 func dropped(e *provider.Endpoint) string {
-	if e.Dialect == provider.DialectAnthropic {
+	if e.Dialect != provider.DialectOpenAI {
 		return "what its API has no field for"
 	}
 	if len(e.Body.Drop) == 0 {

@@ -48,6 +48,11 @@ func vendors() []vendor {
 			settings: map[string]string{"max_tokens_field": "max_completion_tokens", "drop": "store", "project": "proj_1"}, dropped: `"store":true`,
 		},
 		{
+			adapter: "openai", file: "responses", upstream: "gpt-6.1-terra", base: "/v1", key: "sk-proj-canary1", path: "/v1/responses",
+			auth: bearer + "sk-proj-canary1", limit: "max_output_tokens", models: "gpt-6.1-terra",
+			settings: map[string]string{"api": "responses", "drop": "seed", "project": "proj_1"}, dropped: `"seed":7`,
+		},
+		{
 			adapter: "anthropic", upstream: "claude-haiku-5-5", base: "/v1", key: "sk-ant-canary2", path: "/v1/messages",
 			auth: "X-Api-Key: sk-ant-canary2", limit: "max_tokens", dropped: `"logprobs":true`, models: "claude-haiku-5-5",
 			settings: map[string]string{"beta": "context-1m-2025-08-07"},

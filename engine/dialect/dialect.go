@@ -64,6 +64,14 @@ func TranslateRequest(from, to Dialect, dst, body []byte, opt RequestOptions) (o
 	switch {
 	case to == Messages:
 		return RequestChatToMessages(dst, body, opt)
+	case from == Chat && to == Responses:
+		return RequestChatToResponses(dst, body, opt)
+	case from == Messages:
+		return RequestMessagesToChat(dst, body, opt)
+	case from == Completions:
+		return RequestCompletionsToChat(dst, body, opt)
+	case from == Responses && to == Chat:
+		return RequestResponsesToChat(dst, body, opt)
 	default:
 		return dst, nil, fmt.Errorf("no translation of requests from %v to %v", from, to)
 	}
@@ -83,6 +91,14 @@ func TranslateAnswer(from, to Dialect, dst, body []byte, opt AnswerOptions) ([]b
 	switch {
 	case from == Messages:
 		return AnswerMessagesToChat(dst, body, opt)
+	case from == Responses && to == Chat:
+		return AnswerResponsesToChat(dst, body, opt)
+	case from == Chat && to == Messages:
+		return AnswerChatToMessages(dst, body, opt)
+	case from == Chat && to == Completions:
+		return AnswerChatToCompletions(dst, body, opt)
+	case from == Chat && to == Responses:
+		return AnswerChatToResponses(dst, body, opt)
 	default:
 		return dst, Usage{}, fmt.Errorf("%w: no translation from %v to %v", ErrMalformed, from, to)
 	}
@@ -99,6 +115,14 @@ func TranslateStream(from, to Dialect, src io.Reader, opt AnswerOptions) *Stream
 	switch {
 	case from == Messages:
 		return newStream(src, newMessagesToChat(opt))
+	case from == Responses && to == Chat:
+		return newStream(src, newResponsesToChat(opt))
+	case from == Chat && to == Messages:
+		return newStream(src, newChatToMessages(opt))
+	case from == Chat && to == Completions:
+		return newStream(src, newChatToCompletions(opt))
+	case from == Chat && to == Responses:
+		return newStream(src, newChatToResponses(opt))
 	}
 	panic(fmt.Sprintf("dialect: no translation of streams from %v to %v", from, to))
 }

@@ -39,9 +39,12 @@ func (d Dialect) InspectAnswer(body []byte) Chunk {
 		case list:
 			info.NoChoices = len(v) == 0 || v[0] != '['
 		case "error":
-			info.Error = !isNull(v)
+			info.Error = info.Error || !isNull(v)
 		case "type":
 			info.Error = info.Error || string(inner(v)) == "error"
+		case "status":
+			status := string(inner(v))
+			info.Error = info.Error || d == Responses && (status == "failed" || status == "cancelled")
 		case "usage":
 			info.Usage = len(v) > 0 && v[0] == '{'
 		}

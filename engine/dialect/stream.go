@@ -72,7 +72,10 @@ func (s *Stream) next() {
 		s.err = err
 		return
 	case ev.Data == nil:
-		s.out = append(s.out, ev.Raw...) // a keep-alive is one in either dialect
+		// A keep-alive is one in either dialect. A line that is cut, the last of the source, would run into what follows.
+		if last := ev.Raw[len(ev.Raw)-1]; last == '\n' || last == '\r' {
+			s.out = append(s.out, ev.Raw...)
+		}
 		return
 	}
 	var over bool

@@ -62,18 +62,20 @@ type Envelope struct {
 	Routing     *Routing // wishes about providers and models, nil if there are none
 	WantsJSON   bool     // response_format asks for a JSON object or follows a schema
 
-	form    Form
-	members []member
-	limit   field  // which member MaxTokens came from, or fieldOther
-	usage   span   // value of stream_options.include_usage
-	prompt  span   // raw text of the last user message
-	user    span   // raw text of user
-	notes   span   // value of metadata
-	signed  []span // raw signatures of thinking blocks
-	model   span   // value of a form's model
-	file    span   // value of a form's file
-	names   []name
-	scratch []byte
+	form     Form
+	members  []member
+	limit    field // which member MaxTokens came from, or fieldOther
+	usage    span  // value of stream_options.include_usage
+	prompt   span  // raw text of the last user message
+	user     span  // raw text of user
+	notes    span  // value of metadata
+	thinking bool  // there are blocks of thinking, or reasoning that is encrypted
+	opening  span  // the messages up to the first one of a user
+	later    bool  // a message of the assistant follows it
+	model    span  // value of a form's model
+	file     span  // value of a form's file
+	names    []name
+	scratch  []byte
 }
 
 // span is a range of the body.
@@ -112,7 +114,7 @@ func Parse(body []byte, lim Limits) (*Envelope, *Error) {
 // error e holds nothing to rely on, but may be used for the next Parse.
 func (e *Envelope) Parse(form Form, body []byte, lim Limits) *Error {
 	p := parser{scanner: scanner{b: body, lim: lim, names: e.names, scratch: e.scratch}, e: e, old: texts{e.Model, e.PowerLevel, e.Policy}}
-	*e = Envelope{N: 1, form: form, members: e.members[:0], signed: e.signed[:0]}
+	*e = Envelope{N: 1, form: form, members: e.members[:0]}
 	p.body()
 	e.names, e.scratch = p.names[:0], p.scratch[:0]
 	switch {

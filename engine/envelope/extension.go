@@ -112,11 +112,16 @@ func (p *parser) session() {
 		p.invalid(off, "", fmt.Sprintf("must be 1 to %d bytes", maxSession))
 		return
 	}
+	p.e.Session = Session(name)
+}
+
+// Session is the number of the session of that name: FNV-1a, and never 0, which means none.
+func Session(name []byte) uint64 {
 	h := uint64(14695981039346656037)
 	for _, c := range name {
 		h = (h ^ uint64(c)) * 1099511628211
 	}
-	p.e.Session = max(h, 1) // 0 means no session
+	return max(h, 1)
 }
 
 // nearest returns the name most like key by edit distance.

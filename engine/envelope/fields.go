@@ -28,6 +28,7 @@ type parser struct {
 	tokens                   int  // of the prompt that came as tokens
 	inputs                   int  // texts of an input or a prompt
 	lastUser                 span // raw text of the last user message
+	opening                  uint32
 	hasMessages              bool
 }
 
@@ -208,6 +209,9 @@ func (p *parser) unknown() {
 // variant refuses p.key if it is one of names but for the case of its letters.
 func (p *parser) variant(path string, names []string) {
 	for _, name := range names {
+		if string(p.key) == name {
+			return
+		}
 		if folds(p.key, name) {
 			p.refuse(400, CodeUnknownParameter, cut(path+string(p.key)), "unknown parameter %s: did you mean %q?", quote(p.key), name)
 			return
@@ -221,7 +225,7 @@ func folds(key []byte, name string) bool {
 
 // elsewhere tells names such as base_url, api_base, apiKey, azure_endpoint or webhook_url.
 func elsewhere(key []byte) bool {
-	if len(key) < 7 || len(key) > 64 {
+	if len(key) < len("apikey") || len(key) > 64 {
 		return false
 	}
 	var buf [64]byte

@@ -238,6 +238,9 @@ func (p *parser) input() {
 			if f.n > maxMessages {
 				p.invalid(off, "", "must have at most 10000 items")
 			}
+			if f.n == 1 {
+				p.opening = uint32(p.i)
+			}
 			p.texts(p.item)
 		}
 		if p.e.Messages = f.n; f.n == 0 {
@@ -274,15 +277,14 @@ func (p *parser) item() {
 				p.value()
 			}
 		case "encrypted_content", "type", "id", "call_id", "status":
+			p.e.thinking = p.e.thinking || string(p.key) == "encrypted_content" && p.peek() == '"'
 			p.value()
 			p.text, p.textWide = text, wide
 		default:
 			p.value()
 		}
 	}
-	if user && said.end > 0 {
-		p.lastUser = said
-	}
+	p.turn(user, said)
 }
 
 // prompt reads the prompt of a legacy completion.

@@ -21,6 +21,9 @@ func (p *parser) messages() {
 		if f.n > maxMessages {
 			p.invalid(off, "", "must have at most "+strconv.Itoa(maxMessages)+" messages")
 		}
+		if f.n == 1 {
+			p.opening = uint32(p.i)
+		}
 		p.message()
 	}
 	if p.e.Messages = f.n; f.n == 0 {
@@ -66,11 +69,22 @@ func (p *parser) message() {
 	if !hasRole {
 		p.invalid(off, ".role", "is required")
 	}
+	p.turn(user, said)
+	p.e.TextBytes += p.text - text
+	p.e.WideBytes += p.textWide - wide
+}
+
+// turn notes what a message tells of the conversation: the user's last words, and where it opened.
+func (p *parser) turn(user bool, said span) {
 	if user && said.end > 0 {
 		p.lastUser = said
 	}
-	p.e.TextBytes += p.text - text
-	p.e.WideBytes += p.textWide - wide
+	switch opened := p.e.opening.end > 0; {
+	case user && !opened:
+		p.e.opening = span{p.opening, uint32(p.i)}
+	case !user && opened:
+		p.e.later = true
+	}
 }
 
 // messageVariant refuses "Role" and "Content", which a lenient reader further on would take for the real ones.
@@ -140,7 +154,7 @@ func (p *parser) part() (said span) {
 		p.value()
 		return said
 	}
-	hasType, image, file, audio := false, false, false, false
+	hasType, image, file, audio, encoded := false, false, false, false, 0
 	var f frame
 	for p.begin(&f); p.member(&f); {
 		text, wide := p.text, p.textWide
@@ -154,6 +168,8 @@ func (p *parser) part() (said span) {
 					file = true
 				case "input_audio":
 					audio = true
+				case "thinking", "redacted_thinking":
+					p.e.thinking = true
 				}
 				p.text, p.textWide = text, wide
 			}
@@ -175,13 +191,11 @@ func (p *parser) part() (said span) {
 			p.fileBytes += p.text - text
 			p.text, p.textWide = text, wide
 		case "source":
-			p.source()
+			encoded = p.source()
 		case "content": // of a tool's result, or a document
 			p.content()
-		case "signature", "data", "encrypted_content":
-			if p.value(); p.end > p.off {
-				p.e.signed = append(p.e.signed, span{uint32(p.off), uint32(p.end)})
-			}
+		case "signature", "data": // of thinking
+			p.value()
 			p.text, p.textWide = text, wide
 		case "input_audio":
 			audio = true
@@ -204,6 +218,7 @@ func (p *parser) part() (said span) {
 	}
 	if file {
 		p.files++
+		p.fileBytes += encoded
 		p.e.Needs |= abi.CapPDF
 	}
 	if audio {
@@ -212,14 +227,15 @@ func (p *parser) part() (said span) {
 	return said
 }
 
-// source reads where an image or a document of the Messages API comes from. Only a document's own text is prompt text.
-func (p *parser) source() {
+// source reads where an image or a document of the Messages API comes from, and returns how long it is encoded. Only a document's
+// own text is prompt text.
+func (p *parser) source() (encoded int) {
 	if p.peek() != '{' {
 		p.value()
-		return
+		return 0
 	}
 	text, wide := p.text, p.textWide
-	plain, encoded := false, 0
+	plain := false
 	var f frame
 	for p.begin(&f); p.member(&f); {
 		at := p.text
@@ -236,8 +252,9 @@ func (p *parser) source() {
 			p.value()
 		}
 	}
-	if !plain {
-		p.text, p.textWide = text, wide
-		p.fileBytes += encoded
+	if plain {
+		return 0
 	}
+	p.text, p.textWide = text, wide
+	return encoded
 }

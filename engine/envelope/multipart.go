@@ -25,7 +25,7 @@ func formParts() []string {
 // the request. Like Parse it keeps offsets into body and neither changes nor keeps it. The form must have one part named
 // model and one named file; the gateway's own fields have no place in it.
 func (e *Envelope) ParseMultipart(contentType string, body []byte) *Error {
-	*e = Envelope{N: 1, form: FormAudio, members: e.members[:0], signed: e.signed[:0], names: e.names, scratch: e.scratch}
+	*e = Envelope{N: 1, form: FormAudio, members: e.members[:0], names: e.names, scratch: e.scratch}
 	kind, params, err := mime.ParseMediaType(contentType)
 	boundary := params["boundary"]
 	if err != nil || kind != "multipart/form-data" || boundary == "" || len(boundary) > maxBoundary {

@@ -14,6 +14,15 @@ func (e *Envelope) AppendPrompt(dst, body []byte, limit int) []byte {
 	return appendText(dst, body[e.prompt.off:e.prompt.end], limit)
 }
 
+// HasThinking says that the request has thinking of earlier turns in it that some model may have signed.
+func (e *Envelope) HasThinking() bool { return e.thinking }
+
+// Opening is the beginning of the conversation as it was sent, up to its first user message: every later turn repeats it. later
+// tells that the request is such a turn. Body is what the envelope was read from.
+func (e *Envelope) Opening(body []byte) (opening []byte, later bool) {
+	return body[e.opening.off:e.opening.end], e.later
+}
+
 // appendText appends the meaning of a string's raw contents.
 func appendText(dst, raw []byte, limit int) []byte {
 	start, cut := len(dst), 0

@@ -15,8 +15,8 @@ import (
 const DefaultAPIVersion = "2024-10-21"
 
 // New returns the adapter. base_url is the resource, https://NAME.openai.azure.com. Beside the shared settings it has
-// api_version ("v1" for the API without versions, where the deployment is named in the body) and auth ("key", the default, or
-// "token" for a bearer token of Entra ID).
+// api_version ("v1" for the API without versions, where the deployment is named in the body; the Responses API is there alone)
+// and auth ("key", the default, or "token" for a bearer token of Entra ID).
 func New() *openai.Adapter {
 	return openai.NewAdapter(openai.Definition{
 		Name:       "azure",
@@ -53,6 +53,7 @@ func paths(req *provider.PrepareRequest, e *provider.Endpoint) error {
 	if version == "v1" {
 		e.Paths = map[string]string{
 			"chat": "/openai/v1/chat/completions", "embeddings": "/openai/v1/embeddings", "models": "/openai/v1/models",
+			"responses": "/openai/v1/responses",
 		}
 	} else {
 		if !regexp.MustCompile(`^\d{4}-\d{2}-\d{2}(-preview)?$`).MatchString(version) {

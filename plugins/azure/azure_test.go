@@ -23,7 +23,13 @@ func TestPaths(t *testing.T) {
 			t.Errorf("%s: %+v, %v", test.name, e, err)
 		}
 	}
-	for _, settings := range []map[string]string{{"api_version": "latest"}, {"api_version": "2024-10-21&x=y"}, {"auth": "none"}} {
+	e, err := New().Prepare(context.Background(), &provider.PrepareRequest{
+		BaseURL: "https://r.openai.azure.com", Settings: map[string]string{"api_version": "v1", "api": "responses"},
+	})
+	if err != nil || e.Dialect != provider.DialectResponses || e.Paths["chat"] != "/openai/v1/responses" {
+		t.Errorf("Responses: %+v, %v", e, err)
+	}
+	for _, settings := range []map[string]string{{"api": "responses"}, {"api_version": "latest"}, {"api_version": "2024-10-21&x=y"}, {"auth": "none"}} {
 		if _, err := New().Prepare(context.Background(), &provider.PrepareRequest{BaseURL: "https://r.openai.azure.com", Settings: settings}); !errors.Is(err, provider.ErrSetting) {
 			t.Errorf("%v: %v", settings, err)
 		}

@@ -39,7 +39,7 @@ func New() *Adapter {
 			Name:    "local",
 			Summary: "Ollama, vLLM, llama.cpp, LM Studio and other servers of one's own",
 			BaseURL: DefaultBaseURL,
-			Body:    provider.BodyRules{MaxTokensField: "max_tokens"},
+			Body:    provider.BodyRules{MaxTokensField: "max_tokens", KeepInMessages: []string{"reasoning_content"}},
 			Probe:   "/models",
 			Errors: []provider.ErrorRule{
 				{Status: 400, Contains: "maximum model length", Class: provider.ClassContextLength},
@@ -81,7 +81,15 @@ func adjust(req *provider.PrepareRequest, e *provider.Endpoint) error {
 		return err
 	case native.given() && !isOllama:
 		return fmt.Errorf(`%w: num_ctx, keep_alive and think are Ollama's: set server = "ollama" if it is one`, provider.ErrSetting)
-	case !isOllama:
+	}
+	known := isOllama || req.Settings["server"] == "vllm" // to speak these beside chat completions
+	if known || req.Settings["api"] == "responses" {
+		e.Paths["responses"] = "/responses"
+	}
+	if known {
+		e.Paths["messages"] = "/messages"
+	}
+	if !isOllama {
 		return nil
 	}
 	ignored := []string{"n", "logit_bias", "tool_choice", "parallel_tool_calls", "user", "service_tier"}

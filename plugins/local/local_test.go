@@ -43,6 +43,35 @@ func TestModes(t *testing.T) {
 	}
 }
 
+// Servers that are known to speak other APIs beside chat completions are asked by them.
+func TestAPIs(t *testing.T) {
+	for _, test := range []struct {
+		name     string
+		base     string
+		settings map[string]string
+		others   bool
+	}{
+		{"Ollama by its port", "", nil, true},
+		{"vLLM", "http://127.0.0.1:8000/v1", map[string]string{"server": "vllm"}, true},
+		{"unknown", "http://127.0.0.1:8000/v1", nil, false},
+		{"llama.cpp", "http://127.0.0.1:8080/v1", map[string]string{"server": "llamacpp"}, false},
+		{"native", "", map[string]string{"num_ctx": "8192"}, false},
+	} {
+		e, err := New().Prepare(context.Background(), &provider.PrepareRequest{BaseURL: test.base, Settings: test.settings})
+		if err != nil || (e.Paths["responses"] == "/responses") != test.others || (e.Paths["messages"] == "/messages") != test.others {
+			t.Errorf("%s: %+v, %v", test.name, e, err)
+		}
+		if test.settings == nil {
+			test.settings = map[string]string{}
+		}
+		test.settings["api"] = "responses"
+		e, err = New().Prepare(context.Background(), &provider.PrepareRequest{BaseURL: test.base, Settings: test.settings})
+		if (err == nil) != (test.name != "native") || err == nil && (e.Dialect != provider.DialectResponses || e.Paths["chat"] != "/responses") {
+			t.Errorf("%s by Responses: %+v, %v", test.name, e, err)
+		}
+	}
+}
+
 func TestTranslate(t *testing.T) {
 	body := `{"model":"x","max_tokens":5,"temperature":0,"stop":"END","seed":7,"response_format":{"type":"json_schema","json_schema":{"name":"n","schema":{"type":"object"}}},
 	 "reasoning_effort":"low","tools":[{"type":"function","function":{"name":"f","parameters":{"type":"object"}}}],"messages":[

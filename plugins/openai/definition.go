@@ -18,8 +18,10 @@ import (
 type Definition struct {
 	Name    string
 	Summary string
-	BaseURL string            // "": the operator must configure one
-	Paths   map[string]string // beside or in place of /chat/completions, /embeddings and /models; "" removes one
+	BaseURL string // "": the operator must configure one
+	// Paths are beside or in place of /chat/completions, /embeddings and /models; "" removes one. The operations "responses" and
+	// "messages" are for providers that speak OpenAI's Responses and Anthropic's Messages beside chat completions.
+	Paths   map[string]string
 	Headers map[string]string
 	Auth    provider.Auth // the zero value is "Authorization: Bearer …"
 	Body    provider.BodyRules
@@ -42,7 +44,7 @@ type Setting struct {
 
 // sharedSettings are those of every compatible provider.
 func sharedSettings() []string {
-	return []string{"unsupported", "drop", "refuse", "stream_usage", "max_tokens_field"}
+	return []string{"unsupported", "drop", "refuse", "stream_usage", "max_tokens_field", "keep_in_messages", "api"}
 }
 
 // Adapter reaches a provider that speaks OpenAI's API. It is safe for concurrent use.
@@ -73,7 +75,8 @@ func (a *Adapter) Describe(context.Context) (*provider.Description, error) {
 
 // Prepare makes a direct endpoint. The settings of every compatible provider are unsupported ("drop", the default, or
 // "refuse": what becomes of request fields the provider cannot serve), drop and refuse (comma-separated request fields, beside
-// those), stream_usage ("false" for servers that refuse stream_options) and max_tokens_field (the name of the output limit).
+// those), stream_usage ("false" for servers that refuse stream_options), max_tokens_field (the name of the output limit) and api
+// ("chat", the default, or "responses": which of its APIs a provider is asked by, if it has both).
 func (a *Adapter) Prepare(_ context.Context, req *provider.PrepareRequest) (*provider.Endpoint, error) {
 	d := &a.definition
 	known := sharedSettings()
@@ -124,7 +127,27 @@ func (a *Adapter) Prepare(_ context.Context, req *provider.PrepareRequest) (*pro
 			return nil, err
 		}
 	}
+	if err := chooseAPI(req.Settings, e); err != nil {
+		return nil, err
+	}
 	return e, nil
+}
+
+// chooseAPI makes an endpoint that speaks Responses if the operator wants it.
+func chooseAPI(settings map[string]string, e *provider.Endpoint) error {
+	switch settings["api"] {
+	case "", "chat":
+		return nil
+	case "responses":
+	default:
+		return fmt.Errorf(`%w: api must be "chat" or "responses"`, provider.ErrSetting)
+	}
+	path := e.Paths["responses"]
+	if e.Mode != provider.ModeDirect || path == "" {
+		return fmt.Errorf(`%w: api must be "chat", the provider is not known to have another one so configured`, provider.ErrSetting)
+	}
+	e.Dialect, e.Paths["chat"] = provider.DialectResponses, path
+	return nil
 }
 
 // bodyRules reads the settings that every compatible provider has.
@@ -141,6 +164,7 @@ func (d *Definition) bodyRules(settings map[string]string, rules *provider.BodyR
 	}
 	rules.Drop = append(slices.Clone(rules.Drop), list(settings["drop"])...)
 	rules.Refuse = append(slices.Clone(rules.Refuse), list(settings["refuse"])...)
+	rules.KeepInMessages = append(slices.Clone(rules.KeepInMessages), list(settings["keep_in_messages"])...)
 	rules.Set = maps.Clone(rules.Set)
 	switch settings["unsupported"] {
 	case "", "drop":

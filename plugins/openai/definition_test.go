@@ -76,3 +76,34 @@ func TestOpenRouterByTheGenericAdapter(t *testing.T) {
 		t.Errorf("a request could name other models: %+v, %v", got, err)
 	}
 }
+
+func TestAPI(t *testing.T) {
+	both := Definition{Name: "both", BaseURL: "https://acme.example", Paths: map[string]string{"responses": "/r"}}
+	for _, c := range []struct {
+		name      string
+		adapter   *Adapter
+		base, api string
+		dialect   provider.Dialect
+		chat      string // path
+		responses string // path
+	}{
+		{"OpenAI", New(), "", "", provider.DialectOpenAI, "/chat/completions", "/responses"},
+		{"OpenAI, chat", New(), "", "chat", provider.DialectOpenAI, "/chat/completions", "/responses"},
+		{"OpenAI, Responses", New(), "", "responses", provider.DialectResponses, "/responses", "/responses"},
+		{"compatible", New(), "https://acme.example/v1", "", provider.DialectOpenAI, "/chat/completions", ""},
+		{"compatible, Responses", New(), "https://acme.example/v1", "responses", provider.DialectResponses, "/responses", "/responses"},
+		{"another path", NewAdapter(both), "", "responses", provider.DialectResponses, "/r", "/r"},
+	} {
+		e, err := c.adapter.Prepare(context.Background(), &provider.PrepareRequest{BaseURL: c.base, Settings: map[string]string{"api": c.api}})
+		if err != nil || e.Dialect != c.dialect || e.Paths["chat"] != c.chat || e.Paths["responses"] != c.responses {
+			t.Errorf("%s: %+v, %v", c.name, e, err)
+		}
+	}
+	alone := NewAdapter(Definition{Name: "alone", BaseURL: "https://acme.example"})
+	for api, adapter := range map[string]*Adapter{"responses": alone, "messages": NewAdapter(both)} {
+		_, err := adapter.Prepare(context.Background(), &provider.PrepareRequest{Settings: map[string]string{"api": api}})
+		if !errors.Is(err, provider.ErrSetting) || !strings.Contains(err.Error(), "api must be") {
+			t.Errorf("%s: %v", api, err)
+		}
+	}
+}

@@ -13,7 +13,8 @@ import (
 const DefaultBaseURL = "https://api.openai.com/v1"
 
 // New returns the adapter for OpenAI and for servers that no other adapter knows. Beside the shared settings it has organization
-// and project (OpenAI's headers). At another address than OpenAI's it declares nothing that only OpenAI does.
+// and project (OpenAI's headers). At another address than OpenAI's it declares nothing that only OpenAI does; the Responses API
+// is asked there if api says so.
 func New() *Adapter {
 	paths := OperationPaths()
 	paths["responses"] = "/responses"
@@ -48,9 +49,13 @@ func whereItIs(req *provider.PrepareRequest, e *provider.Endpoint) error {
 		if req.Settings["max_tokens_field"] == "" {
 			e.Body.MaxTokensField = "max_completion_tokens" // reasoning models refuse max_tokens
 		}
+		return nil
 	case host == "openrouter.ai" || req.Provider == "openrouter":
 		// A request would name other models there than the one it was priced and routed for.
 		e.Body.Drop = append(e.Body.Drop, "models", "route")
+	}
+	if req.Settings["api"] != "responses" {
+		delete(e.Paths, "responses") // many servers have chat completions alone
 	}
 	return nil
 }

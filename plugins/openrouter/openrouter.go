@@ -10,15 +10,17 @@ import (
 const DefaultBaseURL = "https://openrouter.ai/api/v1"
 
 // New returns the adapter. A request must not name other models than the one that it was priced and routed for, nor buy
-// something beside it, so models, route, preset and plugins are dropped. The setting provider is OpenRouter's routing object as
+// something beside it, so models, fallbacks, route, preset and plugins are dropped. The setting provider is OpenRouter's routing object as
 // JSON, for instance {"data_collection":"deny"}, and takes the place of the caller's.
 func New() *openai.Adapter {
 	return openai.NewAdapter(openai.Definition{
-		Name:       "openrouter",
-		Summary:    "OpenRouter, with its routing object and the cost it reports",
-		BaseURL:    DefaultBaseURL,
-		Paths:      openai.OperationPaths("rerank"),
-		Body:       provider.BodyRules{Drop: []string{"models", "route", "preset", "plugins"}},
+		Name:    "openrouter",
+		Summary: "OpenRouter, with its routing object and the cost it reports",
+		BaseURL: DefaultBaseURL,
+		Paths:   map[string]string{"responses": "/responses", "messages": "/messages", "rerank": "/rerank"},
+		Body: provider.BodyRules{
+			Drop: []string{"models", "fallbacks", "route", "preset", "plugins"}, KeepInMessages: []string{"cache_control", "reasoning_content"},
+		},
 		Probe:      "/key", // the list of models is public; this tells whether the key works
 		RateLimits: []provider.RateLimit{{Unit: "requests", Limit: "x-ratelimit-limit", Remaining: "x-ratelimit-remaining"}},
 		Errors: []provider.ErrorRule{

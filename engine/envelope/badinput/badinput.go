@@ -3,8 +3,9 @@
 // A corpus is a directory of text files, one per group, made to be read and added to. Cases are separated by empty lines;
 // a line that begins with # is a comment. Each other line is a directive and its text:
 //
+//	path PATH                          the path instead of /chat/completions: before the first case of all cases of the file, in
+//	                                   a case, and before with, of this one
 //	case NAME                          begins a case; the name is unique in its group
-//	path PATH                          below the family, instead of /chat/completions; before with
 //	with MEMBERS                       body: an ordinary request for the path and these further members
 //	body TEXT                          body: the text as it stands
 //	bytes "QUOTED"                     body: a quoted Go string, for bytes that text cannot show
@@ -39,8 +40,8 @@ type Case struct {
 	Group, Name string
 	At          string // file:line, for messages
 
+	Path    string // of the endpoint, below /v1 or another family
 	Method  string
-	Path    string      // below a family, such as /chat/completions
 	Query   string      // without the question mark; may be empty
 	Headers [][2]string // in order; a name may come twice
 	Body    []byte
@@ -72,7 +73,7 @@ func (c *Case) Matches(status int, kind, code, param string) string {
 // Streaming returns the body with "stream": true put first; false if it is not an object, says stream already, or asks for no
 // conversation.
 func (c *Case) Streaming() ([]byte, bool) {
-	if c.Path != conversing {
+	if strings.HasPrefix(c.Path, "/audio/") || slices.Contains([]string{"/embeddings", "/images/generations", "/moderations", "/rerank"}, c.Path) {
 		return nil, false
 	}
 	at := bytes.IndexByte(c.Body, '{')
@@ -114,6 +115,7 @@ func Load(dir string) ([]Case, error) {
 func parse(file, text string) ([]Case, error) {
 	var cases []Case
 	names := map[string]bool{}
+	path := "/chat/completions"
 	open := false // the last case has no want yet
 	for i, line := range strings.Split(text, "\n") {
 		at := fmt.Sprintf("%s:%d", file, i+1)
@@ -127,7 +129,11 @@ func parse(file, text string) ([]Case, error) {
 				return nil, fmt.Errorf("%s: case %q has no name, an old name, or the one before has no want", at, rest)
 			}
 			names[rest], open = true, true
-			cases = append(cases, newCase(strings.TrimSuffix(file, ".txt"), rest, at))
+			cases = append(cases, newCase(strings.TrimSuffix(file, ".txt"), path, rest, at))
+			continue
+		}
+		if directive == "path" && len(cases) == 0 {
+			path = rest
 			continue
 		}
 		if len(cases) == 0 {
@@ -144,14 +150,17 @@ func parse(file, text string) ([]Case, error) {
 	return cases, nil
 }
 
-const (
-	conversation = `{"messages":[{"role":"user","content":"hi"}]`
-	conversing   = "/chat/completions"
-)
-
-// ordinary are bodies for other paths that nothing is wrong with, without their closing brace.
-func ordinary(path string) string {
+// conversation is the beginning of an ordinary request.
+func conversation(path string) string {
 	switch path {
+	case "/messages":
+		return `{"max_tokens":9,"messages":[{"role":"user","content":"hi"}]`
+	case "/messages/count_tokens":
+		return `{"messages":[{"role":"user","content":"hi"}]`
+	case "/responses":
+		return `{"input":"hi"`
+	case "/completions":
+		return `{"prompt":"hi"`
 	case "/embeddings", "/moderations", "/audio/speech":
 		return `{"input":"hi"`
 	case "/images/generations":
@@ -159,12 +168,12 @@ func ordinary(path string) string {
 	case "/rerank":
 		return `{"query":"hi","documents":["ho"]`
 	}
-	return conversation
+	return `{"messages":[{"role":"user","content":"hi"}]`
 }
 
-func newCase(group, name, at string) Case {
+func newCase(group, path, name, at string) Case {
 	return Case{
-		Group: group, Name: name, At: at, Method: "POST", Path: conversing, Body: []byte(conversation + "}"),
+		Group: group, Name: name, At: at, Path: path, Method: "POST", Body: []byte(conversation(path) + "}"),
 		Headers: [][2]string{{"Authorization", "Bearer {{KEY}}"}, {"Content-Type", "application/json"}},
 		given:   map[string]bool{},
 	}
@@ -181,14 +190,14 @@ func (c *Case) set(directive, text string) error {
 	}
 	switch directive {
 	case "with":
-		c.Body = []byte(ordinary(c.Path) + "," + text + "}")
+		c.Body = []byte(conversation(c.Path) + "," + text + "}")
 	case "body":
 		c.Body = []byte(text)
 	case "bytes":
 		text, err = strconv.Unquote(text)
 		c.Body = []byte(text)
 	case "path":
-		c.Path, c.Body = text, []byte(ordinary(text)+"}")
+		c.Path, c.Body = text, []byte(conversation(text)+"}")
 	case "method":
 		c.Method = text
 	case "query":

@@ -31,7 +31,7 @@ const (
 )
 
 // Default is the answer to the request if no script changes it. A script may call it and bend what it returns. It is a
-// streamed answer if the request asks for one; in OpenAI's dialect that tells its usage only if asked to.
+// streamed answer if the request asks for one; that of a chat completion tells its usage only if asked to.
 func (r *Request) Default() *Reply {
 	text := r.server.opt.Text
 	switch {
@@ -50,6 +50,10 @@ func (r *Request) Default() *Reply {
 		return &Reply{Chunks: AnthropicChunks(r.Model, text), Interval: r.server.opt.Interval}
 	case r.is("/messages"):
 		return &Reply{Body: AnthropicBody(r.Model, strings.Join(text, ""))}
+	case r.is("/responses") && r.Stream:
+		return &Reply{Chunks: ResponsesChunks(r.Model, text), Interval: r.server.opt.Interval}
+	case r.is("/responses"):
+		return &Reply{Body: ResponsesBody(r.Model, strings.Join(text, ""))}
 	case r.is("/embeddings"):
 		return &Reply{Body: fmt.Appendf(nil, `{"object":"list","data":[{"object":"embedding","index":0,"embedding":[0.25,-0.5,0.75]}],`+
 			`"model":%s,"usage":{"prompt_tokens":%d,"total_tokens":%d}}`, quote(r.Model), InputTokens, InputTokens)}

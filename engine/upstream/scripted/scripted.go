@@ -1,6 +1,6 @@
 // Package scripted is an upstream that answers as it is told: it stands in for providers in tests, demonstrations and
-// benchmarks. It speaks enough of OpenAI's API (chat completions, embeddings, models) and of Anthropic's (messages) on
-// one port, buffered and streamed, with fixed texts and counts of tokens; a script may replace or bend any single
+// benchmarks. It speaks enough of OpenAI's API (chat completions, responses, embeddings, models) and of Anthropic's
+// (messages) on one port, buffered and streamed, with fixed texts and counts of tokens; a script may replace or bend any single
 // answer: hold it, pace it, cut it short in every way a network can. It records the requests it gets and the moment a
 // peer leaves while its answer is being held.
 //
@@ -79,8 +79,8 @@ func Start(opt Options) (*Server, error) {
 	return s, nil
 }
 
-// URL is the base URL without a slash at its end. The paths are told by their ends: /chat/completions, /messages,
-// /embeddings, /models; whatever comes before them does not matter.
+// URL is the base URL without a slash at its end. The paths are told by their ends: /chat/completions, /responses,
+// /messages, /embeddings, /models; whatever comes before them does not matter.
 func (s *Server) URL() string { return "http://" + s.listener.Addr().String() }
 
 // Script sets the function that is asked for every answer from now on, concurrently. If it is nil or returns nil the

@@ -15,6 +15,7 @@ import (
 
 	"github.com/pointsman/pointsman/engine/dialect"
 	"github.com/pointsman/pointsman/engine/sse"
+	"github.com/pointsman/pointsman/sdk/abi"
 )
 
 func start(t testing.TB, opt Options) *Server {
@@ -72,6 +73,16 @@ func TestDefaultAnswers(t *testing.T) {
 	if err != nil || translated.Usage() != want || !strings.HasSuffix(string(out), "[DONE]\n\n") {
 		t.Errorf("messages stream: %s, %v", out, err)
 	}
+	_, body, err = post(t, c, s.URL()+"/v1/responses", `{"model":"m \"1\""}`)
+	if u, _ := dialect.Responses.Usage([]byte(body)); err != nil || u != want || !strings.Contains(body, `"model":"m \"1\""`) {
+		t.Errorf("responses: %s, %v", body, err)
+	}
+	resp, body, err = post(t, c, s.URL()+"/v1/responses", `{"model":"m","stream":true}`)
+	translated = dialect.TranslateStream(dialect.Responses, dialect.Chat, strings.NewReader(body), dialect.AnswerOptions{Model: "m", ID: "id", Created: 1})
+	out, _ = io.ReadAll(translated)
+	if err != nil || resp.Header.Get("Content-Type") != "text/event-stream" || translated.Usage() != want || !strings.HasSuffix(string(out), "[DONE]\n\n") {
+		t.Errorf("responses stream: %s, %v", out, err)
+	}
 	_, body, err = post(t, c, s.URL()+"/v1/embeddings", `{"model":"m","input":"x"}`)
 	if err != nil || !strings.Contains(body, `"embedding":[`) {
 		t.Errorf("embeddings: %s, %v", body, err)
@@ -89,8 +100,42 @@ func TestDefaultAnswers(t *testing.T) {
 	if resp, _, err = post(t, c, s.URL()+"/else", `{}`); err != nil || resp.StatusCode != 404 {
 		t.Errorf("no such path: %v", err)
 	}
-	if s.Count() != 8 {
+	if s.Count() != 10 {
 		t.Errorf("%d requests", s.Count())
+	}
+}
+
+// The same texts are the same answer in each dialect, buffered and streamed.
+func TestSameAnswerInEachDialect(t *testing.T) {
+	s := start(t, Options{Text: []string{"Gr\u00fc\u00dfe", " \"🌍\"\n"}})
+	c := client(t)
+	opt := dialect.AnswerOptions{Model: "m", ID: "id", Created: 1}
+	for path, d := range map[string]dialect.Dialect{"/chat/completions": dialect.Chat, "/messages": dialect.Messages, "/responses": dialect.Responses} {
+		var whole, pieces dialect.Answer
+		_, body, err := post(t, c, s.URL()+path, `{"model":"m"}`)
+		buffered := []byte(body)
+		if err == nil && d != dialect.Chat {
+			buffered, _, err = dialect.TranslateAnswer(d, dialect.Chat, nil, buffered, opt)
+		}
+		whole.Add(dialect.Chat, buffered)
+		if err != nil || string(whole.Text) != "Grüße \"🌍\"\n" || whole.Finish != abi.FinishStop {
+			t.Errorf("%v: %s, %v", d, body, err)
+		}
+		_, body, err = post(t, c, s.URL()+path, `{"model":"m","stream":true}`)
+		var stream io.Reader = strings.NewReader(body)
+		if d != dialect.Chat {
+			stream = dialect.TranslateStream(d, dialect.Chat, stream, opt)
+		}
+		events := sse.NewReader(stream, 0)
+		for err == nil {
+			var ev sse.Event
+			if ev, err = events.Next(); err == nil {
+				pieces.Add(dialect.Chat, ev.Data)
+			}
+		}
+		if string(pieces.Text) != string(whole.Text) || pieces.Finish != whole.Finish {
+			t.Errorf("%v streamed: %s", d, body)
+		}
 	}
 }
 

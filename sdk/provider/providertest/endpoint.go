@@ -26,7 +26,9 @@ func ValidateEndpoint(e *provider.Endpoint) error {
 	default:
 		wrong("the mode is %q", e.Mode)
 	}
-	if e.Dialect != provider.DialectOpenAI && e.Dialect != provider.DialectAnthropic {
+	switch e.Dialect {
+	case provider.DialectOpenAI, provider.DialectAnthropic, provider.DialectResponses:
+	default:
 		wrong("the dialect is %q", e.Dialect)
 	}
 	if len(e.Paths) == 0 {

@@ -19,6 +19,9 @@ func TestValidateStream(t *testing.T) {
 		closed  = `{"type":"content_block_stop","index":0}`
 		delta   = `{"type":"message_delta"}`
 		stop    = `{"type":"message_stop"}`
+		created = `{"type":"response.created","response":{}}`
+		text    = `{"type":"response.output_text.delta","delta":"a"}`
+		done    = `{"type":"response.completed","response":{}}`
 	)
 	for _, c := range []struct {
 		name    string
@@ -40,6 +43,15 @@ func TestValidateStream(t *testing.T) {
 		{"no stop", provider.DialectAnthropic, []string{start, open, content, closed, delta}, "no message_stop"},
 		{"more after the stop", provider.DialectAnthropic, []string{start, stop, delta}, "out of order"},
 		{"an unknown event", provider.DialectAnthropic, []string{start, `{"type":"finale"}`}, "unknown type"},
+		{"a response", provider.DialectResponses, []string{created, text, done}, ""},
+		{"an incomplete response", provider.DialectResponses, []string{created, `{"type":"response.incomplete","response":{}}`}, ""},
+		{"no beginning of a response", provider.DialectResponses, []string{text, done}, "event 0"},
+		{"two beginnings of a response", provider.DialectResponses, []string{created, created, done}, "event 1"},
+		{"no end of a response", provider.DialectResponses, []string{created, text}, "no event ends"},
+		{"an end without the response", provider.DialectResponses, []string{created, `{"type":"response.completed"}`}, "has no response"},
+		{"more after the response", provider.DialectResponses, []string{created, done, text}, "after the end"},
+		{"chunks as a response", provider.DialectResponses, []string{begin, finish}, "no type"},
+		{"the end marker of a response", provider.DialectResponses, []string{created, done, "[DONE]"}, "not the JSON"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			err := ValidateStream(c.dialect, c.events)

@@ -10,8 +10,11 @@ import (
 
 // ValidateStream says what is wrong with the order and form of a streamed chat completion's events.
 func ValidateStream(dialect provider.Dialect, events []string) error {
-	if dialect == provider.DialectAnthropic {
+	switch dialect {
+	case provider.DialectAnthropic:
 		return validateMessages(events)
+	case provider.DialectResponses:
+		return validateResponses(events)
 	}
 	return validateChunks(events)
 }
@@ -88,6 +91,39 @@ func validateMessages(events []string) error {
 	}
 	if !ended {
 		return errors.New("the stream has no message_stop")
+	}
+	return nil
+}
+
+// validateResponses checks the beginning and the end of the events of OpenAI's Responses; between them there are many kinds.
+func validateResponses(events []string) error {
+	ended := false
+	for i, event := range events {
+		var e struct {
+			Type     string
+			Response *struct{}
+		}
+		if err := json.Unmarshal([]byte(event), &e); err != nil {
+			return fmt.Errorf("event %d is not the JSON of one event: %.200q", i, event)
+		}
+		switch {
+		case e.Type == "":
+			return fmt.Errorf("event %d has no type: %.200q", i, event)
+		case ended:
+			return fmt.Errorf("event %d, %s, comes after the end", i, e.Type)
+		case (i == 0) != (e.Type == "response.created"):
+			return fmt.Errorf("event %d, %s, is out of order", i, e.Type)
+		}
+		switch e.Type {
+		case "response.completed", "response.incomplete", "response.failed":
+			if e.Response == nil {
+				return fmt.Errorf("event %d, %s, has no response", i, e.Type)
+			}
+			ended = true
+		}
+	}
+	if !ended {
+		return errors.New("no event ends the response")
 	}
 	return nil
 }

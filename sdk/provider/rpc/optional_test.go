@@ -127,21 +127,24 @@ func TestOptionalMethodsAreOptional(t *testing.T) {
 
 func TestEndpointCrossesWhole(t *testing.T) {
 	want := provider.Endpoint{
-		Mode: provider.ModeDirect, Dialect: provider.DialectOpenAI, BaseURL: "https://x", Paths: map[string]string{"chat": "/d/{model}/c?v=1"},
+		Mode: provider.ModeDirect, BaseURL: "https://x", Paths: map[string]string{"chat": "/d/{model}/c?v=1"},
 		Headers: map[string]string{"a": "b"}, Auth: provider.Auth{Header: "h", Prefix: "p"},
 		Body: provider.BodyRules{
-			StreamUsage: true, MaxTokensField: "f", DefaultMaxTokens: 1, Drop: []string{"d"}, Refuse: []string{"r"}, Set: map[string]string{"s": "[]"},
+			StreamUsage: true, MaxTokensField: "f", DefaultMaxTokens: 1, Drop: []string{"d"}, Refuse: []string{"r"}, KeepInMessages: []string{"cache_control"}, Set: map[string]string{"s": "[]"},
 		},
 		Errors:     []provider.ErrorRule{{Status: 400, Contains: "x", Class: provider.ClassQuota}},
 		Probe:      provider.Probe{Path: "/models"},
 		RateLimits: []provider.RateLimit{{Unit: "requests", Limit: "l", Remaining: "m", Reset: "r"}, {Unit: "tokens"}},
 	}
-	got, err := connect(t, func(s *grpc.Server) {
-		if err := Register(s, plain{want}); err != nil {
-			t.Fatal(err)
+	for _, dialect := range []provider.Dialect{provider.DialectOpenAI, provider.DialectAnthropic, provider.DialectResponses} {
+		want.Dialect = dialect
+		got, err := connect(t, func(s *grpc.Server) {
+			if err := Register(s, plain{want}); err != nil {
+				t.Fatal(err)
+			}
+		}).Prepare(context.Background(), "a", &provider.PrepareRequest{})
+		if err != nil || !reflect.DeepEqual(*got, want) {
+			t.Errorf("got %+v, want %+v, error %v", got, want, err)
 		}
-	}).Prepare(context.Background(), "a", &provider.PrepareRequest{})
-	if err != nil || !reflect.DeepEqual(*got, want) {
-		t.Errorf("got %+v, want %+v, error %v", got, want, err)
 	}
 }
