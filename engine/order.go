@@ -72,6 +72,9 @@ func (e *Engine) checkPlan(c *call) error {
 	if c.plan.Kind == abi.KindAccept && c.kept == nil {
 		return errors.New("plan accepts an answer, and none is held")
 	}
+	if c.plan.Kind == abi.KindAsk && c.op != opChat {
+		return errors.New("plan asks about a request that is no conversation")
+	}
 	for _, s := range c.plan.Steps {
 		if why := c.req.Options[s.Candidate].Excluded; why != 0 {
 			return fmt.Errorf("plan uses candidate %d, which is excluded: %s", s.Candidate, policy.ReasonName(uint16(why)))

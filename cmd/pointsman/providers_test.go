@@ -72,7 +72,7 @@ func vendors() []vendor {
 		},
 		{
 			adapter: "openrouter", upstream: "google/gemini-3.8-flash", base: "/api/v1", key: "sk-or-v1-canary6", path: "/api/v1/chat/completions",
-			auth: bearer + "sk-or-v1-canary6", limit: "max_completion_tokens", dropped: `"models":["x/y"]`, models: "google/gemini-3.8-flash",
+			auth: bearer + "sk-or-v1-canary6", limit: "max_completion_tokens", dropped: `"plugins":[{"id":"web"}]`, models: "google/gemini-3.8-flash",
 			settings: map[string]string{"provider": `{"data_collection":"deny"}`, "site_name": "Test"},
 		},
 		{
