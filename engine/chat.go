@@ -70,61 +70,6 @@ func (e *Engine) admit(ctx *fasthttp.RequestCtx, c *call) (fault *Fault) {
 	return nil
 }
 
-// resolve turns the request's model and power level into a level, a policy and perhaps a named model.
-func (e *Engine) resolve(ctx *fasthttp.RequestCtx, c *call) *Fault {
-	asked := c.env.Model
-	if !c.env.HasModel {
-		asked = "auto"
-	}
-	if c.env.HasLevel {
-		level, ok := parseLevel(c.env.PowerLevel)
-		if !ok {
-			return badRequest("invalid_power_level", "power_level",
-				fmt.Sprintf("power_level %.32q is unknown; use eco, balanced, precision or custom", c.env.PowerLevel))
-		}
-		c.level = level
-	}
-	asked, fault := e.readWishes(c, asked)
-	if fault != nil {
-		return fault
-	}
-	if level, policyName, routed := e.routedName(asked, c.caller.Account.DefaultLevel); routed {
-		if c.op != opChat {
-			return c.op.unrouted()
-		}
-		if c.level == 0 {
-			c.level = level
-		}
-		if c.level == abi.LevelCustom {
-			return badRequest("invalid_power_level", "power_level", "power_level custom needs the exact name of a model in model")
-		}
-		c.policy = policyName
-	} else {
-		found, ok := e.Catalog.Resolve(asked)
-		if !ok || found.Model.Mode != c.op.mode() {
-			return c.op.noSuchModel(asked)
-		}
-		c.model, c.pinned = found.Model, found.Provider
-		c.usage.Model = c.model.Name
-		e.noteDeprecated(ctx, found)
-		if c.level == 0 {
-			c.level = abi.LevelCustom
-		}
-		c.policy = levelName(abi.LevelCustom)
-	}
-	if c.env.Policy != "" {
-		c.policy = c.env.Policy
-	}
-	if c.policy == "" {
-		c.policy = levelName(c.level)
-	}
-	var known bool
-	if c.needs, known = e.Policies.Needs(c.policy); !known {
-		return notFound("policy_not_found", "model", fmt.Sprintf("policy %.64q does not exist", c.policy))
-	}
-	return nil
-}
-
 // decide states the facts of the request beside the current snapshot and lets the policy make a plan, in a later round from
 // the outcomes of those before. A policy that fails costs the client nothing: what is held back is sent, or the engine's own
 // order takes its place, and the failure is counted.
