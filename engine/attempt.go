@@ -24,34 +24,37 @@ import (
 
 // answer is what an attempt got, in the client's dialect whatever the provider speaks.
 type answer struct {
-	deployment *deployment
-	own        bool // with the account's own key
-	simulated  bool
-	began      time.Time
-	ttft       time.Duration
-	took       time.Duration // until the last byte; of a stream, until the relay measures it
-	body       []byte        // of a buffered answer; valid until close
-	events     *sse.Reader   // of a streamed one
-	held       []byte        // events read ahead: up to and with the first content, or all if it is to be reviewed
-	whole      bool          // held is all of it
-	usage      dialect.Usage
-	meter      dialect.Meter // of a stream's events
-	signed     dialect.Signatures
-	estimated  bool // the provider reported no usage; it is our own count
-	credits    storage.Credits
-	cost       storage.NanoUSD
-	outcome    int                  // its number in the call's outcomes
-	measured   bool                 // its usage is counted and its outcome noted
-	spent      bool                 // its price is counted
-	said       dialect.Answer       // of an answer that the policy is told about
-	partial    func() dialect.Usage // what a translated stream has reported so far, or nil
-	text       speech               // what no usage has covered so far
-	dropped    []string             // request fields the provider could not take
-	rules      []adapter.ErrorRule  // of the provider
-	key        string               // that was used
-	keyID      string               // of an own key
-	firstByte  time.Duration        // how long to wait for it
-	close      func(bool)           // true after the whole answer was read
+	deployment  *deployment
+	own         bool // with the account's own key
+	simulated   bool
+	began       time.Time
+	ttft        time.Duration
+	took        time.Duration  // until the last byte; of a stream, until the relay measures it
+	body        []byte         // of a buffered answer; valid until close
+	events      *sse.Reader    // of a streamed one
+	held        []byte         // events read ahead: up to and with the first content, or all if it is to be reviewed
+	whole       bool           // held is all of it
+	sound       io.Reader      // of one that is passed on while it comes, after held
+	contentType string         // of one that is passed through, "" for JSON
+	result      dialect.Result // of an operation that is no conversation
+	usage       dialect.Usage
+	meter       dialect.Meter // of a stream's events
+	signed      dialect.Signatures
+	estimated   bool // the provider reported no usage; it is our own count
+	credits     storage.Credits
+	cost        storage.NanoUSD
+	outcome     int                  // its number in the call's outcomes
+	measured    bool                 // its usage is counted and its outcome noted
+	spent       bool                 // its price is counted
+	said        dialect.Answer       // of an answer that the policy is told about
+	partial     func() dialect.Usage // what a translated stream has reported so far, or nil
+	text        speech               // what no usage has covered so far
+	dropped     []string             // request fields the provider could not take
+	rules       []adapter.ErrorRule  // of the provider
+	key         string               // that was used
+	keyID       string               // of an own key
+	firstByte   time.Duration        // how long to wait for it
+	close       func(bool)           // true after the whole answer was read
 }
 
 func (a *answer) provider() string {
@@ -68,6 +71,7 @@ type failure struct {
 	status     int   // of the error answer
 	message    string
 	retryAfter time.Duration
+	lacks      string // the operation that the provider does not have, "" for none
 	unserved   string // a request field that the provider cannot be asked without, "" for none
 	param      string // the request's field that is at fault, "" if unknown
 	// inexpressible: the request means something that the provider's dialect has no words for.
@@ -258,7 +262,7 @@ func (f *failure) allows(next *catalog.Model, c *call) bool {
 
 func (f *failure) verdict() snapshot.Verdict {
 	switch {
-	case f.final(), f.unserved != "", f.inexpressible, f.unsent, f.class == adapter.ClassContextLength, f.own && f.ofKey():
+	case f.final(), f.unserved != "", f.lacks != "", f.inexpressible, f.unsent, f.class == adapter.ClassContextLength, f.own && f.ofKey():
 		return snapshot.Neutral
 	case f.class == adapter.ClassAuth, f.class == adapter.ClassQuota, f.class == adapter.ClassRateLimited && f.retryAfter > 0:
 		return snapshot.Refused
@@ -302,6 +306,9 @@ func (f *failure) fault(c *call) *Fault {
 	of := &Fault{Status: fasthttp.StatusBadGateway, Type: typeProvider, Code: "provider_error", Message: what + " failed to answer"}
 	if f.unserved != "" {
 		return badRequest("unsupported_parameter", f.unserved, "no provider that was tried serves the parameter "+f.unserved)
+	}
+	if f.lacks != "" {
+		return notFound("operation_not_supported", "model", fmt.Sprintf("no provider that was tried for model %.64q offers %s", f.model.Name, f.lacks))
 	}
 	switch f.class {
 	case adapter.ClassBadRequest:

@@ -19,23 +19,26 @@ import (
 
 // call is one request on its way through the engine. It belongs to the goroutine that serves the request, but for leave.
 type call struct {
-	id       storage.RequestID
-	clientID string // x-request-id as the client sent it
-	beta     string // anthropic-beta as the client sent it
-	began    time.Time
-	caller   *directory.Caller
-	body     []byte // fasthttp's: only until the handler returns
-	scratch  []byte // the request as it goes to a provider
-	dialect  dialect.Dialect
-	env      envelope.Envelope
-	chat     wording // the request as a chat completion, once a provider needs that
-	session  uint64  // the conversation, as the client named it or as its opening tells; 0 if unknown
+	id          storage.RequestID
+	clientID    string // x-request-id as the client sent it
+	beta        string // anthropic-beta as the client sent it
+	contentType string // of a form
+	began       time.Time
+	caller      *directory.Caller
+	body        []byte // fasthttp's: only until the handler returns
+	scratch     []byte // the request as it goes to a provider
+	dialect     dialect.Dialect
+	op          operation
+	env         envelope.Envelope
+	chat        wording // the request as a chat completion, once a provider needs that
+	session     uint64  // the conversation, as the client named it or as its opening tells; 0 if unknown
 
 	// What was asked and decided.
 	level  uint8          // abi.Level*
 	policy string         // name of the policy
 	model  *catalog.Model // named by the request, or nil
 	pinned string         // provider named by the request, or ""
+	wish   *wishes        // about models and providers, nil if there are none
 	snap   *policy.Published
 	req    policy.Request
 	state  *policy.State // the policy's, nil if it keeps none

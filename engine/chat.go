@@ -8,18 +8,17 @@ import (
 	"github.com/valyala/fasthttp"
 
 	"github.com/pointsman/pointsman/engine/dialect"
-	"github.com/pointsman/pointsman/engine/envelope"
 	"github.com/pointsman/pointsman/engine/snapshot"
 	"github.com/pointsman/pointsman/sdk/abi"
 	"github.com/pointsman/pointsman/sdk/policy"
 	"github.com/pointsman/pointsman/storage"
 )
 
-// converse is the way of a conversation's next answer, in order, whatever dialect it is asked for in. A step that cannot go on
-// returns the fault the client gets.
-func (e *Engine) converse(ctx *fasthttp.RequestCtx, d dialect.Dialect) {
+// serve is the way of a request, in order: of a conversation's next answer, whatever dialect it is asked for in, and of every
+// other operation. A step that cannot go on returns the fault the client gets.
+func (e *Engine) serve(ctx *fasthttp.RequestCtx, d dialect.Dialect, op operation) {
 	c := e.begin(ctx)
-	c.dialect = d
+	c.dialect, c.op = d, op
 	fault := e.admit(ctx, c)
 	if fault != nil { // not accepted: no usage record
 		e.refuse(ctx, c, fault)
@@ -45,6 +44,8 @@ func (e *Engine) converse(ctx *fasthttp.RequestCtx, d dialect.Dialect) {
 		e.fail(ctx, c, fault)
 	case c.env.Stream:
 		e.relay(ctx, c, a)
+	case a.sound != nil:
+		e.play(ctx, c, a)
 	default:
 		e.reply(ctx, c, a)
 	}
@@ -56,67 +57,16 @@ func (e *Engine) admit(ctx *fasthttp.RequestCtx, c *call) (fault *Fault) {
 	if c.caller, fault = e.authenticate(ctx); fault != nil {
 		return fault
 	}
-	if err := checkMedia(ctx); err != nil {
-		return err
-	}
-	if err := c.env.Parse(formOf(c.dialect), c.body, envelope.DefaultLimits()); err != nil {
-		return fromEnvelope(err)
+	if fault = c.read(ctx); fault != nil {
+		return fault
 	}
 	c.identify(ctx)
 	if fault = e.resolve(ctx, c); fault != nil {
 		return fault
 	}
 	c.usage.Account, c.usage.Key = c.caller.Account.ID, c.caller.KeyID
-	c.usage.Endpoint, c.usage.Stream = c.dialect.String(), c.env.Stream
+	c.usage.Endpoint, c.usage.Stream = c.endpointName(), c.env.Stream
 	c.usage.PowerLevel, c.usage.Policy = levelName(c.level), c.policy
-	return nil
-}
-
-// resolve turns the request's model and power level into a level, a policy and perhaps a named model.
-func (e *Engine) resolve(ctx *fasthttp.RequestCtx, c *call) *Fault {
-	asked := c.env.Model
-	if !c.env.HasModel {
-		asked = "auto"
-	}
-	if c.env.HasLevel {
-		level, ok := parseLevel(c.env.PowerLevel)
-		if !ok {
-			return badRequest("invalid_power_level", "power_level",
-				fmt.Sprintf("power_level %.32q is unknown; use eco, balanced, precision or custom", c.env.PowerLevel))
-		}
-		c.level = level
-	}
-	if level, policyName, routed := e.routedName(asked, c.caller.Account.DefaultLevel); routed {
-		if c.level == 0 {
-			c.level = level
-		}
-		if c.level == abi.LevelCustom {
-			return badRequest("invalid_power_level", "power_level", "power_level custom needs the exact name of a model in model")
-		}
-		c.policy = policyName
-	} else {
-		found, ok := e.Catalog.Resolve(asked)
-		if !ok || found.Model.Mode != abi.ModeChat {
-			return notFound("model_not_found", "model", fmt.Sprintf("model %.64q does not exist or cannot chat; GET /v1/models lists what you may use", asked))
-		}
-		c.model, c.pinned = found.Model, found.Provider
-		c.usage.Model = c.model.Name
-		e.noteDeprecated(ctx, found)
-		if c.level == 0 {
-			c.level = abi.LevelCustom
-		}
-		c.policy = levelName(abi.LevelCustom)
-	}
-	if c.env.Policy != "" {
-		c.policy = c.env.Policy
-	}
-	if c.policy == "" {
-		c.policy = levelName(c.level)
-	}
-	var known bool
-	if c.needs, known = e.Policies.Needs(c.policy); !known {
-		return notFound("policy_not_found", "model", fmt.Sprintf("policy %.64q does not exist", c.policy))
-	}
 	return nil
 }
 
@@ -132,7 +82,7 @@ func (e *Engine) decide(c *call) *Fault {
 	}
 	c.facts = policy.Facts{Snapshot: c.snap, State: c.state, Request: &c.req, History: c.outcomes}
 	if c.failed = c.roundsOver(e.Now()); c.failed == nil {
-		c.digest, c.failed = e.Policies.Route(c.policy, &c.facts, &c.plan)
+		c.digest, c.failed = e.route(c)
 	}
 	if c.failed == nil {
 		c.failed = e.checkPlan(c)
@@ -161,7 +111,7 @@ func (e *Engine) reserve(c *call) *Fault {
 	if c.plan.Kind == abi.KindAccept {
 		return nil
 	}
-	c.steps = append(c.steps[:0], c.plan.Steps...)
+	c.steps = e.wished(c, append(c.steps[:0], c.plan.Steps...))
 	available := e.roundLimit(c, storage.Credits(c.req.Credits)-c.spent)
 	for {
 		worst := func(s policy.Step) storage.Credits { return e.worstCase(c.tried(), int(s.Candidate)) }
@@ -255,9 +205,9 @@ func (e *Engine) reply(ctx *fasthttp.RequestCtx, c *call, a *answer) {
 		return
 	}
 	e.describeAnswer(ctx, c, a)
-	ctx.SetContentType("application/json")
+	a.setContentType(ctx)
 	body := ctx.Response.SwapBody(nil) // the server's own buffer, used again from answer to answer
-	ctx.Response.SwapBody(c.dialect.SpliceUsage(slices.Grow(body[:0], len(a.body)+pricedRoom), a.body, a.usage, c.extra()))
+	ctx.Response.SwapBody(a.priced(body[:0], c))
 	setInt(ctx, "X-Pointsman-Overhead-Us", (e.Now().Sub(c.began) - a.took).Microseconds())
 	a.close(true)
 	e.finish(c)

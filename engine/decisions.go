@@ -31,6 +31,7 @@ type Explanation struct {
 	Asked       ExplainedRequest  `json:"asked"`
 	Candidates  []ExplainedOption `json:"candidates"`       // those of the last plan first, then the others in catalog order
 	Rounds      []ExplainedRound  `json:"rounds,omitempty"` // before the last plan
+	Wishes      *ExplainedWishes  `json:"wishes,omitempty"` // of the caller, beside the policy
 	Attempts    []ExplainedTry    `json:"attempts"`
 	Usage       UsageEntry        `json:"usage"`
 }
@@ -75,6 +76,12 @@ type ExplainedOption struct {
 	Warm          bool     `json:"warm"` // it answered the conversation last, and has it in its prompt cache
 	OwnKey        bool     `json:"byok"`
 	Simulated     bool     `json:"simulated"`
+}
+
+// ExplainedWishes are what the caller wanted of models and providers. What that excluded is out as not_requested.
+type ExplainedWishes struct {
+	Asked string   `json:"asked"`
+	Order []string `json:"order,omitempty"` // what the wishes made of the plan's steps: "model at provider"
 }
 
 // ExplainedRound is a plan that was not the last of its request.
@@ -153,6 +160,12 @@ func (e *Engine) Explain(account, requestID string) (*Explanation, error) {
 		RequestID: requestID, Policy: d.Policy, Digest: d.Digest, Failure: d.Failure,
 		Decision: kindName(d.Plan.Kind), Reason: policy.ReasonName(d.Plan.Reason), Why: policy.ReasonText(d.Plan.Reason), Explanation: string(d.Plan.Explanation),
 		Generation: d.Request.Generation, Asked: explainRequest(d, snap), Usage: NewUsageEntry(&usage),
+	}
+	if d.Wish != "" {
+		x.Wishes = &ExplainedWishes{Asked: d.Wish}
+		for _, i := range d.Tried {
+			x.Wishes.Order = append(x.Wishes.Order, snap.Candidates[i].ModelName+" at "+snap.Candidates[i].ProviderName)
+		}
 	}
 	again, reproduced := e.repeat(d, snap)
 	x.Reproduced = reproduced

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"io"
 	"net/url"
 	"strconv"
@@ -20,9 +21,9 @@ const maxErrorBody = 64 << 10
 // direct calls a provider over HTTP as its descriptor says. The client's bytes go out as they came, but for what is spliced
 // in or out; a provider of another dialect gets a translation, see wire.go.
 func (e *Engine) direct(c *call, a *answer, desc *adapter.Endpoint, target *upstream.Target, key string) *failure {
-	speaks, path, ok := spoken(c.dialect, desc)
+	speaks, path, ok := c.way(desc)
 	if !ok {
-		return &failure{class: adapter.ClassNotFound, message: "the provider cannot chat"}
+		return c.lacking()
 	}
 	body, f := e.upstreamBody(c, a, desc, speaks)
 	if f != nil {
@@ -30,7 +31,7 @@ func (e *Engine) direct(c *call, a *answer, desc *adapter.Endpoint, target *upst
 	}
 	path = strings.ReplaceAll(path, "{model}", url.PathEscape(a.deployment.Upstream))
 	x := target.Begin(path)
-	x.Request.Header.SetContentType("application/json")
+	x.Request.Header.SetContentType(cmp.Or(c.contentType, "application/json"))
 	for name, value := range desc.Headers {
 		x.Request.Header.Set(name, value)
 	}
@@ -46,23 +47,27 @@ func (e *Engine) direct(c *call, a *answer, desc *adapter.Endpoint, target *upst
 		return transportFailure(upstream.ErrCancelled)
 	}
 	x.Timeouts.FirstByte = a.firstByte
-	if err := x.Do(c.env.Stream); err != nil {
+	stream := c.env.Stream || c.op == opSpeech
+	if err := x.Do(stream); err != nil {
 		x.Close(false)
 		return transportFailure(err)
 	}
 	e.noteLimits(a, desc.RateLimits, func(name string) string { return string(x.Response.Header.Peek(name)) })
 	if status := x.Response.StatusCode(); status != fasthttp.StatusOK {
-		f := a.failure(status, errorBody(x, c.env.Stream))
+		f := a.failure(status, errorBody(x, stream))
 		f.retryAfter = retryAfter(x.Response.Header.Peek(fasthttp.HeaderRetryAfter))
-		x.Close(!c.env.Stream)
+		x.Close(!stream)
 		return f
 	}
 	a.close = x.Close
-	if c.env.Stream {
+	switch {
+	case c.env.Stream:
 		a.read(x.Stream(), speaks, c)
 		return nil
+	case stream:
+		return a.listen(x.Stream(), string(x.Response.Header.ContentType()), c, e)
 	}
-	return a.take(x.Response.Body(), speaks, c, e)
+	return a.take(x.Response.Body(), string(x.Response.Header.ContentType()), speaks, c, e)
 }
 
 // joinBetas joins two lists of beta features.
@@ -74,9 +79,12 @@ func joinBetas(operator, client string) string {
 }
 
 // take makes a buffered answer of a provider's body.
-func (a *answer) take(body []byte, upstream dialect.Dialect, c *call, e *Engine) *failure {
+func (a *answer) take(body []byte, contentType string, upstream dialect.Dialect, c *call, e *Engine) *failure {
 	a.took = e.Now().Sub(a.began)
 	a.ttft = a.took
+	if c.op != opChat {
+		return a.takeResult(body, contentType, c)
+	}
 	info := upstream.InspectAnswer(body)
 	if info.Error { // some providers find out after they have sent 200
 		f := a.failure(errorStatus(body), body)

@@ -1,7 +1,7 @@
 // Package engine is the data plane: it takes requests, lets a policy decide, talks to providers, relays answers and
 // settles what they cost.
 //
-// Read [Engine.chat] in chat.go first: it is the way of a request from top to bottom. The other files are its steps
+// Read [Engine.serve] in chat.go first: it is the way of a request from top to bottom. The other files are its steps
 // (attempt.go, direct.go, proxied.go, stream.go, settle.go), the edges (gate.go, edge.go, routes.go, auth.go, errors.go, disconnect.go), and one
 // file per family of endpoints.
 //
@@ -77,9 +77,12 @@ type Provider struct {
 	Key          string // the platform's key, "" if it has none
 	Usable       bool   // the platform can use it: it has a key, or needs none
 	AllowPrivate bool
-	Settings     map[string]string
-	Timeouts     upstream.Timeouts
-	FirstContent time.Duration // how long a stream may go on without content while another candidate could still take over; 0: 5 min
+	// NoCollection says that the provider neither keeps nor trains on what it is sent longer than it must, ZeroRetention that it
+	// keeps nothing at all: fit for callers who want that.
+	NoCollection, ZeroRetention bool
+	Settings                    map[string]string
+	Timeouts                    upstream.Timeouts
+	FirstContent                time.Duration // how long a stream may go on without content while another candidate could still take over; 0: 5 min
 }
 
 // Config is what the engine is built from. Everything is required unless said otherwise.

@@ -19,6 +19,9 @@ func (e *Engine) describe(c *call, balance storage.Balance) {
 		InputTokens: c.env.InputTokens, MaxOutput: c.env.MaxTokens, Messages: uint32(c.env.Messages),
 		Credits: int64(max(balance.Available(), 0)), Session: c.env.Session,
 	}
+	if c.op != opChat {
+		r.MaxOutput = 1 // it writes no text, and 0 would stand for a policy's own default
+	}
 	if c.env.Stream {
 		r.Flags |= abi.FlagStream
 	}
@@ -63,7 +66,8 @@ func (e *Engine) grant(c *call) {
 
 // option tells whether candidate i can serve the request at all, and with whose key.
 func (e *Engine) option(c *call, i int, d *deployment, now time.Time) (excluded, flags uint8) {
-	named := c.model == d.Model
+	named, here := c.asks(d)
+	unwanted := uint8(0)
 	switch {
 	case c.caller.HasOwnKeys() && c.caller.OwnKey(d.Provider) != nil:
 		flags = abi.OptionOwnKey
@@ -73,11 +77,18 @@ func (e *Engine) option(c *call, i int, d *deployment, now time.Time) (excluded,
 	default:
 		return abi.ReasonNoKey, 0
 	}
+	if c.wish != nil {
+		unwanted = c.wish.excludes(d, flags)
+	}
 	switch {
-	case d.Model.Mode != abi.ModeChat:
+	case d.Model.Mode != c.op.mode():
 		excluded = abi.ReasonMode
-	case named && c.pinned != "" && d.Provider != c.pinned:
+	case c.op != opChat && !named: // another model would answer something else, whatever the policy thinks
 		excluded = abi.ReasonNotRequested
+	case named && !here:
+		excluded = abi.ReasonNotRequested
+	case unwanted != 0:
+		excluded = unwanted
 	case !named && c.env.Needs&^d.Model.Capabilities != 0: // who names a model knows what it can do
 		excluded = abi.ReasonCapability
 	case !named && d.Model.ContextWindow > 0 && c.env.InputTokens > d.Model.ContextWindow:

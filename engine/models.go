@@ -22,6 +22,9 @@ type modelEntry struct {
 	Tier            uint8             `json:"tier"`
 	PowerLevel      string            `json:"power_level,omitempty"` // whose band the tier is in
 	CreditsPer1K    string            `json:"credits_per_1k"`
+	Unit            string            `json:"unit,omitempty"` // what the next two are for, of models not charged by tokens alone
+	CreditsPerUnit  string            `json:"credits_per_unit,omitempty"`
+	CreditsPerUSD   string            `json:"credits_per_usd,omitempty"` // of what the provider charges
 	ContextWindow   uint32            `json:"context_window,omitempty"`
 	MaxOutputTokens uint32            `json:"max_output_tokens,omitempty"`
 	Capabilities    []string          `json:"capabilities"`
@@ -118,6 +121,9 @@ func (e *Engine) entryOf(m *catalog.Model, caller *directory.Caller, live []poli
 		ID: m.Name, Object: "model", Created: 0, OwnedBy: m.Deployments[0].Provider, Mode: catalog.ModeName(m.Mode), Tier: m.Tier,
 		PowerLevel: levelOfTier(m.Tier), CreditsPer1K: m.Rate.String(), ContextWindow: m.ContextWindow, MaxOutputTokens: m.MaxOutput,
 		Capabilities: catalog.CapabilityNames(m.Capabilities), Simulated: true,
+	}
+	if m.ByUnit() {
+		entry.Unit, entry.CreditsPerUnit, entry.CreditsPerUSD = catalog.UnitName(m.Mode), m.UnitRate.String(), m.CostRate.String()
 	}
 	usable := m.AllowedFor(caller.Account.Tier)
 	reachable := false

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/valyala/fasthttp"
@@ -23,54 +22,13 @@ const (
 	holdLife = 30 * time.Minute
 )
 
-var levels = [...]string{abi.LevelEco: "eco", abi.LevelBalanced: "balanced", abi.LevelPrecision: "precision", abi.LevelCustom: "custom"}
-
-func levelName(level uint8) string { return levels[level] }
-
-func parseLevel(name string) (uint8, bool) {
-	i := slices.Index(levels[1:], name)
-	return uint8(i + 1), i >= 0
-}
-
-// routedName understands the names in `model` that ask for routing: auto, a power level, auto/LEVEL and auto/POLICY. "auto"
-// means the account's own level.
-func (e *Engine) routedName(asked, accountLevel string) (level uint8, policyName string, ok bool) {
-	name, routed := strings.CutPrefix(asked, "auto/")
-	if level, known := parseLevel(name); known {
-		return level, "", true
-	}
-	level, _ = parseLevel(accountLevel)
-	switch {
-	case asked == "auto":
-		return level, "", true
-	case routed:
-		return level, name, true
-	default:
-		return 0, "", false
-	}
-}
-
-func tierNumber(t storage.AccountTier) uint8 {
-	return uint8(max(0, slices.Index([]storage.AccountTier{storage.TierFree, storage.TierStarter, storage.TierProfessional, storage.TierEnterprise}, t)))
-}
-
-// noteDeprecated tells the client, and once an hour the operator, that a retired name was used.
-func (e *Engine) noteDeprecated(ctx *fasthttp.RequestCtx, found catalog.Resolution) {
-	if found.Alias == nil || !found.Alias.Deprecated {
-		return
-	}
-	ctx.Response.Header.Set("X-Pointsman-Deprecated-Model", found.Alias.Name+" -> "+found.Model.Name)
-	last, seen := e.warned.Load(found.Alias.Name)
-	if now := e.Now(); !seen || now.Sub(last.(time.Time)) > time.Hour {
-		e.warned.Store(found.Alias.Name, now)
-		e.Logger.Warn("a retired model name is in use", "name", found.Alias.Name, "answered by", found.Model.Name, "since", found.Alias.Since)
-	}
-}
-
 // checkPlan refuses a plan that would break a promise of the engine: a policy ranks, it cannot lift an exclusion.
 func (e *Engine) checkPlan(c *call) error {
 	if c.plan.Kind == abi.KindAccept && c.kept == nil {
 		return errors.New("plan accepts an answer, and none is held")
+	}
+	if c.plan.Kind == abi.KindAsk && c.op != opChat {
+		return errors.New("plan asks about a request that is no conversation")
 	}
 	for _, s := range c.plan.Steps {
 		if why := c.req.Options[s.Candidate].Excluded; why != 0 {

@@ -22,7 +22,10 @@ var errAnswerTooLarge = errors.New("the plugin's answer is larger than 32 MiB")
 // proxied lets the provider's plugin make the call and takes the answer from it: a buffered one whole, a streamed one
 // through a pipe that holds the plugin back when the client is slow.
 func (e *Engine) proxied(c *call, a *answer, p *endpoint, desc *adapter.Endpoint, key string) *failure {
-	speaks, _, _ := spoken(c.dialect, desc)
+	speaks, _, ok := c.way(desc)
+	if !ok {
+		return c.lacking()
+	}
 	body, f := e.upstreamBody(c, a, desc, speaks)
 	if f != nil {
 		return f
@@ -38,7 +41,7 @@ func (e *Engine) proxied(c *call, a *answer, p *endpoint, desc *adapter.Endpoint
 		return transportFailure(context.Canceled)
 	}
 	req := &adapter.CallRequest{
-		Provider: p.Name, Operation: "chat", Model: a.deployment.Upstream, Stream: c.env.Stream, Body: body,
+		Provider: p.Name, Operation: c.op.name(), Model: a.deployment.Upstream, Stream: c.env.Stream, Body: body,
 		Credential: key, BaseURL: p.BaseURL, Settings: p.Settings, RequestID: c.id.String(),
 		AllowPrivate: p.AllowPrivate,
 	}
@@ -59,7 +62,7 @@ func (e *Engine) proxied(c *call, a *answer, p *endpoint, desc *adapter.Endpoint
 			return f
 		}
 		a.close = func(bool) {}
-		return a.take(w.body, speaks, c, e)
+		return a.take(w.body, w.contentType, speaks, c, e)
 	}
 	reader, writer := io.Pipe()
 	w.pipe = writer
@@ -109,9 +112,10 @@ type pluginAnswer struct {
 	// noteHeader is given the answer's header, with canonical names, before the status is sent on head.
 	noteHeader func(map[string]string)
 	// retryAfter is set before the status is sent on head.
-	retryAfter time.Duration
-	body       []byte
-	pipe       *io.PipeWriter
+	retryAfter  time.Duration
+	contentType string
+	body        []byte
+	pipe        *io.PipeWriter
 }
 
 // Head takes the status.
@@ -123,6 +127,7 @@ func (w *pluginAnswer) Head(status int, header map[string]string) error {
 		canonical[http.CanonicalHeaderKey(name)] = value
 	}
 	w.retryAfter = retryAfter([]byte(canonical["Retry-After"]))
+	w.contentType = canonical["Content-Type"]
 	w.noteHeader(canonical)
 	w.head <- status
 	return nil

@@ -32,11 +32,11 @@ func (c *call) roundsOver(now time.Time) error {
 
 // further tells that the policy is asked again after this round, whatever comes of it.
 func (c *call) further() bool {
-	return c.plan.Kind == abi.KindAsk || c.plan.Flags&abi.PlanReview != 0
+	return c.plan.Kind == abi.KindAsk || c.reviewed()
 }
 
-// reviewed tells that an answer to this call is read to its end before it counts.
-func (c *call) reviewed() bool { return c.plan.Flags&abi.PlanReview != 0 }
+// reviewed tells that an answer to this call is read to its end before it counts. There is nothing to review but conversations.
+func (c *call) reviewed() bool { return c.plan.Flags&abi.PlanReview != 0 && c.op == opChat }
 
 // root is the client's call.
 func (c *call) root() *call {

@@ -26,7 +26,7 @@ type Routes map[string]Methods
 func (e *Engine) Routes() Routes {
 	models, model := Methods{"GET": e.listModels}, Methods{"GET": e.showModel}
 	in := func(d dialect.Dialect) Methods {
-		return Methods{"POST": func(ctx *fasthttp.RequestCtx) { e.converse(ctx, d) }}
+		return Methods{"POST": func(ctx *fasthttp.RequestCtx) { e.serve(ctx, d, opChat) }}
 	}
 	table := Routes{
 		"/health":                     {"GET": e.health},
@@ -48,6 +48,9 @@ func (e *Engine) Routes() Routes {
 		table[family+"/messages/count_tokens"] = Methods{"POST": e.countTokens}
 		table[family+"/responses"] = in(dialect.Responses)
 		table[family+"/responses/"] = Methods{"GET": e.noResponse, "DELETE": e.noResponse, "POST": e.noResponse}
+		for op := opEmbeddings; int(op) < len(operations); op++ {
+			table[family+operations[op].path] = Methods{"POST": func(ctx *fasthttp.RequestCtx) { e.serve(ctx, dialect.Chat, op) }}
+		}
 		table[family+"/models"] = models
 		table[family+"/models/"] = model
 	}
@@ -123,17 +126,18 @@ func recovered(ctx *fasthttp.RequestCtx, log *slog.Logger) {
 	}
 }
 
+func unsupportedMedia(message string) *Fault {
+	return &Fault{Status: fasthttp.StatusUnsupportedMediaType, Type: typeRequest, Code: "unsupported_media_type", Message: message}
+}
+
 // checkMedia refuses bodies that are not plain JSON.
 func checkMedia(ctx *fasthttp.RequestCtx) *Fault {
-	unsupported := func(message string) *Fault {
-		return &Fault{Status: fasthttp.StatusUnsupportedMediaType, Type: typeRequest, Code: "unsupported_media_type", Message: message}
-	}
 	if kind, _, _ := bytes.Cut(ctx.Request.Header.ContentType(), []byte(";")); len(kind) > 0 &&
 		!bytes.EqualFold(bytes.TrimSpace(kind), []byte("application/json")) {
-		return unsupported("the body must be application/json")
+		return unsupportedMedia("the body must be application/json")
 	}
 	if encoding := ctx.Request.Header.Peek(fasthttp.HeaderContentEncoding); len(encoding) > 0 && string(encoding) != "identity" {
-		return unsupported("compressed bodies are not accepted")
+		return unsupportedMedia("compressed bodies are not accepted")
 	}
 	return nil
 }

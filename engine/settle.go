@@ -1,11 +1,11 @@
 package engine
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/valyala/fasthttp"
 
-	"github.com/pointsman/pointsman/engine/catalog"
 	"github.com/pointsman/pointsman/engine/dialect"
 	"github.com/pointsman/pointsman/engine/record"
 	"github.com/pointsman/pointsman/engine/snapshot"
@@ -26,18 +26,11 @@ func (e *Engine) measure(c *call, a *answer, verdict snapshot.Verdict) {
 	}
 	e.supplement(c, a, &u)
 	if limit := int64(d.Model.ContextWindow); limit > 0 {
-		u.Input, u.Output = min(u.Input, limit), min(u.Output, limit*int64(max(c.env.N, 1)))
+		u.Input, u.Output = min(u.Input, limit*c.windows()), min(u.Output, limit*int64(max(c.env.N, 1)))
 	}
 	a.usage = u
-	if !a.own {
-		a.credits = d.Model.Charge(u.Input + u.Output)
-	}
-	if !a.simulated && !a.own {
-		a.cost = d.Price.Cost(catalog.Usage{Input: u.Input, Output: u.Output, CacheRead: u.CacheRead, CacheWrite: u.CacheWrite, Reasoning: u.Reasoning})
-		if bill, err := storage.ParseNanoUSD(u.CostUSD); err == nil { // told by the provider itself, as OpenRouter does
-			a.cost = bill
-		}
-	}
+	e.price(c, a)
+	u = a.usage
 	e.live.Done(d.Index, snapshot.Outcome{
 		Verdict: verdict, Failure: abi.FailureServer, TTFT: a.ttft, Duration: a.took, OutputTokens: u.Output, End: a.began.Add(a.took),
 	})
@@ -114,6 +107,9 @@ func (e *Engine) decisionRecord(c *call) []byte {
 		Policy: c.policy, Digest: c.digest, Request: &c.req, Earlier: c.earlier, Plan: &c.plan, Outcomes: c.outcomes,
 		Withheld: !e.RecordTexts && c.textsSeen(),
 	}
+	if c.wish != nil {
+		d.Wish, d.Tried = c.wish.text(), c.wish.tried
+	}
 	if c.failed != nil {
 		d.Failure = clip(c.failed.Error(), 200)
 	}
@@ -181,8 +177,12 @@ func (e *Engine) describeAnswer(ctx *fasthttp.RequestCtx, c *call, a *answer) {
 	if a.simulated {
 		h.Set("X-Pointsman-Simulated", "true")
 	}
-	if len(a.dropped) > 0 {
-		h.Set("X-Pointsman-Dropped", strings.Join(a.dropped, ", "))
+	dropped := a.dropped
+	if c.wish != nil {
+		dropped = slices.Concat(dropped, c.wish.Unserved)
+	}
+	if len(dropped) > 0 {
+		h.Set("X-Pointsman-Dropped", strings.Join(dropped, ", "))
 	}
 	if !c.env.Stream {
 		h.Set("X-Pointsman-Credits", c.usage.Credits.String())

@@ -61,7 +61,7 @@ func (c *call) asked(upstream dialect.Dialect) (wording, *failure) {
 	}
 	if c.chat.env == nil {
 		body, dropped, err := dialect.TranslateRequest(c.dialect, dialect.Chat, nil, c.body, dialect.RequestOptions{
-			Consumed: []string{"power_level", "pointsman"},
+			Consumed: []string{"power_level", "pointsman", "provider", "models"},
 		})
 		if err != nil {
 			return wording{}, untranslated(err)
@@ -87,6 +87,10 @@ func untranslated(err error) *failure {
 
 // upstreamBody is the request body for a provider.
 func (e *Engine) upstreamBody(c *call, a *answer, desc *adapter.Endpoint, upstream dialect.Dialect) ([]byte, *failure) {
+	if c.op.audioForm() {
+		c.scratch = c.env.SpliceForm(c.scratch[:0], c.body, a.deployment.Upstream)
+		return c.scratch, nil
+	}
 	w, f := c.asked(upstream)
 	if f != nil {
 		return nil, f
@@ -104,7 +108,8 @@ func (e *Engine) upstreamBody(c *call, a *answer, desc *adapter.Endpoint, upstre
 	}
 	e.ownThinking(c, a, w, speaks, desc.Dialect == adapter.DialectAnthropic)
 	if speaks == upstream {
-		return c.chatMembers(a, desc, upstream), nil
+		body := c.chatMembers(a, desc, upstream)
+		return body, c.mustServe(a)
 	}
 	body, dropped, err := dialect.TranslateRequest(dialect.Chat, upstream, nil, c.scratch, dialect.RequestOptions{
 		Model: a.deployment.Upstream, DefaultMaxTokens: desc.Body.DefaultMaxTokens,
@@ -115,12 +120,20 @@ func (e *Engine) upstreamBody(c *call, a *answer, desc *adapter.Endpoint, upstre
 	if a.dropped = append(a.dropped, dropped...); refuses && len(dropped) > 0 {
 		return nil, unserved(dropped[0])
 	}
-	return body, nil
+	return body, c.mustServe(a)
+}
+
+// mustServe passes over a provider that does not take every field, if that is what the caller wants.
+func (c *call) mustServe(a *answer) *failure {
+	if c.wish == nil || !c.wish.RequireParameters || len(a.dropped) == 0 {
+		return nil
+	}
+	return unserved(a.dropped[0])
 }
 
 // chatMembers is the request without those members of its messages that the provider does not take.
 func (c *call) chatMembers(a *answer, desc *adapter.Endpoint, upstream dialect.Dialect) []byte {
-	if upstream != dialect.Chat {
+	if upstream != dialect.Chat || c.op != opChat {
 		return c.scratch
 	}
 	foreign := slices.DeleteFunc([]string{"cache_control", "reasoning_content", "thinking_blocks"}, func(name string) bool {

@@ -274,7 +274,7 @@ func engineProviders(cfg *config.Config, probed map[string]string) []engine.Prov
 		p := &cfg.Providers[i]
 		e := engine.Provider{
 			Name: p.Name, Adapter: p.Adapter, BaseURL: p.BaseURL, Key: p.APIKey.Reveal(), Usable: p.Usable(),
-			AllowPrivate: p.AllowPrivate, Settings: p.Settings, FirstContent: p.Timeouts.FirstContent,
+			AllowPrivate: p.AllowPrivate, NoCollection: p.NoCollection, ZeroRetention: p.ZeroRetention, Settings: p.Settings, FirstContent: p.Timeouts.FirstContent,
 			Timeouts: upstream.Timeouts{Connect: p.Timeouts.Connect, FirstByte: p.Timeouts.FirstByte, Idle: p.Timeouts.Idle, Total: p.Timeouts.Total},
 		}
 		if len(p.Probe) > 0 {

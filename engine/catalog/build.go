@@ -51,6 +51,8 @@ func (b *builder) model(e Entry) {
 		Name:          e.Name,
 		Tier:          uint8(e.Tier),
 		Rate:          e.CreditsPer1K,
+		UnitRate:      e.CreditsPerUnit,
+		CostRate:      e.CreditsPerUSD,
 		ContextWindow: e.ContextWindow,
 		MaxOutput:     e.MaxOutput,
 		Quality:       e.Quality,
@@ -98,6 +100,7 @@ func (b *builder) checkModel(e Entry) {
 	if !(e.Quality >= 0 && e.Quality <= 1) {
 		b.fault(e.Name, "quality: %v is not between 0 and 1", e.Quality)
 	}
+	b.checkUnits(e)
 	if len(e.Deployments) == 0 {
 		b.fault(e.Name, "deployments: none given")
 	}

@@ -20,15 +20,18 @@ import (
 
 // Entry declares one model. It is what the built-in table and the configuration file are read into.
 type Entry struct {
-	Name          string
-	Mode          string          // a name of [ModeNames]; "" is "chat"
-	Tier          int             // 0..5
-	CreditsPer1K  storage.Credits // micro-credits per 1,000 tokens
-	ContextWindow uint32          // tokens
-	MaxOutput     uint32          // tokens, 0 unknown
-	Capabilities  []string        // names of [CapabilityNames]
-	Strengths     []string        // names of [StrengthNames]
-	Quality       float32         // 0 < Quality <= 1; 0: the prior of the tier, see [QualityPrior]
+	Name         string
+	Mode         string          // a name of [ModeNames]; "" is "chat"
+	Tier         int             // 0..5
+	CreditsPer1K storage.Credits // micro-credits per 1,000 tokens
+	// CreditsPerUnit and CreditsPerUSD are micro-credits for a unit of the mode, see [UnitName], and for a dollar of cost.
+	CreditsPerUnit, CreditsPerUSD storage.Credits
+
+	ContextWindow uint32   // tokens
+	MaxOutput     uint32   // tokens, 0 unknown
+	Capabilities  []string // names of [CapabilityNames]
+	Strengths     []string // names of [StrengthNames]
+	Quality       float32  // 0 < Quality <= 1; 0: the prior of the tier, see [QualityPrior]
 	Aliases       []Alias
 	Deployments   []DeploymentEntry // at least one
 	Core          bool              // one of the 28 built-in models of the provider table
@@ -58,6 +61,8 @@ type Model struct {
 	Mode          uint8           // abi.Mode*
 	Tier          uint8           // 0..5
 	Rate          storage.Credits // micro-credits per 1,000 tokens
+	UnitRate      storage.Credits // micro-credits for a unit of the mode, see [UnitName]
+	CostRate      storage.Credits // micro-credits for a dollar of what the provider charges
 	ContextWindow uint32          // tokens
 	MaxOutput     uint32          // tokens, 0 unknown
 	Capabilities  uint32          // abi.Cap* bits

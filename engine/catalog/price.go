@@ -31,6 +31,7 @@ type Price struct {
 	Threshold                       uint32 // input tokens; 0: none
 	InAbove, OutAbove               int64
 	CacheReadAbove, CacheWriteAbove int64
+	Unit                            int64 // nano-USD for a unit of the model's mode, beside the tokens; see [UnitName]
 }
 
 // ParseUSDPerMillion reads a decimal price in US dollars per million tokens, such as "0.15", into pico-USD per token.

@@ -85,13 +85,13 @@ func AccountTierAllows(account storage.AccountTier, tier uint8) bool {
 }
 
 // AllowedFor says whether accounts of a tier may use the model. A starter account may also use a specialized model that
-// costs no more than tier 1 does.
+// costs no more than tier 1 does, which can be said of models charged by tokens alone.
 func (m *Model) AllowedFor(account storage.AccountTier) bool {
 	if AccountTierAllows(account, m.Tier) {
 		return true
 	}
 	_, top := TierBand(TierStarter)
-	return account == storage.TierStarter && m.Tier == TierSpecialized && m.Rate <= top
+	return account == storage.TierStarter && m.Tier == TierSpecialized && m.Rate <= top && !m.ByUnit()
 }
 
 // QualityPrior is the quality assumed of a model until the operator or recorded outcomes say better: by tier, and for

@@ -20,12 +20,12 @@ func TestCorpus(t *testing.T) {
 	}
 	var e envelope.Envelope
 	for _, c := range cases {
-		if !slices.Contains([]string{"json", "values", "model", "policy", "messages", "counting", "responses", "completions"}, c.Group) {
+		if !slices.Contains([]string{"json", "values", "model", "policy", "messages", "counting", "responses", "completions", "routing", "embeddings"}, c.Group) {
 			continue
 		}
 		form := map[string]envelope.Form{
 			"/messages": envelope.FormMessages, "/messages/count_tokens": envelope.FormTokenCount, "/responses": envelope.FormResponses,
-			"/completions": envelope.FormCompletions,
+			"/completions": envelope.FormCompletions, "/embeddings": envelope.FormEmbeddings,
 		}[c.Path]
 		bodies := [][]byte{c.Body}
 		if streaming, ok := c.Streaming(); ok {

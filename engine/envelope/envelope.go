@@ -27,6 +27,9 @@ type Limits struct {
 // DefaultLimits returns the limits of a gateway that is not told otherwise: depth 64, 100,000 values.
 func DefaultLimits() Limits { return Limits{MaxDepth: 64, MaxNodes: 100_000} }
 
+// TokenLimits returns the limits of forms whose texts may come as tokens, a value each: depth 64, 1,000,000 values.
+func TokenLimits() Limits { return Limits{MaxDepth: 64, MaxNodes: 1_000_000} }
+
 // Envelope is what the gateway knows of a request. The zero value is ready for Parse and may be reused for request
 // after request by one goroutine at a time; reuse keeps its buffers, so that a parse usually allocates nothing.
 type Envelope struct {
@@ -38,7 +41,8 @@ type Envelope struct {
 	Stream       bool
 	IncludeUsage bool   // the client itself asked for stream_options.include_usage
 	MaxTokens    uint32 // max_completion_tokens, else max_tokens, else 0
-	N            int    // answers asked for, 1 if absent
+	N            int    // answers asked for, 1 if absent; of an embeddings request the texts, each of which gets a vector
+	Units        int    // what a request of another form asks for: images, characters of speech, searches of a reranking
 
 	Messages    int
 	TextBytes   int // bytes of prompt text: message strings unescaped, tools and response schema as JSON
@@ -55,7 +59,8 @@ type Envelope struct {
 	NoFallback bool   // pointsman.fallback is false
 	// KeyFallback: own keys and the platform's may follow each other in one request (pointsman.key_fallback).
 	KeyFallback bool
-	WantsJSON   bool // response_format asks for a JSON object or follows a schema
+	Routing     *Routing // wishes about providers and models, nil if there are none
+	WantsJSON   bool     // response_format asks for a JSON object or follows a schema
 
 	form     Form
 	members  []member
@@ -67,6 +72,8 @@ type Envelope struct {
 	thinking bool  // there are blocks of thinking, or reasoning that is encrypted
 	opening  span  // the messages up to the first one of a user
 	later    bool  // a message of the assistant follows it
+	model    span  // value of a form's model
+	file     span  // value of a form's file
 	names    []name
 	scratch  []byte
 }
@@ -91,6 +98,7 @@ const (
 	fieldStreamOptions
 	fieldMaxTokens
 	fieldMaxCompletionTokens
+	fieldRouting // provider or models
 )
 
 // Parse reads the body of a chat completion request into a new Envelope. See (*Envelope).Parse.

@@ -49,7 +49,7 @@ func TestParseReadsFields(t *testing.T) {
 			"tool calls count", `{"messages":[{"role":"assistant","content":null,"tool_calls":[{"id":"1","type":"function","function":{"name":"f","arguments":"{}"}}]}]}`,
 			Envelope{N: 1, Messages: 1, TextBytes: 12, InputTokens: 11},
 		},
-		{"passes what it does not know", talk(`,"provider":{"order":["a"]},"models":["x"],"metadata":{"Model":"y"},"seed":1e3`), Envelope{N: 1, Messages: 1, TextBytes: 2, InputTokens: 8, Task: abi.TaskChat}},
+		{"passes what it does not know", talk(`,"plugins":{"order":["a"]},"route":["x"],"metadata":{"Model":"y"},"seed":1e3`), Envelope{N: 1, Messages: 1, TextBytes: 2, InputTokens: 8, Task: abi.TaskChat}},
 	}
 	var e Envelope // reused, as the gateway does: nothing of a request may show in the next
 	for _, tt := range tests {

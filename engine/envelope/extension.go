@@ -65,12 +65,7 @@ func (p *parser) extension() {
 			value, present := p.flag()
 			p.e.KeyFallback = present && value
 		default:
-			names := []string{"policy", "privacy", "latency", "task", "session", "fallback", "key_fallback"}
-			if p.refusal == nil {
-				p.refuse(400, CodeUnknownParameter, cut("pointsman."+string(p.key)),
-					"unknown parameter %s in pointsman: did you mean %q?", quote(p.key), nearest(p.key, names))
-			}
-			p.value()
+			p.unknownIn("pointsman", []string{"policy", "privacy", "latency", "task", "session", "fallback", "key_fallback"})
 		}
 	}
 }

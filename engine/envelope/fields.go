@@ -26,6 +26,7 @@ type parser struct {
 	files                    int
 	fileBytes, audioBytes    int  // encoded
 	tokens                   int  // of the prompt that came as tokens
+	inputs                   int  // texts of an input or a prompt
 	lastUser                 span // raw text of the last user message
 	opening                  uint32
 	hasMessages              bool
@@ -97,13 +98,23 @@ func (p *parser) field() field {
 		p.e.notes.end = uint32(p.i)
 		return fieldOther
 	}
+	if p.e.form.conversation() {
+		switch string(p.key) {
+		case "provider":
+			p.provider()
+			return fieldRouting
+		case "models":
+			p.models()
+			return fieldRouting
+		}
+	}
 	switch p.e.form {
 	case FormMessages, FormTokenCount:
 		return p.messagesField()
 	case FormResponses:
 		return p.responsesField()
-	case FormEmbeddings:
-		return p.embeddingsField()
+	case FormEmbeddings, FormImages, FormSpeech, FormModerations, FormRerank:
+		return p.operationField()
 	}
 	return p.chatField()
 }
@@ -163,14 +174,22 @@ func (p *parser) chatField() field {
 
 // known lists the fields whose case variants are refused: a lenient reader further on would take them for the real one.
 func (f Form) known() []string {
-	shared := []string{"model", "power_level", "pointsman", "stream", "user", "metadata", "temperature", "top_p", "tools"}
+	shared := []string{"model", "power_level", "pointsman", "provider", "models", "stream", "user", "metadata", "temperature", "top_p", "tools"}
 	switch f {
 	case FormMessages, FormTokenCount:
 		return append(shared, "messages", "system", "max_tokens", "tool_choice", "stop_sequences", "thinking", "output_config", "top_k")
 	case FormResponses:
 		return append(shared, "input", "instructions", "max_output_tokens", "tool_choice", "text", "reasoning", "store", "previous_response_id")
 	case FormEmbeddings:
-		return []string{"model", "power_level", "pointsman", "user", "input", "dimensions", "encoding_format"}
+		return append(shared[:3:3], "user", "input", "dimensions", "encoding_format")
+	case FormImages:
+		return append(shared[:3:3], "user", "prompt", "n", "size", "quality", "response_format", "stream")
+	case FormSpeech:
+		return append(shared[:3:3], "input", "voice", "response_format", "speed")
+	case FormModerations:
+		return append(shared[:3:3], "input")
+	case FormRerank:
+		return append(shared[:3:3], "query", "documents", "top_n", "return_documents")
 	case FormCompletions:
 		shared = append(shared, "prompt")
 	}

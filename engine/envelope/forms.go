@@ -13,18 +13,28 @@ const (
 	FormCompletions             // OpenAI's legacy completions
 	FormEmbeddings              // OpenAI's embeddings
 	FormTokenCount              // what Anthropic's count_tokens takes: a request of Messages without a limit
+	FormImages                  // OpenAI's image generation
+	FormSpeech                  // OpenAI's text to speech
+	FormModerations             // OpenAI's moderations
+	FormRerank                  // reranking, as Cohere, Jina and Together have it
+	FormAudio                   // OpenAI's transcriptions and translations, see ParseMultipart
 )
 
 // content is the member that holds what the request is about.
 func (f Form) content() string {
 	switch f {
-	case FormResponses, FormEmbeddings:
+	case FormResponses, FormEmbeddings, FormSpeech, FormModerations:
 		return "input"
-	case FormCompletions:
+	case FormCompletions, FormImages:
 		return "prompt"
+	case FormRerank:
+		return "documents"
 	}
 	return "messages"
 }
+
+// conversation tells the forms that ask for the next answer of a conversation.
+func (f Form) conversation() bool { return f <= FormCompletions || f == FormTokenCount }
 
 func (f Form) anthropic() bool { return f == FormMessages || f == FormTokenCount }
 
@@ -289,12 +299,16 @@ func (p *parser) strings(last *span) {
 	off := p.i
 	switch c := p.peek(); {
 	case c == '"':
+		p.inputs++
 		if p.textValue() {
 			*last = span{uint32(p.off), uint32(p.end)}
 		}
 	case c == '[':
 		var f frame
 		for p.begin(&f); p.element(&f); {
+			if f.n == 1 && p.peek()-'0' < 10 {
+				p.inputs++ // one text, as tokens
+			}
 			p.strings(last)
 		}
 		if f.n == 0 {
@@ -307,20 +321,4 @@ func (p *parser) strings(last *span) {
 		p.invalid(off, "", "must be a string or an array of strings")
 		p.value()
 	}
-}
-
-// embeddingsField reads a member of an embeddings request.
-func (p *parser) embeddingsField() field {
-	switch string(p.key) {
-	case "input":
-		p.hasMessages = true
-		p.texts(func() { p.strings(&p.lastUser) })
-		p.lastUser = span{} // nothing that a policy could route on
-	case "dimensions":
-		p.integer(1, 1<<20, 0)
-	default:
-		p.unknown()
-		p.value()
-	}
-	return fieldOther
 }

@@ -38,7 +38,7 @@ func TestForms(t *testing.T) {
 			Envelope{Messages: 3, Images: 1, TextBytes: 3 + 3 + 3 + 32, Needs: abi.CapVision | abi.CapTools, WantsJSON: true},
 		},
 		{"legacy completions", FormCompletions, `{"model":"m","prompt":"abc","max_tokens":3,"logprobs":2}`, Envelope{Model: "m", HasModel: true, MaxTokens: 3, Messages: 1, TextBytes: 3}},
-		{"embeddings", FormEmbeddings, `{"model":"m","input":["abc","de"],"dimensions":3}`, Envelope{Model: "m", HasModel: true, TextBytes: 5}},
+		{"embeddings", FormEmbeddings, `{"model":"m","input":["abc","de"],"dimensions":3}`, Envelope{Model: "m", HasModel: true, N: 2, TextBytes: 5}},
 		{"a count of tokens needs no limit", FormTokenCount, `{"messages":[{"role":"user","content":"abc"}]}`, Envelope{Messages: 1, TextBytes: 3}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -46,7 +46,7 @@ func TestForms(t *testing.T) {
 			if err := e.Parse(c.form, []byte(c.body), DefaultLimits()); err != nil {
 				t.Fatal(err)
 			}
-			c.want.N, c.want.form = 1, c.form
+			c.want.N, c.want.form = max(c.want.N, 1), c.form
 			e.InputTokens, e.Task = 0, 0
 			if got, want := plain(e), plain(c.want); got != want {
 				t.Errorf("got  %s\nwant %s", got, want)

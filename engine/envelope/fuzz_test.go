@@ -161,6 +161,42 @@ func FuzzParse(f *testing.F) {
 	})
 }
 
+// FuzzForms holds every form to what jsontext says, and what is forwarded to being read again without the gateway's members.
+func FuzzForms(f *testing.F) {
+	for form := FormChat; form < FormAudio; form++ {
+		f.Add(uint8(form), []byte(talk(`,"provider":{"order":["a"],"sort":{"by":"price"},"max_price":{"prompt":"1"}},"models":["x"]`)))
+		f.Add(uint8(form), []byte(`{"model":"m","input":[[1,2],[3]],"prompt":"p","n":2,"query":"q","documents":["d",{"text":"e"}],"max_tokens":1,"dimensions":3}`))
+		f.Add(uint8(form), []byte(`{"input":"\u00e9","documents":[],"provider":null,"stream":true}`))
+	}
+	f.Fuzz(func(t *testing.T, form uint8, body []byte) {
+		if Form(form) >= FormAudio || len(body) > 1<<16 {
+			return
+		}
+		var e, again Envelope
+		err := e.Parse(Form(form), body, DefaultLimits())
+		_, refErr := reference(body)
+		if err != nil {
+			if refErr != nil && err.Code != CodeInvalidJSON && err.Code != CodeDuplicateKey && !limitedBody(body) {
+				t.Fatalf("%+v where jsontext says %v: %q", err, refErr, body)
+			}
+			return
+		}
+		if refErr != nil {
+			t.Fatalf("accepted what jsontext refuses with %v: %q", refErr, body)
+		}
+		if e.Units < 0 || e.N < 1 {
+			t.Fatalf("%d units, %d answers: %q", e.Units, e.N, body)
+		}
+		sent := e.Splice(nil, body, Edits{Model: "upstream"})
+		if err := again.Parse(Form(form), sent, DefaultLimits()); err != nil {
+			t.Fatalf("%q became %q: %v", body, sent, err)
+		}
+		if again.Model != "upstream" || again.Routing != nil || again.HasLevel || again.Units != e.Units {
+			t.Fatalf("%q became %q, which reads %+v", body, sent, again)
+		}
+	})
+}
+
 // limitedBody tells whether the scan ends at a limit, before jsontext would.
 func limitedBody(body []byte) bool {
 	got, err := ours(body, DefaultLimits())

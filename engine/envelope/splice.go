@@ -23,13 +23,14 @@ type Member struct {
 	Value string // JSON, written as it is
 }
 
-// Given appends to dst those of names that the request has as top-level members. One that is null counts as absent. body
+// Given appends to dst those of names that the request has as top-level members for the provider. One that is null counts as
+// absent. body
 // must be the bytes e was parsed from.
 func (e *Envelope) Given(dst []string, body []byte, names []string) []string {
 	for _, name := range names {
 		for i := range e.members {
 			m := &e.members[i]
-			if body[m.val] != 'n' && keyIs(body[m.off+1:m.keyEnd-1], name) {
+			if m.field != fieldRouting && body[m.val] != 'n' && keyIs(body[m.off+1:m.keyEnd-1], name) {
 				dst = append(dst, name)
 			}
 		}
@@ -37,8 +38,8 @@ func (e *Envelope) Given(dst []string, body []byte, names []string) []string {
 	return dst
 }
 
-// Splice appends to dst the request body with the edits made and power_level and pointsman removed; everything else is
-// copied byte for byte. body must be the bytes e was parsed from, and dst must not overlap it. It allocates only if
+// Splice appends to dst the request body with the edits made and the gateway's own members removed (power_level, pointsman,
+// and of conversations provider and models); everything else is copied byte for byte. body must be the bytes e was parsed from, and dst must not overlap it. It allocates only if
 // dst lacks room. With MaxTokensField or MaxTokens set, at most one of max_tokens and max_completion_tokens is left:
 // the one Envelope.MaxTokens came from.
 func (e *Envelope) Splice(dst, body []byte, edits Edits) []byte {
@@ -71,7 +72,7 @@ func (e *Envelope) Splice(dst, body []byte, edits Edits) []byte {
 // drops tells whether the member is left out.
 func (e *Envelope) drops(m *member, body []byte, edits Edits) bool {
 	switch m.field {
-	case fieldPowerLevel, fieldPointsman:
+	case fieldPowerLevel, fieldPointsman, fieldRouting:
 		return true
 	case fieldMaxTokens, fieldMaxCompletionTokens:
 		if (edits.MaxTokensField != "" || edits.MaxTokens > 0) && m.field != e.limit {

@@ -20,10 +20,16 @@ type Decision struct {
 	Request  *policy.Request
 	Earlier  []policy.Plan    // of the rounds before the last, oldest first
 	Plan     *policy.Plan     // the last
+	Wish     string           // what the caller wanted of models and providers, "" for nothing
+	Tried    []uint16         // the candidates in the order that the wish made of the last plan; only with a wish
 	Outcomes []policy.Outcome // of all attempts, oldest first. Key, level and task are those of the snapshot and the request
 }
 
-const flagWithheld = 1
+// Flags of a record.
+const (
+	flagWithheld = 1 << iota
+	flagWish     // a wish and the order that came of it stand at the end
+)
 
 // Bounds of what the parts of a record take at most, so that one allocation is enough for nearly all of them.
 const (
@@ -43,6 +49,9 @@ func AppendDecision(dst []byte, d *Decision) []byte {
 	if d.Withheld {
 		flags |= flagWithheld
 	}
+	if d.Wish != "" {
+		flags |= flagWish
+	}
 	dst = append(dst, decisionVersion, flags)
 	dst = appendString(dst, d.Policy)
 	dst = appendDigest(dst, d.Digest)
@@ -57,6 +66,13 @@ func AppendDecision(dst []byte, d *Decision) []byte {
 	for i := range d.Outcomes {
 		dst = appendOutcome(dst, &d.Outcomes[i], d.Withheld)
 	}
+	if d.Wish != "" {
+		dst = appendString(dst, d.Wish)
+		dst = binary.AppendUvarint(dst, uint64(len(d.Tried)))
+		for _, candidate := range d.Tried {
+			dst = binary.AppendUvarint(dst, uint64(candidate))
+		}
+	}
 	return dst
 }
 
@@ -66,7 +82,8 @@ func DecodeDecision(data []byte) (*Decision, error) {
 	if r.byte() != decisionVersion {
 		return nil, ErrFormat
 	}
-	d := &Decision{Withheld: r.byte()&flagWithheld != 0, Policy: r.text(), Digest: r.digest(), Failure: r.text()}
+	flags := r.byte()
+	d := &Decision{Withheld: flags&flagWithheld != 0, Policy: r.text(), Digest: r.digest(), Failure: r.text()}
 	d.Request = r.request()
 	candidates := uint64(len(d.Request.Options))
 	rounds := r.count(1)
@@ -78,6 +95,12 @@ func DecodeDecision(data []byte) (*Decision, error) {
 		o := r.outcome(candidates)
 		o.Level, o.Task = d.Request.Level, d.Request.Task
 		d.Outcomes = append(d.Outcomes, o)
+	}
+	if flags&flagWish != 0 {
+		d.Wish = r.text()
+		for range r.count(1) {
+			d.Tried = append(d.Tried, uint16(r.below(candidates)))
+		}
 	}
 	if r.bad || rounds == 0 || len(r.rest) > 0 {
 		return nil, ErrFormat

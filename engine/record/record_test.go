@@ -52,7 +52,9 @@ func TestDecisionRoundTrip(t *testing.T) {
 	}
 	rounds.Outcomes[0] = policy.Outcome{Kind: abi.KindAsk, Flags: abi.OutcomeOK, Tag: 5, Text: []byte("weak"), Credits: 7, Level: abi.LevelEco}
 	rounds.Outcomes[1].Round = 1
-	for name, want := range map[string]*Decision{"usual": sample(), "full": full, "other digest": upper, "reject": reject, "rounds": rounds} {
+	wish := sample()
+	wish.Wish, wish.Tried = "order b, a", []uint16{1, 2, 0}
+	for name, want := range map[string]*Decision{"usual": sample(), "full": full, "other digest": upper, "reject": reject, "rounds": rounds, "wish": wish} {
 		got, err := DecodeDecision(AppendDecision(nil, want))
 		if err != nil || !reflect.DeepEqual(got, want) {
 			t.Errorf("%s: got %+v, %v\nwant %+v", name, got, err, want)
@@ -95,7 +97,9 @@ func BenchmarkAppendDecision(b *testing.B) {
 }
 
 func TestDamagedDecisionsAreRefused(t *testing.T) {
-	data := AppendDecision(nil, sample())
+	whole := sample()
+	whole.Wish, whole.Tried = "sort price", []uint16{2}
+	data := AppendDecision(nil, whole)
 	for n := range data {
 		if _, err := DecodeDecision(data[:n]); err == nil {
 			t.Fatalf("the first %d of %d bytes were accepted", n, len(data))

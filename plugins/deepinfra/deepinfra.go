@@ -16,6 +16,7 @@ func New() *openai.Adapter {
 		Name:        "deepinfra",
 		Summary:     "DeepInfra's OpenAI-compatible API",
 		BaseURL:     DefaultBaseURL,
+		Paths:       openai.OperationPaths("images", "speech", "transcriptions", "translations"),
 		Body:        provider.BodyRules{MaxTokensField: "max_tokens", KeepInMessages: []string{"reasoning_content"}},
 		Unsupported: []string{"logit_bias", "top_logprobs", "prediction", "audio", "modalities", "store", "web_search_options"},
 		Probe:       "/models",

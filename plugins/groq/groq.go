@@ -11,11 +11,13 @@ const DefaultBaseURL = "https://api.groq.com/openai/v1"
 
 // New returns the adapter. Groq refuses every request field it does not know, and some that it does.
 func New() *openai.Adapter {
+	paths := openai.OperationPaths("speech", "transcriptions", "translations")
+	paths["embeddings"] = ""
 	return openai.NewAdapter(openai.Definition{
 		Name:    "groq",
 		Summary: "Groq's OpenAI-compatible API",
 		BaseURL: DefaultBaseURL,
-		Paths:   map[string]string{"embeddings": ""},
+		Paths:   paths,
 		Body:    provider.BodyRules{MaxTokensField: "max_completion_tokens"},
 		Unsupported: []string{
 			"logprobs", "top_logprobs", "logit_bias", "audio", "modalities", "prediction", "web_search_options", "verbosity",

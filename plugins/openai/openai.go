@@ -16,11 +16,13 @@ const DefaultBaseURL = "https://api.openai.com/v1"
 // and project (OpenAI's headers). At another address than OpenAI's it declares nothing that only OpenAI does; the Responses API
 // is asked there if api says so.
 func New() *Adapter {
+	paths := OperationPaths()
+	paths["responses"] = "/responses"
 	return NewAdapter(Definition{
 		Name:    "openai",
 		Summary: "OpenAI and every API compatible with it; set base_url for the others",
 		BaseURL: DefaultBaseURL,
-		Paths:   map[string]string{"responses": "/responses"},
+		Paths:   paths,
 		Probe:   "/models",
 		Errors: []provider.ErrorRule{
 			{Status: 401, Contains: "missing scopes", Class: provider.ClassAuth},

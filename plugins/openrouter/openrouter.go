@@ -17,7 +17,7 @@ func New() *openai.Adapter {
 		Name:    "openrouter",
 		Summary: "OpenRouter, with its routing object and the cost it reports",
 		BaseURL: DefaultBaseURL,
-		Paths:   map[string]string{"responses": "/responses", "messages": "/messages"},
+		Paths:   map[string]string{"responses": "/responses", "messages": "/messages", "rerank": "/rerank"},
 		Body: provider.BodyRules{
 			Drop: []string{"models", "fallbacks", "route", "preset", "plugins"}, KeepInMessages: []string{"cache_control", "reasoning_content"},
 		},

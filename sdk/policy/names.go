@@ -32,7 +32,7 @@ func reason(code uint16) (name, text string) {
 	case abi.ReasonUnaffordable:
 		return "unaffordable", "its worst case exceeds the credits available"
 	case abi.ReasonNotRequested:
-		return "not_requested", "another model was named"
+		return "not_requested", "another model or provider was asked for"
 	case abi.ReasonOutsideBand:
 		return "outside_band", "it is outside the tiers of the power level"
 	case abi.ReasonQuality:

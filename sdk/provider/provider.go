@@ -93,8 +93,9 @@ type Endpoint struct {
 	Mode    Mode
 	Dialect Dialect
 	BaseURL string // scheme, host, optional path prefix, no trailing slash; empty when proxied
-	// Paths are appended to BaseURL, one an operation ("chat", "embeddings", "models"). {model} in one stands for the
-	// model's id at the provider, and a query may follow "?".
+	// Paths are appended to BaseURL, one an operation ("chat", "embeddings", "models", "images", "speech", "transcriptions",
+	// "translations", "moderations", "rerank"). {model} in one stands for the model's id at the provider, and a query may
+	// follow "?". An operation without a path is one that the provider does not have; when proxied only the names count.
 	Paths   map[string]string
 	Headers map[string]string // sent with every request; never a credential
 	Auth    Auth
@@ -179,7 +180,7 @@ type ErrorRule struct {
 // CallRequest is one proxied call.
 type CallRequest struct {
 	Provider   string
-	Operation  string // "chat"
+	Operation  string // "chat", or another of those in [Endpoint] that take and give JSON
 	Model      string // upstream model id; Body carries it too
 	Stream     bool
 	Body       []byte // in the endpoint's dialect

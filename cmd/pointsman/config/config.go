@@ -63,6 +63,9 @@ type Provider struct {
 	Timeouts     Timeouts
 	Builtin      bool     // one of the nine
 	Probe        []string // base URLs to try, best first, before the provider can be used; empty: BaseURL is certain
+	// NoCollection says that the provider does not keep or train on what it is sent, ZeroRetention that it keeps nothing at
+	// all: what callers can ask for by provider.data_collection and provider.zdr.
+	NoCollection, ZeroRetention bool
 }
 
 // Timeouts bound the stages of a provider's answer, each by itself.

@@ -98,7 +98,7 @@ func TestLoadFull(t *testing.T) {
 	if p := c.Provider("openai"); p.Usable() || !p.KeyRequired {
 		t.Errorf("openai %+v", p)
 	}
-	if len(c.Models) != 48 || c.Models[47].Name != "mock-model" {
+	if len(c.Models) != 50 || c.Models[47].Name != "mock-model" {
 		t.Fatalf("%d models", len(c.Models))
 	}
 	m := c.Models[47]

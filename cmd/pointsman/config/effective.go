@@ -123,6 +123,12 @@ func (p *printer) provider(v *Provider) {
 	}
 	p.pair("allow_private", strconv.FormatBool(v.AllowPrivate))
 	p.pair("local", strconv.FormatBool(v.Local))
+	if v.NoCollection {
+		p.pair("no_collection", "true")
+	}
+	if v.ZeroRetention {
+		p.pair("zero_retention", "true")
+	}
 	seconds := func(d time.Duration) string { return strconv.FormatFloat(d.Seconds(), 'f', -1, 64) }
 	w := v.Timeouts
 	p.pair("timeouts", "{ connect = "+seconds(w.Connect)+", first_byte = "+seconds(w.FirstByte)+", first_content = "+seconds(w.FirstContent)+
@@ -178,6 +184,12 @@ func (p *printer) model(e catalog.Entry) {
 	p.pair("mode", quote(e.Mode))
 	p.pair("tier", strconv.Itoa(e.Tier))
 	p.pair("credits_per_1k", e.CreditsPer1K.String())
+	if e.CreditsPerUnit > 0 {
+		p.pair("credits_per_unit", e.CreditsPerUnit.String())
+	}
+	if e.CreditsPerUSD > 0 {
+		p.pair("credits_per_usd", e.CreditsPerUSD.String())
+	}
 	p.pair("context_window", strconv.FormatUint(uint64(e.ContextWindow), 10))
 	if e.MaxOutput > 0 {
 		p.pair("max_output", strconv.FormatUint(uint64(e.MaxOutput), 10))
@@ -208,6 +220,9 @@ func (p *printer) model(e catalog.Entry) {
 		p.price("usd_out_above_per_1m", d.Price.OutAbove)
 		p.price("usd_cache_read_above_per_1m", d.Price.CacheReadAbove)
 		p.price("usd_cache_write_above_per_1m", d.Price.CacheWriteAbove)
+		if mode, _ := catalog.ParseMode(e.Mode); d.Price.Unit > 0 {
+			p.pair("  usd_per_"+catalog.UnitName(mode), storage.NanoUSD(d.Price.Unit).String())
+		}
 	}
 }
 

@@ -119,7 +119,7 @@ func (c *Config) model(d *document, t *table) (catalog.Entry, bool) {
 	}
 	c.rate(t, &e)
 	e.ContextWindow = uint32(t.integer("context_window", defaultContext, 1, math.MaxUint32))
-	if !t.has("context_window") {
+	if mode, _ := catalog.ParseMode(e.Mode); !t.has("context_window") && catalog.UnitName(mode) == "" {
 		t.warn("name", "model %.140q has no context_window: %d tokens are assumed", e.Name, defaultContext)
 	}
 	e.MaxOutput = uint32(t.integer("max_output", 0, 0, math.MaxUint32))
@@ -131,7 +131,7 @@ func (c *Config) model(d *document, t *table) (catalog.Entry, bool) {
 	}
 	seen := make(map[[2]string]bool)
 	for _, dt := range t.children("deployments", "in [[models.deployments]]") {
-		deployment := c.deployment(dt)
+		deployment := c.deployment(dt, e.Mode)
 		key := [2]string{deployment.Provider, deployment.Upstream}
 		if seen[key] && deployment.Upstream != "" {
 			dt.fault("upstream", "this deployment is given twice")
@@ -139,6 +139,7 @@ func (c *Config) model(d *document, t *table) (catalog.Entry, bool) {
 		seen[key] = true
 		e.Deployments = append(e.Deployments, deployment)
 	}
+	c.checkCostPlus(t, &e)
 	if !t.has("deployments") || len(e.Deployments) == 0 {
 		t.missing("model %.140q has no [[models.deployments]]", e.Name)
 	}
@@ -146,8 +147,24 @@ func (c *Config) model(d *document, t *table) (catalog.Entry, bool) {
 	return e, catalog.ValidName(e.Name) && !catalog.Reserved(e.Name)
 }
 
-// rate reads credits_per_1k. A model is never given away by omission: the default is the top of its tier's band.
+// rate reads credits_per_1k and the rates by the unit. A model is never given away by omission: the default is the top of its
+// tier's band, and a model that can be charged by the unit must say what it charges.
 func (c *Config) rate(t *table, e *catalog.Entry) {
+	mode, _ := catalog.ParseMode(e.Mode)
+	unit := catalog.UnitName(mode)
+	e.CreditsPerUnit = t.credits("credits_per_unit", 0, catalog.MaxUnitRate)
+	e.CreditsPerUSD = t.credits("credits_per_usd", 0, catalog.MaxUnitRate)
+	for _, key := range []string{"credits_per_unit", "credits_per_usd"} {
+		if unit == "" && t.has(key) {
+			t.fault(key, "%s is for modes with a unit: a model of mode %s is charged by tokens", key, e.Mode)
+		}
+	}
+	if unit != "" && !t.has("credits_per_1k") {
+		if !t.has("credits_per_unit") && !t.has("credits_per_usd") {
+			t.missing("model %.140q does not say what it charges: set credits_per_unit, credits_per_usd or credits_per_1k", e.Name)
+		}
+		return
+	}
 	lo, hi := catalog.TierBand(uint8(e.Tier))
 	if t.has("credits_per_1k") {
 		before := len(t.doc.faults)
@@ -195,7 +212,44 @@ func (t *table) element(key string, i int) string {
 	return s
 }
 
-func (c *Config) deployment(t *table) catalog.DeploymentEntry {
+// checkCostPlus reports a model that is charged by its cost where a deployment's cost is not known: it would be free there.
+func (c *Config) checkCostPlus(t *table, e *catalog.Entry) {
+	for _, d := range e.Deployments {
+		if e.CreditsPerUSD > 0 && e.CreditsPerUnit == 0 && d.Price == (catalog.Price{}) {
+			t.fault("credits_per_usd", "model %.140q is charged by its cost, and the deployment at %.60q has no prices", e.Name, d.Provider)
+		}
+	}
+}
+
+// unitPrice reads the price by the unit, which has another key in each mode.
+func (t *table) unitPrice(mode string) int64 {
+	own, _ := catalog.ParseMode(mode)
+	price := int64(0)
+	for _, name := range catalog.ModeNames() {
+		m, _ := catalog.ParseMode(name)
+		unit := catalog.UnitName(m)
+		if unit == "" {
+			continue
+		}
+		key := "usd_per_" + unit
+		text, ok := t.decimal(key)
+		if !ok {
+			continue
+		}
+		n, err := catalog.ParseUSD(text)
+		switch {
+		case m != own:
+			t.fault(key, "%s is for models of mode %s", key, name)
+		case err != nil:
+			t.fault(key, "%s must be a decimal number of dollars from 0 to 1000000 with at most 9 fractional digits", key)
+		default:
+			price = n
+		}
+	}
+	return price
+}
+
+func (c *Config) deployment(t *table, mode string) catalog.DeploymentEntry {
 	e := catalog.DeploymentEntry{Provider: t.str("provider", ""), Upstream: t.str("upstream", "")}
 	var names []string
 	for _, p := range c.Providers {
@@ -221,8 +275,9 @@ func (c *Config) deployment(t *table) catalog.DeploymentEntry {
 		OutAbove:        t.price("usd_out_above_per_1m"),
 		CacheReadAbove:  t.price("usd_cache_read_above_per_1m"),
 		CacheWriteAbove: t.price("usd_cache_write_above_per_1m"),
+		Unit:            t.unitPrice(mode),
 	}
-	if p := c.Provider(e.Provider); p != nil && !p.Local && !t.has("usd_in_per_1m") && !t.has("usd_out_per_1m") {
+	if p := c.Provider(e.Provider); p != nil && !p.Local && !t.has("usd_in_per_1m") && !t.has("usd_out_per_1m") && e.Price.Unit == 0 {
 		t.warn("upstream", "this deployment has no prices: its cost will be recorded as 0 dollars")
 	}
 	t.done()

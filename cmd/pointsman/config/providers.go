@@ -301,6 +301,8 @@ func (d *document) provider(t *table, p *Provider, adapters []string) {
 	}
 	p.AllowPrivate = t.flag("allow_private", p.AllowPrivate)
 	p.Local = t.flag("local", p.Local)
+	p.NoCollection = t.flag("no_collection", false)
+	p.ZeroRetention = t.flag("zero_retention", false)
 	p.Timeouts.read(t, p.Name)
 	p.Settings = t.strMap("settings", "in [providers."+p.Name+".settings]")
 	t.done()

@@ -3,9 +3,10 @@
 // A corpus is a directory of text files, one per group, made to be read and added to. Cases are separated by empty lines;
 // a line that begins with # is a comment. Each other line is a directive and its text:
 //
-//	path PATH                          before the first case: the path of all cases of the file, instead of /chat/completions
+//	path PATH                          the path instead of /chat/completions: before the first case of all cases of the file, in
+//	                                   a case, and before with, of this one
 //	case NAME                          begins a case; the name is unique in its group
-//	with MEMBERS                       body: an ordinary conversation and these further members
+//	with MEMBERS                       body: an ordinary request for the path and these further members
 //	body TEXT                          body: the text as it stands
 //	bytes "QUOTED"                     body: a quoted Go string, for bytes that text cannot show
 //	method NAME                        instead of POST
@@ -69,8 +70,12 @@ func (c *Case) Matches(status int, kind, code, param string) string {
 	return ""
 }
 
-// Streaming returns the body with "stream": true put first; false if it is not an object or says stream already.
+// Streaming returns the body with "stream": true put first; false if it is not an object, says stream already, or asks for no
+// conversation.
 func (c *Case) Streaming() ([]byte, bool) {
+	if strings.HasPrefix(c.Path, "/audio/") || slices.Contains([]string{"/embeddings", "/images/generations", "/moderations", "/rerank"}, c.Path) {
+		return nil, false
+	}
 	at := bytes.IndexByte(c.Body, '{')
 	if at < 0 || len(bytes.Trim(c.Body[:at], " \t\r\n")) > 0 || bytes.Contains(c.Body, []byte(`"stream"`)) {
 		return nil, false
@@ -156,6 +161,12 @@ func conversation(path string) string {
 		return `{"input":"hi"`
 	case "/completions":
 		return `{"prompt":"hi"`
+	case "/embeddings", "/moderations", "/audio/speech":
+		return `{"input":"hi"`
+	case "/images/generations":
+		return `{"prompt":"hi"`
+	case "/rerank":
+		return `{"query":"hi","documents":["ho"]`
 	}
 	return `{"messages":[{"role":"user","content":"hi"}]`
 }
@@ -185,6 +196,8 @@ func (c *Case) set(directive, text string) error {
 	case "bytes":
 		text, err = strconv.Unquote(text)
 		c.Body = []byte(text)
+	case "path":
+		c.Path, c.Body = text, []byte(conversation(text)+"}")
 	case "method":
 		c.Method = text
 	case "query":
