@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # Installs what the tests need beside Go, into directories that version control ignores: the official clients in Python into
 # .cache/venv, frameworks on them into .cache/frameworks, those in JavaScript into examples/clients/judges/node/node_modules,
-# those in Go into Go's module cache; gRPC for the example plugins in Python and JavaScript into .cache/plugins-python and
-# examples/provider-node/node_modules; compilers for policies as toolchains.sh says. Versions are pinned, and nothing is done when they are there already. What cannot be had is left out and said, unless
-# CI=true, where it is a failure.
+# those in Go into Go's caches; gRPC for the example plugins in Python and JavaScript into .cache/plugins-python and
+# examples/provider-node/node_modules; compilers for policies as toolchains.sh says. Versions are pinned, and nothing is done
+# when they are there already. What cannot be had is left out and said, unless CI=true, where it is a failure.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 mkdir -p .cache

@@ -49,10 +49,8 @@ type strictTool struct {
 	schema json.RawMessage
 }
 
-var (
-	strictID   = regexp.MustCompile(`^[a-zA-Z0-9_-]{1,64}$`)
-	strictName = regexp.MustCompile(`^[a-zA-Z0-9_-]{1,64}$`)
-)
+// strictName is what all vendors take for names and ids.
+var strictName = regexp.MustCompile(`^[a-zA-Z0-9_-]{1,64}$`)
 
 // strictScript answers for a provider of one dialect whose key is key.
 func strictScript(dialect, key string) func(*scripted.Request) *scripted.Reply {
@@ -169,7 +167,7 @@ func (c *conversation) checkCalls() error {
 		for _, p := range t.parts {
 			switch p.kind {
 			case "call":
-				if t.role != "assistant" || !strictID.MatchString(p.id) || slices.Contains(seen, p.id) {
+				if t.role != "assistant" || !strictName.MatchString(p.id) || slices.Contains(seen, p.id) {
 					return fmt.Errorf("call %q in a turn of the %s", p.id, t.role)
 				}
 				if want := c.argsOf(p.id); want != "" && !sameJSON(want, p.args) {
