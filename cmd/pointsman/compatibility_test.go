@@ -118,7 +118,18 @@ func judgedConfig(t *testing.T) string {
 			config += judgedModel(name, up.dialect, 1, "0.002")
 		}
 	}
-	return config + judgedModel("dear", "chat", 5, "20")
+	return config + judgedModel("dear", "chat", 5, "20") + `
+[[models]]
+name = "text-embedding-3-small"
+mode = "embedding"
+tier = 1
+credits_per_1k = 0.002
+context_window = 8192
+  [[models.deployments]]
+  provider = "chat"
+  upstream = "up-embedding"
+  usd_in_per_1m = 1.0
+`
 }
 
 func judgedModel(name, provider string, tier int, rate string) string {
@@ -286,6 +297,7 @@ func caseMeaning(name string) string {
 		"refused":        "the client's own error for 400, with the provider's words",
 		"async":          "`plain` by the asynchronous client",
 		"raw_stream":     "the chunks one by one: the role once, the finish once, the usage last",
+		"embeddings":     "vectors of two texts",
 		"events":         "the events one by one: their order, their numbers",
 		"reasoning":      "thinking of an Anthropic model in an API of OpenAI, with a call of a tool, sent back",
 		"thinking":       "signed thinking, with a call of a tool, sent back",

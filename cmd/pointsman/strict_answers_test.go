@@ -1,6 +1,9 @@
 package main
 
 import (
+	"encoding/base64"
+	"encoding/binary"
+	"encoding/json"
 	"fmt"
 	"strings"
 	"unicode/utf8"
@@ -330,6 +333,37 @@ func responsesReply(c *conversation, a *strictAnswer) *scripted.Reply {
 	}
 	add("response."+status, object{"response": whole})
 	return &scripted.Reply{Chunks: events}
+}
+
+// embeddingsReply gives each text the same vector, as numbers or in the encoding that OpenAI's clients ask for.
+func embeddingsReply(r *scripted.Request) *scripted.Reply {
+	var asked struct {
+		Model          string          `json:"model"`
+		Input          json.RawMessage `json:"input"`
+		EncodingFormat string          `json:"encoding_format"`
+		Dimensions     *int            `json:"dimensions"`
+		User           string          `json:"user"`
+	}
+	var texts []string
+	if err := decodeStrict(r.Body, &asked); err != nil || json.Unmarshal(asked.Input, &texts) != nil || len(texts) == 0 || asked.Model == "" {
+		return strictRefusal("chat", 400, fmt.Sprintf("%v in %s", err, r.Body))
+	}
+	vector := []float32{0.25, -0.5, 0.75}
+	var data []any
+	for i := range texts {
+		item := object{"object": "embedding", "index": i, "embedding": vector}
+		if asked.EncodingFormat == "base64" {
+			raw, err := binary.Append(nil, binary.LittleEndian, vector)
+			if err != nil {
+				panic(err)
+			}
+			item["embedding"] = base64.StdEncoding.EncodeToString(raw)
+		}
+		data = append(data, item)
+	}
+	return &scripted.Reply{Body: marshal(object{
+		"object": "list", "data": data, "model": "strict", "usage": object{"prompt_tokens": scripted.InputTokens, "total_tokens": scripted.InputTokens},
+	})}
 }
 
 // textOf is what a response says of its format: what was asked for.

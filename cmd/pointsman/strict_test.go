@@ -60,11 +60,15 @@ func strictScript(dialect, key string) func(*scripted.Request) *scripted.Reply {
 		if r.Method != "POST" {
 			return nil
 		}
-		if !strings.HasSuffix(r.Path, paths[dialect]) {
+		embeddings := dialect == "chat" && strings.HasSuffix(r.Path, "/embeddings")
+		if !strings.HasSuffix(r.Path, paths[dialect]) && !embeddings {
 			return strictRefusal(dialect, 404, "no such path: "+r.Path)
 		}
 		if err := strictHeader(dialect, key, r); err != nil {
 			return strictRefusal(dialect, 401, err.Error())
+		}
+		if embeddings {
+			return embeddingsReply(r)
 		}
 		c, err := read(r.Body)
 		if err == nil {

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { createAnthropic } from "@ai-sdk/anthropic";
 import { createOpenAI } from "@ai-sdk/openai";
-import { APICallError, generateText, jsonSchema, Output, stepCountIs, streamText, tool } from "ai";
+import { APICallError, embedMany, generateText, jsonSchema, Output, stepCountIs, streamText, tool } from "ai";
 import { z } from "zod";
 import { ANTHROPIC_MODELS, BASE_URL, CASES, Judge, KEY, versionOf } from "./harness.js";
 
@@ -96,12 +96,23 @@ class Chat extends AI {
   version = `${versionOf("@ai-sdk/openai")} (ai ${versionOf("ai")})`;
   inbound = "chat";
 
-  supports(name) {
+  extras = ["agent", "embeddings"];
+
+  supports(name, stream, upstream) {
+    if (name === "embeddings") return this.inbound === "chat" && upstream === "chat" && !stream;
     return name !== "cost" || this.inbound !== "chat"; // of a chat completion's usage it keeps what it knows
   }
 
   model(name, apiKey) {
     return createOpenAI({ baseURL: `${BASE_URL}/v1`, apiKey }).chat(name);
+  }
+
+  async embeddings() {
+    const { texts, vector } = CASES.embeddings;
+    const model = createOpenAI({ baseURL: `${BASE_URL}/v1`, apiKey: KEY }).embedding("text-embedding-3-small");
+    const { embeddings, usage } = await embedMany({ model, values: texts });
+    assert.deepEqual(embeddings, texts.map(() => vector));
+    assert.equal(usage.tokens, CASES.usage.input);
   }
 }
 

@@ -19,10 +19,11 @@ class OpenAIJudge extends Judge {
 
 class Chat extends OpenAIJudge {
   inbound = "chat";
-  extras = ["raw_stream", "models", "power_levels", "gateway_errors"];
+  extras = ["raw_stream", "models", "power_levels", "gateway_errors", "embeddings"];
 
   supports(name, stream, upstream) {
     if (["power_levels", "gateway_errors"].includes(name)) return upstream === "chat"; // what no provider has to do with
+    if (name === "embeddings") return upstream === "chat" && !stream;
     return name === "raw_stream" ? stream : name !== "models" || !stream;
   }
 
@@ -94,6 +95,13 @@ class Chat extends OpenAIJudge {
   async models(model) {
     assert.ok((await this.client().models.list()).data.some(({ id }) => id === model), "the model is not listed");
     assert.equal((await this.client().models.retrieve(model)).id, model);
+  }
+
+  async embeddings() {
+    const { texts, vector } = CASES.embeddings;
+    const { data, usage } = await this.client().embeddings.create({ model: "text-embedding-3-small", input: texts });
+    assert.deepEqual(data.map(({ embedding }) => embedding), texts.map(() => vector));
+    assert.equal(usage.total_tokens, CASES.usage.input);
   }
 
   // A power level as the model's name, as a field beside it, and a model by its own name.

@@ -24,7 +24,7 @@ class OpenAIJudge(Judge):
 
 class Chat(OpenAIJudge):
     inbound = "chat"
-    extras = ["async", "raw_stream", "reasoning", "models", "power_levels", "gateway_errors"]
+    extras = ["async", "raw_stream", "reasoning", "models", "power_levels", "gateway_errors", "embeddings"]
     tools = [{"type": "function", "function": {**CASES["tool"], "strict": True}}]
 
     def supports(self, case, stream, upstream):
@@ -32,6 +32,8 @@ class Chat(OpenAIJudge):
             return upstream == "messages"
         if case in ("power_levels", "gateway_errors"):  # what no provider has to do with
             return upstream == "chat"
+        if case == "embeddings":
+            return upstream == "chat" and not stream
         return case not in ("raw_stream", "models") or stream == (case == "raw_stream")
 
     def request(self, wants: Wants):
@@ -123,6 +125,12 @@ class Chat(OpenAIJudge):
         client = self.client()
         assert model in [m.id for m in client.models.list()], "the model is not listed"
         same("id", client.models.retrieve(model).id, model)
+
+    def case_embeddings(self, model, stream):
+        case = CASES["embeddings"]
+        found = self.client().embeddings.create(model="text-embedding-3-small", input=case["texts"])
+        same("vectors", [item.embedding for item in found.data], [case["vector"]] * len(case["texts"]))
+        same("tokens", found.usage.total_tokens, CASES["usage"]["input"])
 
     def case_power_levels(self, model, stream):
         """A power level as the model's name, as a field beside it, and a model by its own name."""
