@@ -9,7 +9,6 @@ import (
 	"crypto/sha256"
 	"embed"
 	"encoding/hex"
-	"path"
 	"sync"
 
 	"github.com/valyala/fasthttp"
@@ -19,29 +18,26 @@ import (
 var files embed.FS
 
 // API is the description of the API, as JSON.
-func API() []byte { return embedded("api") }
+func API() []byte {
+	return embedded("api/about.json", "api/conversations.json", "api/vendors.json", "api/account.json",
+		"both/usage.json", "both/health.json", "both/answers.json")
+}
 
 // Admin is the description of the operator's API, as JSON.
-func Admin() []byte { return embedded("admin") }
+func Admin() []byte {
+	return embedded("admin/about.json", "admin/accounts.json", "admin/policies.json", "admin/state.json",
+		"both/usage.json", "both/health.json", "both/answers.json")
+}
 
-// embedded puts together the files of a directory and those that are shared: about.json, which opens a document, then the others by
-// name.
-func embedded(dir string) []byte {
-	fragments := [][]byte{read(path.Join(dir, "about.json"))}
-	for _, from := range []string{dir, "both"} {
-		entries, err := files.ReadDir(from)
-		if err != nil { // the files are part of the program
-			panic(err)
-		}
-		for _, entry := range entries {
-			if name := entry.Name(); name != "about.json" && name != "errors.json" {
-				fragments = append(fragments, read(path.Join(from, name)))
-			}
-		}
+// embedded puts together files, in the order in which they are to be read.
+func embedded(names ...string) []byte {
+	var fragments [][]byte
+	for _, name := range names {
+		fragments = append(fragments, read(name))
 	}
 	document, err := assemble(read("both/errors.json"), fragments)
-	if err != nil { // likewise: a test puts both documents together
-		panic("openapi: " + dir + ": " + err.Error())
+	if err != nil { // the files are part of the program, and a test puts them together
+		panic("openapi: " + err.Error())
 	}
 	return document
 }
