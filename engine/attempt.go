@@ -45,7 +45,7 @@ type answer struct {
 	spent      bool                 // its price is counted
 	said       dialect.Answer       // of an answer that the policy is told about
 	partial    func() dialect.Usage // what a translated stream has reported so far, or nil
-	content    int                  // tokens seen in a stream by our own estimate
+	text       speech               // what no usage has covered so far
 	dropped    []string             // request fields the provider could not take
 	rules      []adapter.ErrorRule  // of the provider
 	key        string               // that was used
@@ -86,7 +86,7 @@ func (e *Engine) attempt(c *call, step policy.Step) (*answer, *failure) {
 	i := int(step.Candidate)
 	d := e.deployments[i]
 	flags := c.req.Options[i].Flags
-	a := &answer{deployment: d, own: flags&abi.OptionOwnKey != 0, simulated: flags&abi.OptionSimulated != 0, began: e.Now()}
+	a := &answer{deployment: d, own: flags&abi.OptionOwnKey != 0, simulated: flags&abi.OptionSimulated != 0, began: e.Now(), text: speech{engine: e}}
 	a.firstByte = d.endpoint.Timeouts.FirstByte
 	if wish := time.Duration(step.TimeoutMillis) * time.Millisecond; wish > 0 {
 		a.firstByte = min(a.firstByte, wish) // a policy can shorten what the operator allows
@@ -192,7 +192,7 @@ func (a *answer) awaitContent(now func() time.Time, d dialect.Dialect, limit tim
 			a.held = append(a.held, event.Raw...)
 			if whole {
 				a.said.Add(d, event.Data)
-				a.count(d, info, event.Data)
+				a.text.hear(a, d, info, event.Data)
 			}
 			a.whole, a.took = true, now().Sub(a.began)
 			return nil
@@ -205,7 +205,7 @@ func (a *answer) awaitContent(now func() time.Time, d dialect.Dialect, limit tim
 		}
 		if whole {
 			a.said.Add(d, event.Data)
-			a.count(d, info, event.Data)
+			a.text.hear(a, d, info, event.Data)
 		}
 		if a.ttft > 0 && (!whole || len(a.held) > maxHeld) {
 			return nil

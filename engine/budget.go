@@ -7,7 +7,8 @@ import (
 	"github.com/pointsman/pointsman/storage"
 )
 
-// worstCase is what candidate i may charge for the request: the estimated input and the longest output it may write.
+// worstCase is what candidate i may charge for the request: the input, estimated on the high side for its family, and the
+// longest output it may write.
 func (e *Engine) worstCase(c *call, i int) storage.Credits {
 	if c.req.Options[i].Flags&abi.OptionOwnKey != 0 {
 		return 0
@@ -23,7 +24,7 @@ func (e *Engine) worstCase(c *call, i int) storage.Credits {
 	if d.Model.MaxOutput > 0 {
 		output = min(output, d.Model.MaxOutput)
 	}
-	return d.Model.Charge(int64(c.env.InputTokens) + int64(output)*int64(max(c.env.N, 1)))
+	return d.Model.Charge(d.family.Reserve(int64(c.env.InputTokens)) + int64(output)*int64(max(c.env.N, 1)))
 }
 
 // outputLimit is the limit set on a request that gives none, when the account could not pay for the longest answer the
@@ -34,7 +35,7 @@ func (e *Engine) outputLimit(c *call, a *answer) uint32 {
 	if longest == 0 {
 		longest = int64(m.ContextWindow)
 	}
-	answers, input := int64(max(c.env.N, 1)), int64(c.env.InputTokens)
+	answers, input := int64(max(c.env.N, 1)), a.deployment.family.Reserve(int64(c.env.InputTokens))
 	if c.env.MaxTokens > 0 || a.own || m.Rate <= 0 || longest > 0 && m.Charge(input+longest*answers) <= storage.Credits(c.req.Credits) {
 		return 0
 	}

@@ -156,7 +156,7 @@ func (e *Engine) Explain(account, requestID string) (*Explanation, error) {
 	}
 	again, reproduced := e.repeat(d, snap)
 	x.Reproduced = reproduced
-	x.Candidates = explainOptions(d, snap, again)
+	x.Candidates = e.explainOptions(d, snap, again)
 	for i := range d.Earlier {
 		x.Rounds = append(x.Rounds, explainRound(&d.Earlier[i], snap))
 	}
@@ -286,7 +286,7 @@ func explainRequest(d *record.Decision, snap *policy.Published) ExplainedRequest
 	return asked
 }
 
-func explainOptions(d *record.Decision, snap *policy.Published, plan *policy.Plan) []ExplainedOption {
+func (e *Engine) explainOptions(d *record.Decision, snap *policy.Published, plan *policy.Plan) []ExplainedOption {
 	ranks := map[int]int{}
 	for i, s := range plan.Steps {
 		ranks[int(s.Candidate)] = i + 1
@@ -306,7 +306,7 @@ func explainOptions(d *record.Decision, snap *policy.Published, plan *policy.Pla
 		}
 		model := catalog.Model{Rate: storage.Credits(c.CreditsPer1K)}
 		if !x.OwnKey {
-			x.WorstCase = model.Charge(int64(d.Request.InputTokens) + int64(output)).String()
+			x.WorstCase = model.Charge(e.familyByKey(c.Key, c.ModelName).Reserve(int64(d.Request.InputTokens)) + int64(output)).String()
 		} else {
 			x.WorstCase = "0"
 		}

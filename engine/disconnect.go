@@ -14,8 +14,8 @@ const watchInterval = 200 * time.Millisecond
 // sockets of all requests older than one interval, without taking a byte from them, so that short requests cost two
 // map operations and no system call.
 //
-// The rule: a connection is gone when the peer closed or half-closed it or reset it. Bytes of a next, pipelined
-// request mean that the client is there.
+// The rule: a connection is gone when the peer closed or half-closed it or reset it, or sent TLS's alert that it closes.
+// Bytes of a next, pipelined request mean that the client is there.
 type watcher struct {
 	shards [16]watchShard
 	stop   chan struct{}

@@ -2,7 +2,7 @@
 // settles what they cost.
 //
 // Read [Engine.chat] in chat.go first: it is the way of a request from top to bottom. The other files are its steps
-// (attempt.go, direct.go, proxied.go, stream.go, settle.go), the edges (routes.go, auth.go, errors.go, disconnect.go), and one
+// (attempt.go, direct.go, proxied.go, stream.go, settle.go), the edges (gate.go, edge.go, routes.go, auth.go, errors.go, disconnect.go), and one
 // file per family of endpoints.
 //
 // The engine knows no database, no Wasm runtime and no plugin protocol: it declares the few methods it needs of them
@@ -21,9 +21,11 @@ import (
 	"time"
 
 	"github.com/pointsman/pointsman/engine/catalog"
+	"github.com/pointsman/pointsman/engine/dialect"
 	"github.com/pointsman/pointsman/engine/directory"
 	"github.com/pointsman/pointsman/engine/record"
 	"github.com/pointsman/pointsman/engine/snapshot"
+	"github.com/pointsman/pointsman/engine/tokens"
 	"github.com/pointsman/pointsman/engine/upstream"
 	"github.com/pointsman/pointsman/sdk/policy"
 	adapter "github.com/pointsman/pointsman/sdk/provider"
@@ -99,6 +101,7 @@ type Config struct {
 	MaxBody     int                   // bytes of a request body; 0: 32 MiB
 	KeepAlive   KeepAlive             // of silent streams
 	Plugins     func() []PluginHealth // for /health; nil: none are told
+	Problems    func() []string       // for /health: what is wrong with the configuration while it serves on; nil: never anything
 	Logger      *slog.Logger          // nil: the default logger
 	Now         func() time.Time      // nil: time.Now
 }
@@ -116,6 +119,9 @@ type Engine struct {
 	probing     *prober
 	sessions    sessions
 	signers     signers
+	tokens      *tokens.Counter
+	comparing   atomic.Bool // a count of ours with what a provider reported
+	texts       sync.Pool   // of *dialect.Texts
 	calls       sync.Pool
 	warned      sync.Map // deprecated name -> time of the last warning
 	inflight    sync.WaitGroup
@@ -129,6 +135,9 @@ type deployment struct {
 	platform bool                            // the platform can use its provider
 	simulate bool                            // no provider of its model is usable by the platform, so the simulator stands in
 	limits   atomic.Pointer[snapshot.Limits] // of the platform's key, as last told; nil: nothing was
+	family   tokens.Family                   // how its tokens are counted where the provider does not
+	ratio    tokens.Ratio                    // of what the provider reports to our count
+	answered atomic.Uint64                   // requests whose usage could have been compared with our count
 }
 
 // simulatorName is the provider and adapter that answers in place of providers without a key.
@@ -146,7 +155,10 @@ func New(cfg Config) (*Engine, error) {
 		cfg.MaxBody = 32 << 20
 	}
 	cfg.KeepAlive = cfg.KeepAlive.orDefault()
-	e := &Engine{Config: cfg, providers: map[string]*endpoint{}, watch: newWatcher(), metrics: newMetricSet(), signers: signers{seed: maphash.MakeSeed()}}
+	e := &Engine{
+		Config: cfg, providers: map[string]*endpoint{}, watch: newWatcher(), metrics: newMetricSet(), signers: signers{seed: maphash.MakeSeed()},
+		tokens: tokens.New(),
+	}
 	for _, p := range append(cfg.Providers, Provider{Name: simulatorName, Adapter: simulatorName}) {
 		if e.providers[p.Name] != nil {
 			return nil, fmt.Errorf("provider %q is defined twice", p.Name)
@@ -165,7 +177,7 @@ func New(cfg Config) (*Engine, error) {
 		if p == nil {
 			return nil, fmt.Errorf("model %q is deployed at provider %q, which is not defined", d.Model.Name, d.Provider)
 		}
-		e.deployments = append(e.deployments, &deployment{Deployment: d, endpoint: p, platform: p.Usable})
+		e.deployments = append(e.deployments, &deployment{Deployment: d, endpoint: p, platform: p.Usable, family: familyOf(d)})
 		usable[d.Model] = usable[d.Model] || p.Usable
 	}
 	for _, d := range e.deployments {
@@ -177,6 +189,7 @@ func New(cfg Config) (*Engine, error) {
 		byName: map[string]*learner{},
 	}
 	e.calls.New = func() any { return new(call) }
+	e.texts.New = func() any { return new(dialect.Texts) }
 	e.probing = e.startProber()
 	return e, nil
 }

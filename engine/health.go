@@ -179,6 +179,11 @@ func (e *Engine) health(ctx *fasthttp.RequestCtx) {
 	if e.Plugins != nil {
 		answer["plugins"] = e.Plugins()
 	}
+	if e.Problems != nil {
+		if problems := e.Problems(); len(problems) > 0 {
+			answer["problems"] = problems
+		}
+	}
 	WriteJSON(ctx, code, answer)
 }
 

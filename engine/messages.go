@@ -6,9 +6,10 @@ import (
 	"github.com/valyala/fasthttp"
 
 	"github.com/pointsman/pointsman/engine/envelope"
+	"github.com/pointsman/pointsman/engine/tokens"
 )
 
-// countTokens answers Anthropic's POST /v1/messages/count_tokens by our own estimate, which costs nothing and asks nobody.
+// countTokens answers Anthropic's POST /v1/messages/count_tokens by our own count for the model, which asks nobody.
 func (e *Engine) countTokens(ctx *fasthttp.RequestCtx) {
 	if _, fault := e.authenticate(ctx); fault != nil {
 		fault.Write(ctx)
@@ -25,7 +26,12 @@ func (e *Engine) countTokens(ctx *fasthttp.RequestCtx) {
 	}
 	ctx.Response.Header.Set("X-Pointsman-Estimated", "true")
 	ctx.SetContentType("application/json")
-	ctx.SetBodyString(`{"input_tokens":` + strconv.FormatUint(uint64(env.InputTokens), 10) + `}`)
+	family, ratio := tokens.FamilyOf(env.Model), new(tokens.Ratio)
+	if found, ok := e.Catalog.Resolve(env.Model); ok && len(found.Model.Deployments) > 0 {
+		d := e.deployments[found.Model.Deployments[0].Index]
+		family, ratio = d.family, &d.ratio
+	}
+	ctx.SetBodyString(`{"input_tokens":` + strconv.FormatInt(e.countPrompt(&env, ctx.PostBody(), family, ratio), 10) + `}`)
 }
 
 // noResponse answers for the stored responses of OpenAI's API, of which there are none.

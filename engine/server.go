@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"crypto/tls"
 	"errors"
 	"io"
 	"net"
@@ -10,19 +11,20 @@ import (
 )
 
 const (
-	maxHeaderBytes = 16 << 10 // of a request's header fields
-	maxHeaders     = 100
-	lingerTime     = 2 * time.Second
-	lingerBytes    = 64 << 20
-	readBuffer     = 32 << 10 // bytes: a request's head beyond it cannot even be read
+	lingerTime  = 2 * time.Second
+	lingerBytes = 64 << 20
+	readBuffer  = maxRequestLine + maxHeaderBytes + 1<<10 // bytes: a request's head must fit
 )
 
-// NewServer returns a fasthttp server with the gateway's limits: header fields of 16 KiB and 100 in number, bodies of maxBody bytes,
-// 30 seconds to send a request. Errors below the handler get OpenAI's shape.
-func NewServer(handler fasthttp.RequestHandler, maxBody int) *fasthttp.Server {
-	return &fasthttp.Server{
+// Server is a fasthttp server that reads its clients through gates.
+type Server struct{ *fasthttp.Server }
+
+// NewServer returns a server with the gateway's limits: request lines of 8 KiB, header fields of 32 KiB and 100 in number, bodies
+// of maxBody bytes, 30 seconds to send a request. The handler sees only requests that every parser of HTTP/1.1 reads alike.
+func NewServer(handler fasthttp.RequestHandler, maxBody int) *Server {
+	return &Server{&fasthttp.Server{
 		Name:                         "pointsman",
-		Handler:                      limitHeaders(handler),
+		Handler:                      handler,
 		ErrorHandler:                 protocolError,
 		MaxRequestBodySize:           maxBody,
 		ReadBufferSize:               readBuffer,
@@ -34,54 +36,44 @@ func NewServer(handler fasthttp.RequestHandler, maxBody int) *fasthttp.Server {
 		SecureErrorLogMessage:        true,
 		CloseOnShutdown:              true,
 		Logger:                       quiet{},
-	}
+	}}
 }
 
-func limitHeaders(next fasthttp.RequestHandler) fasthttp.RequestHandler {
-	return func(ctx *fasthttp.RequestCtx) {
-		var f *Fault
-		switch {
-		case len(ctx.Request.Header.RawHeaders()) > maxHeaderBytes:
-			f = headersTooLarge("headers_too_large", "the header fields exceed 16 KiB")
-		case ctx.Request.Header.Len() > maxHeaders:
-			f = headersTooLarge("too_many_headers", "more than 100 header fields")
-		default:
-			next(ctx)
-			return
-		}
-		f.Write(ctx)
-		ctx.Response.Header.Set("X-Request-Id", requestIDText(ctx))
-		ctx.SetConnectionClose()
-	}
+// Serve takes connections, of TCP or TLS, until the listener is closed.
+func (s *Server) Serve(ln net.Listener) error {
+	return s.Server.Serve(gates{ln, s.MaxRequestBodySize})
 }
 
-func headersTooLarge(code, message string) *Fault {
-	return &Fault{Status: fasthttp.StatusRequestHeaderFieldsTooLarge, Type: typeRequest, Code: code, Message: message}
-}
-
-// protocolError answers what could not be read as a request.
+// protocolError answers what could not be read as a request, in the shape of the path's dialect if the request came that far.
 func protocolError(ctx *fasthttp.RequestCtx, err error) {
-	f := badRequest("invalid_http", "", "the request is not valid HTTP/1.1")
-	var small *fasthttp.ErrSmallBuffer
+	f := badFraming("the request is not valid HTTP/1.1")
 	var timeout interface{ Timeout() bool }
+	var plain tls.RecordHeaderError
+	below := ctx.Conn()
+	g, gated := below.(*gate)
+	if gated {
+		below = g.Conn
+	}
 	switch {
-	case errors.As(err, &small):
-		f = headersTooLarge("headers_too_large", "the header fields exceed 16 KiB")
-	case errors.Is(err, fasthttp.ErrBodyTooLarge):
-		f.Status, f.Code, f.Message = fasthttp.StatusRequestEntityTooLarge, "request_too_large", "the request's body exceeds the limit of this gateway"
+	case gated && g.fault != nil:
+		if f = g.fault; len(g.path) > 0 {
+			ctx.Request.Header.SetRequestURIBytes(g.path)
+		}
+	case errors.As(err, &plain) && plain.Conn != nil:
+		f.Message, below = "this port speaks HTTPS", plain.Conn
 	case errors.As(err, &timeout) && timeout.Timeout():
 		f.Status, f.Code, f.Message = fasthttp.StatusRequestTimeout, "request_timeout", "the request was not sent in time"
 	}
-	f.Write(ctx)
 	ctx.Response.Header.Set("X-Request-Id", requestIDText(ctx))
-	linger(ctx)
+	f.Write(ctx)
+	linger(ctx, below)
 }
 
 // linger sends the answer at once and then reads what the client is still sending, within bounds. Closing with bytes unread
 // would reset the connection, and the client would see that instead of the answer. What fasthttp writes after it goes
 // nowhere.
-func linger(ctx *fasthttp.RequestCtx) {
-	conn, ok := ctx.Conn().(interface {
+func linger(ctx *fasthttp.RequestCtx, below net.Conn) {
+	conn, ok := below.(interface {
 		net.Conn
 		CloseWrite() error
 	})

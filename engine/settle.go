@@ -13,7 +13,7 @@ import (
 	"github.com/pointsman/pointsman/storage"
 )
 
-// measure takes an answer's usage, or estimates it when the provider reported none, prices it, and notes the attempt's
+// measure takes an answer's usage, or counts it when the provider reported none, prices it, and notes the attempt's
 // outcome, once. Counts beyond what the model could possibly read or write are not believed.
 func (e *Engine) measure(c *call, a *answer, verdict snapshot.Verdict) {
 	if a.measured {
@@ -21,14 +21,10 @@ func (e *Engine) measure(c *call, a *answer, verdict snapshot.Verdict) {
 	}
 	a.measured = true
 	d, u := a.deployment, a.usage
-	if !u.Reported && a.partial != nil {
+	if a.partial != nil { // a translated stream may begin with an estimate, and its dialect may have no place for every count
 		u = a.partial()
 	}
-	if !u.Reported {
-		u.Input = int64(c.env.InputTokens)
-		u.Output = int64(a.content)
-		a.estimated = true
-	}
+	e.supplement(c, a, &u)
 	if limit := int64(d.Model.ContextWindow); limit > 0 {
 		u.Input, u.Output = min(u.Input, limit), min(u.Output, limit*int64(max(c.env.N, 1)))
 	}
@@ -58,6 +54,9 @@ func (e *Engine) measure(c *call, a *answer, verdict snapshot.Verdict) {
 	}
 	o.Input, o.Output = uint32(u.Input), uint32(u.Output)
 	o.TTFT, o.Latency = float32(millis(a.ttft)), float32(millis(a.took))
+	if verdict == snapshot.Success {
+		e.compare(c, a)
+	}
 }
 
 // bill makes an answer the one that the request's usage tells of. Its price is that of all rounds.
@@ -188,6 +187,9 @@ func (e *Engine) describeAnswer(ctx *fasthttp.RequestCtx, c *call, a *answer) {
 	if !c.env.Stream {
 		h.Set("X-Pointsman-Credits", c.usage.Credits.String())
 		h.Set("X-Pointsman-Cost-Usd", c.usage.CostUSD.String())
+		if a.estimated {
+			h.Set("X-Pointsman-Estimated", "true")
+		}
 	}
 }
 

@@ -42,13 +42,16 @@ func (s *signers) by(signature []byte, m *catalog.Model) (signed, known bool) {
 
 // ownThinking takes out of the request, which is about to be sent in dialect d, the signed thinking of other models than the one
 // that is asked. A turn that loses it while its tool calls are being answered cannot be thought on: thinking is switched off
-// where it would be refused.
-func (e *Engine) ownThinking(c *call, a *answer, w wording, d dialect.Dialect) {
-	if !w.env.Signed() {
+// where it would be refused. signs tells that the provider's models sign all they think.
+func (e *Engine) ownThinking(c *call, a *answer, w wording, d dialect.Dialect, signs bool) {
+	if !w.env.HasThinking() {
 		return
 	}
 	m := a.deployment.Model
 	body, dropped, loop := d.DropSigned(nil, c.scratch, func(signature []byte) bool {
+		if len(signature) == 0 { // another model's, put into this form; Anthropic refuses it, others do not sign
+			return !signs
+		}
 		signed, known := e.signers.by(signature, m)
 		return signed || !known && c.model == m
 	})

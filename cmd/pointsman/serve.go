@@ -69,7 +69,7 @@ func (s *serveCmd) Run(term terminal) error {
 	return g.stop(ending)
 }
 
-// reloadOnHangup waits for the end, and meanwhile for SIGHUP, at which the policies and plugins are read again.
+// reloadOnHangup waits for the end, and meanwhile for SIGHUP, at which the certificate, policies and plugins are read again.
 func (g *gateway) reloadOnHangup(ctx context.Context) {
 	hangup := make(chan os.Signal, 1)
 	signal.Notify(hangup, syscall.SIGHUP)
@@ -80,19 +80,23 @@ func (g *gateway) reloadOnHangup(ctx context.Context) {
 			return
 		case <-hangup:
 			if g.cfg.File == "" {
-				g.log.Warn("SIGHUP reads the policies and plugins of the configuration file again, and there is none")
+				g.log.Warn("SIGHUP reads the certificate, policies and plugins of the configuration file again, and there is none")
 			} else if err := g.reload(ctx, "SIGHUP"); err != nil {
-				g.log.Error("not all policies and plugins were reloaded; what served before serves on", "config", g.cfg.File, "error", err)
+				g.log.Error("not everything was reloaded; what served before serves on", "config", g.cfg.File, "error", err)
 			} else {
-				g.log.Info("policies and plugins are as the configuration says; other settings need a restart", "config", g.cfg.File)
+				g.log.Info("certificate, policies and plugins are as the configuration says; other settings need a restart", "config", g.cfg.File)
 			}
 		}
 	}
 }
 
-// reload makes what the configuration says about policies and plugins hold.
+// reload makes what the configuration says about policies and plugins hold, and reads the certificate's files again.
 func (g *gateway) reload(ctx context.Context, by string) error {
-	return errors.Join(g.reloadPolicies(by), g.reloadPlugins(ctx))
+	var err error
+	if g.certificate != nil {
+		err = g.certificate.reload()
+	}
+	return errors.Join(err, g.reloadPolicies(by), g.reloadPlugins(ctx))
 }
 
 // loadConfig reads a configuration file, or the defaults, with the environment of the process.
@@ -125,7 +129,7 @@ func defaultDataDir() string {
 
 // banner says what is running, on which policies and providers, and what to try first.
 func (g *gateway) banner(w io.Writer) {
-	api := "http://" + g.listener.Addr().String()
+	api := g.apiURL()
 	fmt.Fprintf(w, "pointsman %s\n", version)
 	fmt.Fprintf(w, "  api        %s/v1\n", api)
 	fmt.Fprintf(w, "  admin      http://%s\n", g.adminListn.Addr())

@@ -53,6 +53,7 @@ const defaultMaxTokens = 4096
 //   - parallel_tool_calls false becomes disable_parallel_tool_use.
 //   - ids of tool calls are kept unless they have characters that the API refuses: those are replaced, the same way in the
 //     call and its result.
+//   - service_tier default becomes standard_only, auto needs no counterpart, and any other is dropped.
 //   - cache_control is kept on parts, messages, tools and at the top.
 func RequestChatToMessages(dst, body []byte, opt RequestOptions) (out []byte, dropped []string, err error) {
 	if !jsontext.Value(body).IsValid() {
@@ -72,12 +73,12 @@ func RequestChatToMessages(dst, body []byte, opt RequestOptions) (out []byte, dr
 
 // request is a chat completion request as raw values, and the state of its translation.
 type request struct {
-	opt     RequestOptions
-	dropped []string
+	losses
+	opt RequestOptions
 
 	model, messages, tools, toolChoice, parallel, stop, stream, user, safety []byte
 	maxTokens, maxCompletion, temperature, topP, topK                        []byte
-	effort, thinking, format, cache                                          []byte
+	effort, thinking, format, cache, tier                                    []byte
 
 	limit     int64 // the output limit that is sent
 	hasTools  bool
@@ -85,10 +86,15 @@ type request struct {
 	noThought bool // the conversation does not allow a thinking budget
 }
 
+// losses are the paths of the fields that a translated request does not carry over.
+type losses struct {
+	dropped []string
+}
+
 // drop reports a field that is not carried over.
-func (r *request) drop(path string) {
-	if !slices.Contains(r.dropped, path) {
-		r.dropped = append(r.dropped, path)
+func (l *losses) drop(path string) {
+	if !slices.Contains(l.dropped, path) {
+		l.dropped = append(l.dropped, path)
 	}
 }
 
@@ -139,6 +145,8 @@ func (r *request) read(body []byte) error {
 			r.format = v
 		case "cache_control":
 			r.cache = v
+		case "service_tier":
+			r.tier = v
 		case "stream_options": // usage is always reported
 		case "n":
 			if string(v) != "1" {
@@ -222,6 +230,15 @@ func (r *request) append(dst []byte) ([]byte, error) {
 	}
 	if dst, err = r.appendUser(dst); err != nil {
 		return nil, err
+	}
+	switch string(inner(r.tier)) {
+	case "auto": // is what happens anyway
+	case "default":
+		dst = append(dst, `,"service_tier":"standard_only"`...)
+	default:
+		if len(r.tier) > 0 {
+			r.drop("service_tier")
+		}
 	}
 	if len(r.cache) > 0 {
 		dst = append(append(dst, `,"cache_control":`...), r.cache...)

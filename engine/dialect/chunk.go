@@ -25,7 +25,9 @@ type Chunk struct {
 	// Malformed: the payload is not a JSON object. Nothing else is set.
 	Malformed bool
 
-	model span // the value of the model member
+	model span   // the value of the model member
+	plain []byte // all of the content, if it is text of one choice or block and needs no decoding
+	place int    // of that choice or block
 }
 
 type span struct{ start, end int }
@@ -43,9 +45,13 @@ func ChunkInfo(data []byte) Chunk {
 				c.value()
 				continue
 			}
-			for c.array(); c.element(); {
+			n := 0
+			for c.array(); c.element(); n++ {
 				info.NoChoices = false
 				info.choice(&c)
+			}
+			if n > 1 {
+				info.plain = nil
 			}
 		case "usage":
 			k := c.kind()
@@ -75,6 +81,8 @@ func (info *Chunk) choice(c *cursor) {
 	var key []byte
 	for c.object(); c.member(&key); {
 		switch string(key) {
+		case "index":
+			info.place = number(c.value(), 0)
 		case "finish_reason":
 			if v := c.value(); len(v) > 2 && isString(v) {
 				info.Finish = inner(v)
@@ -85,14 +93,20 @@ func (info *Chunk) choice(c *cursor) {
 				continue
 			}
 			for c.object(); c.member(&key); {
-				counts := isContent(key)
+				counts, text := isContent(key), string(key) == "content"
 				if v := c.value(); counts && !isEmpty(v) {
+					if info.plain = nil; text && !info.Content {
+						info.plain = plainText(inner(v))
+					}
 					info.Content = true
 					info.ContentBytes += contentBytes(v)
 				}
 			}
 		case "text": // legacy completions
 			if v := c.value(); !isEmpty(v) {
+				if info.plain = nil; !info.Content {
+					info.plain = plainText(inner(v))
+				}
 				info.Content = true
 				info.ContentBytes += contentBytes(v)
 			}

@@ -66,6 +66,10 @@ func TranslateRequest(from, to Dialect, dst, body []byte, opt RequestOptions) (o
 		return RequestChatToMessages(dst, body, opt)
 	case from == Chat && to == Responses:
 		return RequestChatToResponses(dst, body, opt)
+	case from == Messages:
+		return RequestMessagesToChat(dst, body, opt)
+	case from == Completions:
+		return RequestCompletionsToChat(dst, body, opt)
 	case from == Responses && to == Chat:
 		return RequestResponsesToChat(dst, body, opt)
 	default:
@@ -89,6 +93,10 @@ func TranslateAnswer(from, to Dialect, dst, body []byte, opt AnswerOptions) ([]b
 		return AnswerMessagesToChat(dst, body, opt)
 	case from == Responses && to == Chat:
 		return AnswerResponsesToChat(dst, body, opt)
+	case from == Chat && to == Messages:
+		return AnswerChatToMessages(dst, body, opt)
+	case from == Chat && to == Completions:
+		return AnswerChatToCompletions(dst, body, opt)
 	case from == Chat && to == Responses:
 		return AnswerChatToResponses(dst, body, opt)
 	default:
@@ -109,6 +117,10 @@ func TranslateStream(from, to Dialect, src io.Reader, opt AnswerOptions) *Stream
 		return newStream(src, newMessagesToChat(opt))
 	case from == Responses && to == Chat:
 		return newStream(src, newResponsesToChat(opt))
+	case from == Chat && to == Messages:
+		return newStream(src, newChatToMessages(opt))
+	case from == Chat && to == Completions:
+		return newStream(src, newChatToCompletions(opt))
 	case from == Chat && to == Responses:
 		return newStream(src, newChatToResponses(opt))
 	}

@@ -77,6 +77,9 @@ func inspectMessages(data []byte) Chunk {
 		if info.Content {
 			info.ContentBytes = len(ev.part)
 		}
+		if string(ev.deltaKind) == "text_delta" {
+			info.plain, info.place = plainText(ev.part), int(ev.index)
+		}
 	case "message_delta":
 		info.Finish, info.Last = ev.stop, len(ev.stop) > 0
 	case "message_stop":

@@ -218,8 +218,8 @@ func streamedResponse(items []outItem, status string, how sending) []byte {
 	return out
 }
 
-// joined is a chat completion put together, to be compared.
-type joined struct {
+// putTogether is a chat completion, to be compared.
+type putTogether struct {
 	message               map[string]any
 	finish, native, usage string
 	tier                  string
@@ -270,7 +270,7 @@ func join(t *testing.T, to map[string]any, delta map[string]any) {
 	}
 }
 
-func (j *joined) add(t *testing.T, data []byte, object, member string) {
+func (j *putTogether) add(t *testing.T, data []byte, object, member string) {
 	t.Helper()
 	var c struct {
 		ID, Object, Model string
@@ -310,16 +310,16 @@ func (j *joined) add(t *testing.T, data []byte, object, member string) {
 	j.finish, j.native = c.Choices[0].Finish, c.Choices[0].Native
 }
 
-func joinBuffered(t *testing.T, body []byte) joined {
+func joinBuffered(t *testing.T, body []byte) putTogether {
 	t.Helper()
-	j := joined{message: map[string]any{}}
+	j := putTogether{message: map[string]any{}}
 	j.add(t, body, "chat.completion", "message")
 	return j
 }
 
-func joinStreamed(t *testing.T, stream []byte) joined {
+func joinStreamed(t *testing.T, stream []byte) putTogether {
 	t.Helper()
-	j := joined{message: map[string]any{}}
+	j := putTogether{message: map[string]any{}}
 	r := sse.NewReader(bytes.NewReader(stream), 8<<20)
 	for {
 		ev, err := r.Next()
@@ -404,7 +404,7 @@ func TestP12ResponsesAsChatStreamedEqualsBuffered(t *testing.T) {
 					}
 					got := joinStreamed(t, out)
 					if !how.numbered && how.deltas { // parts cannot be told apart then
-						for _, j := range []*joined{&got, &want} {
+						for _, j := range []*putTogether{&got, &want} {
 							delete(j.message, "annotations")
 							if s, ok := j.message["reasoning_content"].(string); ok {
 								j.message["reasoning_content"] = strings.ReplaceAll(s, "\n\n", "")

@@ -63,28 +63,28 @@ func mayBeSigned(data []byte) bool {
 
 // visitSigned visits the signature of a block of thinking, or of an item of reasoning.
 func visitSigned(block []byte, visit func(signature []byte)) {
-	if signature := signatureOf(block); len(signature) > 0 {
+	if signature, thought := signatureOf(block); thought && len(signature) > 0 {
 		visit(signature)
 	}
 }
 
 // signatureOf is what only the maker of a block of thinking takes back: a signature, or the thought itself where it is
-// encrypted. It is empty for every other block.
-func signatureOf(block []byte) []byte {
+// encrypted. A block of the Messages API may lack a signature, if another model's thinking was put into it.
+func signatureOf(block []byte) (signature []byte, thought bool) {
 	m := members(block, "type", "signature", "data", "encrypted_content")
 	switch string(inner(m[0])) {
 	case "thinking":
-		return unquoted(m[1])
+		return unquoted(m[1]), true
 	case "redacted_thinking":
-		return unquoted(m[2])
+		return unquoted(m[2]), true
 	case "reasoning":
-		return unquoted(m[3])
+		return unquoted(m[3]), len(m[3]) > 2
 	}
-	return nil
+	return nil, false
 }
 
-// DropSigned appends a request body without the signed thinking that keep refuses; everything else stays byte for byte. A turn
-// that held nothing else goes too. loop tells that thinking was taken from the turn whose tool calls are being answered: a
+// DropSigned appends a request body without the thinking whose signature keep refuses; it may be empty. Everything else stays byte
+// for byte. A turn that held nothing else goes too. loop tells that thinking was taken from the turn whose tool calls are being answered: a
 // provider that wants such a turn to begin with its thinking can then not think on. The body is valid JSON.
 func (d Dialect) DropSigned(dst, body []byte, keep func(signature []byte) bool) (out []byte, dropped int, loop bool) {
 	list := "messages"
@@ -119,8 +119,8 @@ type cutter struct {
 
 // refused tells that a block is to go, and counts it.
 func (t *cutter) refused(block []byte) bool {
-	signature := signatureOf(block)
-	if len(signature) == 0 || t.keep(signature) {
+	signature, thought := signatureOf(block)
+	if !thought || t.keep(signature) {
 		return false
 	}
 	t.dropped++

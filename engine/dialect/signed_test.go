@@ -29,6 +29,11 @@ func TestP13DropSigned(t *testing.T) {
 			`{"messages":[{"role":"user","content":"a"},{"role":"user","content":"b"}]}`, 1, false,
 		},
 		{
+			Messages, // without a signature it is some other model's
+			`{"messages":[{"role":"assistant","content":[{"type":"thinking","thinking":"t","signature":""},{"type":"text","text":"a"}]}]}`,
+			`{"messages":[{"role":"assistant","content":[{"type":"text","text":"a"}]}]}`, 1, false,
+		},
+		{
 			Chat,
 			`{"messages":[{"role":"assistant","content":null,"thinking_blocks":[{"type":"thinking","thinking":"t","signature":"other"}],"tool_calls":[{"id":"1"}]},{"role":"tool","content":"r"}]}`,
 			`{"messages":[{"role":"assistant","content":null,"thinking_blocks":[],"tool_calls":[{"id":"1"}]},{"role":"tool","content":"r"}]}`, 1, true,

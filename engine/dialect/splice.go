@@ -139,6 +139,10 @@ func (d Dialect) appendCounts(dst []byte, u Usage) []byte {
 			dst = append(dst, '}')
 		}
 		number(`,"output_tokens":`, u.Output)
+		if u.Reasoning > 0 {
+			number(`,"output_tokens_details":{"thinking_tokens":`, u.Reasoning)
+			dst = append(dst, '}')
+		}
 		return dst
 	case Responses:
 		number(`{"input_tokens":`, u.Input)
@@ -239,7 +243,11 @@ func (d Dialect) AppendEnd(dst []byte, e *End) []byte {
 	case e.Last != nil:
 		dst = sse.AppendEvent(dst, "", d.SpliceUsage(nil, e.Last, e.Usage, e.Extra))
 	default:
-		chunk := appendChunkHead(nil, e.ID, e.Model, e.Created)
+		object := chunkObject
+		if d == Completions {
+			object = completionObject
+		}
+		chunk := appendHead(nil, object, e.ID, e.Model, e.Created)
 		chunk = append(chunk, `"choices":[],"usage":`...)
 		dst = sse.AppendEvent(dst, "", append(d.appendUsage(chunk, e.Usage, e.Extra), '}'))
 	}
@@ -253,11 +261,21 @@ func orElse(data []byte, otherwise string) []byte {
 	return data
 }
 
+const (
+	chunkObject      = "chat.completion.chunk"
+	completionObject = "text_completion" // of chunks too
+)
+
 // appendChunkHead appends the members that every chunk of a stream begins with, the last comma included.
 func appendChunkHead(dst []byte, id, model string, created int64) []byte {
+	return appendHead(dst, chunkObject, id, model, created)
+}
+
+// appendHead appends the members that answers begin with, the last comma included.
+func appendHead(dst []byte, object, id, model string, created int64) []byte {
 	dst = append(dst, `{"id":`...)
 	dst = appendQuoted(dst, id)
-	dst = append(dst, `,"object":"chat.completion.chunk","created":`...)
+	dst = append(append(append(dst, `,"object":"`...), object...), `","created":`...)
 	dst = strconv.AppendInt(dst, created, 10)
 	dst = append(dst, `,"model":`...)
 	dst = appendQuoted(dst, model)

@@ -204,9 +204,9 @@ func (t *tally) cost(v []byte) string {
 // anthropicCounts are the counts of Anthropic's usage object, which a stream reports cumulatively and in parts.
 type anthropicCounts struct {
 	tally
-	input, output, read, write, write1h int64
-	reported                            bool
-	costUSD                             string // not Anthropic's: a router's that speaks the dialect
+	input, output, read, write, write1h, thinking int64
+	reported                                      bool
+	costUSD                                       string // not Anthropic's: a router's that speaks the dialect
 }
 
 // merge takes over one usage object. A count never decreases.
@@ -228,15 +228,9 @@ func (n *anthropicCounts) merge(raw []byte) {
 				n.costUSD = cost
 			}
 		case "cache_creation":
-			if c.kind() != '{' {
-				c.value()
-				continue
-			}
-			for c.object(); c.member(&key); {
-				if v := c.value(); string(key) == "ephemeral_1h_input_tokens" {
-					n.raise(&n.write1h, v)
-				}
-			}
+			n.raise(&n.write1h, members(c.value(), "ephemeral_1h_input_tokens")[0])
+		case "output_tokens_details":
+			n.raise(&n.thinking, members(c.value(), "thinking_tokens")[0])
 		default:
 			c.value()
 		}
@@ -267,6 +261,7 @@ func (n *anthropicCounts) usage() Usage {
 		CostUSD:    n.costUSD,
 	}
 	u.CacheWrite1h = n.within(n.write1h, n.write)
+	u.Reasoning = n.within(n.thinking, n.output)
 	u.Suspect = n.suspect
 	return u
 }

@@ -118,6 +118,7 @@ func TestP05AnthropicUsage(t *testing.T) {
 			Usage{Input: 10, Output: 1, CacheWrite: 9, CacheWrite1h: 5},
 			51_750,
 		},
+		{"thinking", `{"input_tokens":1,"output_tokens":3,"output_tokens_details":{"thinking_tokens":2}}`, Usage{Input: 1, Output: 3, Reasoning: 2}, 48_000},
 		{"nulls", `{"input_tokens":1,"output_tokens":1,"cache_creation_input_tokens":null,"cache_creation":null}`, Usage{Input: 1, Output: 1}, 18_000},
 		{"negative", `{"input_tokens":-5,"output_tokens":1}`, Usage{Output: 1, Suspect: true}, 15_000},
 	} {

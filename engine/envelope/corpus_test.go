@@ -15,20 +15,24 @@ func TestCorpus(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(cases) < 150 {
+	if len(cases) < 400 {
 		t.Errorf("the corpus has %d cases", len(cases))
 	}
 	var e envelope.Envelope
 	for _, c := range cases {
-		if !slices.Contains([]string{"json", "values", "model", "policy"}, c.Group) {
+		if !slices.Contains([]string{"json", "values", "model", "policy", "messages", "counting", "responses", "completions"}, c.Group) {
 			continue
 		}
+		form := map[string]envelope.Form{
+			"/messages": envelope.FormMessages, "/messages/count_tokens": envelope.FormTokenCount, "/responses": envelope.FormResponses,
+			"/completions": envelope.FormCompletions,
+		}[c.Path]
 		bodies := [][]byte{c.Body}
 		if streaming, ok := c.Streaming(); ok {
 			bodies = append(bodies, streaming)
 		}
 		for _, body := range bodies {
-			err := e.Parse(envelope.FormChat, body, envelope.DefaultLimits())
+			err := e.Parse(form, body, envelope.DefaultLimits())
 			if err == nil {
 				t.Errorf("%s: %s: accepted %.200q", c.At, c.Name, body)
 				continue

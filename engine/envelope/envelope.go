@@ -57,18 +57,18 @@ type Envelope struct {
 	KeyFallback bool
 	WantsJSON   bool // response_format asks for a JSON object or follows a schema
 
-	form    Form
-	members []member
-	limit   field  // which member MaxTokens came from, or fieldOther
-	usage   span   // value of stream_options.include_usage
-	prompt  span   // raw text of the last user message
-	user    span   // raw text of user
-	notes   span   // value of metadata
-	signed  []span // raw signatures of thinking blocks
-	opening span   // the messages up to the first one of a user
-	later   bool   // a message of the assistant follows it
-	names   []name
-	scratch []byte
+	form     Form
+	members  []member
+	limit    field // which member MaxTokens came from, or fieldOther
+	usage    span  // value of stream_options.include_usage
+	prompt   span  // raw text of the last user message
+	user     span  // raw text of user
+	notes    span  // value of metadata
+	thinking bool  // there are blocks of thinking, or reasoning that is encrypted
+	opening  span  // the messages up to the first one of a user
+	later    bool  // a message of the assistant follows it
+	names    []name
+	scratch  []byte
 }
 
 // span is a range of the body.
@@ -106,7 +106,7 @@ func Parse(body []byte, lim Limits) (*Envelope, *Error) {
 // error e holds nothing to rely on, but may be used for the next Parse.
 func (e *Envelope) Parse(form Form, body []byte, lim Limits) *Error {
 	p := parser{scanner: scanner{b: body, lim: lim, names: e.names, scratch: e.scratch}, e: e, old: texts{e.Model, e.PowerLevel, e.Policy}}
-	*e = Envelope{N: 1, form: form, members: e.members[:0], signed: e.signed[:0]}
+	*e = Envelope{N: 1, form: form, members: e.members[:0]}
 	p.body()
 	e.names, e.scratch = p.names[:0], p.scratch[:0]
 	switch {
@@ -134,13 +134,22 @@ const (
 )
 
 // estimate gives the input tokens: ASCII at 3.5 bytes a token, other text at 2 bytes a token (Chinese is 3 bytes and
-// seldom above 1.5 tokens a character), 4 tokens a message, 1,000 an image or file, and encoded media by length.
+// seldom above 1.5 tokens a character), and what is not for text.
+//
+// It costs nothing and errs on the high side of o200k_base: pieces of 4 KB are estimated at 1.20 times their tokens for
+// Markdown and for the texts of engine/tokens' corpus, 1.21 for Python, 1.04 for Go and 1.02 for JSON. One in a hundred is
+// below 0.87, 0.44, 0.63, 0.75 and 0.88 of its tokens, one above 1.3, 18, 1.6, 1.2 and 1.1 (long runs of one character).
+// What is too low throughout are hashes, at 0.51, and tables of numbers, at 0.78.
 func (p *parser) estimate() uint32 {
 	e := p.e
 	ascii := e.TextBytes - e.WideBytes
-	t := (ascii*2+6)/7 + (e.WideBytes+1)/2
-	t += e.Messages*tokensPerMessage + tokensPriming
-	t += e.Images*tokensPerImage + p.files*tokensPerFile
-	t += p.fileBytes/bytesPerToken16 + p.audioBytes/bytesPerToken512 + p.tokens
-	return uint32(min(t, 1<<31-1))
+	return uint32(min((ascii*2+6)/7+(e.WideBytes+1)/2+p.besideText(), 1<<31-1))
+}
+
+// besideText gives the input tokens that are not for text: 4 a message, 1,000 an image or file, encoded media by length, and
+// the prompt that came as tokens.
+func (p *parser) besideText() int {
+	t := p.e.Messages*tokensPerMessage + tokensPriming
+	t += p.e.Images*tokensPerImage + p.files*tokensPerFile
+	return t + p.fileBytes/bytesPerToken16 + p.audioBytes/bytesPerToken512 + p.tokens
 }

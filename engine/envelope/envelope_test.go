@@ -67,7 +67,7 @@ func TestParseReadsFields(t *testing.T) {
 // plain shows what an envelope says, without its bookkeeping.
 func plain(e Envelope) string {
 	e.members, e.names, e.scratch, e.usage, e.limit = nil, nil, nil, span{}, 0
-	e.prompt, e.user, e.notes, e.opening, e.later, e.signed = span{}, span{}, span{}, span{}, false, nil
+	e.prompt, e.user, e.notes, e.opening, e.later, e.thinking = span{}, span{}, span{}, span{}, false, false
 	return fmt.Sprintf("%+v", e)
 }
 

@@ -48,8 +48,12 @@ func (p *parser) body() {
 	var f frame
 	for p.begin(&f); p.member(&f); {
 		m := member{off: uint32(p.keyOff), keyEnd: uint32(p.keyEnd), val: uint32(p.i)}
+		counted, text, mark := p.e.TextBytes, p.text, len(p.pieces)
 		m.field = p.field()
 		m.end = uint32(p.i)
+		if p.noting {
+			p.sift(mark, m, p.e.TextBytes-counted, p.text-text)
+		}
 		p.e.members = append(p.e.members, m)
 	}
 	if p.space(); p.fault == nil && p.i < len(p.b) {
@@ -206,7 +210,7 @@ func folds(key []byte, name string) bool {
 
 // elsewhere tells names such as base_url, api_base, apiKey, azure_endpoint or webhook_url.
 func elsewhere(key []byte) bool {
-	if len(key) < 7 || len(key) > 64 {
+	if len(key) < len("apikey") || len(key) > 64 {
 		return false
 	}
 	var buf [64]byte

@@ -267,6 +267,7 @@ func (p *parser) item() {
 				p.value()
 			}
 		case "encrypted_content", "type", "id", "call_id", "status":
+			p.e.thinking = p.e.thinking || string(p.key) == "encrypted_content" && p.peek() == '"'
 			p.value()
 			p.text, p.textWide = text, wide
 		default:

@@ -108,20 +108,20 @@ func TestOpening(t *testing.T) {
 	}
 }
 
-func TestSignedIsNoticed(t *testing.T) {
+func TestThinkingIsNoticed(t *testing.T) {
 	for body, want := range map[string]bool{
 		`{"max_tokens":1,"messages":[{"role":"assistant","content":[{"type":"thinking","thinking":"t","signature":"s"}]}]}`: true,
 		`{"max_tokens":1,"messages":[{"role":"assistant","content":[{"type":"redacted_thinking","data":"s"}]}]}`:            true,
-		`{"max_tokens":1,"messages":[{"role":"assistant","content":[{"type":"thinking","thinking":"t","signature":""}]}]}`:  false,
+		`{"max_tokens":1,"messages":[{"role":"assistant","content":[{"type":"thinking","thinking":"t","signature":""}]}]}`:  true,
 		`{"max_tokens":1,"messages":[{"role":"assistant","content":"signature"}]}`:                                          false,
 	} {
 		var e Envelope
-		if err := e.Parse(FormMessages, []byte(body), DefaultLimits()); err != nil || e.Signed() != want {
-			t.Errorf("%s: %v, %v", body, e.Signed(), err)
+		if err := e.Parse(FormMessages, []byte(body), DefaultLimits()); err != nil || e.HasThinking() != want {
+			t.Errorf("%s: %v, %v", body, e.HasThinking(), err)
 		}
 	}
 	e, err := Parse([]byte(`{"messages":[{"role":"assistant","content":"x","thinking_blocks":[{"type":"thinking","thinking":"t","signature":"s"}]}]}`), DefaultLimits())
-	if err != nil || !e.Signed() {
+	if err != nil || !e.HasThinking() {
 		t.Error("the thinking blocks of a chat completion go unnoticed")
 	}
 }

@@ -143,6 +143,11 @@ func FuzzParse(f *testing.F) {
 			t.Fatalf("accepted what jsontext refuses with %v: %q", refErr, body)
 		case err == nil:
 			checkSplice(t, e, body)
+			size := 0
+			e.EachText(body, func(text []byte) { size += len(text) })
+			if size != e.TextBytes {
+				t.Fatalf("the pieces have %d bytes, TextBytes says %d: %q", size, e.TextBytes, body)
+			}
 		case refErr != nil && err.Code != CodeInvalidJSON && err.Code != CodeDuplicateKey:
 			if !limitedBody(body) {
 				t.Fatalf("%+v where jsontext says %v: %q", err, refErr, body)

@@ -168,6 +168,8 @@ func (p *parser) part() (said span) {
 					file = true
 				case "input_audio":
 					audio = true
+				case "thinking", "redacted_thinking":
+					p.e.thinking = true
 				}
 				p.text, p.textWide = text, wide
 			}
@@ -192,10 +194,8 @@ func (p *parser) part() (said span) {
 			encoded = p.source()
 		case "content": // of a tool's result, or a document
 			p.content()
-		case "signature", "data", "encrypted_content":
-			if p.value(); p.end > p.off {
-				p.e.signed = append(p.e.signed, span{uint32(p.off), uint32(p.end)})
-			}
+		case "signature", "data": // of thinking
+			p.value()
 			p.text, p.textWide = text, wide
 		case "input_audio":
 			audio = true

@@ -30,6 +30,9 @@ type scanner struct {
 	text     int // unescaped bytes of all string values so far
 	textWide int
 
+	noting bool    // keep the pieces
+	pieces []piece // of prompt text
+
 	names   []name // keys of the open objects, innermost last
 	scratch []byte // unescaped text that names and key refer to; only ever grows during a pass
 }
@@ -237,6 +240,9 @@ func (s *scanner) textValue() bool {
 	s.node()
 	if !s.str() {
 		return false
+	}
+	if s.noting {
+		s.note()
 	}
 	s.text += s.size
 	s.textWide += s.wide

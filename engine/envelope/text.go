@@ -14,8 +14,8 @@ func (e *Envelope) AppendPrompt(dst, body []byte, limit int) []byte {
 	return appendText(dst, body[e.prompt.off:e.prompt.end], limit)
 }
 
-// Signed says that the request has thinking in it that some model signed.
-func (e *Envelope) Signed() bool { return len(e.signed) > 0 }
+// HasThinking says that the request has thinking of earlier turns in it that some model may have signed.
+func (e *Envelope) HasThinking() bool { return e.thinking }
 
 // Opening is the beginning of the conversation as it was sent, up to its first user message: every later turn repeats it. later
 // tells that the request is such a turn. Body is what the envelope was read from.

@@ -16,7 +16,7 @@ func New() *openai.Adapter {
 		Name:        "deepinfra",
 		Summary:     "DeepInfra's OpenAI-compatible API",
 		BaseURL:     DefaultBaseURL,
-		Body:        provider.BodyRules{MaxTokensField: "max_tokens"},
+		Body:        provider.BodyRules{MaxTokensField: "max_tokens", KeepInMessages: []string{"reasoning_content"}},
 		Unsupported: []string{"logit_bias", "top_logprobs", "prediction", "audio", "modalities", "store", "web_search_options"},
 		Probe:       "/models",
 		Errors: []provider.ErrorRule{

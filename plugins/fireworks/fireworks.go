@@ -16,7 +16,7 @@ func New() *openai.Adapter {
 		Name:    "fireworks",
 		Summary: "Fireworks AI's OpenAI-compatible API",
 		BaseURL: DefaultBaseURL,
-		Body:    provider.BodyRules{MaxTokensField: "max_tokens"},
+		Body:    provider.BodyRules{MaxTokensField: "max_tokens", KeepInMessages: []string{"reasoning_content"}},
 		Unsupported: []string{
 			"store", "audio", "modalities", "web_search_options", "verbosity", "safety_identifier", "service_tier",
 		},

@@ -39,7 +39,7 @@ func New() *Adapter {
 			Name:    "local",
 			Summary: "Ollama, vLLM, llama.cpp, LM Studio and other servers of one's own",
 			BaseURL: DefaultBaseURL,
-			Body:    provider.BodyRules{MaxTokensField: "max_tokens"},
+			Body:    provider.BodyRules{MaxTokensField: "max_tokens", KeepInMessages: []string{"reasoning_content"}},
 			Probe:   "/models",
 			Errors: []provider.ErrorRule{
 				{Status: 400, Contains: "maximum model length", Class: provider.ClassContextLength},

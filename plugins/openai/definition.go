@@ -44,7 +44,7 @@ type Setting struct {
 
 // sharedSettings are those of every compatible provider.
 func sharedSettings() []string {
-	return []string{"unsupported", "drop", "refuse", "stream_usage", "max_tokens_field", "api"}
+	return []string{"unsupported", "drop", "refuse", "stream_usage", "max_tokens_field", "keep_in_messages", "api"}
 }
 
 // Adapter reaches a provider that speaks OpenAI's API. It is safe for concurrent use.
@@ -164,6 +164,7 @@ func (d *Definition) bodyRules(settings map[string]string, rules *provider.BodyR
 	}
 	rules.Drop = append(slices.Clone(rules.Drop), list(settings["drop"])...)
 	rules.Refuse = append(slices.Clone(rules.Refuse), list(settings["refuse"])...)
+	rules.KeepInMessages = append(slices.Clone(rules.KeepInMessages), list(settings["keep_in_messages"])...)
 	rules.Set = maps.Clone(rules.Set)
 	switch settings["unsupported"] {
 	case "", "drop":

@@ -14,11 +14,13 @@ const DefaultBaseURL = "https://openrouter.ai/api/v1"
 // JSON, for instance {"data_collection":"deny"}, and takes the place of the caller's.
 func New() *openai.Adapter {
 	return openai.NewAdapter(openai.Definition{
-		Name:       "openrouter",
-		Summary:    "OpenRouter, with its routing object and the cost it reports",
-		BaseURL:    DefaultBaseURL,
-		Paths:      map[string]string{"responses": "/responses", "messages": "/messages"},
-		Body:       provider.BodyRules{Drop: []string{"models", "fallbacks", "route", "preset", "plugins"}},
+		Name:    "openrouter",
+		Summary: "OpenRouter, with its routing object and the cost it reports",
+		BaseURL: DefaultBaseURL,
+		Paths:   map[string]string{"responses": "/responses", "messages": "/messages"},
+		Body: provider.BodyRules{
+			Drop: []string{"models", "fallbacks", "route", "preset", "plugins"}, KeepInMessages: []string{"cache_control", "reasoning_content"},
+		},
 		Probe:      "/key", // the list of models is public; this tells whether the key works
 		RateLimits: []provider.RateLimit{{Unit: "requests", Limit: "x-ratelimit-limit", Remaining: "x-ratelimit-remaining"}},
 		Errors: []provider.ErrorRule{

@@ -15,7 +15,7 @@ func New() *openai.Adapter {
 		Name:        "together",
 		Summary:     "Together AI's OpenAI-compatible API",
 		BaseURL:     DefaultBaseURL,
-		Body:        provider.BodyRules{MaxTokensField: "max_tokens"},
+		Body:        provider.BodyRules{MaxTokensField: "max_tokens", KeepInMessages: []string{"reasoning_content"}},
 		Unsupported: []string{"logprobs", "top_logprobs", "service_tier", "store", "prediction", "audio", "modalities"},
 		Probe:       "/models",
 		RateLimits: []provider.RateLimit{

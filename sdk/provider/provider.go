@@ -141,6 +141,10 @@ type BodyRules struct {
 	// asked for: instead of removing it, this provider is passed over, and if none serves the field the caller gets 400
 	// with its name. A field that is null counts as absent.
 	Refuse []string
+	// KeepInMessages are those of the members that messages of chat completions may have beyond OpenAI's own, cache_control,
+	// reasoning_content and thinking_blocks, that the provider takes. The others are removed, and named to the caller, for
+	// many providers refuse what they do not know.
+	KeepInMessages []string
 	// Set are top-level request fields with the JSON texts that are sent in them. A caller's own value is replaced, and the
 	// field named to the caller.
 	Set map[string]string

@@ -39,7 +39,10 @@ type Config struct {
 type Server struct {
 	Listen       string // host:port of the API
 	AdminListen  string // host:port of the admin API, console and metrics
-	MaxBodyBytes int    // largest request body
+	MaxBodyBytes int    // largest request body, also once it is decoded
+	// TLSCert and TLSKey are the paths of a certificate with its chain and of its key, absolute; both or neither is given.
+	TLSCert, TLSKey string
+	CORSOrigins     []string // origins whose pages may use the API; "*" alone stands for any
 	// KeepAliveAfter is how long a stream waits for its answer to begin before it is kept alive, and KeepAliveEvery how long it
 	// may then be silent.
 	KeepAliveAfter, KeepAliveEvery time.Duration

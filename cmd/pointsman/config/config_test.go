@@ -76,7 +76,12 @@ func TestLoadFull(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if c.Server != (Server{"127.0.0.1:8084", "127.0.0.1:8085", 32 << 20, 10 * time.Second, 15 * time.Second}) {
+	server := Server{
+		"127.0.0.1:8084", "127.0.0.1:8085", 32 << 20, absolute(t, "testdata/tls/gateway.crt"), absolute(t, "testdata/tls/gateway.key"),
+		[]string{"https://app.example", "http://localhost:3000"},
+		10 * time.Second, 15 * time.Second,
+	}
+	if !reflect.DeepEqual(c.Server, server) {
 		t.Errorf("server %+v", c.Server)
 	}
 	mock := c.Provider("mock")
@@ -160,7 +165,7 @@ func TestEffective(t *testing.T) {
 	for i := range again.Policies {
 		again.Policies[i].Place = c.Policies[i].Place
 	}
-	if !reflect.DeepEqual(again.Models, c.Models) || !reflect.DeepEqual(again.Trust, c.Trust) || again.Rounds != c.Rounds || again.Server != c.Server || again.Accounts != c.Accounts || !reflect.DeepEqual(again.Policies, c.Policies) {
+	if !reflect.DeepEqual(again.Models, c.Models) || !reflect.DeepEqual(again.Trust, c.Trust) || again.Rounds != c.Rounds || !reflect.DeepEqual(again.Server, c.Server) || again.Accounts != c.Accounts || !reflect.DeepEqual(again.Policies, c.Policies) {
 		t.Error("the effective configuration does not mean the same")
 	}
 }

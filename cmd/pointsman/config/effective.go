@@ -90,6 +90,11 @@ func (p *printer) server(c *Config) {
 	p.pair("listen", quote(c.Server.Listen))
 	p.pair("admin_listen", quote(c.Server.AdminListen))
 	p.pair("max_body_bytes", strconv.Itoa(c.Server.MaxBodyBytes))
+	if c.Server.TLSCert != "" {
+		p.pair("tls_cert", quote(p.written(c.Server.TLSCert)))
+		p.pair("tls_key", quote(p.written(c.Server.TLSKey)))
+	}
+	p.list("cors_origins", c.Server.CORSOrigins)
 	p.pair("keep_alive_after", strconv.FormatFloat(c.Server.KeepAliveAfter.Seconds(), 'g', -1, 64))
 	p.pair("keep_alive_every", strconv.FormatFloat(c.Server.KeepAliveEvery.Seconds(), 'g', -1, 64))
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -131,12 +132,21 @@ func seconds(n float64) time.Duration { return time.Duration(n * float64(time.Se
 
 func (c *Config) server(t *table) {
 	c.Server = Server{
-		Listen:       t.address("listen", DefaultListen),
-		AdminListen:  t.address("admin_listen", DefaultAdminListen),
-		MaxBodyBytes: int(t.integer("max_body_bytes", DefaultMaxBodyBytes, 1, 1<<30)),
-
+		Listen:         t.address("listen", DefaultListen),
+		AdminListen:    t.address("admin_listen", DefaultAdminListen),
+		MaxBodyBytes:   int(t.integer("max_body_bytes", DefaultMaxBodyBytes, 1, 1<<30)),
+		TLSCert:        c.absolute(t.str("tls_cert", "")),
+		TLSKey:         c.absolute(t.str("tls_key", "")),
+		CORSOrigins:    t.origins("cors_origins"),
 		KeepAliveAfter: seconds(t.number("keep_alive_after", DefaultKeepAliveAfter.Seconds(), 0.1, 3600)),
 		KeepAliveEvery: seconds(t.number("keep_alive_every", DefaultKeepAliveEvery.Seconds(), 0.1, 3600)),
+	}
+	if (c.Server.TLSCert == "") != (c.Server.TLSKey == "") {
+		key := "tls_cert"
+		if t.has("tls_key") {
+			key = "tls_key"
+		}
+		t.fault(key, "tls_cert and tls_key belong together: the paths of a certificate and of its key")
 	}
 	if c.Server.Listen == c.Server.AdminListen && !strings.HasSuffix(c.Server.Listen, ":0") {
 		key := "listen"
@@ -158,6 +168,25 @@ func (t *table) address(key, otherwise string) string {
 		t.fault(key, "%s %.80q is not an address like 127.0.0.1:8084", key, t.raw(key))
 	}
 	return text
+}
+
+// origins reads the origins of web pages, as browsers send them.
+func (t *table) origins(key string) []string {
+	before := len(t.doc.faults)
+	origins := t.strs(key)
+	if len(t.doc.faults) > before {
+		return nil
+	}
+	for i, origin := range origins {
+		u, err := url.Parse(origin)
+		switch {
+		case origin == "*" && len(origins) > 1:
+			t.faultAt(t.path.key(key).at(i), "\"*\" in %s stands for any origin and must stand alone", key)
+		case origin != "*" && (err != nil || u.Scheme == "" || u.Host == "" || u.Scheme+"://"+u.Host != origin || strings.ToLower(origin) != origin):
+			t.faultAt(t.path.key(key).at(i), "an element of %s must be an origin like https://app.example, in lower case and without a path, or \"*\"", key)
+		}
+	}
+	return origins
 }
 
 func (c *Config) accounts(t *table) {

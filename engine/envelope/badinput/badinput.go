@@ -3,6 +3,7 @@
 // A corpus is a directory of text files, one per group, made to be read and added to. Cases are separated by empty lines;
 // a line that begins with # is a comment. Each other line is a directive and its text:
 //
+//	path PATH                          before the first case: the path of all cases of the file, instead of /chat/completions
 //	case NAME                          begins a case; the name is unique in its group
 //	with MEMBERS                       body: an ordinary conversation and these further members
 //	body TEXT                          body: the text as it stands
@@ -38,6 +39,7 @@ type Case struct {
 	Group, Name string
 	At          string // file:line, for messages
 
+	Path    string // of the endpoint, below /v1 or another family
 	Method  string
 	Query   string      // without the question mark; may be empty
 	Headers [][2]string // in order; a name may come twice
@@ -108,6 +110,7 @@ func Load(dir string) ([]Case, error) {
 func parse(file, text string) ([]Case, error) {
 	var cases []Case
 	names := map[string]bool{}
+	path := "/chat/completions"
 	open := false // the last case has no want yet
 	for i, line := range strings.Split(text, "\n") {
 		at := fmt.Sprintf("%s:%d", file, i+1)
@@ -121,7 +124,11 @@ func parse(file, text string) ([]Case, error) {
 				return nil, fmt.Errorf("%s: case %q has no name, an old name, or the one before has no want", at, rest)
 			}
 			names[rest], open = true, true
-			cases = append(cases, newCase(strings.TrimSuffix(file, ".txt"), rest, at))
+			cases = append(cases, newCase(strings.TrimSuffix(file, ".txt"), path, rest, at))
+			continue
+		}
+		if directive == "path" && len(cases) == 0 {
+			path = rest
 			continue
 		}
 		if len(cases) == 0 {
@@ -138,11 +145,24 @@ func parse(file, text string) ([]Case, error) {
 	return cases, nil
 }
 
-const conversation = `{"messages":[{"role":"user","content":"hi"}]`
+// conversation is the beginning of an ordinary request.
+func conversation(path string) string {
+	switch path {
+	case "/messages":
+		return `{"max_tokens":9,"messages":[{"role":"user","content":"hi"}]`
+	case "/messages/count_tokens":
+		return `{"messages":[{"role":"user","content":"hi"}]`
+	case "/responses":
+		return `{"input":"hi"`
+	case "/completions":
+		return `{"prompt":"hi"`
+	}
+	return `{"messages":[{"role":"user","content":"hi"}]`
+}
 
-func newCase(group, name, at string) Case {
+func newCase(group, path, name, at string) Case {
 	return Case{
-		Group: group, Name: name, At: at, Method: "POST", Body: []byte(conversation + "}"),
+		Group: group, Name: name, At: at, Path: path, Method: "POST", Body: []byte(conversation(path) + "}"),
 		Headers: [][2]string{{"Authorization", "Bearer {{KEY}}"}, {"Content-Type", "application/json"}},
 		given:   map[string]bool{},
 	}
@@ -159,7 +179,7 @@ func (c *Case) set(directive, text string) error {
 	}
 	switch directive {
 	case "with":
-		c.Body = []byte(conversation + "," + text + "}")
+		c.Body = []byte(conversation(c.Path) + "," + text + "}")
 	case "body":
 		c.Body = []byte(text)
 	case "bytes":

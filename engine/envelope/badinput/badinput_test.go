@@ -28,7 +28,7 @@ want-header Allow: POST
 		t.Fatal(err)
 	}
 	first, second := cases[0], cases[1]
-	if got := string(first.Body); got != conversation+`,"n": 0, "x": [0,0,1]}` {
+	if got := string(first.Body); got != conversation("/chat/completions")+`,"n": 0, "x": [0,0,1]}` {
 		t.Errorf("body %s", got)
 	}
 	if len(first.Headers) != 2 || first.Headers[0] != [2]string{"Authorization", "Basic x"} || first.Headers[1] != [2]string{"X-One", "aaa"} {

@@ -21,7 +21,7 @@ func endpointToProto(e *provider.Endpoint) *providerv1.Endpoint {
 		Auth: &providerv1.Auth{Header: e.Auth.Header, Prefix: e.Auth.Prefix},
 		Body: &providerv1.BodyRules{
 			StreamUsage: e.Body.StreamUsage, MaxTokensField: e.Body.MaxTokensField,
-			DefaultMaxTokens: int32(e.Body.DefaultMaxTokens), Drop: e.Body.Drop, Refuse: e.Body.Refuse,
+			DefaultMaxTokens: int32(e.Body.DefaultMaxTokens), Drop: e.Body.Drop, Refuse: e.Body.Refuse, KeepInMessages: e.Body.KeepInMessages,
 			Set: e.Body.Set,
 		},
 	}
@@ -52,7 +52,8 @@ func endpointFromProto(e *providerv1.Endpoint) (*provider.Endpoint, error) {
 		Body: provider.BodyRules{
 			StreamUsage: e.GetBody().GetStreamUsage(), MaxTokensField: e.GetBody().GetMaxTokensField(),
 			DefaultMaxTokens: int(e.GetBody().GetDefaultMaxTokens()), Drop: e.GetBody().GetDrop(), Refuse: e.GetBody().GetRefuse(),
-			Set: e.GetBody().GetSet(),
+			KeepInMessages: e.GetBody().GetKeepInMessages(),
+			Set:            e.GetBody().GetSet(),
 		},
 		Probe: provider.Probe{Path: e.GetProbe().GetPath()},
 	}

@@ -130,7 +130,7 @@ func TestEndpointCrossesWhole(t *testing.T) {
 		Mode: provider.ModeDirect, BaseURL: "https://x", Paths: map[string]string{"chat": "/d/{model}/c?v=1"},
 		Headers: map[string]string{"a": "b"}, Auth: provider.Auth{Header: "h", Prefix: "p"},
 		Body: provider.BodyRules{
-			StreamUsage: true, MaxTokensField: "f", DefaultMaxTokens: 1, Drop: []string{"d"}, Refuse: []string{"r"}, Set: map[string]string{"s": "[]"},
+			StreamUsage: true, MaxTokensField: "f", DefaultMaxTokens: 1, Drop: []string{"d"}, Refuse: []string{"r"}, KeepInMessages: []string{"cache_control"}, Set: map[string]string{"s": "[]"},
 		},
 		Errors:     []provider.ErrorRule{{Status: 400, Contains: "x", Class: provider.ClassQuota}},
 		Probe:      provider.Probe{Path: "/models"},

@@ -584,6 +584,7 @@ type BodyRules struct {
 	Drop             []string               `protobuf:"bytes,4,rep,name=drop,proto3" json:"drop,omitempty"`                                                                         // removed, and named to the caller
 	Refuse           []string               `protobuf:"bytes,5,rep,name=refuse,proto3" json:"refuse,omitempty"`                                                                     // a request with one of them is refused, with the field's name
 	Set              map[string]string      `protobuf:"bytes,6,rep,name=set,proto3" json:"set,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"` // field -> JSON text that is sent in it, whatever the caller sent
+	KeepInMessages   []string               `protobuf:"bytes,7,rep,name=keep_in_messages,json=keepInMessages,proto3" json:"keep_in_messages,omitempty"`                             // "cache_control", "reasoning_content", "thinking_blocks": what it takes of these
 	unknownFields    protoimpl.UnknownFields
 	sizeCache        protoimpl.SizeCache
 }
@@ -656,6 +657,13 @@ func (x *BodyRules) GetRefuse() []string {
 func (x *BodyRules) GetSet() map[string]string {
 	if x != nil {
 		return x.Set
+	}
+	return nil
+}
+
+func (x *BodyRules) GetKeepInMessages() []string {
+	if x != nil {
+		return x.KeepInMessages
 	}
 	return nil
 }
@@ -1482,14 +1490,15 @@ const file_provider_proto_rawDesc = "" +
 	"\x05reset\x18\x04 \x01(\tR\x05reset\"6\n" +
 	"\x04Auth\x12\x16\n" +
 	"\x06header\x18\x01 \x01(\tR\x06header\x12\x16\n" +
-	"\x06prefix\x18\x02 \x01(\tR\x06prefix\"\xa7\x02\n" +
+	"\x06prefix\x18\x02 \x01(\tR\x06prefix\"\xd1\x02\n" +
 	"\tBodyRules\x12!\n" +
 	"\fstream_usage\x18\x01 \x01(\bR\vstreamUsage\x12(\n" +
 	"\x10max_tokens_field\x18\x02 \x01(\tR\x0emaxTokensField\x12,\n" +
 	"\x12default_max_tokens\x18\x03 \x01(\x05R\x10defaultMaxTokens\x12\x12\n" +
 	"\x04drop\x18\x04 \x03(\tR\x04drop\x12\x16\n" +
 	"\x06refuse\x18\x05 \x03(\tR\x06refuse\x12;\n" +
-	"\x03set\x18\x06 \x03(\v2).pointsman.provider.v1.BodyRules.SetEntryR\x03set\x1a6\n" +
+	"\x03set\x18\x06 \x03(\v2).pointsman.provider.v1.BodyRules.SetEntryR\x03set\x12(\n" +
+	"\x10keep_in_messages\x18\a \x03(\tR\x0ekeepInMessages\x1a6\n" +
 	"\bSetEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"U\n" +

@@ -1,0 +1,134 @@
+package main
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net"
+	"os"
+	"sync"
+	"time"
+)
+
+// certificateCheck is how long a look at the files of a certificate holds.
+const certificateCheck = time.Second
+
+// certificate is the pair the API is served with. It is read again when its files change, which connections that begin and
+// health checks notice; one that cannot be used leaves the pair before it in service. It is safe for concurrent use.
+type certificate struct {
+	certFile, keyFile string
+	log               *slog.Logger
+	now               func() time.Time
+
+	mu      sync.Mutex
+	serving *tls.Certificate
+	looked  time.Time
+	seen    [2]fileState // of the files that were last read, whether they could be used or not
+	problem error        // why what the files hold is not served, nil if it is
+}
+
+// fileState tells whether a file was changed or replaced.
+type fileState struct {
+	size    int64
+	changed time.Time
+}
+
+// openCertificate reads the pair for the first time, when it must be usable.
+func openCertificate(certFile, keyFile string, log *slog.Logger) (*certificate, error) {
+	c := &certificate{certFile: certFile, keyFile: keyFile, log: log, now: time.Now}
+	if err := c.reload(); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// reload reads the pair again, whether its files changed or not.
+func (c *certificate) reload() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.seen = [2]fileState{}
+	c.refresh()
+	return c.problem
+}
+
+// check reads the pair again if its files changed, and returns why what they hold is not served.
+func (c *certificate) check() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.now().Sub(c.looked) >= certificateCheck {
+		c.refresh()
+	}
+	return c.problem
+}
+
+func (c *certificate) refresh() {
+	c.looked = c.now()
+	state, err := c.state()
+	if err == nil && state == c.seen {
+		return
+	}
+	var pair tls.Certificate
+	if err == nil {
+		pair, err = tls.LoadX509KeyPair(c.certFile, c.keyFile)
+	}
+	switch {
+	case err == nil:
+		if c.serving != nil {
+			c.log.Info("the TLS certificate was read again", "certificate", c.certFile, "valid until", pair.Leaf.NotAfter)
+		}
+		c.serving = &pair
+	case c.serving != nil && (c.problem == nil || state != c.seen):
+		c.log.Error("the TLS certificate cannot be used; the one before serves on", "certificate", c.certFile, "key", c.keyFile, "error", err)
+	}
+	c.seen, c.problem = state, nil
+	if err != nil {
+		c.problem = fmt.Errorf("reading the TLS certificate: %w", err)
+	}
+}
+
+// state is that of both files; zero if one cannot be reached.
+func (c *certificate) state() (state [2]fileState, err error) {
+	var infos [2]fs.FileInfo
+	var errs [2]error
+	infos[0], errs[0] = os.Stat(c.certFile)
+	infos[1], errs[1] = os.Stat(c.keyFile)
+	if err := errors.Join(errs[:]...); err != nil {
+		return state, err
+	}
+	for i, info := range infos {
+		state[i] = fileState{info.Size(), info.ModTime()}
+	}
+	return state, nil
+}
+
+// get is the pair for a connection that begins.
+func (c *certificate) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+	c.check() //nolint:errcheck // what serves serves on
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.serving, nil
+}
+
+// listen makes a listener of TLS connections out of one of TCP connections.
+func (c *certificate) listen(ln net.Listener) net.Listener {
+	return tls.NewListener(ln, &tls.Config{MinVersion: tls.VersionTLS12, NextProtos: []string{"http/1.1"}, GetCertificate: c.get})
+}
+
+// problems are what is wrong with the configuration of the gateway while it serves, for everybody: neither paths nor contents.
+func (g *gateway) problems() []string {
+	if g.certificate != nil && g.certificate.check() != nil {
+		return []string{"the TLS certificate in the files of [server] cannot be used; the one before serves on"}
+	}
+	return nil
+}
+
+// apiURL is where the API answers.
+func (g *gateway) apiURL() string {
+	scheme := "http"
+	if g.certificate != nil {
+		scheme = "https"
+	}
+	return scheme + "://" + g.listener.Addr().String()
+}
