@@ -208,7 +208,8 @@ func f(ctx int) {
 	}
 }
 
-// TestOpenAPIKeys calls every operation without a key, with a wrong one, and with that of the other API.
+// TestOpenAPIKeys calls every operation without a key, with a wrong one, and with that of the other API, and its path with a
+// method that no path takes.
 func TestOpenAPIKeys(t *testing.T) {
 	g := newGateway(t, "", nil)
 	parameter := regexp.MustCompile(`\{[^}]*\}`)
@@ -234,6 +235,10 @@ func TestOpenAPIKeys(t *testing.T) {
 				if !op.keyless {
 					refused++
 				}
+			}
+			resp, _ := newClient(c.base, "").send(t, "PATCH", parameter.ReplaceAllString(op.path, "x"), nil)
+			if resp.StatusCode != http.StatusMethodNotAllowed || !strings.Contains(resp.Header.Get("Allow"), op.method) {
+				t.Errorf("%s: PATCH %s: %s, Allow: %s", c.name, op.path, resp.Status, resp.Header.Get("Allow"))
 			}
 		}
 	}
