@@ -257,11 +257,23 @@ func TestOpenAPIConformance(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(up.Close)
-	g := newGateway(t, fmt.Sprintf(`
+	up.Script(answerOperation)
+	toml := fmt.Sprintf(`
 [providers.openai]
 base_url = %q
 allow_private = true
-`, up.URL()+"/v1"), nil)
+[providers.media]
+adapter = "openai"
+base_url = %q
+api_key = "sk-media"
+allow_private = true
+`, up.URL()+"/v1", up.URL()+"/v1")
+	for name, rate := range map[string]string{
+		"gpt-image-1": "image", "gpt-4o-mini-tts": "speech", "whisper-1": "transcription", "omni-moderation-latest": "moderation", "rerank-3.5": "rerank",
+	} {
+		toml += fmt.Sprintf("[[models]]\nname = %q\nmode = %q\ntier = 5\ncredits_per_unit = 1\ndeployments = [{ provider = \"media\", upstream = \"m\" }]\n", name, rate)
+	}
+	g := newGateway(t, toml, nil)
 	grant := map[string]string{"amount": "100000000", "reference": "plenty"}
 	if err := g.admin.call("POST", "/api/v1/admin/accounts/default/credits", grant, nil); err != nil {
 		t.Fatal(err)
@@ -282,6 +294,22 @@ allow_private = true
 			t.Logf("%s", out)
 		})
 	}
+}
+
+// answerOperation answers for what the simulator does not offer.
+func answerOperation(r *scripted.Request) *scripted.Reply {
+	answers := map[string]string{
+		"/images/generations": `{"created":1,"data":[{"b64_json":"AAAA"}]}`, "/audio/transcriptions": `{"text":"hello"}`, "/audio/translations": `{"text":"hello"}`,
+		"/moderations": `{"id":"m","model":"m","results":[{"flagged":false}]}`, "/rerank": `{"results":[{"index":0,"relevance_score":0.9}]}`,
+	}
+	path := strings.TrimPrefix(r.Path, "/v1")
+	switch {
+	case path == "/audio/speech":
+		return &scripted.Reply{Header: map[string]string{"Content-Type": "audio/mpeg"}, Body: []byte("sound")}
+	case answers[path] != "":
+		return &scripted.Reply{Body: []byte(answers[path])}
+	}
+	return nil
 }
 
 // testdata is the absolute path of a file below testdata.

@@ -19,8 +19,8 @@ var files embed.FS
 
 // API is the description of the API, as JSON.
 func API() []byte {
-	return embedded("api/about.json", "api/conversations.json", "api/vendors.json", "api/account.json",
-		"both/usage.json", "both/health.json", "both/answers.json")
+	return embedded("api/about.json", "api/conversations.json", "api/operations.json", "api/vendors.json",
+		"api/account.json", "both/usage.json", "both/health.json", "both/answers.json")
 }
 
 // Admin is the description of the operator's API, as JSON.
