@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # Installs what the tests need beside Go, into directories that version control ignores: the official Python client into
 # .cache/venv, the official Node client into examples/clients/node/node_modules, gRPC for the example plugins in Python and
-# JavaScript into .cache/plugins-python and examples/provider-node/node_modules, compilers for policies as toolchains.sh
-# says. Versions are pinned, and nothing is done when they are there already. What cannot be had is left out and said, unless
-# CI=true, where it is a failure.
+# JavaScript into .cache/plugins-python and examples/provider-node/node_modules, schemathesis into .cache/schemathesis, compilers
+# for policies as toolchains.sh says. Versions are pinned, and nothing is done when they are there already. What cannot be had is
+# left out and said, unless CI=true, where it is a failure.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 mkdir -p .cache
@@ -61,6 +61,7 @@ setup_node() {
 
 setup_python "the Python client" .cache/venv examples/clients/python/requirements.txt
 setup_python "what the Python plugin needs" .cache/plugins-python examples/provider-python/requirements.txt
+setup_python "what checks the OpenAPI documents" .cache/schemathesis cmd/pointsman/testdata/openapi/requirements.txt
 setup_node "the Node client" examples/clients/node
 setup_node "what the Node plugin needs" examples/provider-node
 
