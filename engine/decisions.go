@@ -159,7 +159,7 @@ func (e *Engine) Explain(account, requestID string) (*Explanation, error) {
 	x := &Explanation{
 		RequestID: requestID, Policy: d.Policy, Digest: d.Digest, Failure: d.Failure,
 		Decision: kindName(d.Plan.Kind), Reason: policy.ReasonName(d.Plan.Reason), Why: policy.ReasonText(d.Plan.Reason), Explanation: string(d.Plan.Explanation),
-		Generation: d.Request.Generation, Asked: explainRequest(d, snap), Usage: NewUsageEntry(&usage),
+		Generation: d.Request.Generation, Asked: explainRequest(d, snap), Attempts: []ExplainedTry{}, Usage: NewUsageEntry(&usage),
 	}
 	if d.Wish != "" {
 		x.Wishes = &ExplainedWishes{Asked: d.Wish}
@@ -236,7 +236,7 @@ func kindName(kind uint8) string {
 func explainRound(p *policy.Plan, snap *policy.Published) ExplainedRound {
 	x := ExplainedRound{
 		Decision: kindName(p.Kind), Reason: policy.ReasonName(p.Reason), Why: policy.ReasonText(p.Reason),
-		Explanation: string(p.Explanation), Asked: string(p.Ask),
+		Explanation: string(p.Explanation), Asked: string(p.Ask), Models: []string{},
 	}
 	for _, s := range p.Steps {
 		x.Models = append(x.Models, snap.Candidates[s.Candidate].ModelName)
@@ -286,7 +286,7 @@ func samePlan(a, b *policy.Plan) bool {
 func explainRequest(d *record.Decision, snap *policy.Published) ExplainedRequest {
 	r := d.Request
 	asked := ExplainedRequest{
-		PowerLevel: levelName(r.Level), Task: policy.TaskName(r.Task), Needs: catalog.CapabilityNames(r.Needs),
+		PowerLevel: levelName(r.Level), Task: policy.TaskName(r.Task), Needs: capabilities(r.Needs),
 		Private: r.Privacy == abi.PrivacyLocal, InputTokens: r.InputTokens, MaxOutput: r.MaxOutput, OutputCap: d.Plan.MaxOutput,
 		Credits: storage.Credits(r.Credits).String(), AccountTier: r.AccountTier, Stream: r.Flags&abi.FlagStream != 0,
 		NoFallback: r.Flags&abi.FlagNoFallback != 0, Conversation: r.Messages,
@@ -314,7 +314,7 @@ func (e *Engine) explainOptions(d *record.Decision, snap *policy.Published, plan
 		x := ExplainedOption{
 			Rank: ranks[i], Model: c.ModelName, Provider: c.ProviderName, Tier: c.Tier, CreditsPer1K: storage.Credits(c.CreditsPer1K).String(),
 			Quality: c.Quality, Health: policy.HealthName(c.Health), TTFT: c.TTFT, TokensPerSec: c.TokensPerSec, ErrorRate: c.ErrorRate,
-			Inflight: o.Inflight, ContextWindow: c.ContextWindow, Capabilities: catalog.CapabilityNames(c.Capabilities),
+			Inflight: o.Inflight, ContextWindow: c.ContextWindow, Capabilities: capabilities(c.Capabilities),
 			Warm: o.Flags&abi.OptionWarm != 0, OwnKey: o.Flags&abi.OptionOwnKey != 0, Simulated: o.Flags&abi.OptionSimulated != 0,
 		}
 		model := catalog.Model{Rate: storage.Credits(c.CreditsPer1K)}

@@ -226,7 +226,7 @@ type Reach struct {
 
 // Reach connects to every configured provider and closes again, which costs nothing and sends nothing.
 func (e *Engine) Reach(ctx context.Context) []Reach {
-	var out []Reach
+	out := []Reach{}
 	for _, name := range e.Catalog.Providers {
 		p := e.providers[name]
 		if !p.Usable {

@@ -120,7 +120,7 @@ func (e *Engine) entryOf(m *catalog.Model, caller *directory.Caller, live []poli
 	entry := modelEntry{
 		ID: m.Name, Object: "model", Created: 0, OwnedBy: m.Deployments[0].Provider, Mode: catalog.ModeName(m.Mode), Tier: m.Tier,
 		PowerLevel: levelOfTier(m.Tier), CreditsPer1K: m.Rate.String(), ContextWindow: m.ContextWindow, MaxOutputTokens: m.MaxOutput,
-		Capabilities: catalog.CapabilityNames(m.Capabilities), Simulated: true,
+		Capabilities: capabilities(m.Capabilities), Simulated: true,
 	}
 	if m.ByUnit() {
 		entry.Unit, entry.CreditsPerUnit, entry.CreditsPerUSD = catalog.UnitName(m.Mode), m.UnitRate.String(), m.CostRate.String()
@@ -143,6 +143,9 @@ func (e *Engine) entryOf(m *catalog.Model, caller *directory.Caller, live []poli
 	}
 	return entry, reachable && (usable || entry.OwnKey)
 }
+
+// capabilities lists names for an answer, in which a list is never null.
+func capabilities(bits uint32) []string { return append([]string{}, catalog.CapabilityNames(bits)...) }
 
 func levelOfTier(tier uint8) string {
 	for level := uint8(abi.LevelEco); level <= abi.LevelPrecision; level++ {

@@ -80,7 +80,7 @@ func (e *Engine) rejection(c *call) *Fault {
 		message = "no model meets the requirements of this request"
 	}
 	f := &Fault{Status: fasthttp.StatusServiceUnavailable, Type: typeServer, Code: "no_candidate", Message: message}
-	if c.plan.Status != 0 {
+	if c.plan.Status != 0 && c.plan.Status != fasthttp.StatusServiceUnavailable { // which is what a policy means that names none
 		f.Status, f.Type, f.Code = int(c.plan.Status), typeRequest, "rejected_by_policy"
 	}
 	if f.Status == fasthttp.StatusServiceUnavailable {

@@ -13,6 +13,7 @@ import (
 	"github.com/valyala/fasthttp"
 
 	"github.com/pointsman/pointsman/engine/dialect"
+	"github.com/pointsman/pointsman/engine/openapi"
 )
 
 // Methods are the handlers of one path by HTTP method.
@@ -29,6 +30,7 @@ func (e *Engine) Routes() Routes {
 		return Methods{"POST": func(ctx *fasthttp.RequestCtx) { e.serve(ctx, d, opChat) }}
 	}
 	table := Routes{
+		"/openapi.json":               {"GET": openapi.Handler(openapi.API)},
 		"/health":                     {"GET": e.health},
 		"/health/live":                {"GET": e.alive},
 		"/health/liveliness":          {"GET": e.alive},

@@ -2,8 +2,9 @@
 # Installs what the tests need beside Go, into directories that version control ignores: the official clients in Python into
 # .cache/venv, frameworks on them into .cache/frameworks, those in JavaScript into examples/clients/judges/node/node_modules,
 # those in Go into Go's caches; gRPC for the example plugins in Python and JavaScript into .cache/plugins-python and
-# examples/provider-node/node_modules; compilers for policies as toolchains.sh says. Versions are pinned, and nothing is done
-# when they are there already. What cannot be had is left out and said, unless CI=true, where it is a failure.
+# examples/provider-node/node_modules; schemathesis into .cache/schemathesis; compilers for policies as toolchains.sh says.
+# Versions are pinned, and nothing is done when they are there already. What cannot be had is left out and said, unless
+# CI=true, where it is a failure.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 mkdir -p .cache
@@ -78,6 +79,7 @@ setup_python "the Python frameworks" .cache/frameworks "$judges/python/requireme
 setup_node "the JavaScript clients" "$judges/node"
 setup_go "the Go clients" .cache/judges-go "$judges/go"
 setup_python "what the Python plugin needs" .cache/plugins-python examples/provider-python/requirements.txt
+setup_python "what checks the OpenAPI documents" .cache/schemathesis cmd/pointsman/testdata/openapi/requirements.txt
 setup_node "what the Node plugin needs" examples/provider-node
 
 source scripts/toolchains.sh

@@ -158,7 +158,7 @@ func TestAbandonedInMasses(t *testing.T) {
 	for _, conn := range conns {
 		conn.Close()
 	}
-	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(50 * time.Millisecond) {
 		now, open := runtime.NumGoroutine(), openFiles(t)
 		if now <= goroutines+5 && open <= files+10 && g.api.balanceHeld(t) == "0" {
 			break

@@ -496,3 +496,16 @@ func TestClientRequestIDIsEchoedAndFound(t *testing.T) {
 		t.Errorf("balance %s, want two charges", got)
 	}
 }
+
+func TestRequestThatNoModelCanServe(t *testing.T) {
+	g := newGateway(t, "", nil)
+	audio := `{"model":"eco","messages":[{"role":"user","content":[{"type":"input_audio","input_audio":{"data":"AAAA","format":"wav"}}]}]}`
+	resp, body := g.api.post(t, "/v1/chat/completions", []byte(audio))
+	if resp.StatusCode != 503 || !strings.Contains(body, `"no_candidate"`) || !strings.Contains(body, `"server_error"`) || resp.Header.Get("Retry-After") == "" {
+		t.Errorf("got %s %v %s", resp.Status, resp.Header, body)
+	}
+	_, body = g.api.send(t, "GET", "/api/v1/llm/decisions/"+resp.Header.Get("X-Request-Id"), nil)
+	if !strings.Contains(body, `"decision":"reject"`) || !strings.Contains(body, `"needs":["audio"]`) || !strings.Contains(body, `"attempts":[]`) {
+		t.Errorf("the explanation is %s", body)
+	}
+}

@@ -128,14 +128,18 @@ func start(ctx context.Context, cfg *config.Config, opt options) (g *gateway, er
 	}
 	g.recordInterrupted()
 	g.api = engine.NewServer(g.engine.Handler(g.log, cfg.Server.CORSOrigins), cfg.Server.MaxBodyBytes)
-	g.admin = engine.NewServer(admin.Handler(admin.Config{
-		Engine: g.engine, Directory: g.directory, Ledger: g.store, MasterKey: g.masterKey, Status: g.status, Logger: g.log,
-		Policies: policyAdmin{g}, Metrics: g.writePolicyMetrics,
-	}), depot.MaxModule+1<<20)
+	g.admin = engine.NewServer(admin.Handler(g.adminConfig()), depot.MaxModule+1<<20)
 	g.watchPolicies()
 	g.serve(g.api, g.listener)
 	g.serve(g.admin, g.adminListn)
 	return g, nil
+}
+
+func (g *gateway) adminConfig() admin.Config {
+	return admin.Config{
+		Engine: g.engine, Directory: g.directory, Ledger: g.store, MasterKey: g.masterKey, Status: g.status, Logger: g.log,
+		Policies: policyAdmin{g}, Metrics: g.writePolicyMetrics,
+	}
 }
 
 func (g *gateway) serve(s *engine.Server, ln net.Listener) {
@@ -255,7 +259,7 @@ func (g *gateway) status() admin.Status {
 	s := admin.Status{
 		Version: version, Started: g.started, Config: g.cfg.File, DataDir: g.dataDir, Listen: g.listener.Addr().String(),
 		Models: len(g.engine.Catalog.Models), Accounts: len(g.directory.Accounts()), Providers: g.engine.Health(engine.DetailLimits), Ledger: "ok",
-		Simulated: g.engine.Simulated(),
+		Simulated: g.engine.Simulated(), Policies: []admin.PolicyStatus{},
 	}
 	if err := g.store.Halted(); err != nil {
 		s.Ledger = err.Error()

@@ -71,7 +71,11 @@ func TestSilentStreamsAreKeptAlive(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			up, toml := upstreams(t, 1)
-			g := newGateway(t, "keep_alive_after = 0.4\nkeep_alive_every = 0.3\n"+strings.Replace(toml, "timeout_seconds = 2", "timeout_seconds = 5", 1), nil)
+			after := "keep_alive_after = 0.4\nkeep_alive_every = 0.3\n"
+			if !tc.pings {
+				after = ""
+			}
+			g := newGateway(t, after+strings.Replace(toml, "timeout_seconds = 2", "timeout_seconds = 5", 1), nil)
 			up[0].Script(func(*scripted.Request) *scripted.Reply { return tc.reply })
 			client := newClient(idleProxy(t, g.api.base, 900*time.Millisecond), g.firstKey)
 			resp, body := client.post(t, chatPath, ask("m", "stream", true))

@@ -44,10 +44,11 @@ func (g *gateway) reloadPlugins(ctx context.Context) error {
 
 // pluginStatus is the state of the plugins, for operators.
 func (g *gateway) pluginStatus() []admin.PluginStatus {
-	var out []admin.PluginStatus
+	out := []admin.PluginStatus{}
 	for _, p := range g.plugins.Status() {
 		out = append(out, admin.PluginStatus{
-			Name: p.Plugin, State: string(p.State), PID: p.PID, SHA256: p.SHA256, Adapters: p.Adapters, Versions: p.Versions,
+			Name: p.Plugin, State: string(p.State), PID: p.PID, SHA256: p.SHA256,
+			Adapters: listed(p.Adapters), Versions: listed(p.Versions),
 			Restarts: p.Restarts, Upgrades: p.Upgrades, Since: p.Since.UTC(), Error: p.LastError,
 		})
 	}
@@ -58,7 +59,10 @@ func (g *gateway) pluginStatus() []admin.PluginStatus {
 func (g *gateway) pluginHealth() []engine.PluginHealth {
 	out := []engine.PluginHealth{}
 	for _, p := range g.plugins.Status() {
-		out = append(out, engine.PluginHealth{Plugin: p.Plugin, State: string(p.State), Adapters: p.Adapters, Restarts: p.Restarts})
+		out = append(out, engine.PluginHealth{Plugin: p.Plugin, State: string(p.State), Adapters: listed(p.Adapters), Restarts: p.Restarts})
 	}
 	return out
 }
+
+// listed are names for an answer, in which a list is never null.
+func listed(names []string) []string { return append([]string{}, names...) }

@@ -1,6 +1,6 @@
 // Package admin is the operator's API: accounts, virtual keys, credits, usage of everybody, the state of policies and
 // plugins, and metrics. It listens on its own address, loopback unless configured otherwise, and everything but
-// /health and /metrics needs the master key as a bearer token.
+// /health, /metrics and /openapi.json needs the master key as a bearer token.
 package admin
 
 import (
@@ -17,6 +17,7 @@ import (
 
 	"github.com/pointsman/pointsman/engine"
 	"github.com/pointsman/pointsman/engine/directory"
+	"github.com/pointsman/pointsman/engine/openapi"
 	"github.com/pointsman/pointsman/storage"
 )
 
@@ -84,10 +85,14 @@ type api struct {
 }
 
 // Handler serves the operator's API.
-func Handler(cfg Config) fasthttp.RequestHandler {
+func Handler(cfg Config) fasthttp.RequestHandler { return Routes(cfg).Handler(cfg.Logger) }
+
+// Routes are all paths of the operator's API.
+func Routes(cfg Config) engine.Routes {
 	a := &api{cfg, sha256.Sum256([]byte(cfg.MasterKey))}
 	public := cfg.Engine.Routes()
 	table := engine.Routes{
+		"/openapi.json":            {"GET": openapi.Handler(openapi.Admin)},
 		"/health":                  public["/health"],
 		"/health/live":             public["/health/live"],
 		"/health/ready":            public["/health/ready"],
@@ -102,7 +107,7 @@ func Handler(cfg Config) fasthttp.RequestHandler {
 		"/api/v1/admin/status":     {"GET": a.admin(a.status)},
 	}
 	a.policyRoutes(table)
-	return table.Handler(cfg.Logger)
+	return table
 }
 
 // admin lets a request through that carries the master key, and no browser's request from another site.
