@@ -18,7 +18,7 @@ import (
 
 // BenchmarkCall measures what the way through a plugin costs in processor time on both sides: the built-in process, whose
 // socket is plain, and a third-party one with mutual TLS. Paced chunks come as those of a model do, and each wakes both
-// sides; what is said a chunk includes the plugin's own timer, which a real one spends on reading its provider instead. A
+// sides; what is said a chunk includes the plugin's own timer, which the last test has alone. A
 // single caller pays for waking an idle machine each time, many share it.
 func BenchmarkCall(b *testing.B) {
 	h := startHost(b, Config{Builtin: true, Plugins: map[string]Plugin{"good": self("good")}})
@@ -33,6 +33,7 @@ func BenchmarkCall(b *testing.B) {
 		{"500 chunks at once", "count", 1, 500, true},
 		{"100 chunks, one a 10 ms, 1 stream", "paced", 1, 100, true},
 		{"100 chunks, one a 10 ms, 100 streams", "paced", 100, 100, true},
+		{"100 ticks of 10 ms without a chunk, 100 streams", "ticks", 100, 100, true},
 	}
 	for i, adapter := range []string{"probe", "good"} {
 		socket := []string{"plain", "mutual TLS"}[i]

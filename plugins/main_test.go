@@ -250,6 +250,13 @@ func (p probe) Call(ctx context.Context, req *provider.CallRequest, answer provi
 			}
 		}
 		return nil
+	case "ticks": // what "paced" waits for, without the parts
+		pace := time.NewTicker(10 * time.Millisecond)
+		defer pace.Stop()
+		for range req.Body {
+			<-pace.C
+		}
+		return all(answer, nil)
 	case "count": // the body's length in parts
 		if err := answer.Head(200, map[string]string{"k": "v"}); err != nil {
 			return err
