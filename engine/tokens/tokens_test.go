@@ -119,7 +119,7 @@ func TestCountingAllocatesNothing(t *testing.T) {
 	text := []byte(strings.Repeat("Some words, 12345 and 你好. ", 20) + strings.Repeat("ab", 200))
 	count := func() { c.Count(O200k, text) }
 	count()
-	if n := testing.AllocsPerRun(100, count); n != 0 {
+	if n := testing.AllocsPerRun(100, count); n != 0 && !raceEnabled() {
 		t.Errorf("%v allocations", n)
 	}
 }
