@@ -26,7 +26,7 @@ func StripMessages(body []byte, names []string) (out []byte, dropped []string) {
 			}
 		case "cache_control":
 			if caches {
-				s.note("cache_control")
+				s.drop("cache_control")
 				return nil, false
 			}
 		}
@@ -37,21 +37,15 @@ func StripMessages(body []byte, names []string) (out []byte, dropped []string) {
 
 // stripper takes members out of objects.
 type stripper struct {
-	names   []string
-	dropped []string
-}
-
-func (s *stripper) note(path string) {
-	if !slices.Contains(s.dropped, path) {
-		s.dropped = append(s.dropped, path)
-	}
+	losses
+	names []string
 }
 
 func (s *stripper) message(m []byte) []byte {
 	return s.object(m, func(key, v []byte) ([]byte, bool) {
 		switch {
 		case slices.Contains(s.names, string(key)):
-			s.note("messages[]." + string(key))
+			s.drop("messages[]." + string(key))
 			return nil, false
 		case string(key) == "content":
 			return s.list(v, func(part []byte) []byte { return s.without(part, "messages[].content[].") }), true
@@ -64,7 +58,7 @@ func (s *stripper) message(m []byte) []byte {
 func (s *stripper) without(v []byte, path string) []byte {
 	return s.object(v, func(key, value []byte) ([]byte, bool) {
 		if slices.Contains(s.names, string(key)) {
-			s.note(path + string(key))
+			s.drop(path + string(key))
 			return nil, false
 		}
 		return value, true

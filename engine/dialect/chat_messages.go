@@ -4,8 +4,6 @@ import (
 	"bytes"
 	"slices"
 	"strconv"
-
-	"github.com/go-json-experiment/json/jsontext"
 )
 
 // Thinking is the form in which a model takes its share of reasoning.
@@ -56,19 +54,7 @@ const defaultMaxTokens = 4096
 //   - service_tier default becomes standard_only, auto needs no counterpart, and any other is dropped.
 //   - cache_control is kept on parts, messages, tools and at the top.
 func RequestChatToMessages(dst, body []byte, opt RequestOptions) (out []byte, dropped []string, err error) {
-	if !jsontext.Value(body).IsValid() {
-		return dst, nil, requestErrorf("", "the body is not valid JSON")
-	}
-	r := request{opt: opt}
-	if err := r.read(body); err != nil {
-		return dst, nil, err
-	}
-	start := len(dst)
-	out, err = r.append(dst)
-	if err != nil {
-		return dst[:start], nil, err
-	}
-	return out, r.dropped, nil
+	return translateBody(dst, body, &request{opt: opt})
 }
 
 // request is a chat completion request as raw values, and the state of its translation.
@@ -84,18 +70,6 @@ type request struct {
 	hasTools  bool
 	forced    bool // a tool must be called
 	noThought bool // the conversation does not allow a thinking budget
-}
-
-// losses are the paths of the fields that a translated request does not carry over.
-type losses struct {
-	dropped []string
-}
-
-// drop reports a field that is not carried over.
-func (l *losses) drop(path string) {
-	if !slices.Contains(l.dropped, path) {
-		l.dropped = append(l.dropped, path)
-	}
 }
 
 // read collects the top-level members. The body is valid.

@@ -4,8 +4,6 @@ import (
 	"bytes"
 	"slices"
 	"strconv"
-
-	"github.com/go-json-experiment/json/jsontext"
 )
 
 // leastOutputTokens is the smallest output limit that the Responses API takes.
@@ -27,38 +25,19 @@ const leastOutputTokens = 16
 //   - ids of tool calls are kept unless they are longer than the API takes: those are replaced by a hash, the same way in
 //     the call and its result.
 func RequestChatToResponses(dst, body []byte, opt RequestOptions) (out []byte, dropped []string, err error) {
-	if !jsontext.Value(body).IsValid() {
-		return dst, nil, requestErrorf("", "the body is not valid JSON")
-	}
-	r := responsesRequest{opt: opt}
-	if err := r.read(body); err != nil {
-		return dst, nil, err
-	}
-	start := len(dst)
-	out, err = r.append(dst)
-	if err != nil {
-		return dst[:start], nil, err
-	}
-	return out, r.dropped, nil
+	return translateBody(dst, body, &responsesRequest{opt: opt})
 }
 
 // responsesRequest is a chat completion request as raw values, and the state of its translation.
 type responsesRequest struct {
-	opt     RequestOptions
-	dropped []string
+	losses
+	opt RequestOptions
 
 	model, messages, tools, toolChoice, parallel, stream, streamOptions []byte
 	maxTokens, maxCompletion, effort, format, verbosity                 []byte
 	logprobs, topLogprobs                                               []byte
 
 	same []byte // the members that both APIs have, each with a comma before it
-}
-
-// drop reports a field that is not carried over.
-func (r *responsesRequest) drop(path string) {
-	if !slices.Contains(r.dropped, path) {
-		r.dropped = append(r.dropped, path)
-	}
 }
 
 // read collects the top-level members. The body is valid.

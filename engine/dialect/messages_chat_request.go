@@ -5,8 +5,6 @@ import (
 	"encoding/hex"
 	"slices"
 	"strconv"
-
-	"github.com/go-json-experiment/json/jsontext"
 )
 
 // RequestMessagesToChat appends a chat completion request made of body, a request of the Messages API, in the form that
@@ -35,19 +33,7 @@ import (
 //   - service_tier standard_only becomes default, and auto is left out.
 //   - top_k and cache_control are kept, though OpenAI knows neither.
 func RequestMessagesToChat(dst, body []byte, opt RequestOptions) (out []byte, dropped []string, err error) {
-	if !jsontext.Value(body).IsValid() {
-		return dst, nil, requestErrorf("", "the body is not valid JSON")
-	}
-	r := messagesRequest{opt: opt}
-	if err := r.read(body); err != nil {
-		return dst, nil, err
-	}
-	start := len(dst)
-	out, err = r.append(dst)
-	if err != nil {
-		return dst[:start], nil, err
-	}
-	return out, r.dropped, nil
+	return translateBody(dst, body, &messagesRequest{opt: opt})
 }
 
 // messagesRequest is a request of the Messages API as raw values, and the state of its translation.

@@ -3,8 +3,6 @@ package dialect
 import (
 	"slices"
 	"strconv"
-
-	"github.com/go-json-experiment/json/jsontext"
 )
 
 // RequestResponsesToChat appends a chat completion request made of body, a request of the Responses API. It returns the
@@ -24,37 +22,18 @@ import (
 //     refuse them.
 //   - ids and states of items are those of stored objects and mean nothing here; they are not reported.
 func RequestResponsesToChat(dst, body []byte, opt RequestOptions) (out []byte, dropped []string, err error) {
-	if !jsontext.Value(body).IsValid() {
-		return dst, nil, requestErrorf("", "the body is not valid JSON")
-	}
-	r := inputRequest{opt: opt}
-	if err := r.read(body); err != nil {
-		return dst, nil, err
-	}
-	start := len(dst)
-	out, err = r.append(dst)
-	if err != nil {
-		return dst[:start], nil, err
-	}
-	return out, r.dropped, nil
+	return translateBody(dst, body, &inputRequest{opt: opt})
 }
 
 // inputRequest is a request of the Responses API as raw values, and the state of its translation.
 type inputRequest struct {
-	opt     RequestOptions
-	dropped []string
+	losses
+	opt RequestOptions
 
 	model, input, instructions, tools, toolChoice, parallel []byte
 	text, reasoning, limit, topLogprobs, include, stream    []byte
 
 	same []byte // members that both dialects have, with a comma before each
-}
-
-// drop reports a field that is not carried over.
-func (r *inputRequest) drop(path string) {
-	if !slices.Contains(r.dropped, path) {
-		r.dropped = append(r.dropped, path)
-	}
 }
 
 // read collects the top-level members. The body is valid.
