@@ -31,6 +31,17 @@ func checkGolden(t *testing.T, path string, got []byte) {
 	}
 }
 
+// checkRequestGolden compares a translated request, and what it lost, with the golden file beside the one it was made of.
+func checkRequestGolden(t *testing.T, file string, out []byte, dropped []string) {
+	t.Helper()
+	var pretty bytes.Buffer
+	if err := json.Indent(&pretty, out, "", "  "); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	fmt.Fprintf(&pretty, "\ndropped: %q\n", dropped)
+	checkGolden(t, strings.TrimSuffix(file, ".json")+".golden", pretty.Bytes())
+}
+
 func TestRequestGolden(t *testing.T) {
 	options := map[string]RequestOptions{
 		"plain":             {Model: "claude-haiku-4-5", DefaultMaxTokens: 777},
@@ -53,12 +64,7 @@ func TestRequestGolden(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			var pretty bytes.Buffer
-			if err := json.Indent(&pretty, out[1:], "", "  "); err != nil {
-				t.Fatalf("%v: %s", err, out)
-			}
-			fmt.Fprintf(&pretty, "\ndropped: %q\n", dropped)
-			checkGolden(t, strings.TrimSuffix(file, ".json")+".golden", pretty.Bytes())
+			checkRequestGolden(t, file, out[1:], dropped)
 			again, _, _ := RequestChatToMessages(nil, in, options[name])
 			if !bytes.Equal(again, out[1:]) {
 				t.Error("not deterministic")

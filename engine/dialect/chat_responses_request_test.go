@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -32,12 +31,7 @@ func TestChatToResponsesRequestGolden(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			var pretty bytes.Buffer
-			if err := json.Indent(&pretty, out[1:], "", "  "); err != nil {
-				t.Fatalf("%v: %s", err, out)
-			}
-			fmt.Fprintf(&pretty, "\ndropped: %q\n", dropped)
-			checkGolden(t, strings.TrimSuffix(file, ".json")+".golden", pretty.Bytes())
+			checkRequestGolden(t, file, out[1:], dropped)
 			again, _, _ := RequestChatToResponses(nil, in, options[name])
 			if !bytes.Equal(again, out[1:]) {
 				t.Error("not deterministic")

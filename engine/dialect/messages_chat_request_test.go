@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -32,12 +31,7 @@ func TestMessagesRequestGolden(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			var pretty bytes.Buffer
-			if err := json.Indent(&pretty, out[1:], "", "  "); err != nil {
-				t.Fatalf("%v: %s", err, out)
-			}
-			fmt.Fprintf(&pretty, "\ndropped: %q\n", dropped)
-			checkGolden(t, strings.TrimSuffix(file, ".json")+".golden", pretty.Bytes())
+			checkRequestGolden(t, file, out[1:], dropped)
 			again, _, _ := RequestMessagesToChat(nil, in, options[name])
 			if !bytes.Equal(again, out[1:]) {
 				t.Error("not deterministic")

@@ -34,12 +34,7 @@ func TestRequestResponsesToChatGolden(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			var pretty bytes.Buffer
-			if err := json.Indent(&pretty, out[1:], "", "  "); err != nil {
-				t.Fatalf("%v: %s", err, out)
-			}
-			fmt.Fprintf(&pretty, "\ndropped: %q\n", dropped)
-			checkGolden(t, strings.TrimSuffix(file, ".json")+".golden", pretty.Bytes())
+			checkRequestGolden(t, file, out[1:], dropped)
 			again, _, _ := TranslateRequest(Responses, Chat, nil, in, options[name])
 			if !bytes.Equal(again, out[1:]) {
 				t.Error("not deterministic")
