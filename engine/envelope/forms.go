@@ -84,11 +84,7 @@ func (p *parser) texts(read func()) {
 // messagesTools reads tools, most of which have no type.
 func (p *parser) messagesTools() {
 	off, wide := p.i, p.textWide
-	if p.peek() != '[' {
-		if p.peek() != 'n' {
-			p.invalid(off, "", "must be an array")
-		}
-		p.value()
+	if !p.opens('[') {
 		return
 	}
 	var f frame
@@ -108,11 +104,7 @@ func (p *parser) messagesTools() {
 // outputConfig looks for a format with a schema: output_config.format, or output_format itself.
 func (p *parser) outputConfig() {
 	off, wide := p.i, p.textWide
-	if p.peek() != '{' {
-		if p.peek() != 'n' {
-			p.invalid(off, "", "must be an object")
-		}
-		p.value()
+	if !p.opens('{') {
 		return
 	}
 	schema := false
@@ -193,11 +185,7 @@ func (p *parser) responsesField() field {
 // textOptions looks for text.format.
 func (p *parser) textOptions() {
 	off, wide := p.i, p.textWide
-	if p.peek() != '{' {
-		if p.peek() != 'n' {
-			p.invalid(off, "", "must be an object")
-		}
-		p.value()
+	if !p.opens('{') {
 		return
 	}
 	schema := false

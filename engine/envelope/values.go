@@ -7,6 +7,24 @@ import (
 	"github.com/pointsman/pointsman/sdk/abi"
 )
 
+// opens tells whether the value is an object or an array, as brace says. Any other is passed over, and is at fault unless it is
+// null, which is absent.
+func (p *parser) opens(brace byte) bool {
+	off, c := p.i, p.peek()
+	if c == brace {
+		return true
+	}
+	if c != 'n' {
+		what := "an object"
+		if brace == '[' {
+			what = "an array"
+		}
+		p.invalid(off, "", "must be "+what)
+	}
+	p.value()
+	return false
+}
+
 // flag reads a boolean; null is absent.
 func (p *parser) flag() (value, present bool) {
 	off := p.i
@@ -63,12 +81,7 @@ func (p *parser) optionalText() bool {
 }
 
 func (p *parser) streamOptions() {
-	off := p.i
-	if p.peek() != '{' {
-		if p.peek() != 'n' {
-			p.invalid(off, "", "must be an object")
-		}
-		p.value()
+	if !p.opens('{') {
 		return
 	}
 	var f frame
@@ -88,11 +101,7 @@ func (p *parser) streamOptions() {
 func (p *parser) tools() {
 	off, wide := p.i, p.textWide
 	typed := string(p.key) == "tools"
-	if p.peek() != '[' {
-		if p.peek() != 'n' {
-			p.invalid(off, "", "must be an array")
-		}
-		p.value()
+	if !p.opens('[') {
 		return
 	}
 	var f frame
@@ -129,11 +138,7 @@ func (p *parser) tool(typed bool) {
 
 func (p *parser) responseFormat() {
 	off, wide := p.i, p.textWide
-	if p.peek() != '{' {
-		if p.peek() != 'n' {
-			p.invalid(off, "", "must be an object")
-		}
-		p.value()
+	if !p.opens('{') {
 		return
 	}
 	var f frame
@@ -186,11 +191,7 @@ func (p *parser) stop() {
 
 func (p *parser) logitBias() {
 	off := p.i
-	if p.peek() != '{' {
-		if p.peek() != 'n' {
-			p.invalid(off, "", "must be an object")
-		}
-		p.value()
+	if !p.opens('{') {
 		return
 	}
 	var f frame
