@@ -136,8 +136,7 @@ func readLayout(module []byte) (*layout, error) {
 				r.fail("it has %d memories", l.memories)
 			}
 		case sectionGlobal:
-			l.globals = r.countTo(maxGlobals, "globals")
-			l.checkGlobals(r)
+			l.readGlobals(r)
 		case sectionElement:
 			l.checkElements(r)
 		case sectionData:
@@ -169,8 +168,7 @@ func (l *layout) readImports(r *reader) {
 		if kind := r.byte(); kind != kindFunction {
 			r.fail("import %s.%s is not a function", module, name)
 		}
-		l.typeIndex(r)
-		l.imports++
+		l.imported = append(l.imported, l.typeIndex(r))
 	}
 }
 
@@ -185,13 +183,24 @@ func (l *layout) typeIndex(r *reader) int {
 
 // hasFunction tells whether the module has, or imports, a function of that number.
 func (l *layout) hasFunction(index uint32) bool {
-	return int64(index) < int64(l.imports+len(l.functions))
+	return int64(index) < int64(len(l.imported)+len(l.functions))
 }
 
-// checkGlobals refuses initial values that name what is not there yet.
-func (l *layout) checkGlobals(r *reader) {
-	for range l.globals {
-		r.valueType()
+// typeOf is the type of a function that the module has.
+func (l *layout) typeOf(index uint32) functionType {
+	if imports := len(l.imported); int(index) >= imports {
+		return l.types[l.functions[int(index)-imports]]
+	}
+	return l.types[l.imported[index]]
+}
+
+// typeAt reads the index of a type in code; a wrong one is left to the compiler to refuse.
+func (l *layout) typeAt(code []byte) functionType { return l.types[l.typeIndex(&reader{b: code})] }
+
+// readGlobals refuses initial values that name what is not there yet.
+func (l *layout) readGlobals(r *reader) {
+	for range r.countTo(maxGlobals, "globals") {
+		l.globals = append(l.globals, r.valueType())
 		if mutable := r.byte(); mutable > 1 {
 			r.fail("a global of mutability %d", mutable)
 		}
@@ -282,7 +291,7 @@ func boundTables(body []byte) ([]byte, error) {
 func (l *layout) withGlobals(body []byte, fuel int64) []byte {
 	r := &reader{b: body}
 	r.u32()
-	out := binary.AppendUvarint(nil, uint64(l.globals)+3)
+	out := binary.AppendUvarint(nil, uint64(len(l.globals))+3)
 	out = append(out, body[r.at:]...)
 	out = appendSigned(append(out, typeI64, 1, opI64Const), min(fuel, slice))
 	out = append(out, opEnd, typeI32, 1, opI32Const, 0, opEnd)
@@ -299,7 +308,7 @@ func (l *layout) withExports(body []byte) ([]byte, error) {
 	for range count {
 		name, kind, index := r.name(), r.byte(), r.u32()
 		ours := name == exportFuel || name == exportDepth || name == exportReserve
-		if ours || kind == kindGlobal && int64(index) >= int64(l.globals) || kind == kindFunction && !l.hasFunction(index) {
+		if ours || kind == kindGlobal && int64(index) >= int64(len(l.globals)) || kind == kindFunction && !l.hasFunction(index) {
 			r.fail("export %q is not its own", name)
 		}
 	}
@@ -308,7 +317,7 @@ func (l *layout) withExports(body []byte) ([]byte, error) {
 	for i, name := range []string{exportFuel, exportDepth, exportReserve} {
 		out = binary.AppendUvarint(out, uint64(len(name)))
 		out = append(append(out, name...), kindGlobal)
-		out = binary.AppendUvarint(out, uint64(l.globals+i))
+		out = binary.AppendUvarint(out, uint64(len(l.globals)+i))
 	}
 	return out, r.err
 }

@@ -12,7 +12,7 @@ type cost struct {
 	branches int  // entries of its branch tables
 	blocks   int
 	bulks    int  // operations that pay by length
-	floats   bool // it computes floats
+	floats   bool // it computes floats, or may choose from them
 }
 
 // work estimates what compiling the function takes, which grows with the square of its blocks, and most of those that
@@ -43,7 +43,7 @@ func (l *layout) meterCode(body []byte) ([]byte, error) {
 			}
 		}
 		if err != nil {
-			return nil, fmt.Errorf("function %d: %w", l.imports+i, err)
+			return nil, fmt.Errorf("function %d: %w", len(l.imported)+i, err)
 		}
 		if r.err != nil {
 			return nil, r.err
@@ -85,7 +85,7 @@ func (l *layout) measure(code []byte, t int) (cost, error) {
 	blocks := []bool{false}[:0] // each enclosing block: is it a loop?
 	for r.more() {
 		in := r.next()
-		if _, ok := in.arithmetic(); ok {
+		if _, ok := in.arithmetic(); ok || in.op == opSelect || in.op == opSelectTyped {
 			c.floats = true
 		}
 		part := paying[len(paying)-1]
@@ -120,19 +120,19 @@ func (l *layout) measure(code []byte, t int) (cost, error) {
 		case opCall, opCallIndirect:
 			c.calls = true
 			if in.op == opCall && !l.hasFunction(in.index) {
-				r.fail("a call of function %d of %d", in.index, l.imports+len(l.functions))
+				r.fail("a call of function %d of %d", in.index, len(l.imported)+len(l.functions))
 			}
 		case opRefFunc:
 			if !l.hasFunction(in.index) {
-				r.fail("function %d of %d", in.index, l.imports+len(l.functions))
+				r.fail("function %d of %d", in.index, len(l.imported)+len(l.functions))
 			}
 		case opLocalGet, opLocalSet, opLocalTee:
 			if int64(in.index) >= int64(locals) {
 				r.fail("local %d of %d", in.index, locals)
 			}
 		case opGlobalGet, opGlobalSet:
-			if int64(in.index) >= int64(l.globals) {
-				r.fail("global %d of %d", in.index, l.globals)
+			if int64(in.index) >= int64(len(l.globals)) {
+				r.fail("global %d of %d", in.index, len(l.globals))
 			}
 		case opMemoryGrow, opPrefix:
 			if _, ok := in.bulk(); ok {
@@ -160,8 +160,8 @@ type rewriter struct {
 }
 
 func (l *layout) rewriter() *rewriter {
-	first := uint64(l.globals)
-	return &rewriter{fuel: first, depth: first + 1, reserve: first + 2, more: uint64(l.imports + len(l.functions))}
+	first := uint64(len(l.globals))
+	return &rewriter{fuel: first, depth: first + 1, reserve: first + 2, more: uint64(len(l.imported) + len(l.functions))}
 }
 
 // rewrite appends the metered body of a function that measure accepted.
@@ -178,6 +178,7 @@ func (l *layout) rewrite(out, code []byte, t int, c cost) []byte {
 	}
 	w.out = binary.AppendUvarint(out, uint64(groups)+own)
 	w.out = append(w.out, code[start:r.at]...)
+	types := l.newOperands(code[start:r.at], groups, t)
 	w.out = append(w.out, []byte{1, typeI64, 1, typeI32, 1, typeF32, 1, typeF64}[:2*own]...)
 
 	weight := frameWeight(locals, code)
@@ -194,6 +195,8 @@ func (l *layout) rewrite(out, code []byte, t int, c cost) []byte {
 			w.canonical(result)
 		}
 		result, _ = in.arithmetic()
+		chosen := types.chosen(in)
+		types.step(in)
 		switch in.op {
 		case opReturn:
 			if c.calls {
@@ -210,6 +213,11 @@ func (l *layout) rewrite(out, code []byte, t int, c cost) []byte {
 			w.out = append(w.out, in.raw...)
 			w.payFixed(c.costs[loops])
 			continue
+		case opSelect, opSelectTyped:
+			if chosen == typeF32 || chosen == typeF64 {
+				w.choose(chosen)
+				continue
+			}
 		}
 		if shift, ok := in.bulk(); ok {
 			w.payLength(shift)
@@ -306,19 +314,39 @@ func (l *layout) refuel() []byte {
 // this behind each operation that computes a float, its result is the one of WebAssembly's deterministic profile. It is left
 // out where the next operation, or the one after that has got its second operand, takes the float and does not look.
 func (w *rewriter) canonical(float byte) {
-	local, equal := w.f32, byte(opF32Eq)
+	own := w.bits(float)
+	w.index(opLocalTee, own.local)
+	w.out = append(append(w.out, own.toInteger), own.noNumber...)
+	w.index(opLocalGet, own.local)
+	w.index(opLocalGet, own.local)
+	w.out = append(w.out, own.equal, opSelect, own.fromInteger)
+}
+
+// choose is a select between floats, made between their bits: the compiler of wazero 1.12 for amd64 may choose garbage
+// instead of the second operand when it has to load the first from the stack.
+func (w *rewriter) choose(float byte) {
+	own := w.bits(float)
+	w.index(opLocalSet, w.number)
+	w.index(opLocalSet, own.local)
+	w.out = append(w.out, own.toInteger)
+	w.index(opLocalGet, own.local)
+	w.out = append(w.out, own.toInteger)
+	w.index(opLocalGet, w.number)
+	w.out = append(w.out, opSelect, own.fromInteger)
+}
+
+// floatBits is how the bits of a type of floats are reached.
+type floatBits struct {
+	local                         uint64 // holds a value
+	equal, toInteger, fromInteger byte   // operations
+	noNumber                      []byte // code of a constant: the bits of what is no number
+}
+
+func (w *rewriter) bits(float byte) floatBits {
 	if float == typeF64 {
-		local, equal = w.f64, opF64Eq
+		return floatBits{w.f64, opF64Eq, opI64Reinterpret, opF64Reinterpret, appendSigned([]byte{opI64Const}, 0x7FF8<<48)}
 	}
-	w.index(opLocalTee, local)
-	if float == typeF64 {
-		w.out = append(w.out, opF64Const, 0, 0, 0, 0, 0, 0, 0xF8, 0x7F)
-	} else {
-		w.out = append(w.out, opF32Const, 0, 0, 0xC0, 0x7F)
-	}
-	w.index(opLocalGet, local)
-	w.index(opLocalGet, local)
-	w.out = append(w.out, equal, opSelect)
+	return floatBits{w.f32, opF32Eq, opI32Reinterpret, opF32Reinterpret, appendSigned([]byte{opI32Const}, 0x7FC0<<16)}
 }
 
 // enter adds the weight of a call and traps if all calls under way weigh too much.

@@ -1,83 +1,110 @@
 package policies
 
-// Opcodes that the rewriter treats in a way of their own, and those it writes.
+// Opcodes that the rewriter treats in a way of their own, those it writes, and those at the ends of ranges that are alike.
 const (
-	opUnreachable  = 0x00
-	opBlock        = 0x02
-	opLoop         = 0x03
-	opIf           = 0x04
-	opElse         = 0x05
-	opEnd          = 0x0B
-	opBr           = 0x0C
-	opBrIf         = 0x0D
-	opBrTable      = 0x0E
-	opReturn       = 0x0F
-	opCall         = 0x10
-	opCallIndirect = 0x11
-	opDrop         = 0x1A
-	opSelect       = 0x1B
-	opLocalGet     = 0x20
-	opLocalSet     = 0x21
-	opLocalTee     = 0x22
-	opGlobalGet    = 0x23
-	opGlobalSet    = 0x24
-	opI32Load      = 0x28
-	opI64Load32U   = 0x35
-	opMemoryGrow   = 0x40
-	opI32Const     = 0x41
-	opI64Const     = 0x42
-	opF32Const     = 0x43
-	opF64Const     = 0x44
-	opI32GtU       = 0x4B
-	opI64LtS       = 0x53
-	opI64GtS       = 0x55
-	opI64LeS       = 0x57
-	opF32Eq        = 0x5B
-	opF64Eq        = 0x61
-	opF64Ge        = 0x66
-	opI32Add       = 0x6A
-	opI32Sub       = 0x6B
-	opI32DivS      = 0x6D
-	opI32RemU      = 0x70
-	opI64Add       = 0x7C
-	opI32And       = 0x71
-	opI32Or        = 0x72
-	opI64And       = 0x83
-	opI64Or        = 0x84
-	opI64Sub       = 0x7D
-	opI64DivS      = 0x7F
-	opI64RemU      = 0x82
-	opI64Shl       = 0x86
-	opI64ShrU      = 0x88
-	opI64ExtendU   = 0xAD
-	opRefFunc      = 0xD2
-	opPrefix       = 0xFC
+	opUnreachable    = 0x00
+	opBlock          = 0x02
+	opLoop           = 0x03
+	opIf             = 0x04
+	opElse           = 0x05
+	opEnd            = 0x0B
+	opBr             = 0x0C
+	opBrIf           = 0x0D
+	opBrTable        = 0x0E
+	opReturn         = 0x0F
+	opCall           = 0x10
+	opCallIndirect   = 0x11
+	opDrop           = 0x1A
+	opSelect         = 0x1B
+	opSelectTyped    = 0x1C
+	opLocalGet       = 0x20
+	opLocalSet       = 0x21
+	opLocalTee       = 0x22
+	opGlobalGet      = 0x23
+	opGlobalSet      = 0x24
+	opTableGet       = 0x25
+	opTableSet       = 0x26
+	opI32Load        = 0x28
+	opI64Load        = 0x29
+	opF32Load        = 0x2A
+	opF64Load        = 0x2B
+	opI64Load8S      = 0x30
+	opI64Load32U     = 0x35
+	opMemorySize     = 0x3F
+	opMemoryGrow     = 0x40
+	opI32Const       = 0x41
+	opI64Const       = 0x42
+	opF32Const       = 0x43
+	opF64Const       = 0x44
+	opI32Eqz         = 0x45
+	opI32Eq          = 0x46
+	opI32GtU         = 0x4B
+	opI64Eqz         = 0x50
+	opI64Eq          = 0x51
+	opI64LtS         = 0x53
+	opI64LeS         = 0x57
+	opF32Eq          = 0x5B
+	opF64Eq          = 0x61
+	opF64Ge          = 0x66
+	opI32Add         = 0x6A
+	opI32Sub         = 0x6B
+	opI32DivS        = 0x6D
+	opI32RemU        = 0x70
+	opI32And         = 0x71
+	opI32Or          = 0x72
+	opI64Clz         = 0x79
+	opI64Add         = 0x7C
+	opI64Sub         = 0x7D
+	opI64DivS        = 0x7F
+	opI64RemU        = 0x82
+	opI64And         = 0x83
+	opI64Or          = 0x84
+	opI64Shl         = 0x86
+	opI64ShrU        = 0x88
+	opF32Abs         = 0x8B
+	opF32Ceil        = 0x8D
+	opF32Sqrt        = 0x91
+	opF32Add         = 0x92
+	opF32Div         = 0x95
+	opF32Max         = 0x97
+	opF64Abs         = 0x99
+	opF64Ceil        = 0x9B
+	opF64Sqrt        = 0x9F
+	opF64Add         = 0xA0
+	opF64Div         = 0xA3
+	opF64Max         = 0xA5
+	opI32Wrap        = 0xA7
+	opI32TruncF32S   = 0xA8
+	opI32TruncF64U   = 0xAB
+	opI64ExtendU     = 0xAD
+	opI64TruncF32S   = 0xAE
+	opI64TruncF64U   = 0xB1
+	opF32Demote      = 0xB6
+	opF64Promote     = 0xBB
+	opI32Reinterpret = 0xBC
+	opI64Reinterpret = 0xBD
+	opF32Reinterpret = 0xBE
+	opF64Reinterpret = 0xBF
+	opI32Extend8S    = 0xC0
+	opI32Extend16S   = 0xC1
+	opI64Extend32S   = 0xC4
+	opRefNull        = 0xD0
+	opRefIsNull      = 0xD1
+	opRefFunc        = 0xD2
+	opPrefix         = 0xFC
 
-	// Operations on floats, in the order of their codes.
-	opF32Ceil       = 0x8D
-	opF32Sqrt       = 0x91
-	opF32Add        = 0x92
-	opF32Div        = 0x95
-	opF32Max        = 0x97
-	opF64Ceil       = 0x9B
-	opF64Sqrt       = 0x9F
-	opF64Add        = 0xA0
-	opF64Div        = 0xA3
-	opF64Max        = 0xA5
-	opI32TruncF32S  = 0xA8
-	opI32TruncF64U  = 0xAB
-	opI64TruncF32S  = 0xAE
-	opI64TruncF64U  = 0xB1
-	opF32Demote     = 0xB6
-	opF64Promote    = 0xBB
-	subTruncSatLast = 7
+	subI32TruncSatLast = 3
+	subTruncSatLast    = 7
 
 	subMemoryInit = 8
+	subDataDrop   = 9
 	subMemoryCopy = 10
 	subMemoryFill = 11
 	subTableInit  = 12
+	subElemDrop   = 13
 	subTableCopy  = 14
 	subTableGrow  = 15
+	subTableSize  = 16
 	subTableFill  = 17
 
 	typeF64   = 0x7C
@@ -104,10 +131,10 @@ func (r *reader) next() instruction {
 	start := r.at
 	in := instruction{op: r.byte()}
 	switch op := in.op; {
-	case op <= 0x01, op == opElse, op == opEnd, op == opReturn, op == opDrop, op == opSelect, op >= 0x45 && op <= 0xC4, op == 0xD1:
+	case op <= 0x01, op == opElse, op == opEnd, op == opReturn, op == opDrop, op == opSelect, op >= opI32Eqz && op <= opI64Extend32S, op == opRefIsNull:
 	case op == opBlock, op == opLoop, op == opIf:
 		r.blockType()
-	case op == opBr, op == opBrIf, op == opCall, op >= opLocalGet && op <= 0x26, op == opRefFunc:
+	case op == opBr, op == opBrIf, op == opCall, op >= opLocalGet && op <= opTableSet, op == opRefFunc:
 		in.index = r.u32()
 	case op == opBrTable:
 		in.size = uint32(r.count()) + 1
@@ -117,12 +144,12 @@ func (r *reader) next() instruction {
 	case op == opCallIndirect:
 		r.skipLEB(5)
 		r.skipLEB(5)
-	case op == 0x1C:
+	case op == opSelectTyped:
 		r.valueTypes()
-	case op >= 0x28 && op <= 0x3E:
+	case op >= opI32Load && op < opMemorySize:
 		r.skipLEB(5)
 		r.skipLEB(5)
-	case op == 0x3F, op == opMemoryGrow:
+	case op == opMemorySize, op == opMemoryGrow:
 		r.zero()
 	case op == opI32Const:
 		r.skipLEB(5)
@@ -132,7 +159,7 @@ func (r *reader) next() instruction {
 		r.bytes(4)
 	case op == opF64Const:
 		r.bytes(8)
-	case op == 0xD0:
+	case op == opRefNull:
 		r.referenceType()
 	case op == opPrefix:
 		in.sub = r.u32()
@@ -164,7 +191,7 @@ func (r *reader) prefixed(sub uint32) {
 		r.zero()
 	case subMemoryFill:
 		r.zero()
-	case 9, 13, subTableGrow, 16, subTableFill: // data.drop, elem.drop, table.size
+	case subDataDrop, subElemDrop, subTableGrow, subTableSize, subTableFill:
 		r.skipLEB(5)
 	case subTableInit, subTableCopy:
 		r.skipLEB(5)

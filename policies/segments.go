@@ -27,11 +27,11 @@ func (r *reader) countTo(most int, what string) int {
 func (l *layout) expression(r *reader) {
 	for r.err == nil {
 		in := r.next()
-		if in.op == opGlobalGet && int64(in.index) >= int64(l.globals) {
+		if in.op == opGlobalGet && int64(in.index) >= int64(len(l.globals)) {
 			r.fail("global %d of %d", in.index, l.globals)
 		}
 		if in.op == opRefFunc && !l.hasFunction(in.index) {
-			r.fail("function %d of %d", in.index, l.imports+len(l.functions))
+			r.fail("function %d of %d", in.index, len(l.imported)+len(l.functions))
 		}
 		if in.op == opEnd {
 			return
@@ -72,7 +72,7 @@ func (l *layout) checkElements(r *reader) {
 			if kind&expressions != 0 {
 				l.expression(r)
 			} else if f := r.u32(); !l.hasFunction(f) {
-				r.fail("function %d of %d", f, l.imports+len(l.functions))
+				r.fail("function %d of %d", f, len(l.imported)+len(l.functions))
 			}
 		}
 	}

@@ -188,9 +188,9 @@ type functionType struct{ params, results []byte }
 type layout struct {
 	sections  []section
 	types     []functionType
-	imports   int   // functions that are imported; they come first in the index space
-	functions []int // type of each function the module defines
-	globals   int
+	imported  []int  // type of each function that is imported; they come first in the index space
+	functions []int  // type of each function the module defines
+	globals   []byte // type of each
 	memories  int
 }
 
