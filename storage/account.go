@@ -19,6 +19,27 @@ type Account struct {
 	Tier         AccountTier `json:"tier"`
 	DefaultLevel string      `json:"default_power_level"` // eco, balanced or precision
 	Created      time.Time   `json:"created"`
+	Team         string      `json:"team,omitempty"`      // whose limits hold for it too; "": none
+	Overdraft    Credits     `json:"overdraft,omitempty"` // how far below zero what it has available may go, >= 0
+	Disabled     string      `json:"disabled,omitempty"`  // why it may do nothing, "" while it may
+	Limits       Limits      `json:"limits,omitzero"`
+}
+
+// Team is a number of accounts with limits in common.
+type Team struct {
+	ID       string    `json:"id"` // as of an account
+	Name     string    `json:"name,omitempty"`
+	Created  time.Time `json:"created"`
+	Disabled string    `json:"disabled,omitempty"` // why none of its accounts may do anything, "" while they may
+	Limits   Limits    `json:"limits,omitzero"`
+}
+
+// Scopes bound what a virtual key may ask for. A nil list allows everything, an empty one nothing.
+type Scopes struct {
+	Models    []string `json:"models,omitzero"`    // public names
+	Tiers     []uint8  `json:"tiers,omitzero"`     // of models
+	Policies  []string `json:"policies,omitzero"`  // power levels too, for each is a policy
+	Endpoints []string `json:"endpoints,omitzero"` // as in Usage.Endpoint, and "models", "balance", "usage", "decisions", "byok"
 }
 
 // VirtualKey is a bearer key of an account. The key itself is shown once and never stored: Hash is
@@ -31,6 +52,15 @@ type VirtualKey struct {
 	Hash    [32]byte  `json:"hash"`
 	Created time.Time `json:"created"`
 	Revoked time.Time `json:"revoked,omitzero"` // zero while the key is valid
+
+	Expires  time.Time `json:"expires,omitzero"`   // zero: never
+	Disabled string    `json:"disabled,omitempty"` // why it may do nothing, "" while it may
+	Scopes   Scopes    `json:"scopes,omitzero"`
+	Limits   Limits    `json:"limits,omitzero"`
+	// Replaces is the id of the key that this one was made to replace, which expires after the overlap; "" for none. The spender of both
+	// is the first of them, so that a rotation fills no budget again.
+	Replaces string `json:"replaces,omitempty"`
+	Spends   string `json:"spends,omitempty"` // id of the key whose budgets it uses; "": its own
 }
 
 // ProviderKey is an account's own key at a provider (BYOK), encrypted. Sealed can be opened only with the same

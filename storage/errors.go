@@ -10,6 +10,8 @@ var (
 	ErrExists = errors.New("already exists")
 	// ErrInsufficientCredits: the hold is larger than what the account has available.
 	ErrInsufficientCredits = errors.New("insufficient credits")
+	// ErrBudget: a budget has no room for the hold; the error is a *BudgetError.
+	ErrBudget = errors.New("budget used up")
 	// ErrConflict: the same idempotency reference was used before with other content.
 	ErrConflict = errors.New("reference already used with other content")
 	// ErrHalted: the ledger stopped taking work because a commit failed or its proof did not hold; only a restart that

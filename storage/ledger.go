@@ -44,6 +44,9 @@ type Hold struct {
 	Account string
 	Amount  Credits // >= 0
 	Expires time.Time
+	Key     string // virtual key that spends; "": none is counted
+	Team    string // team that spends; "": none is counted
+	Caps    []Cap  // budgets that must have room
 }
 
 // Settlement ends a hold. Charge 0 is a void. A charge above the hold takes the excess from what the account has
@@ -51,6 +54,7 @@ type Hold struct {
 type Settlement struct {
 	Request RequestID
 	Charge  Credits // >= 0
+	Tier    uint8   // of the model that answered
 	Reason  string  // the usage outcome, <= 32 bytes, kept in the entry
 }
 
