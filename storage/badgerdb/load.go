@@ -84,7 +84,7 @@ func (s *Store) Ended(id storage.RequestID) (ended *ledger.Ended, err error) {
 		return nil, err
 	}
 	return &ledger.Ended{
-		Account: e.Account, Charged: e.Charged, Loss: e.Loss, MayBeCharged: e.Kind == storage.EntryExpire || e.Kind == storage.EntryInterrupt,
+		Account: e.Account, Key: e.Key, Team: e.Team, Charged: e.Charged, Loss: e.Loss, MayBeCharged: e.Kind == storage.EntryExpire || e.Kind == storage.EntryInterrupt,
 	}, nil
 }
 

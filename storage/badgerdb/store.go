@@ -67,7 +67,7 @@ func Open(config Config) (*Store, error) {
 		committed: make(chan struct{}),
 		tended:    make(chan struct{}),
 	}
-	s.machine = ledger.New(config.Clock, s, s)
+	s.machine = ledger.New(ledger.Config{Clock: config.Clock, Sink: s, Past: s})
 	if err := s.load(); err != nil {
 		return nil, errors.Join(fmt.Errorf("opening the ledger: %w", err), db.Close())
 	}

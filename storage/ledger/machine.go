@@ -20,6 +20,7 @@ package ledger
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"math"
 	"time"
@@ -46,6 +47,7 @@ type Past interface {
 // Ended is how a request's hold ended.
 type Ended struct {
 	Account      string
+	Key, Team    string
 	Charged      storage.Credits
 	Loss         storage.Credits
 	MayBeCharged bool // its hold lapsed, and nothing was charged since
@@ -116,8 +118,16 @@ const (
 	settled       // final
 )
 
-// RecentSize is how many ended requests stay in memory, so that a repeated call is answered without the disk.
+// RecentSize is how many ended requests stay in memory unless said otherwise.
 const RecentSize = 1 << 14
+
+// Config is what a machine is given from outside.
+type Config struct {
+	Clock  func() time.Time
+	Sink   Sink
+	Past   Past
+	Recent int // ended requests that stay in memory, so that a repeated call is answered without the disk; 0: RecentSize
+}
 
 // Machine decides. It is not safe for concurrent use: its owner holds a lock, or is a single goroutine.
 type Machine struct {
@@ -134,7 +144,7 @@ type Machine struct {
 	totals         Totals
 	position       uint64   // of the last line
 	oldest, newest *Request // list of open holds, in the order of their lines
-	recent         [RecentSize]*Request
+	recent         []*Request
 	recentAt       int
 	forgotten      storage.RequestID // the highest id of an ended request that is on disk only
 }
@@ -148,9 +158,9 @@ type pendingGrant struct {
 }
 
 // New returns the machine of an empty ledger.
-func New(clock func() time.Time, sink Sink, past Past) *Machine {
+func New(c Config) *Machine {
 	return &Machine{
-		clock: clock, sink: sink, past: past,
+		clock: c.Clock, sink: c.Sink, past: c.Past, recent: make([]*Request, cmp.Or(c.Recent, RecentSize)),
 		accounts: map[string]*Account{}, requests: map[storage.RequestID]*Request{}, grants: map[grantRef]pendingGrant{},
 		spenders: map[storage.Spender]*spending{},
 	}
@@ -241,6 +251,11 @@ func (m *Machine) Settle(x storage.Settlement) (storage.Receipt, *storage.Batch,
 	}
 	if x.Charge < 0 || x.Charge > math.MaxInt64-m.totals.Revenue {
 		return storage.Receipt{}, nil, fmt.Errorf("charging request %s %s credits: %w", x.Request, x.Charge, storage.ErrInvalid)
+	}
+	if r.spenders[1] == nil { // its hold is from before a restart
+		if err := m.spends(r); err != nil {
+			return storage.Receipt{}, nil, err
+		}
 	}
 	e := storage.Entry{Kind: storage.EntryLate, Reason: cut(x.Reason, 32), Key: r.key, Team: r.team, Tier: x.Tier}
 	if r.state == held {
@@ -478,7 +493,7 @@ func (m *Machine) ended(id storage.RequestID) (*Request, error) {
 	if e == nil || err != nil {
 		return nil, err
 	}
-	r := &Request{ID: id, account: m.accounts[e.Account], state: settled, charged: e.Charged, loss: e.Loss}
+	r := &Request{ID: id, account: m.accounts[e.Account], state: settled, charged: e.Charged, loss: e.Loss, key: e.Key, team: e.Team}
 	if e.MayBeCharged {
 		r.state = lapsed
 	}
@@ -527,7 +542,7 @@ func (m *Machine) issue(a *Account, g storage.Grant, record []byte) *storage.Bat
 func (m *Machine) remember(r *Request) {
 	old := m.recent[m.recentAt]
 	m.recent[m.recentAt] = r
-	m.recentAt = (m.recentAt + 1) % RecentSize
+	m.recentAt = (m.recentAt + 1) % len(m.recent)
 	if old == nil || old.queued > 0 || m.requests[old.ID] != old {
 		return
 	}

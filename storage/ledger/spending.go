@@ -204,8 +204,10 @@ func (s *spending) encode(position uint64) []byte {
 	for _, start := range s.starts[1:] {
 		b = binary.AppendVarint(b, int64(start))
 	}
-	b = binary.AppendUvarint(b, uint64(len(s.tiers)))
-	for _, t := range s.tiers {
+	spent := slices.DeleteFunc(slices.Clone(s.tiers), func(t tierSpending) bool { return t.spent[storage.PeriodTotal] == 0 }) // some only hold
+	slices.SortFunc(spent, func(x, y tierSpending) int { return int(x.tier) - int(y.tier) })
+	b = binary.AppendUvarint(b, uint64(len(spent)))
+	for _, t := range spent {
 		b = append(b, t.tier)
 		for _, c := range t.spent {
 			b = binary.AppendVarint(b, int64(c))
