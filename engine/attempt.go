@@ -54,6 +54,7 @@ type answer struct {
 	key         string               // that was used
 	keyID       string               // of an own key
 	firstByte   time.Duration        // how long to wait for it
+	total       time.Duration        // how long the whole answer may take
 	close       func(bool)           // true after the whole answer was read
 }
 
@@ -95,10 +96,14 @@ func (e *Engine) attempt(c *call, step policy.Step) (*answer, *failure) {
 	if wish := time.Duration(step.TimeoutMillis) * time.Millisecond; wish > 0 {
 		a.firstByte = min(a.firstByte, wish) // a policy can shorten what the operator allows
 	}
-	e.live.Start(i)
+	a.total = c.remaining(a.began, d.endpoint.Timeouts.Total) // and so can the client
+	a.firstByte = min(a.firstByte, a.total)
+	if !e.live.Start(i) {
+		return a, &failure{class: adapter.ClassOverloaded, unsent: true, model: d.Model, provider: d.Provider}
+	}
 	f := e.try(c, a)
 	if f == nil && c.env.Stream {
-		if f = a.awaitContent(e.Now, c.dialect, d.endpoint.FirstContent, c.reviewed()); f != nil {
+		if f = a.awaitContent(e.Now, c.dialect, min(d.endpoint.FirstContent, a.total), c.reviewed()); f != nil {
 			a.close(false)
 		}
 	}
@@ -130,8 +135,8 @@ func (e *Engine) try(c *call, a *answer) *failure {
 			return f
 		}
 		key = own
-	} else if !a.simulated {
-		p.key.circuit.Start()
+	} else if !a.simulated && !p.key.circuit.Start() {
+		return &failure{class: adapter.ClassOverloaded, unsent: true}
 	}
 	descriptor, target, err := p.prepare(e.Now())
 	if err != nil {
@@ -161,8 +166,8 @@ func (e *Engine) ownKey(c *call, a *answer) (string, *failure) {
 		return "", f
 	}
 	a.keyID = sealed.ID
-	if s := e.keys.find(sealed.ID); s != nil {
-		s.circuit.Start()
+	if s := e.keys.find(sealed.ID); s != nil && !s.circuit.Start() {
+		return "", &failure{class: adapter.ClassRateLimited, retryAfter: time.Second, unsent: true}
 	}
 	return own, nil
 }

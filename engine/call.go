@@ -24,6 +24,7 @@ type call struct {
 	beta        string // anthropic-beta as the client sent it
 	contentType string // of a form
 	began       time.Time
+	deadline    time.Time // the client's own; zero: none
 	caller      *directory.Caller
 	body        []byte // fasthttp's: only until the handler returns
 	scratch     []byte // the request as it goes to a provider

@@ -60,6 +60,9 @@ func (e *Engine) admit(ctx *fasthttp.RequestCtx, c *call) (fault *Fault) {
 	if fault = c.read(ctx); fault != nil {
 		return fault
 	}
+	if fault = c.readTimeout(ctx); fault != nil {
+		return fault
+	}
 	c.identify(ctx)
 	if fault = e.resolve(ctx, c); fault != nil {
 		return fault
@@ -166,26 +169,36 @@ func (e *Engine) attemptAll(c *call) (*answer, *Fault) {
 	if c.dispatched.IsZero() {
 		c.dispatched = e.Now()
 	}
+	t := e.newTries(c)
 	var last *failure
-	for _, step := range c.steps {
-		for range max(step.Attempts, 1) {
-			if c.clientLeft() {
-				return nil, clientGone
+	for again := true; again; again = t.again() {
+		for i, step := range c.steps {
+			for n := range max(int(step.Attempts), 1) {
+				switch {
+				case c.clientLeft():
+					return nil, clientGone
+				case c.late(e.Now()):
+					return nil, deadlineExceeded()
+				}
+				if last != nil && !last.allows(e.deployments[step.Candidate].Model, c) || !t.may(i) || n > 0 && !t.pause(n-1, last.retryAfter) {
+					break
+				}
+				a, failed := e.attempt(c.tried(), step)
+				if failed == nil {
+					return a, nil
+				}
+				t.note(i, failed)
+				if last = failed; !failed.retryable() {
+					break
+				}
 			}
-			if last != nil && !last.allows(e.deployments[step.Candidate].Model, c) {
-				break
-			}
-			a, failed := e.attempt(c.tried(), step)
-			if failed == nil {
-				return a, nil
-			}
-			if last = failed; !failed.retryable() {
-				break
+			if last != nil && last.final() {
+				return nil, last.fault(c)
 			}
 		}
-		if last != nil && last.final() {
-			break
-		}
+	}
+	if c.late(e.Now()) {
+		return nil, deadlineExceeded()
 	}
 	return nil, last.fault(c)
 }

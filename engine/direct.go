@@ -46,7 +46,7 @@ func (e *Engine) direct(c *call, a *answer, desc *adapter.Endpoint, target *upst
 		x.Close(false)
 		return transportFailure(upstream.ErrCancelled)
 	}
-	x.Timeouts.FirstByte = a.firstByte
+	x.Timeouts.FirstByte, x.Timeouts.Total = a.firstByte, a.total
 	stream := c.env.Stream || c.op == opSpeech
 	if err := x.Do(stream); err != nil {
 		x.Close(false)

@@ -98,7 +98,8 @@ type Config struct {
 	Policies    Policies
 	Adapters    Adapters
 	Transport   *upstream.Transport
-	Probes      Probes                // which providers are probed, which is always free; zero: those that are down
+	Probes      Probes // which providers are probed, which is always free; zero: those that are down
+	Retries     Retries
 	RoundLimit  storage.Credits       // that the rounds of a request before its last may cost in all; 0: no limit of their own
 	RecordTexts bool                  // keep what policies are granted of messages, metadata and side calls in decision records
 	MaxBody     int                   // bytes of a request body; 0: 32 MiB
@@ -157,7 +158,7 @@ func New(cfg Config) (*Engine, error) {
 	if cfg.MaxBody == 0 {
 		cfg.MaxBody = 32 << 20
 	}
-	cfg.KeepAlive = cfg.KeepAlive.orDefault()
+	cfg.KeepAlive, cfg.Retries = cfg.KeepAlive.orDefault(), cfg.Retries.orDefault()
 	e := &Engine{
 		Config: cfg, providers: map[string]*endpoint{}, watch: newWatcher(), metrics: newMetricSet(), signers: signers{seed: maphash.MakeSeed()},
 		tokens: tokens.New(),
@@ -234,6 +235,7 @@ type endpoint struct {
 	adapters  Adapters
 	transport *upstream.Transport
 	key       keyState // of the platform's key
+	budget    retryBudget
 
 	mu       sync.Mutex
 	stale    bool // its adapter changed

@@ -30,7 +30,7 @@ func (e *Engine) proxied(c *call, a *answer, p *endpoint, desc *adapter.Endpoint
 	if f != nil {
 		return f
 	}
-	ctx, stop := context.WithTimeoutCause(context.Background(), p.Timeouts.Total, fmt.Errorf("%w: at the end of the total time", upstream.ErrTimeout))
+	ctx, stop := context.WithTimeoutCause(context.Background(), a.total, fmt.Errorf("%w: at the end of the total time", upstream.ErrTimeout))
 	ctx, cut := context.WithCancelCause(ctx)
 	cancel := func() {
 		cut(nil)

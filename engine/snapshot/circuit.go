@@ -43,10 +43,9 @@ func (c *Circuit) Open() (since, until time.Time, cause uint8, open bool) {
 func (c *Circuit) Failures() int { return int(c.failures.Load()) }
 
 // Start notes that a request goes through. End, and before it Succeed or Fail unless the outcome says nothing, must follow.
-func (c *Circuit) Start() {
-	if c.openUntil.Load() != 0 {
-		c.trying.Store(true)
-	}
+// False means that it must not go through: another one, that passed Allows at the same time, is trying the open circuit.
+func (c *Circuit) Start() bool {
+	return c.openUntil.Load() == 0 || c.trying.CompareAndSwap(false, true)
 }
 
 // End notes that a request is over.

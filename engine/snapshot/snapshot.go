@@ -118,11 +118,15 @@ func (l *Live) Usable(i int, now time.Time) bool { return l.live[i].circuit.Allo
 // Inflight is the number of attempts under way at deployment i, saturating.
 func (l *Live) Inflight(i int) uint16 { return uint16(min(l.live[i].inflight.Load(), math.MaxUint16)) }
 
-// Start notes that an attempt at deployment i begins. Exactly one Done must follow.
-func (l *Live) Start(i int) {
+// Start notes that an attempt at deployment i begins; exactly one Done must follow. False means that it must not begin, for the
+// circuit is open and another attempt is trying whether it may close; then no Done follows.
+func (l *Live) Start(i int) bool {
 	d := &l.live[i]
+	if !d.circuit.Start() {
+		return false
+	}
 	d.inflight.Add(1)
-	d.circuit.Start()
+	return true
 }
 
 // Done notes the end of an attempt at deployment i.

@@ -29,6 +29,7 @@ type Config struct {
 	Plugins        []Plugin // in file order
 	Storage        Storage
 	Health         Health
+	Retries        Retries
 	Warnings       []string // what works but is probably not meant, each with file:line:column
 
 	fileModels map[string]bool   // names of models declared in the file
@@ -75,6 +76,13 @@ type Timeouts struct {
 	FirstContent time.Duration // of a stream, while another candidate could still take over
 	Idle         time.Duration // between two pieces of the answer
 	Total        time.Duration // from the beginning to the last byte
+}
+
+// Retries is the [retries] table.
+type Retries struct {
+	Attempts        int           // of a request, beyond which nothing is tried again
+	Pause, MaxPause time.Duration // before what is tried again
+	Percent         int           // of a provider's requests that may be repetitions
 }
 
 // Health is the [health] table.

@@ -51,6 +51,11 @@ func (c *Config) WriteEffective(w io.Writer) error {
 	}
 	p.table("[health]")
 	p.pair("probe", quote(c.Health.Probe))
+	p.table("[retries]")
+	p.pair("attempts", strconv.Itoa(c.Retries.Attempts))
+	p.pair("pause", strconv.FormatFloat(c.Retries.Pause.Seconds(), 'f', -1, 64))
+	p.pair("max_pause", strconv.FormatFloat(c.Retries.MaxPause.Seconds(), 'f', -1, 64))
+	p.pair("percent", strconv.Itoa(c.Retries.Percent))
 	p.table("[storage]")
 	p.pair("log_days", strconv.Itoa(c.Storage.LogDays))
 	if _, err := io.WriteString(w, p.out.String()); err != nil {

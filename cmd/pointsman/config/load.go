@@ -121,6 +121,15 @@ func (d *document) read(root *table) *Config {
 	c.Health.Probe = health.oneOf("probe", "down", []string{"down", "unknown", "off"})
 	health.done()
 
+	retries := root.child("retries", "in [retries]")
+	c.Retries = Retries{
+		Attempts: int(retries.integer("attempts", 3, 1, 10)),
+		Pause:    seconds(retries.number("pause", 0.1, 0.001, 60)),
+		MaxPause: seconds(retries.number("max_pause", 2, 0.001, 60)),
+		Percent:  int(retries.integer("percent", 20, 1, 100)),
+	}
+	retries.done()
+
 	store := root.child("storage", "in [storage]")
 	c.Storage.LogDays = int(store.integer("log_days", DefaultLogDays, 1, 36_500))
 	store.done()

@@ -1,0 +1,122 @@
+package main
+
+import (
+	"io"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/pointsman/pointsman/engine/upstream/scripted"
+)
+
+// retrying is a gateway whose pauses are short.
+func retrying(t *testing.T, toml, more string) *testGateway {
+	t.Helper()
+	return newGateway(t, toml+"[health]\nprobe = \"off\"\n[retries]\npause = 0.001\n"+more, nil)
+}
+
+// failingFirst fails n times and then answers.
+func failingFirst(n int64, status int, header ...string) func(*scripted.Request) *scripted.Reply {
+	var count atomic.Int64
+	fail := failing(status, header...)
+	return func(r *scripted.Request) *scripted.Reply {
+		if count.Add(1) <= n {
+			return fail(r)
+		}
+		return nil
+	}
+}
+
+func TestOnlyCandidateIsTriedAgain(t *testing.T) {
+	up, toml := upstreams(t, 1)
+	for _, test := range []struct {
+		status int
+		header []string
+		asked  int64 // until it answers or is given up
+		want   int
+	}{
+		{500, nil, 2, 200},
+		{503, nil, 2, 200},
+		{429, []string{"Retry-After-Ms", "5"}, 2, 200},
+		{429, []string{"Retry-After", "30"}, 1, 429},
+		{400, nil, 1, 400},
+		{401, nil, 1, 502},
+		{404, nil, 1, 502},
+	} {
+		up[0].Script(failingFirst(1, test.status, test.header...))
+		before := up[0].Count()
+		fresh := retrying(t, toml, "")
+		resp, body := fresh.api.post(t, chatPath, ask("m"))
+		if asked := up[0].Count() - before; resp.StatusCode != test.want || asked != test.asked {
+			t.Errorf("%d, %v: %d after %d attempts, want %d after %d: %s", test.status, test.header, resp.StatusCode, asked, test.want, test.asked, body)
+		}
+	}
+}
+
+func TestAttemptsAreBounded(t *testing.T) {
+	up, toml := upstreams(t, 2)
+	for attempts, want := range map[string]int{"1": 2, "3": 3, "5": 5} {
+		g := retrying(t, toml, "attempts = "+attempts+"\n")
+		for _, u := range up {
+			u.Script(failing(500))
+		}
+		before := up[0].Count() + up[1].Count()
+		resp, _ := g.api.post(t, chatPath, ask("m"))
+		if asked := up[0].Count() + up[1].Count() - before; asked != want || resp.StatusCode != http.StatusBadGateway {
+			t.Errorf("attempts = %s: %d attempts, want %d; status %d", attempts, asked, want, resp.StatusCode)
+		}
+	}
+}
+
+// TestRetriesDoNotMultiply fails everything a provider is asked: it must see little more than it was offered.
+func TestRetriesDoNotMultiply(t *testing.T) {
+	up, toml := upstreams(t, 1)
+	g := retrying(t, toml, "")
+	up[0].Script(failing(429, "Retry-After-Ms", "1")) // which opens no circuit
+	const offered = 300
+	for range offered {
+		g.api.post(t, chatPath, ask("m"))
+	}
+	if asked := up[0].Count(); asked > offered*12/10+10 {
+		t.Errorf("%d requests became %d", offered, asked)
+	}
+}
+
+func TestDeadlineOfTheClient(t *testing.T) {
+	up, toml := upstreams(t, 1)
+	g := retrying(t, toml, "")
+	up[0].Script(func(*scripted.Request) *scripted.Reply { return &scripted.Reply{HoldBeforeHeaders: 20 * time.Second} })
+	within := func(limit, body string) (int, string) {
+		t.Helper()
+		req, err := http.NewRequest("POST", g.api.base+chatPath, strings.NewReader(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Authorization", "Bearer "+g.api.key)
+		req.Header.Set("X-Pointsman-Timeout-Ms", limit)
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		answer, err := io.ReadAll(resp.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return resp.StatusCode, string(answer)
+	}
+	for _, stream := range []string{"false", "true"} {
+		began := time.Now()
+		status, body := within("150", `{"model":"m","messages":[{"role":"user","content":"hi"}],"stream":`+stream+`}`)
+		if took := time.Since(began); status != 504 || !strings.Contains(body, "deadline_exceeded") || took > 15*time.Second {
+			t.Errorf("stream %s: %d after %s: %s", stream, status, took, body)
+		}
+	}
+	for _, bad := range []string{"0", "-1", "soon", "3600001", "1.5"} {
+		if status, body := within(bad, `{"model":"m","messages":[]}`); status != 400 || !strings.Contains(body, "X-Pointsman-Timeout-Ms") {
+			t.Errorf("%q: %d %s", bad, status, body)
+		}
+	}
+}

@@ -1,0 +1,166 @@
+package engine
+
+import (
+	"math/rand/v2"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"github.com/valyala/fasthttp"
+
+	adapter "github.com/pointsman/pointsman/sdk/provider"
+)
+
+// Retries bound what is tried again. The plan says which candidates are tried, and how often each at once; when all of them
+// have failed in a way that may pass, those are tried again after a pause.
+type Retries struct {
+	Attempts int           // of a request in all, beyond which nothing is tried again; 0: 3. A plan with more steps takes them all once
+	Pause    time.Duration // before the first repetition, doubled for each further one; 0: 100 ms
+	MaxPause time.Duration // that is waited at most, also when a provider asks for more; 0: 2 s
+	Percent  int           // of a provider's requests that may be repetitions; 0: 20
+}
+
+func (r Retries) orDefault() Retries {
+	if r.Attempts == 0 {
+		r.Attempts = 3
+	}
+	if r.Pause == 0 {
+		r.Pause = 100 * time.Millisecond
+	}
+	if r.MaxPause == 0 {
+		r.MaxPause = 2 * time.Second
+	}
+	if r.Percent == 0 {
+		r.Percent = 20
+	}
+	return r
+}
+
+// headerTimeout is how long, in milliseconds, the client gives the whole request.
+const headerTimeout = "X-Pointsman-Timeout-Ms"
+
+// readTimeout reads the client's own limit of time.
+func (c *call) readTimeout(ctx *fasthttp.RequestCtx) *Fault {
+	text := ctx.Request.Header.Peek(headerTimeout)
+	if len(text) == 0 {
+		return nil
+	}
+	ms, err := strconv.ParseUint(string(text), 10, 32)
+	if err != nil || ms < 1 || ms > 3_600_000 {
+		return badRequest("invalid_value", headerTimeout, headerTimeout+" must be a number from 1 to 3600000, in milliseconds")
+	}
+	c.deadline = c.began.Add(time.Duration(ms) * time.Millisecond)
+	return nil
+}
+
+// remaining is what is left of the client's own limit, or otherwise.
+func (c *call) remaining(now time.Time, otherwise time.Duration) time.Duration {
+	if deadline := c.root().deadline; !deadline.IsZero() {
+		return min(otherwise, deadline.Sub(now))
+	}
+	return otherwise
+}
+
+// late tells that the client's own limit has passed.
+func (c *call) late(now time.Time) bool { return c.remaining(now, 1) <= 0 }
+
+// deadlineExceeded is what a client gets whose own limit has passed.
+func deadlineExceeded() *Fault {
+	return &Fault{Status: fasthttp.StatusGatewayTimeout, Type: typeProvider, Code: "deadline_exceeded", Message: "there was no answer within the request's own limit, " + headerTimeout}
+}
+
+// tries is what was tried for the steps of a round.
+type tries struct {
+	e      *Engine
+	c      *call
+	made   int
+	turns  int        // through the steps that are over
+	failed []*failure // by step: its last failure, nil if it was not tried
+}
+
+func (e *Engine) newTries(c *call) tries {
+	return tries{e: e, c: c, failed: make([]*failure, len(c.steps))}
+}
+
+// may tells whether a step is tried now: for the first time always, again only if that may help and the bounds allow it.
+func (t *tries) may(step int) bool {
+	d := t.e.deployments[t.c.steps[step].Candidate]
+	if t.failed[step] == nil && t.turns == 0 {
+		d.endpoint.budget.deposit(t.e.Retries.Percent)
+		return true
+	}
+	f := t.failed[step]
+	return f != nil && (f.retryable() || f.class == adapter.ClassRateLimited && t.turns > 0) && t.made < t.e.Retries.Attempts &&
+		(t.turns == 0 || t.e.live.Usable(d.Index, t.e.Now())) && d.endpoint.budget.withdraw()
+}
+
+func (t *tries) note(step int, f *failure) {
+	t.made++
+	t.failed[step] = f
+}
+
+// pause waits before the n-th repetition, from 0, at least as long as was asked for; false means that the client left or has no time for it.
+func (t *tries) pause(n int, asked time.Duration) bool {
+	most := min(t.e.Retries.Pause<<min(n, 16), t.e.Retries.MaxPause)
+	wait := max(most/2+rand.N(most/2+1), asked) // half of it at random, so that those who failed together do not come back together
+	if t.c.remaining(t.e.Now(), wait+1) <= wait {
+		return false
+	}
+	left := make(chan struct{})
+	if !t.c.cutWith(func() { close(left) }) {
+		return false
+	}
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return t.c.cutWith(func() {})
+	case <-left:
+		return false
+	}
+}
+
+// again tells whether to go through the steps once more, after a pause: some failed in a way that may pass.
+func (t *tries) again() bool {
+	t.turns++
+	if t.made >= t.e.Retries.Attempts {
+		return false
+	}
+	asked, some := t.e.Retries.MaxPause+1, false
+	for i, f := range t.failed {
+		if f == nil || !f.retryable() && f.class != adapter.ClassRateLimited || f.unsent || f.retryAfter > t.e.Retries.MaxPause {
+			continue
+		}
+		if t.e.live.Usable(int(t.c.steps[i].Candidate), t.e.Now()) {
+			asked, some = min(asked, f.retryAfter), true
+		}
+	}
+	return some && t.pause(t.turns-1, asked)
+}
+
+// retryBudget bounds how much repetitions add to what a provider is asked: to a share of its requests, beside a few that
+// are always allowed. Without it, a provider that is overloaded would be asked several times as much for it. It is safe for
+// concurrent use. The source of the idea is Finagle's RetryBudget.
+type retryBudget struct{ spent atomic.Int64 } // hundredths of a repetition that were taken beyond what was paid in
+
+// retryReserve is how many repetitions are allowed without any request that paid for them, and maxRetrySavings how many can be saved up.
+const (
+	retryReserve    = 10
+	maxRetrySavings = 100
+)
+
+// deposit pays for a share of a repetition, in percent.
+func (b *retryBudget) deposit(percent int) {
+	if b.spent.Load() > -100*maxRetrySavings {
+		b.spent.Add(-int64(percent))
+	}
+}
+
+// withdraw takes a repetition, if there is one.
+func (b *retryBudget) withdraw() bool {
+	if b.spent.Add(100) <= 100*retryReserve {
+		return true
+	}
+	b.spent.Add(-100)
+	return false
+}
