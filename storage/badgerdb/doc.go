@@ -23,6 +23,7 @@
 //	g account S reference    position of the grant with that reference
 //	a account                storage.Account, JSON
 //	k key id                 storage.VirtualKey, JSON
+//	t team                   storage.Team, JSON; without an id: it was deleted
 //	p account S provider     storage.ProviderKey, JSON
 //
 // # The log
