@@ -221,14 +221,14 @@ func (g *gateway) openDirectory(env func(string) string) (err error) {
 	}
 	g.vault = v
 	a := g.cfg.Accounts
-	g.directory, err = directory.Open(g.store, g.store, v, directory.Defaults{Credits: a.DefaultCredits, Tier: a.DefaultTier, Level: a.DefaultPowerLevel}, time.Now)
+	g.directory, err = directory.Open(g.store, g.store, g.store, v, directory.Defaults{Credits: a.DefaultCredits, Tier: a.DefaultTier, Level: a.DefaultPowerLevel}, time.Now)
 	if err != nil || len(g.directory.Accounts()) > 0 || g.store.Halted() != nil {
 		return err
 	}
-	if _, err = g.directory.CreateAccount("default", "", ""); err != nil {
+	if _, err = g.directory.CreateAccount(storage.Account{ID: "default"}); err != nil {
 		return fmt.Errorf("creating the first account: %w", err)
 	}
-	_, g.firstKey, err = g.directory.CreateKey("default", "made at the first start")
+	_, g.firstKey, err = g.directory.CreateKey(storage.VirtualKey{Account: "default", Name: "made at the first start"})
 	return err
 }
 

@@ -150,7 +150,7 @@ func errorCodes(f *sourceFile) (codes, unclear []string) {
 			unclear = append(unclear, fmt.Sprintf("%s:%d: %s", f.path, f.line(value.Pos()), text))
 		}
 	}
-	argument := map[string]int{"badRequest": 0, "notFound": 0, "headersTooLarge": 0, "fault": 2} // which is the code
+	argument := map[string]int{"badRequest": 0, "notFound": 0, "forbidden": 0, "headersTooLarge": 0, "fault": 2} // which is the code
 	ast.Inspect(f.ast, func(n ast.Node) bool {
 		switch n := n.(type) {
 		case *ast.CallExpr:

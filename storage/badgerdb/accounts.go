@@ -187,7 +187,9 @@ func (s *Store) ProviderKeys() ([]storage.ProviderKey, error) {
 }
 
 // put stores a record as JSON and returns once it is on disk.
-func (s *Store) put(key []byte, record any) error { return s.putAll(map[string]any{string(key): record}) }
+func (s *Store) put(key []byte, record any) error {
+	return s.putAll(map[string]any{string(key): record})
+}
 
 // putAll is put for several records in one commit.
 func (s *Store) putAll(records map[string]any) error {
