@@ -194,7 +194,9 @@ func TestBadChangesAreRefused(t *testing.T) {
 		{"POST", "keys/" + key + "/renew", `{}`, 404, "not_found", ""},
 	} {
 		resp, text := g.admin.send(t, c.method, "/api/v1/admin/"+c.path, []byte(c.body))
-		var failed struct{ Error struct{ Code, Param, Message string } }
+		var failed struct {
+			Error struct{ Code, Param, Message string }
+		}
 		json.Unmarshal([]byte(text), &failed) //nolint:errcheck // the comparison would fail
 		if e := failed.Error; resp.StatusCode != c.status || e.Code != c.code || e.Param != c.param || c.status == 400 && !strings.Contains(e.Message, e.Param) {
 			t.Errorf("%s %s %.90s: %d %s", c.method, c.path, c.body, resp.StatusCode, text)
