@@ -236,9 +236,9 @@ func TestOpenAPIKeys(t *testing.T) {
 					refused++
 				}
 			}
-			resp, _ := newClient(c.base, "").send(t, "PATCH", parameter.ReplaceAllString(op.path, "x"), nil)
+			resp, _ := newClient(c.base, "").send(t, "PROPFIND", parameter.ReplaceAllString(op.path, "x"), nil)
 			if resp.StatusCode != http.StatusMethodNotAllowed || !strings.Contains(resp.Header.Get("Allow"), op.method) {
-				t.Errorf("%s: PATCH %s: %s, Allow: %s", c.name, op.path, resp.Status, resp.Header.Get("Allow"))
+				t.Errorf("%s: PROPFIND %s: %s, Allow: %s", c.name, op.path, resp.Status, resp.Header.Get("Allow"))
 			}
 		}
 	}
