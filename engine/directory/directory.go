@@ -61,6 +61,8 @@ type Defaults struct {
 // Caller is what one virtual key stands for. It is immutable.
 type Caller struct {
 	Account *storage.Account
+	Team    *storage.Team // nil: none
+	Key     *storage.VirtualKey
 	KeyID   string
 	own     map[string]*storage.ProviderKey // by provider; nil for most accounts
 }
@@ -305,7 +307,7 @@ func (ix *index) link() {
 	ix.callers = make(map[[32]byte]*Caller, len(ix.virtual))
 	for _, k := range ix.virtual {
 		if account := ix.accounts[k.Account]; account != nil && k.Revoked.IsZero() {
-			ix.callers[k.Hash] = &Caller{Account: account, KeyID: k.ID, own: ix.own[k.Account]}
+			ix.callers[k.Hash] = &Caller{Account: account, Key: &k, KeyID: k.ID, own: ix.own[k.Account]}
 		}
 	}
 }

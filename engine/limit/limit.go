@@ -105,9 +105,12 @@ func (r *Refusal) severity() time.Duration {
 	return r.Retry
 }
 
+// Sooner tells whether a refusal ends before another.
+func (r *Refusal) Sooner(other *Refusal) bool { return r.severity() < other.severity() }
+
 // worse is the refusal that ends later; nil is none.
 func worse(a, b *Refusal) *Refusal {
-	if a == nil || b != nil && b.severity() > a.severity() {
+	if a == nil || b != nil && a.Sooner(b) {
 		return b
 	}
 	return a

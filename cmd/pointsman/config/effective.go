@@ -40,6 +40,7 @@ func (c *Config) WriteEffective(w io.Writer) error {
 	p.pair("default_credits", c.Accounts.DefaultCredits.String())
 	p.pair("default_tier", quote(string(c.Accounts.DefaultTier)))
 	p.pair("default_power_level", quote(c.Accounts.DefaultPowerLevel))
+	p.limits(&c.Limits)
 	p.table("[simulator]")
 	p.pair("enabled", strconv.FormatBool(c.Simulator.Enabled))
 	p.rules(c)

@@ -110,6 +110,7 @@ func (d *document) read(root *table) *Config {
 	c.Providers = d.providers(root, adapters)
 	c.models(d, root)
 	c.accounts(root.child("accounts", "in [accounts]"))
+	c.limits(root.child("limits", "in [limits]"))
 
 	simulator := root.child("simulator", "in [simulator]")
 	c.Simulator.Enabled = simulator.flag("enabled", true)
