@@ -237,7 +237,7 @@ func tellLimits(h *fasthttp.ResponseHeader, s *limit.State, d dialect.Dialect, n
 		if d == dialect.Messages {
 			h.Set("Anthropic-Ratelimit-"+unit+"-Limit", most)
 			h.Set("Anthropic-Ratelimit-"+unit+"-Remaining", left)
-			h.Set("Anthropic-Ratelimit-"+unit+"-Reset", now.Add(upTo(l.Reset, time.Second)).UTC().Format(time.RFC3339))
+			h.Set("Anthropic-Ratelimit-"+unit+"-Reset", now.Add(l.Reset+time.Second-1).UTC().Format(time.RFC3339))
 		}
 	}
 	tell("Requests", &s.Requests)
