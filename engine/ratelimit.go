@@ -215,7 +215,7 @@ func limitFault(r *limit.Refusal) *Fault {
 	case r.Unit == limit.Concurrent:
 		f.Message = fmt.Sprintf("%s of %s is %d, and so many are under way", r.Unit, whose, r.Limit)
 	default:
-		f.Message = fmt.Sprintf("%s of %s is %d, and too few are left for this request; there are enough in %v", r.Unit, whose, r.Limit, upTo(r.Retry, time.Second))
+		f.Message = fmt.Sprintf("%s of %s is %d and has no room for this request; there is room in %v", r.Unit, whose, r.Limit, upTo(r.Retry, time.Second))
 	}
 	return f
 }

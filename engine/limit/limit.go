@@ -6,7 +6,7 @@
 // less one may count longer than a minute. Tokens that were taken in the same second leave together, a minute after the last
 // of them.
 //
-// A limiter is about 250 bytes and 16 for each request of the last minute, at most 8 KiB, and 1 KiB for tokens. Limiters of
+// A limiter takes about 300 bytes, and 16 for each request of the last minute, at most 8 KiB, and 1 KiB for tokens. Limiters of
 // which nothing is taken are forgotten within a minute or two, while there are requests with limits.
 package limit
 
@@ -120,7 +120,7 @@ func worse(a, b *Refusal) *Refusal {
 type Set struct {
 	began  time.Time
 	seed   maphash.Seed
-	shards [256]shard
+	shards [1024]shard
 	sweep  atomic.Int64  // when the next shard is swept
 	swept  atomic.Uint32 // shards
 }
@@ -128,7 +128,7 @@ type Set struct {
 type shard struct {
 	mu       sync.Mutex
 	limiters map[name]*limiter
-	_        [40]byte // so that two shards do not share a cache line
+	_        [48]byte // so that two shards do not share a cache line
 }
 
 type name struct {

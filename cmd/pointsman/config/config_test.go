@@ -124,7 +124,8 @@ func TestLoadFull(t *testing.T) {
 	}
 	number := func(n int64) *int64 { return &n }
 	limits := Limits{
-		storage.Limits{RequestsPerMinute: number(600), Concurrent: number(50)}, storage.Limits{TokensPerMinute: number(2_000_000)},
+		storage.Limits{RequestsPerMinute: number(600), Concurrent: number(50)},
+		storage.Limits{TokensPerMinute: number(2_000_000)},
 		map[string]storage.Limits{"mock-model": {RequestsPerMinute: number(3000)}},
 		map[string]storage.Limits{"mock": {TokensPerMinute: number(500_000), Concurrent: number(16)}},
 	}
