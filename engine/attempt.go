@@ -110,7 +110,7 @@ func (e *Engine) attempt(c *call, step policy.Step) (*answer, *failure) {
 	o := c.root().begun(a, i)
 	o.TTFT, o.Latency = float32(millis(a.ttft)), float32(millis(took))
 	if f != nil {
-		e.noteTokens(c.root(), 0)
+		e.endTurn(c.root())
 		f.own, f.model, f.provider = a.own, d.Model, d.Provider
 		o.HTTP, o.Failure = uint16(f.status), policy.ParseFailure(f.label())
 		e.live.Done(i, snapshot.Outcome{Verdict: f.verdict(), Failure: o.Failure, Duration: took, End: ended})

@@ -70,6 +70,7 @@ type call struct {
 	limits limit.Hold // of the caller's
 	trying limit.Hold // of those of the model and the provider that are being tried
 	tokens int64      // that its answers have used
+	turn   int64      // of those, what is to be settled with trying
 
 	// What happened.
 	outcomes   []policy.Outcome // one an attempt

@@ -26,7 +26,8 @@ import (
 //     down, and only a request that has no other is refused.
 //
 // Tokens are taken as estimated, input and longest output, and settled to what was used. call.limits and call.trying hold what
-// is taken; every way in which a request can end passes giveBack.
+// is taken. Every way in which a request can end passes settle or refuse, which give the former back, and every way in which an
+// attempt can end, endTurn.
 
 // Limits are the operator's rate limits, of which budgets play no part. A limit of nil is none, 0 allows nothing.
 type Limits struct {
@@ -143,9 +144,10 @@ func (e *Engine) usedUp(c *call, d *deployment, flags uint8, now time.Time) *lim
 // allUsedUp is the limit that has room first, of those for which candidates were left out.
 func (e *Engine) allUsedUp(c *call) (first *limit.Refusal) {
 	now := e.Now()
+	_, highest := catalog.LevelTiers(c.level)
 	for i, d := range e.deployments {
-		o := &c.req.Options[i]
-		if o.Excluded != abi.ReasonDown || c.model != nil && d.Model != c.model {
+		o, wanted := &c.req.Options[i], d.Model == c.model || c.model == nil && d.Model.Tier <= highest
+		if o.Excluded != abi.ReasonDown || !wanted {
 			continue
 		}
 		r := e.usedUp(c, d, o.Flags, now)
@@ -171,17 +173,25 @@ func (e *Engine) takeTurn(c *call, a *answer) *failure {
 	return &failure{class: adapter.ClassRateLimited, limited: refused, unsent: true}
 }
 
-// noteTokens ends what an attempt has taken, of which so many tokens were used.
-func (e *Engine) noteTokens(c *call, used int64) {
-	c.tokens += used
-	if c.trying.Open() {
-		c.trying.Settle(e.Now(), used)
+// noteTokens counts the tokens of an answer. Its turn is over, unless the provider is still at it.
+func (e *Engine) noteTokens(c *call, a *answer) {
+	c.turn = a.usage.Input + a.usage.Output
+	c.tokens += c.turn
+	if a.whole || a.events == nil && a.sound == nil {
+		e.endTurn(c)
 	}
 }
 
-// giveBack ends what a request has taken of limits. It may be called again.
+// endTurn gives back what an attempt has taken. It may be called again, as giveBack.
+func (e *Engine) endTurn(c *call) {
+	if c.trying.Open() {
+		c.trying.Settle(e.Now(), c.turn)
+	}
+	c.turn = 0
+}
+
+// giveBack gives back what a request has taken of its caller's limits.
 func (e *Engine) giveBack(c *call) {
-	e.noteTokens(c, 0)
 	if c.limits.Open() {
 		c.limits.Settle(e.Now(), c.tokens)
 	}
@@ -193,12 +203,12 @@ func (e *Engine) abandon(c *call) {
 	if cause == nil {
 		return
 	}
-	e.giveBack(c)
 	if c.watch != nil && !c.over {
 		c.usage.ErrorCode = "internal_error"
 		e.settle(c, storage.OutcomeInterrupted, fasthttp.StatusInternalServerError)
 		e.finish(c)
 	}
+	e.giveBack(c) // of one that was not accepted yet
 	panic(cause)
 }
 

@@ -31,7 +31,7 @@ func (e *Engine) measure(c *call, a *answer, verdict snapshot.Verdict) {
 	a.usage = u
 	e.price(c, a)
 	u = a.usage
-	e.noteTokens(c.root(), u.Input+u.Output)
+	e.noteTokens(c.root(), a)
 	e.live.Done(d.Index, snapshot.Outcome{
 		Verdict: verdict, Failure: abi.FailureServer, TTFT: a.ttft, Duration: a.took, OutputTokens: u.Output, End: a.began.Add(a.took),
 	})
@@ -121,6 +121,7 @@ func (e *Engine) decisionRecord(c *call) []byte {
 // finish lets go of a settled call.
 func (e *Engine) finish(c *call) {
 	c.over = true
+	e.endTurn(c)
 	if c.kept != nil { // and not sent
 		c.kept.close(true)
 	}
