@@ -546,3 +546,23 @@ func TestLimitsOfTheConfiguration(t *testing.T) {
 		}
 	}
 }
+
+// A request in rounds gives every turn back before the next one, and its tokens are those of all rounds.
+func TestLimitsOfRequestsInRounds(t *testing.T) {
+	up, g := threeModels(t, "cascade", "", "grants = [\"side_calls\"]\n[policies.p.config]\ncheap = \"small\"\njudge = \"critic\"\nstrong = \"large\"\n")
+	one := map[string]storage.Limits{"small": {Concurrent: number(1)}, "critic": {Concurrent: number(1)}, "large": {Concurrent: number(1)}}
+	e, c, _ := limited(t, g, engine.Limits{Models: one, Providers: one, Keys: storage.Limits{TokensPerMinute: number(10_000)}}, nil)
+	says(up["critic"], "Grade: 2", "stop")
+	used := 0.0
+	for _, stream := range []bool{false, true, false} {
+		resp, text := c.post(t, chatPath, map[string]any{"model": "auto/p", "max_tokens": 100, "stream": stream, "messages": user(long)})
+		if resp.StatusCode != 200 || resp.Header.Get("X-Pointsman-Attempts") != "3" && !stream || running(e) != "0 0 0 0 0" {
+			t.Fatalf("%d %v %s, running %s", resp.StatusCode, resp.Header, text, running(e))
+		}
+		used += 3 * 30 // each of the three answers
+	}
+	resp, _ := c.post(t, chatPath, ask("nonesuch"))
+	if left, _ := strconv.ParseFloat(resp.Header.Get("x-ratelimit-remaining-tokens"), 64); left > 10_000-used-100 || left < 10_000-used-200 {
+		t.Errorf("%v tokens are left of 10000 after %v", left, used)
+	}
+}
