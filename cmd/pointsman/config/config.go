@@ -22,7 +22,6 @@ type Config struct {
 	BuiltinCatalog bool            // [catalog] builtin
 	Models         []catalog.Entry // built-in ones first; one named in the file stands in the built-in one's place
 	Accounts       Accounts
-	Limits         Limits
 	Simulator      Simulator
 	Policies       []Policy      // in file order
 	Trust          signing.Trust // whose policies are accepted
@@ -30,6 +29,7 @@ type Config struct {
 	Plugins        []Plugin // in file order
 	Storage        Storage
 	Health         Health
+	Limits         Limits
 	Warnings       []string // what works but is probably not meant, each with file:line:column
 
 	fileModels map[string]bool   // names of models declared in the file

@@ -40,7 +40,6 @@ func (c *Config) WriteEffective(w io.Writer) error {
 	p.pair("default_credits", c.Accounts.DefaultCredits.String())
 	p.pair("default_tier", quote(string(c.Accounts.DefaultTier)))
 	p.pair("default_power_level", quote(c.Accounts.DefaultPowerLevel))
-	p.limits(&c.Limits)
 	p.table("[simulator]")
 	p.pair("enabled", strconv.FormatBool(c.Simulator.Enabled))
 	p.rules(c)
@@ -52,6 +51,7 @@ func (c *Config) WriteEffective(w io.Writer) error {
 	}
 	p.table("[health]")
 	p.pair("probe", quote(c.Health.Probe))
+	p.limits(&c.Limits)
 	p.table("[storage]")
 	p.pair("log_days", strconv.Itoa(c.Storage.LogDays))
 	if _, err := io.WriteString(w, p.out.String()); err != nil {

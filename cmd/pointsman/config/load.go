@@ -110,7 +110,6 @@ func (d *document) read(root *table) *Config {
 	c.Providers = d.providers(root, adapters)
 	c.models(d, root)
 	c.accounts(root.child("accounts", "in [accounts]"))
-	c.limits(root.child("limits", "in [limits]"))
 
 	simulator := root.child("simulator", "in [simulator]")
 	c.Simulator.Enabled = simulator.flag("enabled", true)
@@ -121,6 +120,8 @@ func (d *document) read(root *table) *Config {
 	health := root.child("health", "in [health]")
 	c.Health.Probe = health.oneOf("probe", "down", []string{"down", "unknown", "off"})
 	health.done()
+
+	c.limits(root.child("limits", "in [limits]"))
 
 	store := root.child("storage", "in [storage]")
 	c.Storage.LogDays = int(store.integer("log_days", DefaultLogDays, 1, 36_500))
