@@ -21,6 +21,7 @@ import (
 func operationModels(t testing.TB, n int) ([]*scripted.Server, string) {
 	t.Helper()
 	up, toml := upstreams(t, n)
+	toml += "[tariff]\nmarkup_percent = { enterprise = 0 }\n"
 	model := func(name, mode, rates, prices string) {
 		toml += fmt.Sprintf("[[models]]\nname = %q\nmode = %q\ntier = 1\ncontext_window = 1000\n%s\n", name, mode, rates)
 		for i := range n {

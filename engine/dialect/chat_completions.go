@@ -101,7 +101,7 @@ func (s *chatToCompletions) event(dst, data []byte) ([]byte, bool, error) {
 		}
 	}
 	if u, ok := OpenAIUsage(data); ok {
-		s.reported = u
+		s.reported = u.after(s.reported)
 	}
 	var list []byte
 	for choice := range elements(choices) {

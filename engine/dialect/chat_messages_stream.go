@@ -102,7 +102,7 @@ func (s *chatToMessages) event(dst, data []byte) ([]byte, bool, error) {
 	}
 	if usage {
 		if u, ok := OpenAIUsage(data); ok {
-			s.reported = u
+			s.reported = u.after(s.reported)
 		}
 	}
 	if len(tier) > 0 {
@@ -131,7 +131,7 @@ func (s *chatToMessages) start(dst []byte) []byte {
 	if !u.Reported {
 		u.Input = s.opt.InputTokens
 	}
-	u.Output, u.Reasoning = 0, 0
+	u.Output, u.Reasoning, u.AudioOutput, u.ImageOutput = 0, 0, 0, 0
 	s.data = append(s.data[:0], `{"type":"message_start","message":{"id":`...)
 	s.data = appendQuoted(s.data, s.opt.ID)
 	s.data = append(s.data, `,"type":"message","role":"assistant","model":`...)

@@ -61,7 +61,7 @@ func (s *chatToResponses) event(dst, data []byte) ([]byte, bool, error) {
 		return dst, false, ErrMalformed
 	}
 	if u, ok := OpenAIUsage(data); ok {
-		s.reported = u
+		s.reported = u.after(s.reported)
 	}
 	if !isNull(chunk.failure) {
 		s.failed = true

@@ -175,11 +175,11 @@ func (m *Meter) Add(d Dialect, data []byte) {
 		}
 	case Responses:
 		if u, ok := OpenAIUsage(topMember(data, "response")); ok {
-			m.reported = u
+			m.reported = u.after(m.reported)
 		}
 	default:
 		if u, ok := OpenAIUsage(data); ok {
-			m.reported = u
+			m.reported = u.after(m.reported)
 		}
 	}
 }

@@ -11,7 +11,7 @@ import (
 )
 
 // usageVersion is the first byte of every stored usage record.
-const usageVersion = 1
+const usageVersion = 2
 
 // outcomes are stored by their index; 0 stands for a text that follows. Never reorder.
 var outcomes = [...]storage.Outcome{
@@ -26,6 +26,7 @@ const (
 	flagSimulated
 	flagEstimated
 	flagPackedKey // the key is "key_" and 16 hex digits, kept as 8 bytes
+	flagSuspect
 )
 
 // appendUsage encodes a usage record without its request id, which is in the key.
@@ -35,6 +36,9 @@ func appendUsage(b []byte, u *storage.Usage) []byte {
 		if set {
 			flags |= 1 << i
 		}
+	}
+	if u.Suspect {
+		flags |= flagSuspect
 	}
 	packed := packKey(u.Key)
 	if packed != nil {
@@ -56,13 +60,14 @@ func appendUsage(b []byte, u *storage.Usage) []byte {
 		b = appendText(b, u.Key)
 	}
 	for _, text := range [...]string{
-		u.Account, u.Model, u.Provider, u.PowerLevel, u.Policy, u.Endpoint, u.ErrorCode, u.ClientID,
+		u.Account, u.Model, u.Provider, u.PowerLevel, u.Policy, u.Endpoint, u.ErrorCode, u.ClientID, u.ServiceTier, u.PriceVersion,
 	} {
 		b = appendText(b, text)
 	}
 	for _, n := range [...]int64{
 		int64(u.Status), int64(u.Attempts), u.InputTokens, u.OutputTokens, u.CachedTokens, u.Reasoning,
-		int64(u.Credits), int64(u.CostUSD), int64(u.TTFT), int64(u.Latency), int64(u.Overhead),
+		u.CacheWrite, u.CacheWrite1h, u.CacheWrite12h, u.AudioInput, u.ImageInput, u.AudioOutput, u.ImageOutput,
+		int64(u.Credits), int64(u.CostUSD), int64(u.ListedUSD - u.CostUSD), int64(u.ReportedUSD), int64(u.TTFT), int64(u.Latency), int64(u.Overhead),
 	} {
 		b = binary.AppendVarint(b, n)
 	}
@@ -78,7 +83,7 @@ func decodeUsage(id storage.RequestID, value []byte) (u storage.Usage, err error
 	flags, outcome := r.byte(), r.byte()
 	u.Request = id
 	u.Stream, u.BYOK = flags&flagStream != 0, flags&flagBYOK != 0
-	u.Simulated, u.Estimated = flags&flagSimulated != 0, flags&flagEstimated != 0
+	u.Simulated, u.Estimated, u.Suspect = flags&flagSimulated != 0, flags&flagEstimated != 0, flags&flagSuspect != 0
 	switch {
 	case outcome == 0:
 		u.Outcome = storage.Outcome(r.text())
@@ -93,15 +98,19 @@ func decodeUsage(id storage.RequestID, value []byte) (u storage.Usage, err error
 		u.Key = r.text()
 	}
 	for _, text := range [...]*string{
-		&u.Account, &u.Model, &u.Provider, &u.PowerLevel, &u.Policy, &u.Endpoint, &u.ErrorCode, &u.ClientID,
+		&u.Account, &u.Model, &u.Provider, &u.PowerLevel, &u.Policy, &u.Endpoint, &u.ErrorCode, &u.ClientID, &u.ServiceTier, &u.PriceVersion,
 	} {
 		*text = r.text()
 	}
 	u.Status, u.Attempts = int(r.varint()), int(r.varint())
-	for _, n := range [...]*int64{&u.InputTokens, &u.OutputTokens, &u.CachedTokens, &u.Reasoning} {
+	for _, n := range [...]*int64{
+		&u.InputTokens, &u.OutputTokens, &u.CachedTokens, &u.Reasoning,
+		&u.CacheWrite, &u.CacheWrite1h, &u.CacheWrite12h, &u.AudioInput, &u.ImageInput, &u.AudioOutput, &u.ImageOutput,
+	} {
 		*n = r.varint()
 	}
 	u.Credits, u.CostUSD = storage.Credits(r.varint()), storage.NanoUSD(r.varint())
+	u.ListedUSD, u.ReportedUSD = u.CostUSD+storage.NanoUSD(r.varint()), storage.NanoUSD(r.varint())
 	for _, d := range [...]*time.Duration{&u.TTFT, &u.Latency, &u.Overhead} {
 		*d = time.Duration(r.varint())
 	}

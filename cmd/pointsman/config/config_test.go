@@ -98,15 +98,19 @@ func TestLoadFull(t *testing.T) {
 	if p := c.Provider("openai"); p.Usable() || !p.KeyRequired {
 		t.Errorf("openai %+v", p)
 	}
-	if len(c.Models) != 50 || c.Models[47].Name != "mock-model" {
+	if len(c.Models) != 51 || c.Models[47].Name != "mock-model" {
 		t.Fatalf("%d models", len(c.Models))
 	}
 	m := c.Models[47]
 	want := catalog.Price{
-		In: 150_000, Out: 600_000, CacheRead: 75_000, CacheWrite: 187_500, Reasoning: 700_000, Threshold: 100_000,
-		InAbove: 300_000, OutAbove: 900_000, CacheReadAbove: 150_000, CacheWriteAbove: 375_000,
+		Rates: catalog.Rates{150_000, 600_000, 75_000, 187_500, 300_000, 350_000, 700_000, 40_000_000, 80_000_000, 200_000, 8_000_000},
+		Sets: []catalog.Set{
+			{ServiceTier: "flex", Rates: catalog.Rates{75_000, 300_000, catalog.Free}},
+			{Above: 100_000, Rates: catalog.Rates{300_000, 900_000, 150_000, 375_000}},
+			{ServiceTier: "flex", Above: 100_000, Rates: catalog.Rates{150_000}},
+		},
 	}
-	if m.Tier != 1 || m.CreditsPer1K != 2000 || m.Quality != 0.75 || m.MaxOutput != 16000 || len(m.Deployments) != 2 || m.Deployments[0].Price != want || m.Deployments[1].Price.In != 100_000 {
+	if m.Tier != 1 || m.CreditsPer1K != 2000 || m.Quality != 0.75 || m.MaxOutput != 16000 || len(m.Deployments) != 2 || !reflect.DeepEqual(m.Deployments[0].Price, want) || m.Deployments[1].Price.Rates[catalog.RateIn] != 100_000 {
 		t.Errorf("mock-model %+v", m)
 	}
 	built, err := catalog.Build(c.Models)
@@ -118,6 +122,19 @@ func TestLoadFull(t *testing.T) {
 	}
 	if r, _ := built.Resolve("gpt-4o"); r.Model.Rate != 100_000 || r.Model.Core || r.Model.Number > 46 {
 		t.Errorf("gpt-4o was not replaced in place: %+v", r.Model)
+	}
+	d := built.Models[50].Deployments[0]
+	if d.Unpriced != catalog.UnpricedDefault || d.Price.Rates != (catalog.Rates{5_000_000, 25_000_000}) {
+		t.Errorf("mock-new %+v", d)
+	}
+	// What the file says comes after what it includes, and both after the models.
+	for name, want := range map[string]catalog.Rates{"gpt-4.1": {1_800_000, 7_200_000}, "gpt-4o": {2_400_000, 9_600_000, 1_200_000}} {
+		if r, _ := built.Resolve(name); r.Model.Deployments[0].Price.Rates != want {
+			t.Errorf("%s costs %+v", name, r.Model.Deployments[0].Price)
+		}
+	}
+	if c.Tariff != (Tariff{Markups: catalog.Markups{0, 40, 60, 75}}) {
+		t.Errorf("tariff %+v", c.Tariff)
 	}
 	if c.Accounts != (Accounts{1000 * storage.CreditsPerCredit, storage.TierEnterprise, "balanced"}) || !c.Simulator.Enabled || c.Storage.LogDays != 30 {
 		t.Errorf("%+v %+v %+v", c.Accounts, c.Simulator, c.Storage)
@@ -165,7 +182,7 @@ func TestEffective(t *testing.T) {
 	for i := range again.Policies {
 		again.Policies[i].Place = c.Policies[i].Place
 	}
-	if !reflect.DeepEqual(again.Models, c.Models) || !reflect.DeepEqual(again.Trust, c.Trust) || again.Rounds != c.Rounds || !reflect.DeepEqual(again.Server, c.Server) || again.Accounts != c.Accounts || !reflect.DeepEqual(again.Policies, c.Policies) {
+	if !reflect.DeepEqual(again.Models, c.Models) || !reflect.DeepEqual(again.Trust, c.Trust) || again.Rounds != c.Rounds || again.Tariff != c.Tariff || !reflect.DeepEqual(again.Prices.Overrides, c.Prices.Overrides) || !reflect.DeepEqual(again.Server, c.Server) || again.Accounts != c.Accounts || !reflect.DeepEqual(again.Policies, c.Policies) {
 		t.Error("the effective configuration does not mean the same")
 	}
 }
@@ -204,6 +221,8 @@ capabilities = ["tools", "vision", "json_schema"]
   [[models.deployments]]
   provider = "mock"
   upstream = "gpt-mock"
+[prices]
+unpriced = "free"
 [catalog]
 builtin = false
 [accounts]
@@ -217,8 +236,8 @@ enabled = false
 	if len(c.Models) != 1 || c.Models[0].CreditsPer1K != 2000 || c.Simulator.Enabled || c.BuiltinCatalog {
 		t.Errorf("%+v", c)
 	}
-	if len(c.Warnings) != 1 || !strings.HasPrefix(c.Warnings[0], "x.toml:19:3: this deployment has no prices") {
-		t.Errorf("warnings %q", c.Warnings)
+	if d := c.Models[0].Deployments[0]; d.Unpriced != catalog.UnpricedFree || len(c.Warnings) != 0 {
+		t.Errorf("%+v, warnings %q", d, c.Warnings)
 	}
 }
 

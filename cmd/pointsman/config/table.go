@@ -8,7 +8,6 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/pointsman/pointsman/engine/catalog"
 	"github.com/pointsman/pointsman/storage"
 )
 
@@ -368,19 +367,6 @@ func (t *table) credits(key string, otherwise, limit storage.Credits) storage.Cr
 	if err != nil || n < 0 || n > limit {
 		t.fault(key, "%s must be a decimal number of credits between 0 and %s with at most 6 fractional digits", key, limit)
 		return otherwise
-	}
-	return n
-}
-
-// price reads US dollars per million tokens as pico-dollars per token.
-func (t *table) price(key string) int64 {
-	text, ok := t.decimal(key)
-	if !ok {
-		return 0
-	}
-	n, err := catalog.ParseUSDPerMillion(text)
-	if err != nil {
-		t.fault(key, "%s must be a decimal number of US dollars between 0 and %d with at most 6 fractional digits", key, catalog.MaxPrice/1_000_000)
 	}
 	return n
 }
