@@ -80,7 +80,7 @@ func (e *Engine) worstText(r *policy.Request, x *policy.Candidate, output int64)
 	input := e.familyByKey(x.Key, x.ModelName).Reserve(int64(r.InputTokens))
 	for _, d := range e.deployments {
 		if d.Key == x.Key && d.Model.CostRate > 0 {
-			cost := d.Price.Most(input, output, catalog.Scope{ServiceTier: catalog.AnyService})
+			cost := d.Price.Most(input, output, catalog.Scope{ServiceTier: catalog.UnaskedService})
 			return sum(d.Model.Charge(input+output), d.Model.ChargeUnits(0, cost, e.Markups[min(int(r.AccountTier), len(e.Markups)-1)]))
 		}
 	}
@@ -95,15 +95,18 @@ func (c *call) scope(d *deployment) catalog.Scope {
 	s := catalog.Scope{
 		AudioIn: audio || c.op.audioForm(), AudioOut: audio || c.op == opSpeech,
 		ImageIn:  c.env.Images > 0 || c.env.Needs&abi.CapPDF != 0 || c.op == opImages,
-		ImageOut: media || c.op == opImages, ServiceTier: catalog.AnyService,
+		ImageOut: media || c.op == opImages, ServiceTier: catalog.UnaskedService,
 	}
 	if d.endpoint.Settings["service_tier"] != "" { // the operator's own wish goes to the provider
 		return s
 	}
 	switch tier := c.env.Text(c.body, "service_tier"); tier {
+	case "", "auto":
 	case "default", "standard_only":
 		s.ServiceTier = ""
-	case "flex", "priority":
+	case "fast": // OpenAI's other name of it
+		s.ServiceTier = "priority"
+	default:
 		s.ServiceTier = tier
 	}
 	return s

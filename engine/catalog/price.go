@@ -219,19 +219,24 @@ func (l Lack) String() string {
 // Scope is what a request could use beside text, and which services could answer it.
 type Scope struct {
 	AudioIn, AudioOut, ImageIn, ImageOut bool
-	// ServiceTier is the one service that may answer in the standard one's place, AnyService for each that has prices, "" for none.
+	// ServiceTier is the one service that may answer in the standard one's place, "" for none, and UnaskedService for those that a
+	// provider may choose where the request leaves it open.
 	ServiceTier string
 }
 
-// AnyService is every service with prices.
-const AnyService = "*"
+// UnaskedService is the services that providers use unasked: flex, priority and batch.
+const UnaskedService = "*"
+
+func (s *Scope) allows(service string) bool {
+	return s.ServiceTier == service || s.ServiceTier == UnaskedService && (service == "flex" || service == "priority" || service == "batch")
+}
 
 // Most is the most that a request can cost that reads at most input tokens and writes at most output, however they are
 // split: written to a cache for the longest time, above every threshold in reach, by the dearest service.
 func (p *Price) Most(input, output int64, s Scope) storage.NanoUSD {
 	most := p.mostOf("", input, output, s)
 	for i := range p.Sets {
-		if service := p.Sets[i].ServiceTier; service != "" && p.Sets[i].Above == 0 && (s.ServiceTier == AnyService || s.ServiceTier == service) {
+		if service := p.Sets[i].ServiceTier; service != "" && p.Sets[i].Above == 0 && s.allows(service) {
 			most = max(most, p.mostOf(service, input, output, s))
 		}
 	}

@@ -208,7 +208,7 @@ func FuzzCost(f *testing.F) {
 		if int64(got) != bigCost(&p, u).Int64() {
 			t.Fatalf("%+v of %+v: %d, want %s", u, p, got, bigCost(&p, u))
 		}
-		if most := p.Most(limits[0], limits[1], Scope{true, true, true, true, AnyService}); got > most {
+		if most := p.Most(limits[0], limits[1], Scope{true, true, true, true, UnaskedService}); got > most {
 			t.Fatalf("%+v of %+v costs %d, more than the %d held", u, p, got, most)
 		}
 	})
@@ -220,7 +220,7 @@ func TestP03MostCoversEveryUsage(t *testing.T) {
 	for range 20_000 {
 		p := randomPrice(r)
 		input, output := r.Int64N(1<<r.IntN(30)), r.Int64N(1<<r.IntN(30))
-		s := Scope{r.IntN(2) == 0, r.IntN(2) == 0, r.IntN(2) == 0, r.IntN(2) == 0, []string{"", AnyService, "flex"}[r.IntN(3)]}
+		s := Scope{r.IntN(2) == 0, r.IntN(2) == 0, r.IntN(2) == 0, r.IntN(2) == 0, []string{"", UnaskedService, "flex"}[r.IntN(3)]}
 		u := randomUsage(r, input, output)
 		if !s.AudioIn {
 			u.AudioInput = 0
@@ -234,7 +234,7 @@ func TestP03MostCoversEveryUsage(t *testing.T) {
 		if !s.ImageOut {
 			u.ImageOutput = 0
 		}
-		if s.ServiceTier != AnyService && u.ServiceTier != s.ServiceTier {
+		if s.ServiceTier != UnaskedService && u.ServiceTier != s.ServiceTier {
 			u.ServiceTier = ""
 		}
 		m := &Model{Rate: storage.Credits(r.Int64N(1 << 20)), CostRate: storage.Credits(r.Int64N(1 << 30))}

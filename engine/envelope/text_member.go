@@ -2,19 +2,19 @@ package envelope
 
 import "slices"
 
-// Text is the value of the request's last top-level member of that name, if it is a string without escapes. body must be the
-// bytes e was parsed from.
+// Text is the value of the request's top-level member of that name, "" if it has none or that is no string. body must be the bytes
+// e was parsed from.
 func (e *Envelope) Text(body []byte, name string) string {
-	for i := range slices.Backward(e.members) {
+	for i := range e.members {
 		m := &e.members[i]
-		if !keyIs(body[m.off+1:m.keyEnd-1], name) {
+		if body[m.val] != '"' || !keyIs(body[m.off+1:m.keyEnd-1], name) {
 			continue
 		}
-		v := body[m.val:m.end]
-		if len(v) < 2 || v[0] != '"' || slices.Contains(v, '\\') {
-			return ""
+		text := body[m.val+1 : m.end-1]
+		if slices.Contains(text, '\\') {
+			text = unescape(nil, text)
 		}
-		return string(v[1 : len(v)-1])
+		return string(text)
 	}
 	return ""
 }

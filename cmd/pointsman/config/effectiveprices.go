@@ -2,6 +2,7 @@ package config
 
 import (
 	"strconv"
+	"strings"
 
 	"github.com/pointsman/pointsman/engine/catalog"
 	"github.com/pointsman/pointsman/storage"
@@ -32,7 +33,19 @@ func (p *printer) prices(c *Config) {
 		p.table("[prices.default]")
 		p.price("", "prices.default", "chat", c.Prices.Default)
 	}
-	for _, o := range c.Prices.Overrides {
+	p.overrides(c, c.Prices.Overrides)
+}
+
+// PriceText is [[prices.models]] tables for models of the configuration, as TOML.
+func (c *Config) PriceText(overrides []PriceOverride) string {
+	var p printer
+	p.out.WriteByte('\n')
+	p.overrides(c, overrides)
+	return strings.TrimPrefix(p.out.String(), "\n")
+}
+
+func (p *printer) overrides(c *Config, overrides []PriceOverride) {
+	for _, o := range overrides {
 		p.table("[[prices.models]]")
 		p.pair("name", quote(o.Model))
 		if o.Provider != "" {
