@@ -101,9 +101,7 @@ func (s *chatToMessages) event(dst, data []byte) ([]byte, bool, error) {
 		return appendMessagesError(dst, data), false, nil
 	}
 	if usage {
-		if u, ok := OpenAIUsage(data); ok {
-			s.reported = u.after(s.reported)
-		}
+		s.reported.take(OpenAIUsage(data))
 	}
 	if len(tier) > 0 {
 		s.tier = append(s.tier[:0], tier...)

@@ -407,9 +407,7 @@ func (s *responsesToChat) finish(ev *responseEvent) bool {
 func (s *responsesToChat) fail(data []byte) {
 	s.failed = true
 	for _, of := range [][]byte{data, topMember(data, "response")} {
-		if u, reported := OpenAIUsage(of); reported {
-			s.counted = u.after(s.counted)
-		}
+		s.counted.take(OpenAIUsage(of))
 	}
 	d, _ := ReadError(data)
 	if d.Type == "" || d.Type == "error" { // the type of the event, not of the error

@@ -92,9 +92,16 @@ func (u Usage) after(before Usage) Usage {
 			u.Suspect = true
 		}
 	}
-	u.Suspect = u.Suspect || before.Suspect
+	u.Reported, u.Suspect = u.Reported || before.Reported, u.Suspect || before.Suspect
 	u.ServiceTier, u.CostUSD = cmp.Or(u.ServiceTier, before.ServiceTier), cmp.Or(u.CostUSD, before.CostUSD)
 	return u
+}
+
+// take adds what a stream reports next, unless it says nothing.
+func (u *Usage) take(next Usage, reported bool) {
+	if reported || next.Suspect {
+		*u = next.after(*u)
+	}
 }
 
 // counts are all of the counts.

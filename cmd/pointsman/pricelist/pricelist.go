@@ -8,8 +8,10 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"math/big"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -23,7 +25,7 @@ type List struct {
 
 	models  map[string]catalog.Price // by the file's names
 	skipped map[string][]string      // fields of their prices that the gateway has no place for
-	find   func(model, provider, upstream string) lookup
+	find    func(model, provider, upstream string) lookup
 }
 
 // lookup is how a file may call a deployment: by one of the names, the first that it has, or by a rule for the provider's name.
@@ -196,10 +198,16 @@ func (l *List) keep(name string, p catalog.Price) {
 // nothing is catalog.Free.
 func rate(v json.RawMessage, tokens int64) (int64, error) {
 	text := strings.Trim(string(v), `"`)
-	r, ok := new(big.Rat), false
-	if len(text) <= 40 {
-		r, ok = r.SetString(text)
+	f, err := strconv.ParseFloat(text, 64)
+	switch {
+	case err != nil && !errors.Is(err, strconv.ErrRange) || math.IsNaN(f) || len(text) > 40:
+		return 0, fmt.Errorf("%.40q is no price", text)
+	case f < 0 || f > catalog.MaxPrice:
+		return 0, fmt.Errorf("the price %.40q is out of range", text)
+	case f < 1e-20: // far below a pico-dollar, and a big number would take its time
+		return catalog.Free, nil
 	}
+	r, ok := new(big.Rat).SetString(text)
 	if !ok {
 		return 0, fmt.Errorf("%.40q is no price", text)
 	}
@@ -207,7 +215,7 @@ func rate(v json.RawMessage, tokens int64) (int64, error) {
 	r.Add(r, big.NewRat(1, 2))
 	n := new(big.Int).Div(r.Num(), r.Denom())
 	switch {
-	case r.Sign() < 0 || !n.IsInt64() || n.Int64() > catalog.MaxPrice:
+	case !n.IsInt64() || n.Int64() > catalog.MaxPrice:
 		return 0, fmt.Errorf("the price %.40q is out of range", text)
 	case n.Sign() == 0:
 		return catalog.Free, nil
