@@ -228,6 +228,8 @@ func (t *table) rates() (r catalog.Rates) {
 func (c *Config) settleUnpriced(own []ownModel) {
 	for _, m := range own {
 		e, t := c.entry(m.Name), m.table
+		mode, _ := catalog.ParseMode(e.Mode)
+		unit := catalog.UnitName(mode)
 		how := t.oneOf("unpriced", c.Prices.Unpriced, unpricedNames())
 		if how == string(catalog.UnpricedDefault) && !c.Prices.Default.Given() && t.has("unpriced") {
 			t.fault("unpriced", noDefault)
@@ -239,10 +241,14 @@ func (c *Config) settleUnpriced(own []ownModel) {
 				continue
 			case d.Local || how == string(catalog.UnpricedFree):
 				d.Unpriced = catalog.UnpricedFree
-			case how == string(catalog.UnpricedDefault):
+			case how == string(catalog.UnpricedDefault) && unit == "": // default prices are of tokens
 				d.Price, d.Unpriced = c.Prices.Default, catalog.UnpricedDefault
 			case !m.deployments[i].mentions("usd_"): // else a price is there, and at fault
-				m.deployments[i].missing("the deployment of model %.140q at %.60q has no prices: set usd_in_per_1m and usd_out_per_1m, or unpriced = \"default\" or \"free\" for the model", e.Name, d.Provider)
+				ways := "usd_in_per_1m and usd_out_per_1m, or unpriced = \"default\" or \"free\" for the model"
+				if unit != "" {
+					ways = "usd_per_" + unit + ", or unpriced = \"free\" for the model"
+				}
+				m.deployments[i].missing("the deployment of model %.140q at %.60q has no prices: set %s", e.Name, d.Provider, ways)
 			}
 			if d.Unpriced == catalog.UnpricedFree && t.has("credits_per_usd") && e.CreditsPerUnit == 0 {
 				t.fault("credits_per_usd", "model %.140q is charged by its cost, and the deployment at %.60q has no prices", e.Name, d.Provider)
