@@ -290,3 +290,83 @@ func TestCreditsForms(t *testing.T) {
 		}
 	}
 }
+
+// What is wrong with a file of prices is told with its own places.
+func TestIncludedPrices(t *testing.T) {
+	dir := t.TempDir()
+	write := func(name, text string) string {
+		t.Helper()
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	file := write("gateway.toml", "[prices]\ninclude = \"other.toml\"\n")
+	for text, want := range map[string]string{
+		"[[prices.models]]\nname = \"gpt-4o\"\nusd_in_per_1m = -1\nusd_out_per_1m = 1\n": "other.toml:3:17: usd_in_per_1m must be",
+		"[prices]\nunpriced = \"free\"\n":                                                "other.toml:2:1: unknown key \"unpriced\" in [prices] of a file of prices",
+		"[server]\n":                                                                     "other.toml:1:2: unknown key \"server\" in a file of prices",
+		"[prices":                                                                        "other.toml:1:",
+		strings.Repeat("#", maxFile+1):                                                   "gateway.toml:2:11: \"other.toml\" cannot be read: it is larger than",
+	} {
+		write("other.toml", text)
+		if _, err := Load(file, environment()); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%.60q: %v", text, err)
+		}
+	}
+	other := write("other.toml", "[[prices.models]]\nname = \"gpt-4o\"\nusd_in_per_1m = 1\nusd_out_per_1m = 2\n")
+	for _, path := range []string{file, other} { // it is a configuration of its own
+		c, err := Load(path, environment())
+		if err != nil || c.entry("gpt-4o").Deployments[0].Price.Rates != (catalog.Rates{1_000_000, 2_000_000}) {
+			t.Errorf("%s: %v", path, err)
+		}
+	}
+}
+
+// Under cost_plus what is not free is charged by its cost, unless a model says otherwise.
+func TestCostPlus(t *testing.T) {
+	c, err := Parse("x.toml", []byte(`
+[tariff]
+kind = "cost_plus"
+credits_per_usd = 120
+[[models]]
+name = "by-cost"
+tier = 2
+context_window = 1000
+deployments = [{ provider = "openai", upstream = "a", usd_in_per_1m = 1, usd_out_per_1m = 2 }]
+[[models]]
+name = "by-tokens"
+tier = 2
+credits_per_1k = 0.02
+context_window = 1000
+deployments = [{ provider = "openai", upstream = "b", usd_in_per_1m = 1, usd_out_per_1m = 2 }]
+[[models]]
+name = "by-both"
+tier = 2
+credits_per_1k = 0.001
+credits_per_usd = 10
+context_window = 1000
+deployments = [{ provider = "openai", upstream = "c", usd_in_per_1m = 1, usd_out_per_1m = 2 }]
+[[models]]
+name = "image"
+mode = "image"
+tier = 2
+deployments = [{ provider = "openai", upstream = "d", usd_per_image = 1 }]
+`), environment())
+	if err != nil || len(c.Warnings) != 0 {
+		t.Fatal(err, c.Warnings)
+	}
+	for name, want := range map[string][2]storage.Credits{
+		"by-cost": {0, 120_000_000}, "by-tokens": {20_000, 0}, "by-both": {1_000, 10_000_000}, "image": {0, 120_000_000},
+		"gpt-4o": {0, 120_000_000}, "gpt-oss-20b-groq": {0, 0},
+	} {
+		if e := c.entry(name); e.CreditsPer1K != want[0] || e.CreditsPerUSD != want[1] {
+			t.Errorf("%s charges %s and %s", name, e.CreditsPer1K, e.CreditsPerUSD)
+		}
+	}
+	again, err := Parse("x.toml", []byte(effective(t, c)), environment())
+	if err != nil || !reflect.DeepEqual(again.Models, c.Models) {
+		t.Errorf("the effective configuration does not mean the same: %v", err)
+	}
+}
