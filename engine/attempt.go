@@ -43,7 +43,7 @@ type answer struct {
 	signed      dialect.Signatures
 	estimated   bool // the provider reported no usage; it is our own count
 	credits     storage.Credits
-	cost        storage.NanoUSD
+	cost        costs
 	outcome     int                  // its number in the call's outcomes
 	measured    bool                 // its usage is counted and its outcome noted
 	spent       bool                 // its price is counted

@@ -63,7 +63,7 @@ type call struct {
 	earlier  []policy.Plan
 	kept     *answer // held back for review
 	spent    storage.Credits
-	spentUSD storage.NanoUSD
+	cost     costs
 	answered int   // number of the candidate whose answer the client gets
 	side     *call // the side call of this round, nil if it is none
 	parent   *call // of a side call

@@ -96,6 +96,8 @@ type Config struct {
 	Log         Log
 	Generations Generations
 	States      States
+	Prices      Prices
+	Markups     catalog.Markups // of the account tiers, where users are charged by the cost
 	Policies    Policies
 	Adapters    Adapters
 	Transport   *upstream.Transport
@@ -132,7 +134,7 @@ type Engine struct {
 	comparing   atomic.Bool // a count of ours with what a provider reported
 	texts       sync.Pool   // of *dialect.Texts
 	calls       sync.Pool
-	warned      sync.Map // deprecated name -> time of the last warning
+	warned      sync.Map // what and of what, [2]string -> time of the last warning, see hourly
 	alerts      alerts
 	inflight    sync.WaitGroup
 	draining    atomic.Bool
@@ -149,6 +151,8 @@ type deployment struct {
 	family   tokens.Family                   // how its tokens are counted where the provider does not
 	ratio    tokens.Ratio                    // of what the provider reports to our count
 	answered atomic.Uint64                   // requests whose usage could have been compared with our count
+	version  string                          // of its prices and tariff, see Prices
+	bills    bills                           // of the provider's answers
 }
 
 // simulatorName is the provider and adapter that answers in place of providers without a key.
@@ -188,7 +192,9 @@ func New(cfg Config) (*Engine, error) {
 		if p == nil {
 			return nil, fmt.Errorf("model %q is deployed at provider %q, which is not defined", d.Model.Name, d.Provider)
 		}
-		e.deployments = append(e.deployments, &deployment{Deployment: d, endpoint: p, platform: p.Usable, claims: cfg.Limits.of(d), family: familyOf(d)})
+		version, document := d.Sheet(cfg.Markups)
+		cfg.Prices.AppendPrice(version, document)
+		e.deployments = append(e.deployments, &deployment{Deployment: d, endpoint: p, platform: p.Usable, claims: cfg.Limits.of(d), family: familyOf(d), version: version})
 		usable[d.Model] = usable[d.Model] || p.Usable
 	}
 	for _, d := range e.deployments {

@@ -1,4 +1,4 @@
-// Command pointsman is the gateway and its tools in one binary: serve, demo, doctor, policy, plugin, accounts, teams, keys, ledger, config.
+// Command pointsman is the gateway and its tools in one binary: serve, demo, doctor, policy, plugin, accounts, teams, keys, ledger, catalog, config.
 //
 // The same binary is also the process of the built-in provider adapters, and the one that compiles policies: the gateway
 // starts itself once more for them.
@@ -28,6 +28,7 @@ type cli struct {
 	Teams    teamsCmd    `cmd:"" help:"Create, list and change teams of accounts."`
 	Keys     keysCmd     `cmd:"" help:"Create, list, change, rotate and revoke virtual keys."`
 	Ledger   ledgerCmd   `cmd:"" help:"Prove the credit ledger."`
+	Catalog  catalogCmd  `cmd:"" help:"List models and prices, compare them with other lists, take over theirs."`
 	Config   configCmd   `cmd:"" help:"Check configuration files."`
 	Bench    benchCmd    `cmd:"" help:"Measure what the gateway costs beside a bare reverse proxy."`
 	Version  versionCmd  `cmd:"" help:"Print the version."`

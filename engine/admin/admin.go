@@ -7,6 +7,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"crypto/subtle"
+	"encoding/json"
 	"errors"
 	"io"
 	"log/slog"
@@ -99,6 +100,7 @@ func Routes(cfg Config) engine.Routes {
 		"/metrics":                 {"GET": a.metrics},
 		"/api/v1/admin/usage":      {"GET": a.admin(a.usage)},
 		"/api/v1/admin/decisions/": {"GET": a.admin(a.decision)},
+		"/api/v1/admin/prices/":    {"GET": a.admin(a.price)},
 		"/api/v1/admin/reach":      {"POST": a.admin(a.reach)},
 		"/api/v1/admin/status":     {"GET": a.admin(a.status)},
 	}
@@ -146,6 +148,20 @@ func (a *api) usage(ctx *fasthttp.RequestCtx) {
 
 func (a *api) decision(ctx *fasthttp.RequestCtx) {
 	a.Engine.WriteDecision(ctx, string(ctx.QueryArgs().Peek("account")), engine.Part(ctx))
+}
+
+// price tells the prices and the tariff of a version that usage records name.
+func (a *api) price(ctx *fasthttp.RequestCtx) {
+	version := engine.Part(ctx)
+	document, err := a.Engine.PriceOf(version)
+	if err != nil {
+		a.refuse(ctx, err, "version")
+		return
+	}
+	engine.WriteJSON(ctx, fasthttp.StatusOK, struct {
+		Version string          `json:"version"`
+		Price   json.RawMessage `json:"price"`
+	}{version, document})
 }
 
 // grant adds credits to an account, once per reference.

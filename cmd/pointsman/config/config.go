@@ -21,6 +21,8 @@ type Config struct {
 	Providers      []Provider      // built-in ones in fixed order, then those of the file in its order
 	BuiltinCatalog bool            // [catalog] builtin
 	Models         []catalog.Entry // built-in ones first; one named in the file stands in the built-in one's place
+	Prices         Prices
+	Tariff         Tariff
 	Accounts       Accounts
 	Budgets        Budgets
 	Simulator      Simulator

@@ -108,6 +108,7 @@ func (d *document) read(root *table) *Config {
 		adapters = append(adapters, p.Adapters...)
 	}
 	c.Providers = d.providers(root, adapters)
+	c.tariff(root.child("tariff", "in [tariff]"))
 	c.models(d, root)
 	c.accounts(root.child("accounts", "in [accounts]"))
 	budgets := root.child("budgets", "in [budgets]")
