@@ -49,8 +49,9 @@ func (e *Engine) outputLimit(c *call, a *answer) uint32 {
 	if longest == 0 {
 		longest = int64(d.Model.ContextWindow)
 	}
+	left := e.spendable(c, d.Model.Tier)
 	answers, input := int64(max(c.env.N, 1)), d.family.Reserve(int64(c.env.InputTokens))
-	pays := func(output int64) bool { return e.most(c, d, input, output*answers) <= storage.Credits(c.req.Credits) }
+	pays := func(output int64) bool { return e.most(c, d, input, output*answers) <= left }
 	if longest > 0 && pays(longest) {
 		return 0
 	}

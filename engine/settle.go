@@ -30,6 +30,7 @@ func (e *Engine) measure(c *call, a *answer, verdict snapshot.Verdict) {
 	lack := e.price(c, a)
 	e.checkPrice(a, lack)
 	u = a.usage
+	e.noteTokens(c.root(), a)
 	e.live.Done(d.Index, snapshot.Outcome{
 		Verdict: verdict, Failure: abi.FailureServer, TTFT: a.ttft, Duration: a.took, OutputTokens: u.Output, End: a.began.Add(a.took),
 	})
@@ -82,6 +83,7 @@ func (e *Engine) settle(c *call, outcome storage.Outcome, status int) *Fault {
 		return nil
 	}
 	c.settled = true
+	e.giveBack(c)
 	u := &c.usage
 	u.Outcome, u.Status, u.Attempts = outcome, status, len(c.outcomes)
 	u.Latency = e.Now().Sub(c.began)
@@ -90,10 +92,14 @@ func (e *Engine) settle(c *call, outcome storage.Outcome, status int) *Fault {
 	}
 	var fault *Fault
 	if c.holding {
-		receipt, batch, err := e.Ledger.Settle(storage.Settlement{Request: c.id, Charge: u.Credits, Reason: string(outcome)})
+		tier := e.deployments[c.answered].Model.Tier
+		receipt, batch, err := e.Ledger.Settle(storage.Settlement{Request: c.id, Charge: u.Credits, Tier: tier, Reason: string(outcome)})
 		if err == nil {
 			u.Credits = receipt.Charged
 			err = batch.Wait()
+		}
+		if err == nil {
+			e.watchBudgets(c.caller, tier, receipt.Charged)
 		}
 		if err != nil {
 			e.Logger.Error("settling credits", "request", c.id, "account", u.Account, "charge", u.Credits, "error", err)
@@ -130,6 +136,8 @@ func (e *Engine) decisionRecord(c *call) []byte {
 
 // finish lets go of a settled call.
 func (e *Engine) finish(c *call) {
+	c.over = true
+	e.endTurn(c)
 	if c.kept != nil { // and not sent
 		c.kept.close(true)
 	}
@@ -163,6 +171,7 @@ func (e *Engine) fail(ctx *fasthttp.RequestCtx, c *call, fault *Fault) {
 
 // refuse answers a request that was not accepted.
 func (e *Engine) refuse(ctx *fasthttp.RequestCtx, c *call, fault *Fault) {
+	e.giveBack(c)
 	e.metrics.refusal(fault.Code)
 	e.end(c)
 	fault.Write(ctx)

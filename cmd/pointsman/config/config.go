@@ -24,6 +24,7 @@ type Config struct {
 	Prices         Prices
 	Tariff         Tariff
 	Accounts       Accounts
+	Budgets        Budgets
 	Simulator      Simulator
 	Policies       []Policy      // in file order
 	Trust          signing.Trust // whose policies are accepted
@@ -31,6 +32,7 @@ type Config struct {
 	Plugins        []Plugin // in file order
 	Storage        Storage
 	Health         Health
+	Limits         Limits
 	Warnings       []string // what works but is probably not meant, each with file:line:column
 
 	fileModels map[string]bool   // names of models declared in the file
@@ -89,6 +91,11 @@ type Accounts struct {
 	DefaultCredits    storage.Credits
 	DefaultTier       storage.AccountTier
 	DefaultPowerLevel string // eco, balanced or precision
+}
+
+// Budgets is the [budgets] table.
+type Budgets struct {
+	AlertAt []int // percent of a budget at which the operator is told, ascending
 }
 
 // Simulator is the [simulator] table.

@@ -139,6 +139,16 @@ func TestLoadFull(t *testing.T) {
 	if c.Accounts != (Accounts{1000 * storage.CreditsPerCredit, storage.TierEnterprise, "balanced"}) || !c.Simulator.Enabled || c.Storage.LogDays != 30 {
 		t.Errorf("%+v %+v %+v", c.Accounts, c.Simulator, c.Storage)
 	}
+	number := func(n int64) *int64 { return &n }
+	limits := Limits{
+		storage.Limits{RequestsPerMinute: number(600), Concurrent: number(50)},
+		storage.Limits{TokensPerMinute: number(2_000_000)},
+		map[string]storage.Limits{"mock-model": {RequestsPerMinute: number(3000)}},
+		map[string]storage.Limits{"mock": {TokensPerMinute: number(500_000), Concurrent: number(16)}},
+	}
+	if !reflect.DeepEqual(c.Limits, limits) {
+		t.Errorf("limits %+v", c.Limits)
+	}
 	policies := []Policy{
 		{Name: "eco", Params: "min_quality=0.65\nproviders=local,groq\n", Place: c.Policies[0].Place},
 		{
@@ -182,7 +192,7 @@ func TestEffective(t *testing.T) {
 	for i := range again.Policies {
 		again.Policies[i].Place = c.Policies[i].Place
 	}
-	if !reflect.DeepEqual(again.Models, c.Models) || !reflect.DeepEqual(again.Trust, c.Trust) || again.Rounds != c.Rounds || again.Tariff != c.Tariff || !reflect.DeepEqual(again.Prices.Overrides, c.Prices.Overrides) || !reflect.DeepEqual(again.Server, c.Server) || again.Accounts != c.Accounts || !reflect.DeepEqual(again.Policies, c.Policies) {
+	if !reflect.DeepEqual(again.Models, c.Models) || !reflect.DeepEqual(again.Trust, c.Trust) || again.Rounds != c.Rounds || !reflect.DeepEqual(again.Server, c.Server) || again.Accounts != c.Accounts || again.Tariff != c.Tariff || !reflect.DeepEqual(again.Prices.Overrides, c.Prices.Overrides) || !reflect.DeepEqual(again.Limits, c.Limits) || !reflect.DeepEqual(again.Policies, c.Policies) {
 		t.Error("the effective configuration does not mean the same")
 	}
 }
@@ -286,6 +296,23 @@ func TestCreditsForms(t *testing.T) {
 	for _, text := range []string{"-1", "-0.5", "nan", "inf", "-inf", "1e3", "2e-3", "0.0000001", "1000000000.1", "9223372036854775807", `"ten"`, `""`, "true", "[1]", "1979-05-27"} {
 		_, err := Parse("f.toml", []byte("[accounts]\ndefault_credits = "+text), environment())
 		if err == nil || !strings.HasPrefix(err.Error(), "f.toml:2:19: default_credits must be a decimal number") {
+			t.Errorf("%s: %v", text, err)
+		}
+	}
+}
+
+func TestAlertParts(t *testing.T) {
+	for text, want := range map[string][]int{"[0.8, 1.0]": {80, 100}, "[1, 0.01, 0.5, 0.5]": {1, 50, 100}, "[]": {}, "[0.07]": {7}, "[0.29]": {29}} {
+		c, err := Parse("", []byte("[budgets]\nalert_at = "+text), environment())
+		if err != nil || !slices.Equal(c.Budgets.AlertAt, want) {
+			t.Errorf("%s: %v", text, err)
+		}
+	}
+	for text, want := range map[string]string{
+		"[0]": "f.toml:2:13: an element of alert_at must be a number from 0.01 to 1", "[0.5, 1.01]": "f.toml:2:18: ", "[0.805]": "f.toml:2:13: ", "[nan]": "f.toml:2:13: ",
+		`["0.8"]`: "f.toml:2:13: ", "0.8": "f.toml:2:12: alert_at must be an array of numbers",
+	} {
+		if _, err := Parse("f.toml", []byte("[budgets]\nalert_at = "+text), environment()); err == nil || !strings.HasPrefix(err.Error(), want) {
 			t.Errorf("%s: %v", text, err)
 		}
 	}
