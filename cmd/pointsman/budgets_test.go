@@ -228,6 +228,13 @@ func TestTierBudgetLeavesTheOtherTiers(t *testing.T) {
 	if resp, body := caller.post(t, chatPath, brief("dear")); resp.StatusCode != 402 || !strings.Contains(body, "of team poor for models of tier 2") {
 		t.Errorf("%d %s", resp.StatusCode, body)
 	}
+	// Once it is overdrawn by an answer that was longer than expected, what costs nothing is left.
+	caller, _ = c.caller("over", "", budgets(`"period":"day","credits":"0.025"`), "")
+	for i, want := range []string{"dear", "free"} {
+		if resp, body := caller.post(t, chatPath, brief("dear", "models", []string{"free"})); resp.StatusCode != 200 || resp.Header.Get("X-Pointsman-Model") != want {
+			t.Errorf("request %d: %d by %s: %s", i, resp.StatusCode, resp.Header.Get("X-Pointsman-Model"), body)
+		}
+	}
 	// A budget of all tiers leaves what still fits.
 	caller, _ = c.caller("thrifty", "", budgets(`"period":"day","credits":"0.01"`), "")
 	if resp, body := caller.post(t, chatPath, brief("dear", "models", []string{"m"})); resp.StatusCode != 200 || resp.Header.Get("X-Pointsman-Model") != "m" {
