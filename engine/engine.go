@@ -23,6 +23,7 @@ import (
 	"github.com/pointsman/pointsman/engine/catalog"
 	"github.com/pointsman/pointsman/engine/dialect"
 	"github.com/pointsman/pointsman/engine/directory"
+	"github.com/pointsman/pointsman/engine/limit"
 	"github.com/pointsman/pointsman/engine/record"
 	"github.com/pointsman/pointsman/engine/snapshot"
 	"github.com/pointsman/pointsman/engine/tokens"
@@ -100,6 +101,7 @@ type Config struct {
 	Transport   *upstream.Transport
 	Probes      Probes                // which providers are probed, which is always free; zero: those that are down
 	RoundLimit  storage.Credits       // that the rounds of a request before its last may cost in all; 0: no limit of their own
+	Limits      Limits                // of rates, beside those of accounts, teams and keys
 	RecordTexts bool                  // keep what policies are granted of messages, metadata and side calls in decision records
 	MaxBody     int                   // bytes of a request body; 0: 32 MiB
 	KeepAlive   KeepAlive             // of silent streams
@@ -121,6 +123,7 @@ type Engine struct {
 	watch       *watcher
 	metrics     *metricSet
 	learners    *learners
+	rates       *limit.Set
 	keys        ownKeys
 	probing     *prober
 	sessions    sessions
@@ -142,6 +145,7 @@ type deployment struct {
 	platform bool                            // the platform can use its provider
 	simulate bool                            // no provider of its model is usable by the platform, so the simulator stands in
 	limits   atomic.Pointer[snapshot.Limits] // of the platform's key, as last told; nil: nothing was
+	claims   []limit.Claim                   // of its model, then of its provider; none where there are no limits
 	family   tokens.Family                   // how its tokens are counted where the provider does not
 	ratio    tokens.Ratio                    // of what the provider reports to our count
 	answered atomic.Uint64                   // requests whose usage could have been compared with our count
@@ -164,7 +168,7 @@ func New(cfg Config) (*Engine, error) {
 	cfg.KeepAlive = cfg.KeepAlive.orDefault()
 	e := &Engine{
 		Config: cfg, providers: map[string]*endpoint{}, watch: newWatcher(), metrics: newMetricSet(), signers: signers{seed: maphash.MakeSeed()},
-		tokens: tokens.New(),
+		tokens: tokens.New(), rates: limit.NewSet(cfg.Now()),
 	}
 	for _, p := range append(cfg.Providers, Provider{Name: simulatorName, Adapter: simulatorName}) {
 		if e.providers[p.Name] != nil {
@@ -184,7 +188,7 @@ func New(cfg Config) (*Engine, error) {
 		if p == nil {
 			return nil, fmt.Errorf("model %q is deployed at provider %q, which is not defined", d.Model.Name, d.Provider)
 		}
-		e.deployments = append(e.deployments, &deployment{Deployment: d, endpoint: p, platform: p.Usable, family: familyOf(d)})
+		e.deployments = append(e.deployments, &deployment{Deployment: d, endpoint: p, platform: p.Usable, claims: cfg.Limits.of(d), family: familyOf(d)})
 		usable[d.Model] = usable[d.Model] || p.Usable
 	}
 	for _, d := range e.deployments {

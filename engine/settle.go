@@ -31,6 +31,7 @@ func (e *Engine) measure(c *call, a *answer, verdict snapshot.Verdict) {
 	a.usage = u
 	e.price(c, a)
 	u = a.usage
+	e.noteTokens(c.root(), a)
 	e.live.Done(d.Index, snapshot.Outcome{
 		Verdict: verdict, Failure: abi.FailureServer, TTFT: a.ttft, Duration: a.took, OutputTokens: u.Output, End: a.began.Add(a.took),
 	})
@@ -70,6 +71,7 @@ func (e *Engine) settle(c *call, outcome storage.Outcome, status int) *Fault {
 		return nil
 	}
 	c.settled = true
+	e.giveBack(c)
 	u := &c.usage
 	u.Outcome, u.Status, u.Attempts = outcome, status, len(c.outcomes)
 	u.Latency = e.Now().Sub(c.began)
@@ -122,6 +124,8 @@ func (e *Engine) decisionRecord(c *call) []byte {
 
 // finish lets go of a settled call.
 func (e *Engine) finish(c *call) {
+	c.over = true
+	e.endTurn(c)
 	if c.kept != nil { // and not sent
 		c.kept.close(true)
 	}
@@ -154,6 +158,7 @@ func (e *Engine) fail(ctx *fasthttp.RequestCtx, c *call, fault *Fault) {
 
 // refuse answers a request that was not accepted.
 func (e *Engine) refuse(ctx *fasthttp.RequestCtx, c *call, fault *Fault) {
+	e.giveBack(c)
 	e.metrics.refusal(fault.Code)
 	e.end(c)
 	fault.Write(ctx)

@@ -127,6 +127,7 @@ func start(ctx context.Context, cfg *config.Config, opt options) (g *gateway, er
 		Transport: upstream.New(upstream.Config{}), Probes: engine.Probes(cfg.Health.Probe), Plugins: g.pluginHealth,
 		MaxBody: cfg.Server.MaxBodyBytes, Problems: g.problems, Logger: g.log, Now: g.now,
 		KeepAlive: engine.KeepAlive{After: cfg.Server.KeepAliveAfter, Every: cfg.Server.KeepAliveEvery},
+		Limits:    engine.Limits(cfg.Limits),
 	})
 	if err != nil {
 		return g, err

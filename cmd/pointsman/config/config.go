@@ -30,6 +30,7 @@ type Config struct {
 	Plugins        []Plugin // in file order
 	Storage        Storage
 	Health         Health
+	Limits         Limits
 	Warnings       []string // what works but is probably not meant, each with file:line:column
 
 	fileModels map[string]bool   // names of models declared in the file

@@ -122,6 +122,16 @@ func TestLoadFull(t *testing.T) {
 	if c.Accounts != (Accounts{1000 * storage.CreditsPerCredit, storage.TierEnterprise, "balanced"}) || !c.Simulator.Enabled || c.Storage.LogDays != 30 {
 		t.Errorf("%+v %+v %+v", c.Accounts, c.Simulator, c.Storage)
 	}
+	number := func(n int64) *int64 { return &n }
+	limits := Limits{
+		storage.Limits{RequestsPerMinute: number(600), Concurrent: number(50)},
+		storage.Limits{TokensPerMinute: number(2_000_000)},
+		map[string]storage.Limits{"mock-model": {RequestsPerMinute: number(3000)}},
+		map[string]storage.Limits{"mock": {TokensPerMinute: number(500_000), Concurrent: number(16)}},
+	}
+	if !reflect.DeepEqual(c.Limits, limits) {
+		t.Errorf("limits %+v", c.Limits)
+	}
 	policies := []Policy{
 		{Name: "eco", Params: "min_quality=0.65\nproviders=local,groq\n", Place: c.Policies[0].Place},
 		{
@@ -165,7 +175,7 @@ func TestEffective(t *testing.T) {
 	for i := range again.Policies {
 		again.Policies[i].Place = c.Policies[i].Place
 	}
-	if !reflect.DeepEqual(again.Models, c.Models) || !reflect.DeepEqual(again.Trust, c.Trust) || again.Rounds != c.Rounds || !reflect.DeepEqual(again.Server, c.Server) || again.Accounts != c.Accounts || !reflect.DeepEqual(again.Policies, c.Policies) {
+	if !reflect.DeepEqual(again.Models, c.Models) || !reflect.DeepEqual(again.Trust, c.Trust) || again.Rounds != c.Rounds || !reflect.DeepEqual(again.Server, c.Server) || again.Accounts != c.Accounts || !reflect.DeepEqual(again.Limits, c.Limits) || !reflect.DeepEqual(again.Policies, c.Policies) {
 		t.Error("the effective configuration does not mean the same")
 	}
 }

@@ -53,6 +53,7 @@ func (c *Config) WriteEffective(w io.Writer) error {
 	}
 	p.table("[health]")
 	p.pair("probe", quote(c.Health.Probe))
+	p.limits(&c.Limits)
 	p.table("[storage]")
 	p.pair("log_days", strconv.Itoa(c.Storage.LogDays))
 	if _, err := io.WriteString(w, p.out.String()); err != nil {

@@ -124,6 +124,8 @@ func (d *document) read(root *table) *Config {
 	c.Health.Probe = health.oneOf("probe", "down", []string{"down", "unknown", "off"})
 	health.done()
 
+	c.limits(root.child("limits", "in [limits]"))
+
 	store := root.child("storage", "in [storage]")
 	c.Storage.LogDays = int(store.integer("log_days", DefaultLogDays, 1, 36_500))
 	store.done()
