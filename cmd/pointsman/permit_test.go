@@ -82,7 +82,7 @@ const (
 	everyCall                    // that has a policy choose a provider
 )
 
-// limitKinds lists them all; a new kind of limit belongs here, such as those of rates.
+// limitKinds lists them all; a new kind of limit belongs here.
 func limitKinds() []limitKind {
 	kinds := []limitKind{
 		{name: "expired", key: `{"expires":"2030-01-01T00:00:00Z"}`, later: true, status: 401, code: "key_expired"},
@@ -96,17 +96,20 @@ func limitKinds() []limitKind {
 		{name: "another tier", key: `{"scopes":{"tiers":[0,2,3,4,5]}}`, status: 403, code: "model_not_allowed", when: everyModel},
 		{name: "another policy", key: `{"scopes":{"policies":["eco","balanced","precision"]}}`, status: 403, code: "policy_not_allowed", when: everyCall},
 	}
+	add := func(status int, code, limits string) {
+		for _, of := range []string{"team", "account", "key"} {
+			kind := limitKind{name: of + " " + limits, status: status, code: code, when: everyCall}
+			*map[string]*string{"team": &kind.team, "account": &kind.account, "key": &kind.key}[of] = `{"limits":` + limits + `}`
+			kinds = append(kinds, kind)
+		}
+	}
 	for _, period := range storage.Periods() {
 		for _, tier := range []string{"null", "1"} {
-			budget := fmt.Sprintf(`{"limits":{"budgets":[{"period":%q,"tier":%s,"credits":"0.000001"}]}}`, period, tier)
-			refused := limitKind{status: 402, code: "budget_exceeded", when: everyCall}
-			for _, of := range []string{"team", "account", "key"} {
-				kind := refused
-				kind.name = "budget of " + of + " by " + period + ", tier " + tier
-				*map[string]*string{"team": &kind.team, "account": &kind.account, "key": &kind.key}[of] = budget
-				kinds = append(kinds, kind)
-			}
+			add(402, "budget_exceeded", fmt.Sprintf(`{"budgets":[{"period":%q,"tier":%s,"credits":"0.000001"}]}`, period, tier))
 		}
+	}
+	for _, rate := range []string{"requests_per_minute", "tokens_per_minute", "concurrent_requests"} {
+		add(429, "rate_limit_exceeded", `{"`+rate+`":0}`)
 	}
 	return kinds
 }
