@@ -42,6 +42,7 @@ type gateway struct {
 	started   time.Time
 	log       *slog.Logger
 	env       func(string) string
+	now       func() time.Time
 	masterKey string
 	firstKey  string // the key of the account made at the first start, shown once
 
@@ -67,11 +68,15 @@ type options struct {
 	dataDir string
 	log     *slog.Logger
 	env     func(string) string
+	now     func() time.Time // nil: time.Now
 }
 
 // start brings the gateway up and returns when it takes requests. On an error nothing is left running.
 func start(ctx context.Context, cfg *config.Config, opt options) (g *gateway, err error) {
-	g = &gateway{cfg: cfg, dataDir: opt.dataDir, started: time.Now(), log: opt.log, env: opt.env, changes: metrics.NewSet()}
+	g = &gateway{cfg: cfg, dataDir: opt.dataDir, started: time.Now(), log: opt.log, env: opt.env, now: opt.now, changes: metrics.NewSet()}
+	if g.now == nil {
+		g.now = time.Now
+	}
 	defer func() {
 		if err != nil {
 			g.stop(context.Background()) //nolint:errcheck // the first error is the one to tell
@@ -118,9 +123,9 @@ func start(ctx context.Context, cfg *config.Config, opt options) (g *gateway, er
 	g.engine, err = engine.New(engine.Config{
 		Catalog: models, Providers: engineProviders(cfg, probed), Simulate: cfg.Simulator.Enabled,
 		Directory: g.directory, Ledger: g.store, Log: g.usage, Generations: g.usage, States: g.usage, Prices: g.usage, Policies: g.policies, Adapters: g.plugins,
-		Markups: cfg.Tariff.Markups, AlertAt: cfg.Budgets.AlertAt, RoundLimit: cfg.Rounds.Credits, RecordTexts: cfg.Rounds.RecordTexts,
+		Markups: cfg.Tariff.Markups, Budgets: g.store, AlertAt: cfg.Budgets.AlertAt, RoundLimit: cfg.Rounds.Credits, RecordTexts: cfg.Rounds.RecordTexts,
 		Transport: upstream.New(upstream.Config{}), Probes: engine.Probes(cfg.Health.Probe), Plugins: g.pluginHealth,
-		MaxBody: cfg.Server.MaxBodyBytes, Problems: g.problems, Logger: g.log,
+		MaxBody: cfg.Server.MaxBodyBytes, Problems: g.problems, Logger: g.log, Now: g.now,
 		KeepAlive: engine.KeepAlive{After: cfg.Server.KeepAliveAfter, Every: cfg.Server.KeepAliveEvery},
 		Limits:    engine.Limits(cfg.Limits),
 	})
@@ -194,7 +199,7 @@ func (g *gateway) stop(ctx context.Context) error {
 }
 
 func (g *gateway) openStore() (err error) {
-	g.store, err = badgerdb.Open(badgerdb.Config{Dir: g.dataDir, Logger: g.log})
+	g.store, err = badgerdb.Open(badgerdb.Config{Dir: g.dataDir, Logger: g.log, Clock: g.now})
 	if err == nil && g.store.Halted() != nil {
 		g.log.Error("the credit ledger is halted: requests that cost credits are refused", "error", g.store.Halted())
 	}
@@ -222,7 +227,7 @@ func (g *gateway) openDirectory(env func(string) string) (err error) {
 	}
 	g.vault = v
 	a := g.cfg.Accounts
-	g.directory, err = directory.Open(g.store, g.store, g.store, v, directory.Defaults{Credits: a.DefaultCredits, Tier: a.DefaultTier, Level: a.DefaultPowerLevel}, time.Now)
+	g.directory, err = directory.Open(g.store, g.store, g.store, v, directory.Defaults{Credits: a.DefaultCredits, Tier: a.DefaultTier, Level: a.DefaultPowerLevel}, g.now)
 	if err != nil || len(g.directory.Accounts()) > 0 || g.store.Halted() != nil {
 		return err
 	}
