@@ -238,7 +238,7 @@ type asked struct {
 }
 
 func (a asked) Probe(_ context.Context, _ string, req *provider.ProbeRequest) error {
-	*a.key = req.Credential
+	*a.key = req.Credential.Reveal()
 	return a.found
 }
 

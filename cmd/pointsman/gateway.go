@@ -277,7 +277,7 @@ func engineProviders(cfg *config.Config, probed map[string]string) []engine.Prov
 	for i := range cfg.Providers {
 		p := &cfg.Providers[i]
 		e := engine.Provider{
-			Name: p.Name, Adapter: p.Adapter, BaseURL: p.BaseURL, Key: p.APIKey.Reveal(), Usable: p.Usable(),
+			Name: p.Name, Adapter: p.Adapter, BaseURL: p.BaseURL, Key: p.APIKey, Usable: p.Usable(),
 			AllowPrivate: p.AllowPrivate, NoCollection: p.NoCollection, ZeroRetention: p.ZeroRetention, Settings: p.Settings, FirstContent: p.Timeouts.FirstContent,
 			Timeouts: upstream.Timeouts{Connect: p.Timeouts.Connect, FirstByte: p.Timeouts.FirstByte, Idle: p.Timeouts.Idle, Total: p.Timeouts.Total},
 		}

@@ -78,6 +78,7 @@ type Directory struct {
 	vault    *vault.Vault
 	defaults Defaults
 	now      func() time.Time
+	damaged  sync.Map // ids of own keys that were found not to open
 
 	mu    sync.Mutex // serialises writers
 	index atomic.Pointer[index]
@@ -120,6 +121,7 @@ func Open(accounts Accounts, keys Keys, v *vault.Vault, defaults Defaults, now f
 	}
 	ix.link()
 	d.index.Store(ix)
+	d.CheckOwnKeys()
 	return d, nil
 }
 
@@ -240,6 +242,7 @@ func (d *Directory) SetOwnKey(account, provider, key string) (storage.ProviderKe
 		return nil
 	})
 	if err == nil && old != nil {
+		d.damaged.Delete(old.ID)
 		err = d.vault.Shred(old)
 	}
 	return k, err
@@ -265,6 +268,7 @@ func (d *Directory) DeleteOwnKey(account, provider string) (id string, err error
 	if err != nil {
 		return "", err
 	}
+	d.damaged.Delete(old.ID)
 	return old.ID, nil
 }
 
@@ -282,9 +286,6 @@ func (d *Directory) OwnKeys(account string) []storage.ProviderKey {
 func (d *Directory) OwnKey(account, provider string) *storage.ProviderKey {
 	return d.index.Load().own[account][provider]
 }
-
-// Unseal opens an account's own provider key for one call.
-func (d *Directory) Unseal(k *storage.ProviderKey) (string, error) { return d.vault.Unseal(k) }
 
 // update runs change on a copy of the index, which change must also have stored, and publishes it if that went well.
 func (d *Directory) update(change func(*index) error) error {

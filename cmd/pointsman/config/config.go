@@ -11,6 +11,7 @@ import (
 
 	"github.com/pointsman/pointsman/engine/catalog"
 	"github.com/pointsman/pointsman/policies/signing"
+	adapter "github.com/pointsman/pointsman/sdk/provider"
 	"github.com/pointsman/pointsman/storage"
 )
 
@@ -54,7 +55,7 @@ type Provider struct {
 	Adapter      string // a built-in adapter's or a plugin's name
 	BaseURL      string // no trailing slash; "" leaves it to the adapter
 	URLSource    string // "file", the environment variable's name, or "" for the default
-	APIKey       Secret
+	APIKey       adapter.Secret
 	KeySource    string            // "file", the environment variable's name, or "" if there is no key
 	KeyRequired  bool              // without a key, platform or own, the provider cannot be used
 	AllowPrivate bool              // may connect to loopback and private addresses

@@ -13,6 +13,7 @@ import (
 
 	"github.com/pointsman/pointsman/engine/catalog"
 	"github.com/pointsman/pointsman/sdk/policy"
+	adapter "github.com/pointsman/pointsman/sdk/provider"
 	"github.com/pointsman/pointsman/storage"
 )
 
@@ -155,7 +156,7 @@ func (p *printer) guarded(key, value string, print func(string) string) string {
 		return basicString(raw)
 	}
 	if looksSecret(key) {
-		return quote(NewSecret(value).Mask())
+		return quote(adapter.NewSecret(value).Mask())
 	}
 	return print(value)
 }
