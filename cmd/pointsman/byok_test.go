@@ -202,11 +202,11 @@ func TestReplacedAndDeletedKeysCannotBeOpened(t *testing.T) {
 	copies := map[string]storage.ProviderKey{}
 	keep := func(name, key string) {
 		g.api.storeKey(t, key)
-		k := g.gateway.directory.OwnKey(caller.Account.ID, "up0")
-		copies[name] = *k
-		if opened, err := g.gateway.directory.Unseal(k); err != nil || opened != key {
+		k, opened, err := g.gateway.directory.OpenOwnKey(caller.Account.ID, "up0")
+		if err != nil || opened.Reveal() != key {
 			t.Fatalf("%s: %v", name, err)
 		}
+		copies[name] = *k
 	}
 	keep("replaced", "sk-own-canary-first")
 	keep("deleted", "sk-own-canary-second")
@@ -215,14 +215,14 @@ func TestReplacedAndDeletedKeysCannotBeOpened(t *testing.T) {
 	}
 	data := g.dataDir
 	g.stopAndVerify()
-	v, err := vault.Open(filepath.Join(data, "root.key"), filepath.Join(data, "own.keys"))
+	v, err := vault.Open(vault.Config{Dir: data})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer v.Close()
 	for name, k := range copies {
 		if key, err := v.Unseal(&k); err == nil {
-			t.Errorf("the %s key opens: %s", name, key)
+			t.Errorf("the %s key opens: %s", name, key.Reveal())
 		}
 	}
 	if hits := search(t, data, "sk-own-canary-first", "sk-own-canary-second"); len(hits) > 0 {

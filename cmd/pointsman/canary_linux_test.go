@@ -102,7 +102,7 @@ func newCanary(t *testing.T) (c *canary, behave *atomic.Int64) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.g = &testGateway{gateway: g, t: t, api: newClient("http://"+g.listener.Addr().String(), g.firstKey), admin: newClient("http://"+g.adminListn.Addr().String(), g.masterKey)}
+	c.g = &testGateway{gateway: g, t: t, api: newClient("http://"+g.listener.Addr().String(), g.firstKey), admin: newClient("http://"+g.adminListn.Addr().String(), g.masterKey.Reveal())}
 	c.secrets = append(c.secrets, secret("own-direct"), secret("own-proxied"))
 	t.Cleanup(func() { c.g.stopAndVerify() })
 	return c, behave

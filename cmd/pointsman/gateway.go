@@ -25,6 +25,7 @@ import (
 	"github.com/pointsman/pointsman/plugins"
 	"github.com/pointsman/pointsman/policies"
 	"github.com/pointsman/pointsman/policies/depot"
+	"github.com/pointsman/pointsman/sdk/provider"
 	"github.com/pointsman/pointsman/storage"
 	"github.com/pointsman/pointsman/storage/badgerdb"
 )
@@ -42,12 +43,13 @@ type gateway struct {
 	started   time.Time
 	log       *slog.Logger
 	env       func(string) string
-	masterKey string
+	masterKey provider.Secret
 	firstKey  string // the key of the account made at the first start, shown once
 
 	store     *badgerdb.Store
 	usage     *badgerdb.Log
 	vault     *vault.Vault
+	rotation  rotation // of the vault
 	directory *directory.Directory
 	plugins   *plugins.Host
 	policies  *policies.Host
@@ -127,6 +129,7 @@ func start(ctx context.Context, cfg *config.Config, opt options) (g *gateway, er
 		return g, err
 	}
 	g.recordInterrupted()
+	g.resumeRotation()
 	g.api = engine.NewServer(g.engine.Handler(g.log, cfg.Server.CORSOrigins), cfg.Server.MaxBodyBytes)
 	g.admin = engine.NewServer(admin.Handler(g.adminConfig()), depot.MaxModule+1<<20)
 	g.watchPolicies()
@@ -138,7 +141,7 @@ func start(ctx context.Context, cfg *config.Config, opt options) (g *gateway, er
 func (g *gateway) adminConfig() admin.Config {
 	return admin.Config{
 		Engine: g.engine, Directory: g.directory, Ledger: g.store, MasterKey: g.masterKey, Status: g.status, Logger: g.log,
-		Policies: policyAdmin{g}, Metrics: g.writePolicyMetrics,
+		Policies: policyAdmin{g}, Vault: vaultAdmin{g}, Metrics: g.writePolicyMetrics,
 	}
 }
 
@@ -173,6 +176,7 @@ func (g *gateway) stop(ctx context.Context) error {
 	if g.engine != nil {
 		errs = append(errs, g.engine.Close(ctx))
 	}
+	g.rotation.close()
 	if g.usage != nil {
 		errs = append(errs, g.usage.Close())
 	}
@@ -207,21 +211,21 @@ func (g *gateway) openLog() (err error) {
 
 // openDirectory opens the vault and the directory, and makes the first account with a key when there is none.
 func (g *gateway) openDirectory(env func(string) string) (err error) {
-	if g.masterKey = env("POINTSMAN_MASTER_KEY"); g.masterKey == "" {
-		if g.masterKey, err = vault.ReadOrCreateSecret(g.masterKeyPath(), vault.NewMasterKey); err != nil {
+	master := env("POINTSMAN_MASTER_KEY")
+	if master == "" {
+		if master, err = vault.ReadOrCreateSecret(g.masterKeyPath(), vault.NewMasterKey); err != nil {
 			return err
 		}
 	}
-	if len(g.masterKey) < 16 {
+	if len(master) < 16 {
 		return errors.New("the master key has fewer than 16 characters")
 	}
-	v, err := vault.Open(filepath.Join(g.dataDir, "root.key"), filepath.Join(g.dataDir, "own.keys"))
-	if err != nil {
+	g.masterKey = provider.NewSecret(master)
+	if err := g.openVault(); err != nil {
 		return err
 	}
-	g.vault = v
 	a := g.cfg.Accounts
-	g.directory, err = directory.Open(g.store, g.store, v, directory.Defaults{Credits: a.DefaultCredits, Tier: a.DefaultTier, Level: a.DefaultPowerLevel}, time.Now)
+	g.directory, err = directory.Open(g.store, g.store, g.vault, directory.Defaults{Credits: a.DefaultCredits, Tier: a.DefaultTier, Level: a.DefaultPowerLevel}, time.Now)
 	if err != nil || len(g.directory.Accounts()) > 0 || g.store.Halted() != nil {
 		return err
 	}
@@ -259,7 +263,7 @@ func (g *gateway) status() admin.Status {
 	s := admin.Status{
 		Version: version, Started: g.started, Config: g.cfg.File, DataDir: g.dataDir, Listen: g.listener.Addr().String(),
 		Models: len(g.engine.Catalog.Models), Accounts: len(g.directory.Accounts()), Providers: g.engine.Health(engine.DetailLimits), Ledger: "ok",
-		Simulated: g.engine.Simulated(), Policies: []admin.PolicyStatus{},
+		Simulated: g.engine.Simulated(), Policies: []admin.PolicyStatus{}, Vault: g.vaultSummary(),
 	}
 	if err := g.store.Halted(); err != nil {
 		s.Ledger = err.Error()

@@ -63,7 +63,7 @@ func startGateway(t testing.TB, cfg *config.Config, data string) *testGateway {
 	if err != nil {
 		t.Fatal(err)
 	}
-	tg := &testGateway{gateway: g, t: t, api: newClient("http://"+g.listener.Addr().String(), g.firstKey), admin: newClient("http://"+g.adminListn.Addr().String(), g.masterKey)}
+	tg := &testGateway{gateway: g, t: t, api: newClient("http://"+g.listener.Addr().String(), g.firstKey), admin: newClient("http://"+g.adminListn.Addr().String(), g.masterKey.Reveal())}
 	t.Cleanup(func() { tg.stopAndVerify() })
 	return tg
 }

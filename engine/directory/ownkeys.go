@@ -49,13 +49,19 @@ func (d *Directory) UndecryptableKeys() (keys []storage.ProviderKey) {
 	return keys
 }
 
-// CheckOwnKeys opens every own key once, and returns how many there are. What does not open is in [Directory.UndecryptableKeys].
-func (d *Directory) CheckOwnKeys() (total int) {
-	for _, k := range d.ownKeysThat(func(*storage.ProviderKey) bool { return true }) {
-		total++
-		_, _, _ = d.OpenOwnKey(k.Account, k.Provider) // which notes what does not open
+// CountOwnKeys is how many own keys are stored.
+func (d *Directory) CountOwnKeys() (total int) {
+	for _, mine := range d.index.Load().own {
+		total += len(mine)
 	}
 	return total
+}
+
+// CheckOwnKeys opens every own key once. What does not open is in [Directory.UndecryptableKeys] then.
+func (d *Directory) CheckOwnKeys() {
+	for _, k := range d.ownKeysThat(func(*storage.ProviderKey) bool { return true }) {
+		_, _, _ = d.OpenOwnKey(k.Account, k.Provider) // which notes what does not open
+	}
 }
 
 // RewrapOwnKeys wraps the data keys of up to most own keys anew, under the vault's newest key-encryption key, and returns how

@@ -138,7 +138,7 @@ func TestUndecryptable(t *testing.T) {
 	k.Sealed[60] ^= 1
 	m.own[at] = k
 	d = reopen()
-	if bad := d.UndecryptableKeys(); len(bad) != 1 || bad[0].Account != "damaged" || d.CheckOwnKeys() != 2 {
+	if bad := d.UndecryptableKeys(); len(bad) != 1 || bad[0].Account != "damaged" || d.CountOwnKeys() != 2 {
 		t.Fatalf("%+v", bad)
 	}
 	if _, key, err := d.OpenOwnKey("damaged", "openai"); !errors.Is(err, vault.ErrSealed) || key.IsSet() {

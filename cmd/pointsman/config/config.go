@@ -29,6 +29,7 @@ type Config struct {
 	Rounds         Rounds
 	Plugins        []Plugin // in file order
 	Storage        Storage
+	Vault          Vault
 	Health         Health
 	Warnings       []string // what works but is probably not meant, each with file:line:column
 
