@@ -13,6 +13,7 @@ import (
 
 	"github.com/pointsman/pointsman/engine/catalog"
 	"github.com/pointsman/pointsman/engine/dialect"
+	"github.com/pointsman/pointsman/engine/redact"
 	"github.com/pointsman/pointsman/engine/snapshot"
 	"github.com/pointsman/pointsman/engine/sse"
 	"github.com/pointsman/pointsman/engine/upstream"
@@ -224,7 +225,7 @@ func (a *answer) failure(status int, body []byte) *failure {
 	if a.key.IsSet() {
 		f.message = strings.ReplaceAll(f.message, a.key.Reveal(), "***")
 	}
-	f.message = clip(f.message, 512)
+	f.message = clip(redact.String(f.message), 512) // and what looks like another key
 	return f
 }
 

@@ -43,6 +43,7 @@ type terminal struct {
 
 func main() {
 	if builtin.IsProcess() { // before anything else: this process is a plugin
+		forbidInheritedDumps()
 		builtin.Serve()
 		return
 	}

@@ -79,6 +79,7 @@ func (v *vaultRotate) Run(term terminal) error {
 	}
 	for s.Rotation != nil && s.Rotation.State == "running" {
 		time.Sleep(100 * time.Millisecond)
+		s = admin.VaultStatus{}
 		if err := c.call("GET", "/api/v1/admin/vault", nil, &s); err != nil {
 			return fmt.Errorf("following the rotation, which goes on: %w", err)
 		}

@@ -20,7 +20,9 @@ const (
 	ringFormat  = 1
 	ringFile    = "vault.json"
 	sharesFile  = "own.keys"
-	rootKeyFile = "root.key" // the default source
+	rootKeyFile = "root.key"
+
+	defaultSource = Source("file:" + rootKeyFile)
 )
 
 // ErrKEK: a key-encryption key that the vault needs is missing or is another one.
@@ -36,7 +38,8 @@ type kek struct {
 	id     kekID
 	source Source
 	key    []byte
-	legacy []byte // what records of formats 1 and 2 are sealed under, if it was this vault's first key
+	// legacy is what records of formats 1 and 2 are sealed under, and pepper that of earlier builds, if it was the vault's first key.
+	legacy, pepper []byte
 }
 
 // newKEK derives a key-encryption key from a secret, which is cleared.
@@ -54,12 +57,17 @@ func newKEK(secret []byte, source Source) (*kek, error) {
 		return nil, err
 	}
 	legacy, err := derive(secret, "pointsman provider keys v1", 32)
-	return &kek{id: kekID(id), source: source, key: key, legacy: legacy}, err
+	if err != nil {
+		return nil, err
+	}
+	pepper, err := derive(secret, "pointsman virtual keys v1", secretSize)
+	return &kek{id: kekID(id), source: source, key: key, legacy: legacy, pepper: pepper}, err
 }
 
 func (k *kek) clear() {
 	clear(k.key)
 	clear(k.legacy)
+	clear(k.pepper)
 }
 
 func derive(secret []byte, purpose string, size int) ([]byte, error) {

@@ -39,14 +39,27 @@ func (v *Vault) configured() Source {
 	if v.config.KEK != "" {
 		return v.config.KEK
 	}
-	return Source("file:" + filepath.Join(v.config.Dir, rootKeyFile))
+	return defaultSource
+}
+
+// readKEK reads the key-encryption key of a source. The path of the default one is relative to the directory, which may be
+// moved.
+func (v *Vault) readKEK(source Source) (*kek, error) {
+	from := source
+	if source == defaultSource {
+		from = Source("file:" + filepath.Join(v.config.Dir, rootKeyFile))
+	}
+	secret, err := from.read(v.config.Env)
+	if err != nil {
+		return nil, err
+	}
+	return newKEK(secret, source)
 }
 
 // firstRing makes the ring of a directory that has none: a fresh one, or one of an earlier build, whose key-encryption key and
 // pepper both follow from root.key.
 func (v *Vault) firstRing(source Source) (*ring, error) {
 	path := filepath.Join(v.config.Dir, rootKeyFile)
-	byDefault := Source("file:" + path)
 	_, err := os.Stat(path)
 	exists := err == nil
 	switch {
@@ -54,28 +67,22 @@ func (v *Vault) firstRing(source Source) (*ring, error) {
 		return nil, fmt.Errorf("%w: %s is missing; restore it from a backup, without it no virtual key is recognized", ErrKEK, filepath.Join(v.config.Dir, ringFile))
 	case !v.config.Fresh && !exists:
 		return nil, fmt.Errorf("%w: %s is missing; restore it from a backup, together with %s and %s if they are in it", ErrKEK, path, ringFile, sharesFile)
-	case source == byDefault:
+	case source == defaultSource:
 		if _, err := ReadOrCreateSecret(path, newSecretText); err != nil {
 			return nil, err
 		}
 	case !v.config.Fresh:
-		source = byDefault // until it is rotated
+		source = defaultSource // until it is rotated
 	}
-	secret, err := source.read(v.config.Env)
+	first, err := v.readKEK(source)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrKEK, err)
 	}
-	pepper := random(secretSize)
-	if !v.config.Fresh {
-		if pepper, err = derive(secret, "pointsman virtual keys v1", secretSize); err != nil {
-			return nil, err
-		}
-	}
-	first, err := newKEK(secret, source)
-	if err != nil {
-		return nil, err
-	}
 	defer first.clear()
+	pepper := first.pepper
+	if v.config.Fresh {
+		pepper = random(secretSize)
+	}
 	entry, err := sealPepper(first, pepper)
 	if err != nil {
 		return nil, err
@@ -91,7 +98,7 @@ func (v *Vault) readKEKs(configured Source) error {
 	if configured == r.Supersedes {
 		v.drift = driftOf(configured, r.Active.Source)
 	} else {
-		k, err := readKEK(configured, v.config.Env)
+		k, err := v.readKEK(configured)
 		if err != nil {
 			return fmt.Errorf("%w: %w; it needs the key-encryption key with id %s", ErrKEK, err, r.Active.ID)
 		}
@@ -119,7 +126,7 @@ func (v *Vault) readKEKs(configured Source) error {
 
 // readNamed reads the key-encryption key of an entry of the ring.
 func (v *Vault) readNamed(into **kek, entry ringKey) error {
-	k, err := readKEK(entry.Source, v.config.Env)
+	k, err := v.readKEK(entry.Source)
 	if err != nil {
 		return fmt.Errorf("%w: %w; it needs the key-encryption key with id %s", ErrKEK, err, entry.ID)
 	}
@@ -129,12 +136,4 @@ func (v *Vault) readNamed(into **kek, entry ringKey) error {
 	}
 	*into = k
 	return nil
-}
-
-func readKEK(source Source, env func(string) string) (*kek, error) {
-	secret, err := source.read(env)
-	if err != nil {
-		return nil, err
-	}
-	return newKEK(secret, source)
 }

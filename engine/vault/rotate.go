@@ -40,7 +40,7 @@ func (v *Vault) Status() Status {
 // and ends with [Vault.End]. Beginning again to the same key-encryption key changes nothing. Errors: ErrRotating, ErrSameKEK,
 // or what is wrong with the source.
 func (v *Vault) Begin(to Source) error {
-	k, err := readKEK(to, v.config.Env)
+	k, err := v.readKEK(to)
 	if err != nil {
 		return err
 	}
