@@ -155,7 +155,7 @@ func (v vaultAdmin) RotateVault(to, by string) error {
 	switch err := v.g.vault.Begin(source); {
 	case errors.Is(err, vault.ErrRotating):
 		return fmt.Errorf("%w: %w", admin.ErrVaultRotating, err)
-	case errors.Is(err, vault.ErrSource), errors.Is(err, vault.ErrSameKEK):
+	case errors.Is(err, vault.ErrUnreadable), errors.Is(err, vault.ErrSameKEK):
 		return fmt.Errorf("%w: %w", admin.ErrVaultSource, err)
 	case err != nil:
 		return err

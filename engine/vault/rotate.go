@@ -38,7 +38,7 @@ func (v *Vault) Status() Status {
 // Begin begins a rotation to the key-encryption key of a source. From here on records are sealed under the new one, and both
 // are needed, also after a restart; the caller has every record that is not [Vault.Current] wrapped anew with [Vault.Rewrap],
 // and ends with [Vault.End]. Beginning again to the same key-encryption key changes nothing. Errors: ErrRotating, ErrSameKEK,
-// or what is wrong with the source.
+// ErrUnreadable.
 func (v *Vault) Begin(to Source) error {
 	k, err := v.readKEK(to)
 	if err != nil {

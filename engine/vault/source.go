@@ -23,8 +23,13 @@ const (
 	maxSecretText = 4096             // bytes of a key's text
 )
 
-// ErrSource: a source is not of a form that [Source] has.
-var ErrSource = errors.New(`must be "file:PATH", "credential:NAME", "env:NAME" or "command:PROGRAM ARGUMENT…", with absolute paths`)
+// Errors of a source.
+var (
+	// ErrSource: it is not of a form that [Source] has.
+	ErrSource = errors.New(`must be "file:PATH", "credential:NAME", "env:NAME" or "command:PROGRAM ARGUMENT…", with absolute paths`)
+	// ErrUnreadable: there is no key-encryption key.
+	ErrUnreadable = errors.New("the key-encryption key cannot be read")
+)
 
 var errTooLong = fmt.Errorf("it is longer than %d bytes", maxSecretText)
 
@@ -52,18 +57,18 @@ func ParseSource(text string) (Source, error) {
 // IsCommand tells whether reading the source starts a program.
 func (s Source) IsCommand() bool { return strings.HasPrefix(string(s), "command:") }
 
-// read returns the secret that the source has: 64 hex digits or more in its text. Errors say nothing of what was read.
+// read returns the secret that the source has: 64 hex digits or more in its text. Errors match ErrUnreadable and say nothing of what was read.
 func (s Source) read(env func(string) string) ([]byte, error) {
 	text, err := s.text(env)
 	if err != nil {
-		return nil, fmt.Errorf("reading the key-encryption key from %s: %w", s, err)
+		return nil, fmt.Errorf("%w from %s: %w", ErrUnreadable, s, err)
 	}
 	defer clear(text)
 	digits := bytes.TrimSpace(text)
 	secret := make([]byte, hex.DecodedLen(len(digits)))
 	if _, err := hex.Decode(secret, digits); err != nil || len(secret) < secretSize {
 		clear(secret)
-		return nil, fmt.Errorf("reading the key-encryption key from %s: it is not at least %d hex digits, as `openssl rand -hex %d` prints", s, 2*secretSize, secretSize)
+		return nil, fmt.Errorf("%w from %s: it is not at least %d hex digits, as `openssl rand -hex %d` prints", ErrUnreadable, s, 2*secretSize, secretSize)
 	}
 	return secret, nil
 }
