@@ -12,6 +12,7 @@ import (
 	"github.com/valyala/fasthttp"
 
 	"github.com/pointsman/pointsman/engine/directory"
+	"github.com/pointsman/pointsman/engine/redact"
 	"github.com/pointsman/pointsman/engine/snapshot"
 	"github.com/pointsman/pointsman/sdk/abi"
 	"github.com/pointsman/pointsman/sdk/policy"
@@ -247,7 +248,7 @@ func ReadJSON(ctx *fasthttp.RequestCtx, v any) *Fault {
 	case errors.As(err, &wrongType):
 		return badRequest("invalid_value", wrongType.Field, fmt.Sprintf("%s must be a %s", wrongType.Field, wrongType.Type))
 	case bytes.HasPrefix([]byte(err.Error()), []byte("json: unknown field")):
-		return badRequest("unknown_parameter", "", clip(err.Error()[len("json: "):], 80))
+		return badRequest("unknown_parameter", "", clip(redact.String(err.Error()[len("json: "):]), 80))
 	default:
 		return badRequest("invalid_json", "", "the body is not valid JSON")
 	}

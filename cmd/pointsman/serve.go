@@ -55,7 +55,8 @@ func (s *serveCmd) Run(term terminal) error {
 	if err != nil {
 		return err
 	}
-	log := newLogger(term.err, s.Log)
+	known := redact.New(append(cfg.Secrets(), os.Getenv("POINTSMAN_MASTER_KEY"))...)
+	log := newLogger(known.Writer(term.err), s.Log)
 	if s.AllowDumps {
 		log.Warn("core files and debuggers are allowed, and with them whatever keys are in the memory")
 	} else if err := forbidDumps(); err != nil {
@@ -65,7 +66,7 @@ func (s *serveCmd) Run(term terminal) error {
 	defer cancel()
 	g, err := start(ctx, cfg, options{dataDir: data, log: log, env: os.Getenv})
 	if err != nil {
-		return err
+		return errors.New(known.String(err.Error())) // which may be what a policy says of its parameters
 	}
 	g.banner(term.out)
 	g.reloadOnHangup(ctx)
@@ -119,7 +120,7 @@ func newLogger(w io.Writer, level string) *slog.Logger {
 	if err := l.UnmarshalText([]byte(level)); err != nil {
 		l = slog.LevelInfo
 	}
-	return slog.New(slog.NewJSONHandler(redact.Writer(w), &slog.HandlerOptions{Level: l}))
+	return slog.New(slog.NewJSONHandler(w, &slog.HandlerOptions{Level: l}))
 }
 
 // defaultDataDir is where a gateway keeps its data if it is not told.

@@ -1,10 +1,11 @@
 // Package redact blanks what looks like a key in text on its way out: in the gateway's log, and in what providers say that is
 // passed on. It is the last net, below types that do not print and code that does not log: it knows the common beginnings of
-// keys, not all keys there are.
+// keys, and the values that it is told.
 package redact
 
 import (
 	"bytes"
+	"encoding/json"
 	"io"
 )
 
@@ -50,8 +51,48 @@ func Bytes(text []byte) []byte {
 }
 
 // String is [Bytes] of a string.
-func String(text string) string {
-	if out := Bytes([]byte(text)); !bytes.Equal(out, []byte(text)) {
+func String(text string) string { return new(Redactor).String(text) }
+
+// Redactor also blanks values that it was told. The zero value was told none. It is safe for concurrent use.
+type Redactor struct{ values [][]byte }
+
+// New returns a redactor for some values. Those under 8 bytes are left out: they would be found in ordinary words.
+func New(values ...string) *Redactor {
+	r := &Redactor{}
+	for _, value := range values {
+		if len(value) < 8 {
+			continue
+		}
+		r.values = append(r.values, []byte(value))
+		if escaped, err := json.Marshal(value); err == nil && string(escaped[1:len(escaped)-1]) != value {
+			r.values = append(r.values, escaped[1:len(escaped)-1])
+		}
+	}
+	return r
+}
+
+// Bytes is [Bytes], with the values blanked too.
+func (r *Redactor) Bytes(text []byte) []byte {
+	out := Bytes(text)
+	for _, value := range r.values {
+		for from := 0; ; from += len(value) {
+			at := bytes.Index(text[from:], value)
+			if at < 0 {
+				break
+			}
+			if &out[0] == &text[0] {
+				out = bytes.Clone(text)
+			}
+			from += at
+			copy(out[from:], bytes.Repeat([]byte("*"), len(value)))
+		}
+	}
+	return out
+}
+
+// String is Bytes of a string.
+func (r *Redactor) String(text string) string {
+	if out := r.Bytes([]byte(text)); !bytes.Equal(out, []byte(text)) {
 		return string(out)
 	}
 	return text
@@ -115,9 +156,12 @@ func length(text []byte, token bool) int {
 
 // Writer blanks keys in all that is written through it. A key that is split between two writes is not found: a logger writes
 // whole lines.
-func Writer(w io.Writer) io.Writer { return writer{w} }
+func (r *Redactor) Writer(w io.Writer) io.Writer { return writer{r, w} }
 
-type writer struct{ to io.Writer }
+type writer struct {
+	by *Redactor
+	to io.Writer
+}
 
 // Write writes all of p.
-func (w writer) Write(p []byte) (int, error) { return w.to.Write(Bytes(p)) }
+func (w writer) Write(p []byte) (int, error) { return w.to.Write(w.by.Bytes(p)) }

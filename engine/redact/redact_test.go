@@ -35,14 +35,31 @@ func TestString(t *testing.T) {
 // What is written by a logger is blanked, and what the caller holds is left as it is.
 func TestWriter(t *testing.T) {
 	var out bytes.Buffer
-	log := slog.New(slog.NewJSONHandler(Writer(&out), nil))
+	log := slog.New(slog.NewJSONHandler(new(Redactor).Writer(&out), nil))
 	log.Info("asked", "header", "Bearer 0123456789abcdef", slog.Group("g", "key", []string{"sk-0123456789abcdef"}))
 	if s := out.String(); strings.Contains(s, "0123456789") || !strings.Contains(s, `"Bearer ****************"`) || strings.Count(s, "\n") != 1 {
 		t.Error(s)
 	}
 	p := []byte("sk-0123456789abcdef")
-	if n, err := Writer(&out).Write(p); n != len(p) || err != nil || string(p) != "sk-0123456789abcdef" {
+	if n, err := new(Redactor).Writer(&out).Write(p); n != len(p) || err != nil || string(p) != "sk-0123456789abcdef" {
 		t.Errorf("%d, %v, %s", n, err, p)
+	}
+}
+
+func TestValues(t *testing.T) {
+	r := New("", "short", `with"quote\`, "hook-value", "hook-value-longer")
+	for text, want := range map[string]string{
+		"":                                   "",
+		"a short text":                       "a short text",
+		"hook-value,hook-value.":             "**********,**********.",
+		"hook-value-longer":                  "*****************",
+		`{"x":"with\"quote\\"}`:              `{"x":"*************"}`,
+		"sk-0123456789abcdef and hook-value": "sk-**************** and **********",
+	} {
+		in := []byte(text)
+		if got := r.String(text); got != want || string(r.Bytes(in)) != want || string(in) != text {
+			t.Errorf("%q gives %q, want %q", text, got, want)
+		}
 	}
 }
 

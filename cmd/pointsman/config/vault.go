@@ -55,3 +55,20 @@ func (p *printer) vault(v Vault) {
 		}
 	}
 }
+
+// Secrets are the values that nothing may show: the providers' keys, and what references to the environment became wherever that
+// is no address and no path.
+func (c *Config) Secrets() []string {
+	var secrets []string
+	for i := range c.Providers {
+		if key := c.Providers[i].APIKey; key.IsSet() {
+			secrets = append(secrets, key.Reveal())
+		}
+	}
+	for value := range c.references {
+		if !strings.Contains(value, "/") && !strings.Contains(value, ":") {
+			secrets = append(secrets, value)
+		}
+	}
+	return secrets
+}
