@@ -104,6 +104,9 @@ type Config struct {
 	MaxBody     int                   // bytes of a request body; 0: 32 MiB
 	KeepAlive   KeepAlive             // of silent streams
 	Plugins     func() []PluginHealth // for /health; nil: none are told
+	Budgets     Budgets               // what budgets have left; nil: nobody is warned of them, and answers are not cut short for them
+	AlertAt     []int                 // percent of a budget at which the operator is told, ascending
+	Alert       func(storage.Alert)   // is told what the log is told of budgets; must not block; nil: nobody else is
 	Problems    func() []string       // for /health: what is wrong with the configuration while it serves on; nil: never anything
 	Logger      *slog.Logger          // nil: the default logger
 	Now         func() time.Time      // nil: time.Now
@@ -127,6 +130,7 @@ type Engine struct {
 	texts       sync.Pool   // of *dialect.Texts
 	calls       sync.Pool
 	warned      sync.Map // deprecated name -> time of the last warning
+	alerts      alerts
 	inflight    sync.WaitGroup
 	draining    atomic.Bool
 }

@@ -78,10 +78,14 @@ func (e *Engine) settle(c *call, outcome storage.Outcome, status int) *Fault {
 	}
 	var fault *Fault
 	if c.holding {
-		receipt, batch, err := e.Ledger.Settle(storage.Settlement{Request: c.id, Charge: u.Credits, Reason: string(outcome)})
+		tier := e.deployments[c.answered].Model.Tier
+		receipt, batch, err := e.Ledger.Settle(storage.Settlement{Request: c.id, Charge: u.Credits, Tier: tier, Reason: string(outcome)})
 		if err == nil {
 			u.Credits = receipt.Charged
 			err = batch.Wait()
+		}
+		if err == nil {
+			e.watchBudgets(c.caller, tier, receipt.Charged)
 		}
 		if err != nil {
 			e.Logger.Error("settling credits", "request", c.id, "account", u.Account, "charge", u.Credits, "error", err)

@@ -1,6 +1,9 @@
 package storage
 
-import "time"
+import (
+	"cmp"
+	"time"
+)
 
 // AccountTier bounds the model tiers an account may use and carries its markup under the cost-plus tariff.
 type AccountTier string
@@ -62,6 +65,9 @@ type VirtualKey struct {
 	Replaces string `json:"replaces,omitempty"`
 	Spends   string `json:"spends,omitempty"` // id of the key whose budgets it uses; "": its own
 }
+
+// SpendsAs is the id of the key whose budgets and rate limits the key uses: that of the first of a row of rotations.
+func (k *VirtualKey) SpendsAs() string { return cmp.Or(k.Spends, k.ID) }
 
 // ProviderKey is an account's own key at a provider (BYOK), encrypted. Sealed can be opened only with the same
 // (Account, Provider, ID, Version), which are its additional authenticated data.

@@ -12,10 +12,6 @@ import (
 	"github.com/pointsman/pointsman/engine/vault"
 )
 
-// rewrapBatch is how many sealed keys are wrapped anew before others may change keys again: each takes some milliseconds, for
-// its share and its record are written to disk.
-const rewrapBatch = 16
-
 // rotation wraps all sealed keys anew in the background.
 type rotation struct {
 	stop context.CancelFunc // nil: none was ever started
@@ -76,9 +72,12 @@ func (g *gateway) startRotation() {
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	r.stop = stop
-	r.latest = &admin.Rotation{State: "running", Left: g.directory.StaleOwnKeys(), Started: time.Now().UTC()}
+	r.latest = &admin.Rotation{State: "running", Left: len(g.directory.StaleOwnKeys()), Started: time.Now().UTC()}
 	r.done.Go(func() {
-		err := g.rewrapAll(ctx)
+		err := g.directory.RewrapOwnKeys(ctx, func() { r.update(func(s *admin.Rotation) { s.Done, s.Left = s.Done+1, max(0, s.Left-1) }) })
+		if err == nil {
+			err = g.vault.End()
+		}
 		ended := time.Now().UTC()
 		r.update(func(s *admin.Rotation) {
 			s.Ended, s.State = &ended, "done"
@@ -94,22 +93,6 @@ func (g *gateway) startRotation() {
 			g.log.Info("the vault is rotated; the former key-encryption key is not needed any more", "kek", status.KEK, "source", string(status.Source))
 		}
 	})
-}
-
-func (g *gateway) rewrapAll(ctx context.Context) error {
-	for {
-		if ctx.Err() != nil {
-			return errors.New("the gateway stops")
-		}
-		n, err := g.directory.RewrapOwnKeys(rewrapBatch)
-		g.rotation.update(func(s *admin.Rotation) { s.Done, s.Left = s.Done+n, max(0, s.Left-n) })
-		if err != nil {
-			return err
-		}
-		if n < rewrapBatch {
-			return g.vault.End()
-		}
-	}
 }
 
 // vaultAdmin is the vault as the admin API sees it.

@@ -2,6 +2,7 @@ package directory
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -51,8 +52,8 @@ func (d *Directory) UndecryptableKeys() (keys []storage.ProviderKey) {
 
 // CountOwnKeys is how many own keys are stored.
 func (d *Directory) CountOwnKeys() (total int) {
-	for _, mine := range d.index.Load().own {
-		total += len(mine)
+	for a := range d.accounts.all() {
+		total += len(a.state.Load().own)
 	}
 	return total
 }
@@ -64,51 +65,66 @@ func (d *Directory) CheckOwnKeys() {
 	}
 }
 
-// RewrapOwnKeys wraps the data keys of up to most own keys anew, under the vault's newest key-encryption key, and returns how
-// many it did: fewer than most when no other is left that can be. Requests with these keys go on meanwhile. Each is stored
-// before the next is begun, so it may be ended at any point and called again.
-func (d *Directory) RewrapOwnKeys(most int) (done int, err error) {
-	var replaced []storage.ProviderKey
-	updateErr := d.update(func(ix *index) error {
-		for _, k := range d.ownKeysThat(d.stale) {
-			if done == most {
-				return nil
-			}
-			next, failed := d.vault.Rewrap(&k)
-			if errors.Is(failed, vault.ErrSealed) {
-				d.note(&k)
-				continue
-			}
-			if failed == nil {
-				failed = d.keys.PutProviderKey(next) // if it fails the old share stays, and with it what the store holds
-			}
-			if failed != nil {
-				err = fmt.Errorf("wrapping the key of account %s for provider %s anew: %w", k.Account, k.Provider, failed)
-				return nil // those before are stored
-			}
-			ix.putOwn(&next)
-			replaced = append(replaced, k)
-			done++
-		}
-		return nil
-	})
-	for i := range replaced { // now that nobody finds them any more
-		err = errors.Join(err, d.vault.Shred(&replaced[i]))
-	}
-	return done, errors.Join(updateErr, err)
+// StaleOwnKeys lists the own keys that are not wrapped under the vault's newest key-encryption key, and can be.
+func (d *Directory) StaleOwnKeys() []storage.ProviderKey {
+	d.mu.Lock() // for what was sealed before the newest one was there, and is not here yet
+	defer d.mu.Unlock()
+	return d.ownKeysThat(func(k *storage.ProviderKey) bool { return !d.vault.Current(k) && !d.Undecryptable(k) })
 }
 
-// StaleOwnKeys is how many own keys are not wrapped under the vault's newest key-encryption key and can be.
-func (d *Directory) StaleOwnKeys() int { return len(d.ownKeysThat(d.stale)) }
+// RewrapOwnKeys wraps the data keys of all own keys anew, under the vault's newest key-encryption key, and calls done after
+// each. Requests with these keys go on meanwhile. It may be ended at any point, by ctx or by a crash, and called again.
+func (d *Directory) RewrapOwnKeys(ctx context.Context, done func()) error {
+	for {
+		stale := d.StaleOwnKeys()
+		if len(stale) == 0 {
+			return nil
+		}
+		for _, k := range stale {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			if err := d.rewrap(k.Account, k.Provider); err != nil {
+				return fmt.Errorf("wrapping the key of account %s for provider %s anew: %w", k.Account, k.Provider, err)
+			}
+			done()
+		}
+	}
+}
 
-func (d *Directory) stale(k *storage.ProviderKey) bool {
-	return !d.vault.Current(k) && !d.Undecryptable(k)
+// rewrap wraps one key anew, unless that does not open, or is gone meanwhile.
+func (d *Directory) rewrap(account, provider string) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	a, ok := d.accounts.get(account)
+	if !ok {
+		return nil
+	}
+	state := *a.state.Load()
+	old := state.own[provider]
+	if old == nil || d.vault.Current(old) {
+		return nil
+	}
+	next, err := d.vault.Rewrap(old)
+	if errors.Is(err, vault.ErrSealed) {
+		d.note(old)
+		return nil
+	}
+	if err == nil {
+		err = d.store.keys.PutProviderKey(next)
+	}
+	if err != nil {
+		return err // the old share stays, and with it what the store holds
+	}
+	state.own = with(state.own, &next)
+	a.state.Store(&state)
+	return d.vault.Shred(old) // now that nobody finds it any more
 }
 
 // ownKeysThat lists the own keys of all accounts that a condition holds for, by account and provider.
 func (d *Directory) ownKeysThat(holds func(*storage.ProviderKey) bool) (keys []storage.ProviderKey) {
-	for _, mine := range d.index.Load().own {
-		for _, k := range mine {
+	for a := range d.accounts.all() {
+		for _, k := range a.state.Load().own {
 			if holds(k) {
 				keys = append(keys, *k)
 			}

@@ -2,6 +2,7 @@ package directory
 
 import (
 	"bytes"
+	"context"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -25,14 +26,24 @@ func otherKEK(t *testing.T) vault.Source {
 	return vault.Source("file:" + path)
 }
 
+// holder makes an account with a key of its own.
+func holder(t *testing.T, d *Directory, account string) {
+	t.Helper()
+	_, err := d.CreateAccount(storage.Account{ID: account})
+	if err == nil {
+		_, err = d.SetOwnKey(account, "openai", "sk-before-0123456789")
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
 // Keys open at every moment of a rotation, and none that is replaced or deleted meanwhile comes back.
 func TestRewrapUnderLoad(t *testing.T) {
 	d, m, reopen := open(t)
 	const keys = 40
 	for i := range keys {
-		if _, err := d.SetOwnKey(fmt.Sprint("a", i), "openai", "sk-before-0123456789"); err != nil {
-			t.Fatal(err)
-		}
+		holder(t, d, fmt.Sprint("a", i))
 	}
 	before := map[[2]string]storage.ProviderKey{}
 	for at, k := range m.own {
@@ -54,7 +65,7 @@ func TestRewrapUnderLoad(t *testing.T) {
 	if err := d.vault.Begin(otherKEK(t)); err != nil {
 		t.Fatal(err)
 	}
-	if n := d.StaleOwnKeys(); n != keys {
+	if n := len(d.StaleOwnKeys()); n != keys {
 		t.Errorf("%d keys are to be done", n)
 	}
 	if _, err := d.DeleteOwnKey("a0", "openai"); err != nil {
@@ -64,19 +75,13 @@ func TestRewrapUnderLoad(t *testing.T) {
 		t.Fatal(err)
 	}
 	total := 0
-	for {
-		n, err := d.RewrapOwnKeys(7)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if total += n; n < 7 {
-			break
-		}
+	if err := d.RewrapOwnKeys(t.Context(), func() { total++ }); err != nil {
+		t.Fatal(err)
 	}
 	ended.Store(true)
 	readers.Wait()
-	if err := d.vault.End(); err != nil || total != keys-2 || d.StaleOwnKeys() != 0 {
-		t.Errorf("%d were done, %d are left, %v", total, d.StaleOwnKeys(), err)
+	if err := d.vault.End(); err != nil || total != keys-2 || len(d.StaleOwnKeys()) != 0 {
+		t.Errorf("%d were done, %d are left, %v", total, len(d.StaleOwnKeys()), err)
 	}
 	for at, k := range before {
 		if _, err := d.vault.Unseal(&k); !errors.Is(err, vault.ErrSealed) {
@@ -99,22 +104,26 @@ func TestRewrapUnderLoad(t *testing.T) {
 func TestRewrapGoesOnAfterAFailure(t *testing.T) {
 	d, m, _ := open(t)
 	for i := range 6 {
-		if _, err := d.SetOwnKey(fmt.Sprint("a", i), "openai", "sk-before-0123456789"); err != nil {
-			t.Fatal(err)
-		}
+		holder(t, d, fmt.Sprint("a", i))
 	}
 	if err := d.vault.Begin(otherKEK(t)); err != nil {
 		t.Fatal(err)
 	}
-	if n, err := d.RewrapOwnKeys(2); n != 2 || err != nil {
-		t.Fatalf("%d, %v", n, err)
-	}
-	m.fail = errors.New("disk full")
-	if n, err := d.RewrapOwnKeys(2); n != 0 || !errors.Is(err, m.fail) {
+	full := errors.New("disk full")
+	n := 0
+	if err := d.RewrapOwnKeys(t.Context(), func() {
+		if n++; n == 2 {
+			m.fail = full
+		}
+	}); n != 2 || !errors.Is(err, full) {
 		t.Fatalf("%d, %v", n, err)
 	}
 	m.fail = nil
-	if n, err := d.RewrapOwnKeys(10); n != 4 || err != nil {
+	ctx, stop := context.WithCancel(t.Context())
+	if err := d.RewrapOwnKeys(ctx, func() { n++; stop() }); n != 3 || !errors.Is(err, context.Canceled) {
+		t.Fatalf("%d, %v", n, err)
+	}
+	if err := d.RewrapOwnKeys(t.Context(), func() { n++ }); n != 6 || err != nil {
 		t.Fatalf("%d, %v", n, err)
 	}
 	for i := range 6 {
@@ -128,9 +137,7 @@ func TestRewrapGoesOnAfterAFailure(t *testing.T) {
 func TestUndecryptable(t *testing.T) {
 	d, m, reopen := open(t)
 	for _, account := range []string{"sound", "damaged"} {
-		if _, err := d.SetOwnKey(account, "openai", "sk-before-0123456789"); err != nil {
-			t.Fatal(err)
-		}
+		holder(t, d, account)
 	}
 	at := [2]string{"damaged", "openai"}
 	k := m.own[at]
@@ -147,7 +154,8 @@ func TestUndecryptable(t *testing.T) {
 	if err := d.vault.Begin(otherKEK(t)); err != nil {
 		t.Fatal(err)
 	}
-	if n, err := d.RewrapOwnKeys(10); n != 1 || err != nil || d.StaleOwnKeys() != 0 {
+	n := 0
+	if err := d.RewrapOwnKeys(t.Context(), func() { n++ }); n != 1 || err != nil || len(d.StaleOwnKeys()) != 0 {
 		t.Errorf("%d, %v", n, err)
 	}
 	if err := d.vault.End(); err != nil {
