@@ -228,6 +228,7 @@ func (v *Vault) wrap(k, replaces *storage.ProviderKey, dataKey, body []byte) err
 	if err != nil {
 		return err
 	}
+	defer clear(share)
 	v.mu.RLock()
 	newest := v.newest()
 	id := newest.id
