@@ -74,9 +74,9 @@ type Adapters interface {
 type Provider struct {
 	Name         string
 	Adapter      string
-	BaseURL      string // "" for the adapter's default
-	Key          string // the platform's key, "" if it has none
-	Usable       bool   // the platform can use it: it has a key, or needs none
+	BaseURL      string         // "" for the adapter's default
+	Key          adapter.Secret // the platform's key, not set if it has none
+	Usable       bool           // the platform can use it: it has a key, or needs none
 	AllowPrivate bool
 	// NoCollection says that the provider neither keeps nor trains on what it is sent longer than it must, ZeroRetention that it
 	// keeps nothing at all: fit for callers who want that.

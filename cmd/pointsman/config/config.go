@@ -11,6 +11,7 @@ import (
 
 	"github.com/pointsman/pointsman/engine/catalog"
 	"github.com/pointsman/pointsman/policies/signing"
+	adapter "github.com/pointsman/pointsman/sdk/provider"
 	"github.com/pointsman/pointsman/storage"
 )
 
@@ -31,6 +32,7 @@ type Config struct {
 	Rounds         Rounds
 	Plugins        []Plugin // in file order
 	Storage        Storage
+	Vault          Vault
 	Health         Health
 	Limits         Limits
 	Warnings       []string // what works but is probably not meant, each with file:line:column
@@ -58,7 +60,7 @@ type Provider struct {
 	Adapter      string // a built-in adapter's or a plugin's name
 	BaseURL      string // no trailing slash; "" leaves it to the adapter
 	URLSource    string // "file", the environment variable's name, or "" for the default
-	APIKey       Secret
+	APIKey       adapter.Secret
 	KeySource    string            // "file", the environment variable's name, or "" if there is no key
 	KeyRequired  bool              // without a key, platform or own, the provider cannot be used
 	AllowPrivate bool              // may connect to loopback and private addresses

@@ -130,6 +130,7 @@ func (d *document) read(root *table) *Config {
 	store := root.child("storage", "in [storage]")
 	c.Storage.LogDays = int(store.integer("log_days", DefaultLogDays, 1, 36_500))
 	store.done()
+	c.vault(root.child("vault", "in [vault]"))
 	root.done()
 	return c
 }
