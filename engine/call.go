@@ -71,6 +71,8 @@ type call struct {
 	usage      storage.Usage
 	settled    bool
 
+	cache caching
+
 	watch *watch
 	pulse *pulse // of a stream, nil if it cannot be kept alive
 

@@ -29,7 +29,7 @@ func (e *Engine) serve(ctx *fasthttp.RequestCtx, d dialect.Dialect, op operation
 		c.pulse = newPulse(ctx, e.KeepAlive, c.began)
 	}
 	c.watch = e.watch.add(ctx.Conn(), c.id[15], c.leave, c.pulse)
-	var a *answer
+	a, fault := e.cached(ctx, c)
 	for a == nil && fault == nil { // once, unless the policy wants rounds
 		if fault = e.decide(c); fault == nil {
 			fault = e.reserve(c)
@@ -204,6 +204,7 @@ func (e *Engine) reply(ctx *fasthttp.RequestCtx, c *call, a *answer) {
 		fault.Write(ctx)
 		return
 	}
+	e.keep(c, a)
 	e.describeAnswer(ctx, c, a)
 	a.setContentType(ctx)
 	body := ctx.Response.SwapBody(nil) // the server's own buffer, used again from answer to answer

@@ -53,6 +53,7 @@ type UsageEntry struct {
 	CostUSD      string  `json:"cost_usd"`
 	BYOK         bool    `json:"byok"`
 	Simulated    bool    `json:"simulated"`
+	Cache        string  `json:"cache,omitempty"`
 	Outcome      string  `json:"outcome"`
 	Status       int     `json:"status"`
 	ErrorCode    string  `json:"error_code,omitempty"`
@@ -72,7 +73,7 @@ func NewUsageEntry(u *storage.Usage) UsageEntry {
 		RequestID: id, Time: u.Request.Time().UTC().Format(time.RFC3339Nano), Account: u.Account, Key: u.Key, Endpoint: u.Endpoint,
 		Model: u.Model, Provider: u.Provider, PowerLevel: u.PowerLevel, Policy: u.Policy, Stream: u.Stream,
 		InputTokens: u.InputTokens, OutputTokens: u.OutputTokens, CachedTokens: u.CachedTokens, Reasoning: u.Reasoning,
-		Estimated: u.Estimated, Credits: u.Credits.String(), CostUSD: u.CostUSD.String(), BYOK: u.BYOK, Simulated: u.Simulated,
+		Estimated: u.Estimated, Credits: u.Credits.String(), CostUSD: u.CostUSD.String(), BYOK: u.BYOK, Simulated: u.Simulated, Cache: u.Cache,
 		Outcome: string(u.Outcome), Status: u.Status, ErrorCode: u.ErrorCode, Attempts: u.Attempts,
 		TTFT: millis(u.TTFT), Latency: millis(u.Latency), Overhead: millis(u.Overhead),
 	}

@@ -20,6 +20,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/pointsman/pointsman/engine/cache"
 	"github.com/pointsman/pointsman/engine/catalog"
 	"github.com/pointsman/pointsman/engine/dialect"
 	"github.com/pointsman/pointsman/engine/directory"
@@ -61,6 +62,7 @@ type Policies interface {
 	Observe(name string, state *policy.State, outcomes []policy.Outcome, dst []byte) ([]byte, error)
 	Needs(name string) (grants uint32, ok bool)
 	Names() []string
+	Version(name string) uint64 // another one whenever the policy was loaded anew
 }
 
 // Adapters reaches the provider plugins.
@@ -103,6 +105,7 @@ type Config struct {
 	RecordTexts bool                  // keep what policies are granted of messages, metadata and side calls in decision records
 	MaxBody     int                   // bytes of a request body; 0: 32 MiB
 	KeepAlive   KeepAlive             // of silent streams
+	Cache       CacheConfig           // of answers; zero: none
 	Plugins     func() []PluginHealth // for /health; nil: none are told
 	Problems    func() []string       // for /health: what is wrong with the configuration while it serves on; nil: never anything
 	Logger      *slog.Logger          // nil: the default logger
@@ -123,8 +126,10 @@ type Engine struct {
 	sessions    sessions
 	signers     signers
 	tokens      *tokens.Counter
-	comparing   atomic.Bool // a count of ours with what a provider reported
-	texts       sync.Pool   // of *dialect.Texts
+	cache       *cache.Cache[cachedAnswer] // nil: answers are not kept
+	cacheTime   atomic.Uint64              // counts what makes all kept answers old
+	comparing   atomic.Bool                // a count of ours with what a provider reported
+	texts       sync.Pool                  // of *dialect.Texts
 	calls       sync.Pool
 	warned      sync.Map // deprecated name -> time of the last warning
 	inflight    sync.WaitGroup
@@ -161,6 +166,9 @@ func New(cfg Config) (*Engine, error) {
 	e := &Engine{
 		Config: cfg, providers: map[string]*endpoint{}, watch: newWatcher(), metrics: newMetricSet(), signers: signers{seed: maphash.MakeSeed()},
 		tokens: tokens.New(),
+	}
+	if cfg.Cache.Enabled {
+		e.cache = cache.New[cachedAnswer](cfg.Cache.MaxBytes, cfg.Cache.MaxEntry)
 	}
 	for _, p := range append(cfg.Providers, Provider{Name: simulatorName, Adapter: simulatorName}) {
 		if e.providers[p.Name] != nil {
@@ -247,6 +255,7 @@ const prepareTime = 2 * time.Second
 // ForgetEndpoints has every provider's descriptor asked from its adapter again when it is next needed; the old one stays
 // for the case that the adapter does not answer.
 func (e *Engine) ForgetEndpoints() {
+	e.cacheTime.Add(1) // another adapter may ask providers otherwise
 	for _, p := range e.providers {
 		p.mu.Lock()
 		p.stale = true

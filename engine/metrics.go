@@ -45,6 +45,16 @@ func (m *metricSet) add(k key, n int) {
 	c.(*metrics.Counter).Add(n)
 }
 
+// each visits the counters of one name.
+func (m *metricSet) each(name string, visit func(k key, n uint64)) {
+	m.counters.Range(func(k, c any) bool {
+		if k := k.(key); k.name == name {
+			visit(k, c.(*metrics.Counter).Get())
+		}
+		return true
+	})
+}
+
 func (m *metricSet) request(u *storage.Usage) {
 	m.add(key{"pointsman_requests_total", "outcome", string(u.Outcome), "policy", u.Policy}, 1)
 	m.latency.Update(u.Latency.Seconds())
@@ -80,6 +90,11 @@ func (m *metricSet) policyFailure(name string) {
 	m.add(key{"pointsman_policy_failures_total", "policy", name, "", ""}, 1)
 }
 
+// cached counts what the cache did for a request. The reason tells why it was bypassed.
+func (m *metricSet) cached(result, reason string) {
+	m.add(key{"pointsman_cache_requests_total", "result", result, "reason", reason}, 1)
+}
+
 // round counts a plan that was not the last of its request.
 func (m *metricSet) round(policy, kind string) {
 	m.add(key{"pointsman_policy_rounds_total", "policy", policy, "kind", kind}, 1)
@@ -88,6 +103,7 @@ func (m *metricSet) round(policy, kind string) {
 // WriteMetrics writes all metrics in the Prometheus text format.
 func (e *Engine) WriteMetrics(w io.Writer) {
 	e.metrics.set.WritePrometheus(w)
+	e.writeCacheMetrics(w)
 	for _, p := range e.Health(DetailProviders) {
 		if p.Configured {
 			fmt.Fprintf(w, "pointsman_provider_status{provider=%q,status=%q} 1\n", p.Provider, p.Status)

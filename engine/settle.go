@@ -184,7 +184,7 @@ func (e *Engine) describeAnswer(ctx *fasthttp.RequestCtx, c *call, a *answer) {
 	if len(dropped) > 0 {
 		h.Set("X-Pointsman-Dropped", strings.Join(dropped, ", "))
 	}
-	if !c.env.Stream {
+	if !c.env.Stream || a.stored != nil {
 		h.Set("X-Pointsman-Credits", c.usage.Credits.String())
 		h.Set("X-Pointsman-Cost-Usd", c.usage.CostUSD.String())
 		if a.estimated {

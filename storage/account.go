@@ -23,6 +23,7 @@ type Account struct {
 	Overdraft    Credits     `json:"overdraft,omitempty"` // how far below zero what it has available may go, >= 0
 	Disabled     string      `json:"disabled,omitempty"`  // why it may do nothing, "" while it may
 	Limits       Limits      `json:"limits,omitzero"`
+	NoCache      bool        `json:"no_cache,omitempty"` // its answers are neither kept in the response cache nor taken from it
 }
 
 // Team is a number of accounts with limits in common.
@@ -60,7 +61,8 @@ type VirtualKey struct {
 	// Replaces is the id of the key that this one was made to replace, which expires after the overlap; "" for none. The spender of both
 	// is the first of them, so that a rotation fills no budget again.
 	Replaces string `json:"replaces,omitempty"`
-	Spends   string `json:"spends,omitempty"` // id of the key whose budgets it uses; "": its own
+	Spends   string `json:"spends,omitempty"`   // id of the key whose budgets it uses; "": its own
+	NoCache  bool   `json:"no_cache,omitempty"` // as of an account
 }
 
 // ProviderKey is an account's own key at a provider (BYOK), encrypted. Sealed can be opened only with the same

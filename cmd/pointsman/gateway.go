@@ -121,7 +121,7 @@ func start(ctx context.Context, cfg *config.Config, opt options) (g *gateway, er
 		RoundLimit: cfg.Rounds.Credits, RecordTexts: cfg.Rounds.RecordTexts,
 		Transport: upstream.New(upstream.Config{}), Probes: engine.Probes(cfg.Health.Probe), Plugins: g.pluginHealth,
 		MaxBody: cfg.Server.MaxBodyBytes, Problems: g.problems, Logger: g.log,
-		KeepAlive: engine.KeepAlive{After: cfg.Server.KeepAliveAfter, Every: cfg.Server.KeepAliveEvery},
+		KeepAlive: engine.KeepAlive{After: cfg.Server.KeepAliveAfter, Every: cfg.Server.KeepAliveEvery}, Cache: cacheConfig(&cfg.Cache),
 	})
 	if err != nil {
 		return g, err
@@ -287,6 +287,13 @@ func engineProviders(cfg *config.Config, probed map[string]string) []engine.Prov
 		out = append(out, e)
 	}
 	return out
+}
+
+func cacheConfig(c *config.Cache) engine.CacheConfig {
+	return engine.CacheConfig{
+		Enabled: c.Enabled, TTL: c.TTL, MaxBytes: c.MaxMB << 20, MaxEntry: c.MaxEntryKB << 10, Scope: engine.CacheScope(c.Scope), HitShare: c.HitPrice,
+		AnyTemperature: c.AnyTemperature, Ignore: c.IgnoreFields,
+	}
 }
 
 // probeLocal finds out which local providers answer, and where. Nothing listening on loopback says so at once.

@@ -107,6 +107,7 @@ func Routes(cfg Config) engine.Routes {
 		"/api/v1/admin/status":     {"GET": a.admin(a.status)},
 	}
 	a.policyRoutes(table)
+	table["/api/v1/admin/cache"] = engine.Methods{"GET": a.admin(a.cache), "DELETE": a.admin(a.clearCache)}
 	return table
 }
 

@@ -15,9 +15,12 @@ import (
 // Key is what a value is found by: a digest, whose bytes are spread evenly.
 type Key [32]byte
 
+// Tenant is whose a value is: of an account, of a key, of a team.
+type Tenant struct{ Kind, ID string }
+
 // Entry is a value with what is checked before it is handed out. It must not be changed once it was put.
 type Entry[V any] struct {
-	Tenant  string // whose it is
+	Tenant  Tenant
 	Account string // for which it was made
 	Stored  time.Time
 	Expires time.Time
@@ -57,7 +60,7 @@ func (c *Cache[V]) shard(k Key) *shard[V] { return &c.shards[int(k[0])&(len(c.sh
 
 // Get finds a value that is the tenant's and has not expired; nil if there is none. One of another tenant costs what none
 // costs.
-func (c *Cache[V]) Get(k Key, tenant string, now time.Time) *Entry[V] {
+func (c *Cache[V]) Get(k Key, tenant Tenant, now time.Time) *Entry[V] {
 	s := c.shard(k)
 	s.mu.RLock()
 	n := s.byKey[k]

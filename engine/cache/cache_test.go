@@ -14,7 +14,7 @@ func keyOf(n int) Key { return sha256.Sum256(binary.BigEndian.AppendUint64(nil, 
 var epoch = time.Unix(1_700_000_000, 0)
 
 func entryOf(tenant string, value, size int) *Entry[int] {
-	return &Entry[int]{Tenant: tenant, Account: tenant, Stored: epoch, Expires: epoch.Add(time.Minute), Size: size, Value: value}
+	return &Entry[int]{Tenant: Tenant{"a:", tenant}, Account: tenant, Stored: epoch, Expires: epoch.Add(time.Minute), Size: size, Value: value}
 }
 
 func TestGet(t *testing.T) {
@@ -34,7 +34,7 @@ func TestGet(t *testing.T) {
 		{"of no tenant", 1, "", 0, false},
 		{"another key", 2, "a", 0, false},
 	} {
-		e := c.Get(keyOf(x.key), x.tenant, epoch.Add(x.after))
+		e := c.Get(keyOf(x.key), Tenant{"a:", x.tenant}, epoch.Add(x.after))
 		if (e != nil) != x.found || e != nil && e.Value != 7 {
 			t.Errorf("%s: got %+v", x.name, e)
 		}
@@ -55,7 +55,7 @@ func TestDrop(t *testing.T) {
 	if s := c.Stats(); s.Entries != 50 || s.Bytes != 50*(10+overhead) || s.Stored != 100 || s.Evictions != 0 {
 		t.Errorf("left: %+v", s)
 	}
-	if c.Get(keyOf(0), "a", epoch) != nil || c.Get(keyOf(1), "b", epoch) == nil {
+	if c.Get(keyOf(0), Tenant{"a:", "a"}, epoch) != nil || c.Get(keyOf(1), Tenant{"a:", "b"}, epoch) == nil {
 		t.Error("the wrong ones were dropped")
 	}
 }
@@ -73,11 +73,11 @@ func TestBounded(t *testing.T) {
 			c.Drop(func(e *Entry[int]) bool { return e.Value == last })
 		case 1, 2, 3, 4:
 			e := entryOf("a", random.IntN(200), random.IntN(4_000))
-			if !c.Put(k, e) || c.Get(k, "a", epoch) != e {
+			if !c.Put(k, e) || c.Get(k, Tenant{"a:", "a"}, epoch) != e {
 				t.Fatalf("step %d: what was put is not there", step)
 			}
 		default:
-			c.Get(k, "a", epoch)
+			c.Get(k, Tenant{"a:", "a"}, epoch)
 		}
 		for i := range c.shards {
 			recount(t, &c.shards[i])
@@ -112,7 +112,7 @@ func TestEvictionSparesWhatIsAskedFor(t *testing.T) {
 	}
 	for n := range 10_000 {
 		c.Put(keyOf(100+n), entryOf("a", n, 100))
-		if c.Get(keyOf(n%10), "a", epoch) == nil {
+		if c.Get(keyOf(n%10), Tenant{"a:", "a"}, epoch) == nil {
 			t.Fatalf("value %d is gone after %d others", n%10, n+1)
 		}
 	}
@@ -140,7 +140,7 @@ func TestConcurrentUse(t *testing.T) {
 			random := rand.New(rand.NewPCG(uint64(u), 3))
 			for range 5_000 {
 				n := random.IntN(4_000)
-				if e := c.Get(keyOf(n), "a", epoch); e != nil && e.Value != n {
+				if e := c.Get(keyOf(n), Tenant{"a:", "a"}, epoch); e != nil && e.Value != n {
 					t.Errorf("asked for %d, got %d", n, e.Value)
 				}
 				c.Put(keyOf(n), entryOf("a", n, 1_000))
@@ -172,7 +172,7 @@ func BenchmarkGet(b *testing.B) {
 			b.ReportAllocs()
 			b.RunParallel(func(pb *testing.PB) {
 				for i := 0; pb.Next(); i++ {
-					c.Get(keys[x.from+i%n], x.tenant, epoch)
+					c.Get(keys[x.from+i%n], Tenant{"a:", x.tenant}, epoch)
 				}
 			})
 		})

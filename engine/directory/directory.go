@@ -62,6 +62,7 @@ type Defaults struct {
 type Caller struct {
 	Account *storage.Account
 	KeyID   string
+	NoCache bool                            // the account or the key keeps out of the response cache
 	own     map[string]*storage.ProviderKey // by provider; nil for most accounts
 }
 
@@ -305,7 +306,7 @@ func (ix *index) link() {
 	ix.callers = make(map[[32]byte]*Caller, len(ix.virtual))
 	for _, k := range ix.virtual {
 		if account := ix.accounts[k.Account]; account != nil && k.Revoked.IsZero() {
-			ix.callers[k.Hash] = &Caller{Account: account, KeyID: k.ID, own: ix.own[k.Account]}
+			ix.callers[k.Hash] = &Caller{Account: account, KeyID: k.ID, NoCache: account.NoCache || k.NoCache, own: ix.own[k.Account]}
 		}
 	}
 }

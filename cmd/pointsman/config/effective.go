@@ -51,6 +51,7 @@ func (c *Config) WriteEffective(w io.Writer) error {
 	}
 	p.table("[health]")
 	p.pair("probe", quote(c.Health.Probe))
+	p.cache(&c.Cache)
 	p.table("[storage]")
 	p.pair("log_days", strconv.Itoa(c.Storage.LogDays))
 	if _, err := io.WriteString(w, p.out.String()); err != nil {

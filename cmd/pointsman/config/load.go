@@ -121,6 +121,8 @@ func (d *document) read(root *table) *Config {
 	c.Health.Probe = health.oneOf("probe", "down", []string{"down", "unknown", "off"})
 	health.done()
 
+	c.cache(root.child("cache", "in [cache]"))
+
 	store := root.child("storage", "in [storage]")
 	c.Storage.LogDays = int(store.integer("log_days", DefaultLogDays, 1, 36_500))
 	store.done()
