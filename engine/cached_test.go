@@ -221,3 +221,61 @@ func BenchmarkCacheMiss(b *testing.B) {
 		})
 	}
 }
+
+// silent keeps nothing.
+type silent struct {
+	Log
+	Generations
+	States
+}
+
+func (silent) Append(storage.LogRecord)        {}
+func (silent) AppendGeneration(uint64, []byte) {}
+
+// BenchmarkCacheHit measures a request from the moment it is admitted to its answer, which is found: without reading and writing the
+// connection.
+func BenchmarkCacheHit(b *testing.B) {
+	models, err := catalog.Build([]catalog.Entry{{
+		Name: "m", Mode: "chat", Tier: 1, ContextWindow: 1000, Deployments: []catalog.DeploymentEntry{{Provider: "up", Upstream: "m"}},
+	}})
+	if err != nil {
+		b.Fatal(err)
+	}
+	e, err := New(Config{
+		Catalog: models, Providers: []Provider{{Name: "up", Usable: true}}, Log: silent{}, Generations: silent{}, States: silent{}, Policies: versioned{version: 1},
+		Cache: CacheConfig{Enabled: true, TTL: time.Hour, MaxBytes: 64 << 20, MaxEntry: 1 << 20, Scope: CacheByAccount},
+	})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer e.Close(b.Context()) //nolint:errcheck // nothing is under way
+	caller := &directory.Caller{Account: &storage.Account{ID: "a", Tier: storage.TierEnterprise}, KeyID: "k"}
+	body := []byte(`{"id":"x","object":"chat.completion","created":1,"model":"m","choices":[{"index":0,"message":{"role":"assistant","content":"` +
+		string(bytes.Repeat([]byte("word "), 400)) + `"},"finish_reason":"stop"}],"usage":{"prompt_tokens":10,"completion_tokens":400,"total_tokens":410}}`)
+	request := []byte(keyedBody)
+	ask := func(ctx *fasthttp.RequestCtx) (*call, *answer) {
+		c := e.begin(ctx)
+		c.caller, c.body, c.policy, c.level = caller, request, "eco", abi.LevelEco
+		if err := c.env.Parse(envelope.FormChat, request, envelope.DefaultLimits()); err != nil {
+			b.Fatal(err)
+		}
+		c.env.Stream = false
+		e.inflight.Add(1)
+		a, _ := e.cached(ctx, c)
+		return c, a
+	}
+	ctx := new(fasthttp.RequestCtx)
+	first, _ := ask(ctx)
+	first.cache.said.Add(dialect.Chat, body)
+	e.put(first, &answer{deployment: e.deployments[0]}, cachedAnswer{body: body})
+	e.finish(first)
+	b.ReportAllocs()
+	for b.Loop() {
+		ctx.Response.Reset()
+		c, a := ask(ctx)
+		if a == nil {
+			b.Fatal("not found")
+		}
+		e.reply(ctx, c, a)
+	}
+}

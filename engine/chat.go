@@ -20,10 +20,19 @@ func (e *Engine) serve(ctx *fasthttp.RequestCtx, d dialect.Dialect, op operation
 	c := e.begin(ctx)
 	c.dialect, c.op = d, op
 	fault := e.admit(ctx, c)
-	if fault != nil { // not accepted: no usage record
+	answered := false
+	if fault == nil {
+		answered, fault = e.claim(ctx, c)
+	}
+	switch {
+	case fault != nil: // not accepted: no usage record
 		e.refuse(ctx, c, fault)
 		return
+	case answered: // before, under the same idempotency key
+		e.end(c)
+		return
 	}
+	defer c.claim.finish(ctx)
 	e.inflight.Add(1)
 	if c.env.Stream {
 		c.pulse = newPulse(ctx, e.KeepAlive, c.began)

@@ -106,6 +106,8 @@ type Config struct {
 	MaxBody     int                   // bytes of a request body; 0: 32 MiB
 	KeepAlive   KeepAlive             // of silent streams
 	Cache       CacheConfig           // of answers; zero: none
+	Results     Results               // of requests with idempotency keys; nil: such keys are not heeded
+	MaxResult   int                   // bytes of an answer that is kept there
 	Plugins     func() []PluginHealth // for /health; nil: none are told
 	Problems    func() []string       // for /health: what is wrong with the configuration while it serves on; nil: never anything
 	Logger      *slog.Logger          // nil: the default logger
@@ -127,9 +129,10 @@ type Engine struct {
 	signers     signers
 	tokens      *tokens.Counter
 	cache       *cache.Cache[cachedAnswer] // nil: answers are not kept
-	cacheTime   atomic.Uint64              // counts what makes all kept answers old
-	comparing   atomic.Bool                // a count of ours with what a provider reported
-	texts       sync.Pool                  // of *dialect.Texts
+	claims      claims
+	cacheTime   atomic.Uint64 // counts what makes all kept answers old
+	comparing   atomic.Bool   // a count of ours with what a provider reported
+	texts       sync.Pool     // of *dialect.Texts
 	calls       sync.Pool
 	warned      sync.Map // deprecated name -> time of the last warning
 	inflight    sync.WaitGroup

@@ -95,6 +95,11 @@ func (m *metricSet) cached(result, reason string) {
 	m.add(key{"pointsman_cache_requests_total", "result", result, "reason", reason}, 1)
 }
 
+// idempotent counts what was done for an idempotency key.
+func (m *metricSet) idempotent(what string) {
+	m.add(key{"pointsman_idempotent_requests_total", "result", what, "", ""}, 1)
+}
+
 // round counts a plan that was not the last of its request.
 func (m *metricSet) round(policy, kind string) {
 	m.add(key{"pointsman_policy_rounds_total", "policy", policy, "kind", kind}, 1)

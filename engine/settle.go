@@ -76,6 +76,7 @@ func (e *Engine) settle(c *call, outcome storage.Outcome, status int) *Fault {
 	if !c.dispatched.IsZero() {
 		u.Overhead = c.dispatched.Sub(c.began)
 	}
+	c.claim.settles(outcome, len(c.outcomes))
 	var fault *Fault
 	if c.holding {
 		receipt, batch, err := e.Ledger.Settle(storage.Settlement{Request: c.id, Charge: u.Credits, Reason: string(outcome)})
@@ -87,6 +88,7 @@ func (e *Engine) settle(c *call, outcome storage.Outcome, status int) *Fault {
 			e.Logger.Error("settling credits", "request", c.id, "account", u.Account, "charge", u.Credits, "error", err)
 			fault = storageUnavailable()
 			u.Credits, u.Outcome, u.Status, u.ErrorCode = 0, storage.OutcomeInterrupted, fault.Status, fault.Code
+			c.claim.release()
 		}
 	}
 	if outcome == storage.OutcomeOK {
@@ -121,6 +123,9 @@ func (e *Engine) finish(c *call) {
 	if c.kept != nil { // and not sent
 		c.kept.close(true)
 	}
+	if c.claim != nil {
+		c.claim.over = true
+	}
 	e.end(c)
 	e.inflight.Done()
 }
@@ -139,10 +144,11 @@ func (e *Engine) fail(ctx *fasthttp.RequestCtx, c *call, fault *Fault) {
 		fault = unsettled
 	}
 	e.describeDecision(ctx, c)
-	p, d := c.pulse, c.dialect
+	p, d, k := c.pulse, c.dialect, c.claim
 	e.finish(c)
 	if p.stop() { // the status is gone already
-		stream(ctx, p, &faultBody{event: d.AppendErrorEvent(nil, fault.Status, fault.detail(), 0)})
+		ctx.SetContentType("text/event-stream; charset=utf-8")
+		stream(ctx, p, k.record(ctx, &faultBody{event: d.AppendErrorEvent(nil, fault.Status, fault.detail(), 0)}))
 		return
 	}
 	fault.Write(ctx)

@@ -42,13 +42,13 @@ func (e *Engine) relay(ctx *fasthttp.RequestCtx, c *call, a *answer) {
 	if c.pulse.stop() { // the request's buffers do not outlive the handler then
 		c.body = bytes.Clone(c.body)
 	}
-	r := &relay{engine: e, call: c, answer: a}
+	r, p, k := &relay{engine: e, call: c, answer: a}, c.pulse, c.claim
 	if a.stored != nil {
 		r.repeat(a.stored)
 	} else {
 		r.replay(a.held)
 	}
-	stream(ctx, c.pulse, r)
+	stream(ctx, p, k.record(ctx, r))
 }
 
 // stream makes body the answer. If pings have begun it already, the rest follows them.
