@@ -252,14 +252,13 @@ func BenchmarkCacheHit(b *testing.B) {
 	caller := &directory.Caller{Account: &storage.Account{ID: "a", Tier: storage.TierEnterprise}, KeyID: "k"}
 	body := []byte(`{"id":"x","object":"chat.completion","created":1,"model":"m","choices":[{"index":0,"message":{"role":"assistant","content":"` +
 		string(bytes.Repeat([]byte("word "), 400)) + `"},"finish_reason":"stop"}],"usage":{"prompt_tokens":10,"completion_tokens":400,"total_tokens":410}}`)
-	request := []byte(keyedBody)
+	request := []byte(`{"model":"eco","messages":[{"role":"user","content":"` + string(bytes.Repeat([]byte("word "), 100)) + `"}],"temperature":0,"max_tokens":100}`)
 	ask := func(ctx *fasthttp.RequestCtx) (*call, *answer) {
 		c := e.begin(ctx)
 		c.caller, c.body, c.policy, c.level = caller, request, "eco", abi.LevelEco
 		if err := c.env.Parse(envelope.FormChat, request, envelope.DefaultLimits()); err != nil {
 			b.Fatal(err)
 		}
-		c.env.Stream = false
 		e.inflight.Add(1)
 		a, _ := e.cached(ctx, c)
 		return c, a

@@ -17,7 +17,7 @@ func ignorable() []string {
 func (c *Config) cache(t *table) {
 	c.Cache = Cache{
 		Enabled:        t.flag("enabled", false),
-		TTL:            seconds(t.number("ttl", 3600, 0.1, 30*86_400)),
+		TTL:            seconds(t.number("ttl", 3600, 0.1, 7*86_400)),
 		MaxMB:          int(t.integer("max_mb", 256, 1, 1<<20)),
 		MaxEntryKB:     int(t.integer("max_entry_kb", 1024, 1, 64<<10)),
 		Scope:          t.oneOf("scope", "account", []string{"account", "key", "team"}),
