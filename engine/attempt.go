@@ -385,8 +385,12 @@ func (f *failure) orElse(message string) string {
 	return message
 }
 
-// retryAfter reads a Retry-After header, in any form of [snapshot.ParseReset], capped at a minute.
-func retryAfter(header []byte) time.Duration {
-	wait, _ := snapshot.ParseReset(string(header), time.Now())
+// retryAfter reads how long the provider wants to be left alone: retry-after-ms, which some send and which is exact, else
+// Retry-After in any form of [snapshot.ParseReset]. It is capped at a minute.
+func retryAfter(header func(name string) string, now time.Time) time.Duration {
+	if ms, err := strconv.ParseUint(header("Retry-After-Ms"), 10, 32); err == nil {
+		return min(time.Duration(ms)*time.Millisecond, time.Minute)
+	}
+	wait, _ := snapshot.ParseReset(header(fasthttp.HeaderRetryAfter), now)
 	return min(wait, time.Minute)
 }

@@ -75,21 +75,30 @@ var importRules = []importRule{
 		reason:   "storage holds records and sentinel errors, which everything may import, so it imports nothing",
 	},
 	{
+		packages: "storage/fields",
+		reason:   "storage/fields knows bytes only",
+	},
+	{
+		packages: "storage/ledger",
+		own:      []string{"storage", "storage/fields"},
+		reason:   "the ledger decides without knowing where its lines are kept",
+	},
+	{
 		packages: "storage/storagetest",
 		own:      []string{"storage"},
 		reason:   "the conformance suite runs over every store and prefers none",
 	},
 	{
 		packages: "storage/badgerdb",
-		own:      []string{"storage"},
+		own:      []string{"storage", "storage/fields", "storage/ledger"},
 		modules:  []string{"github.com/dgraph-io/badger/v4", "github.com/klauspost/compress/s2", "golang.org/x/sys"},
-		reason:   "a store implements storage's records and knows no other package",
+		reason:   "a store keeps storage's records and the ledger's lines, and knows no other package",
 	},
 	{
 		packages: "storage/postgres",
-		own:      []string{"storage"},
+		own:      []string{"storage", "storage/fields", "storage/ledger"},
 		modules:  []string{"github.com/jackc/pgx/v5"},
-		reason:   "a store implements storage's records and knows no other package",
+		reason:   "a store keeps storage's records and the ledger's lines, and knows no other package",
 	},
 	{
 		packages: "sdk/...",

@@ -11,6 +11,7 @@ import (
 	"github.com/dgraph-io/badger/v4"
 
 	"github.com/pointsman/pointsman/storage"
+	"github.com/pointsman/pointsman/storage/ledger"
 )
 
 // CreateAccount stores the account and its opening grant (0 or more credits) in one commit, and returns once they are on
@@ -28,34 +29,11 @@ func (s *Store) CreateAccount(a storage.Account, opening storage.Credits) error 
 	if err != nil {
 		return fmt.Errorf("creating account %s: %w", a.ID, err)
 	}
-	batch, err := s.openAccount(a, opening, record)
-	if err == nil {
-		err = batch.Wait()
-	}
+	err = s.durably(func() (*storage.Batch, error) { return s.machine.OpenAccount(a, opening, record) })
 	if err != nil {
 		return fmt.Errorf("creating account %s: %w", a.ID, err)
 	}
 	return nil
-}
-
-func (s *Store) openAccount(record storage.Account, opening storage.Credits, encoded []byte) (*storage.Batch, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if err := s.usable(); err != nil {
-		return nil, err
-	}
-	if s.accounts[record.ID] != nil {
-		return nil, storage.ErrExists
-	}
-	if !s.issuable(opening) {
-		return nil, storage.ErrInvalid
-	}
-	a := &account{record: record}
-	s.accounts[record.ID] = a
-	s.totals.accounts++
-	return s.issue(a, storage.Grant{
-		Account: record.ID, Amount: opening, Reference: "opening", Kind: "opening",
-	}, encoded), nil
 }
 
 // UpdateAccount replaces the tier and the default power level of an account and returns once that is on disk. Its id and
@@ -73,7 +51,7 @@ func (s *Store) UpdateAccount(a storage.Account) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.accounts[a.ID].record = current
+	s.machine.Account(a.ID).Record = current
 	return nil
 }
 
@@ -81,8 +59,8 @@ func (s *Store) UpdateAccount(a storage.Account) error {
 func (s *Store) Account(id string) (storage.Account, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if a := s.accounts[id]; a != nil {
-		return a.record, nil
+	if a := s.machine.Account(id); a != nil {
+		return a.Record, nil
 	}
 	return storage.Account{}, fmt.Errorf("account %.64q: %w", id, storage.ErrNotFound)
 }
@@ -91,10 +69,8 @@ func (s *Store) Account(id string) (storage.Account, error) {
 func (s *Store) Accounts() ([]storage.Account, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	list := make([]storage.Account, 0, len(s.accounts))
-	for _, a := range s.accounts {
-		list = append(list, a.record)
-	}
+	var list []storage.Account
+	s.machine.Accounts(func(a *ledger.Account) { list = append(list, a.Record) })
 	slices.SortFunc(list, func(x, y storage.Account) int { return strings.Compare(x.ID, y.ID) })
 	return list, nil
 }

@@ -33,7 +33,7 @@ func TestAccounts(t *testing.T) {
 		if err != nil || !reflect.DeepEqual(list, []storage.Account{a, b}) {
 			t.Errorf("accounts are %+v, %v", list, err)
 		}
-		if got, err := s.Account("a"); err != nil || got != a {
+		if got, err := s.Account("a"); err != nil || !reflect.DeepEqual(got, a) {
 			t.Errorf("account a is %+v, %v", got, err)
 		}
 		if _, err := s.Account("c"); !errors.Is(err, storage.ErrNotFound) {

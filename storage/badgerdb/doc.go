@@ -4,8 +4,8 @@
 //
 // # The ledger
 //
-// A [Store] decides every operation in memory, under one short lock, and appends it to the open batch; one committer
-// goroutine writes a batch as one synced transaction and then wakes its waiters. Nothing is read from disk on the way of a
+// A [Store] has every operation decided in memory by a [ledger.Machine], under one short lock, and appends its lines to the open
+// batch; one committer goroutine writes a batch as one synced transaction and then wakes its waiters. Nothing is read from disk on the way of a
 // request. What cannot be committed is never acknowledged: the ledger halts instead.
 //
 // Badger may lose records silently when a file is damaged, so the ledger proves itself. Every line carries the account's
@@ -13,14 +13,15 @@
 // holds the totals; a small file outside of Badger (<dir>/ledger.head) remembers the last acknowledged position, so that a
 // lost tail is seen too. [Open] checks the recent lines and every account's last one, [Verify] checks all.
 //
-// # Keys in <dir>/ledger, schema 1 (integers big-endian, S = byte 0x00)
+// # Keys in <dir>/ledger, schema 2 (integers big-endian, S = byte 0x00)
 //
 //	v                        schema version, 4 bytes
 //	c                        checkpoint of the ledger's head
 //	e position(8)            page: up to 100 ledger lines of one commit, from that position on
 //	h account                position of the account's last line, or of an earlier one if the checkpoint says so
 //	r request(16)            position of the request's last line, once its hold has ended
-//	g account S reference    position of the grant with that reference
+//	g account S reference    position of the grant or transfer with that reference
+//	s spender                what a spender has spent, exact after the line that it names; older if the checkpoint says so
 //	a account                storage.Account, JSON
 //	k key id                 storage.VirtualKey, JSON
 //	p account S provider     storage.ProviderKey, JSON

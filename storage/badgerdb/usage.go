@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/pointsman/pointsman/storage"
+	"github.com/pointsman/pointsman/storage/fields"
 )
 
 // usageVersion is the first byte of every stored usage record.
@@ -52,17 +53,17 @@ func appendUsage(b []byte, u *storage.Usage) []byte {
 	}
 	b = append(b, usageVersion, flags, outcome)
 	if outcome == 0 {
-		b = appendText(b, string(u.Outcome))
+		b = fields.AppendText(b, string(u.Outcome))
 	}
 	if packed != nil {
 		b = append(b, packed...)
 	} else {
-		b = appendText(b, u.Key)
+		b = fields.AppendText(b, u.Key)
 	}
 	for _, text := range [...]string{
 		u.Account, u.Model, u.Provider, u.PowerLevel, u.Policy, u.Endpoint, u.ErrorCode, u.ClientID,
 	} {
-		b = appendText(b, text)
+		b = fields.AppendText(b, text)
 	}
 	for _, n := range [...]int64{
 		int64(u.Status), int64(u.Attempts), u.InputTokens, u.OutputTokens, u.CachedTokens, u.Reasoning,
@@ -75,11 +76,11 @@ func appendUsage(b []byte, u *storage.Usage) []byte {
 
 // decodeUsage reads what appendUsage wrote.
 func decodeUsage(id storage.RequestID, value []byte) (u storage.Usage, err error) {
-	r := reader{rest: value}
-	if v := r.byte(); v != usageVersion {
+	r := fields.Reader{Rest: value}
+	if v := r.Byte(); v != usageVersion {
 		return u, fmt.Errorf("usage record has unknown version %d", v)
 	}
-	flags, outcome := r.byte(), r.byte()
+	flags, outcome := r.Byte(), r.Byte()
 	u.Request = id
 	u.Stream, u.BYOK = flags&flagStream != 0, flags&flagBYOK != 0
 	u.Simulated, u.Estimated = flags&flagSimulated != 0, flags&flagEstimated != 0
@@ -88,31 +89,31 @@ func decodeUsage(id storage.RequestID, value []byte) (u storage.Usage, err error
 	}
 	switch {
 	case outcome == 0:
-		u.Outcome = storage.Outcome(r.text())
+		u.Outcome = storage.Outcome(r.Text())
 	case int(outcome) < len(outcomes):
 		u.Outcome = outcomes[outcome]
 	default:
-		return u, errEncoding
+		return u, fields.ErrEncoding
 	}
 	if flags&flagPackedKey != 0 {
-		u.Key = "key_" + hex.EncodeToString(r.bytes(8))
+		u.Key = "key_" + hex.EncodeToString(r.Bytes(8))
 	} else {
-		u.Key = r.text()
+		u.Key = r.Text()
 	}
 	for _, text := range [...]*string{
 		&u.Account, &u.Model, &u.Provider, &u.PowerLevel, &u.Policy, &u.Endpoint, &u.ErrorCode, &u.ClientID,
 	} {
-		*text = r.text()
+		*text = r.Text()
 	}
-	u.Status, u.Attempts = int(r.varint()), int(r.varint())
+	u.Status, u.Attempts = int(r.Varint()), int(r.Varint())
 	for _, n := range [...]*int64{&u.InputTokens, &u.OutputTokens, &u.CachedTokens, &u.Reasoning} {
-		*n = r.varint()
+		*n = r.Varint()
 	}
-	u.Credits, u.CostUSD = storage.Credits(r.varint()), storage.NanoUSD(r.varint())
+	u.Credits, u.CostUSD = storage.Credits(r.Varint()), storage.NanoUSD(r.Varint())
 	for _, d := range [...]*time.Duration{&u.TTFT, &u.Latency, &u.Overhead} {
-		*d = time.Duration(r.varint())
+		*d = time.Duration(r.Varint())
 	}
-	return u, r.end()
+	return u, r.End()
 }
 
 // packKey returns the 8 bytes of a key id in its usual form, else nil.
