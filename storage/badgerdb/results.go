@@ -12,6 +12,7 @@ import (
 	"github.com/klauspost/compress/s2"
 
 	"github.com/pointsman/pointsman/storage"
+	"github.com/pointsman/pointsman/storage/fields"
 )
 
 // ResultsFor is how long the result of a request with an idempotency key is remembered.
@@ -77,7 +78,7 @@ func OpenResults(config Config, room int64) (*Results, error) {
 	}
 	r := &Results{
 		config: config, db: db, room: room, queue: make(chan resultWrite, resultQueue), stop: make(chan struct{}), stopped: make(chan struct{}),
-		marks: r12(config.Clock().Add(-ResultsFor)),
+		marks: markPeriodOf(config.Clock().Add(-ResultsFor)),
 	}
 	have, err := checkSchema(db, []byte{keySchema}, resultsSchema)
 	if err == nil && have != resultsSchema {
@@ -93,8 +94,8 @@ func OpenResults(config Config, room int64) (*Results, error) {
 	return r, nil
 }
 
-// r12 is the period that a mark of a moment is in.
-func r12(t time.Time) uint32 { return uint32(max(0, t.Unix()) / int64(markPeriod/time.Second)) }
+// markPeriodOf is the period that a mark of a moment is in.
+func markPeriodOf(t time.Time) uint32 { return uint32(max(0, t.Unix()) / int64(markPeriod/time.Second)) }
 
 func markKey(period uint32, id storage.ResultID) []byte {
 	return append(binary.BigEndian.AppendUint32([]byte{resultMark}, period), id[:]...)
@@ -115,9 +116,9 @@ func (r *Results) Result(id storage.ResultID) (result storage.Result, err error)
 	now := r.config.Clock()
 	err = guard("reading a result", func() error {
 		return r.db.View(func(txn *badger.Txn) error {
-			for period := r12(now); ; period-- {
+			for period := markPeriodOf(now); ; period-- {
 				value, err := readValue(txn, markKey(period, id))
-				if errors.Is(err, storage.ErrNotFound) && period > 0 && period > r12(now.Add(-ResultsFor)) {
+				if errors.Is(err, storage.ErrNotFound) && period > 0 && period > markPeriodOf(now.Add(-ResultsFor)) {
 					continue
 				}
 				if err != nil {
@@ -132,13 +133,13 @@ func (r *Results) Result(id storage.ResultID) (result storage.Result, err error)
 
 // read decodes a mark and fetches the answer to it.
 func (r *Results) read(txn *badger.Txn, id storage.ResultID, mark []byte, now time.Time, result *storage.Result) error {
-	f := reader{rest: mark}
-	at := time.UnixMilli(int64(f.uvarint()))
-	copy(result.Request[:], f.bytes(len(result.Request)))
-	copy(result.Fingerprint[:], f.bytes(len(result.Fingerprint)))
-	result.State, result.Status = storage.ResultState(f.byte()), int(f.uvarint())
-	chunk, pieces := uint32(f.uvarint()), int(f.uvarint())
-	if err := f.end(); err != nil {
+	f := fields.Reader{Rest: mark}
+	at := time.UnixMilli(int64(f.Uvarint()))
+	copy(result.Request[:], f.Bytes(len(result.Request)))
+	copy(result.Fingerprint[:], f.Bytes(len(result.Fingerprint)))
+	result.State, result.Status = storage.ResultState(f.Byte()), int(f.Uvarint())
+	chunk, pieces := uint32(f.Uvarint()), int(f.Uvarint())
+	if err := f.End(); err != nil {
 		return err
 	}
 	if now.Sub(at) >= ResultsFor {
@@ -161,13 +162,13 @@ func (r *Results) read(txn *badger.Txn, id storage.ResultID, mark []byte, now ti
 	}
 	text, err := s2.Decode(nil, packed)
 	if err != nil {
-		return errEncoding
+		return fields.ErrEncoding
 	}
-	f = reader{rest: text}
-	result.Header = f.sized()
-	result.Body = f.rest
-	if f.bad {
-		return errEncoding
+	f = fields.Reader{Rest: text}
+	result.Header = f.Sized()
+	result.Body = f.Rest
+	if f.Bad() {
+		return fields.ErrEncoding
 	}
 	return nil
 }
@@ -262,8 +263,8 @@ func (r *Results) write(batch []resultWrite) {
 
 // add puts one result into a transaction.
 func (r *Results) add(t *resultTxn, one *resultWrite, now time.Time) {
-	period := r12(now)
-	for p := r12(now.Add(-ResultsFor)); p < period || one.forget && p == period; p++ { // a former mark
+	period := markPeriodOf(now)
+	for p := markPeriodOf(now.Add(-ResultsFor)); p < period || one.forget && p == period; p++ { // a former mark
 		t.set(markKey(p, one.id), nil)
 	}
 	if !one.forget {
@@ -288,7 +289,7 @@ func packResult(result *storage.Result) [][]byte {
 	if result.State != storage.ResultWhole && result.State != storage.ResultCut {
 		return nil
 	}
-	text := append(appendText(nil, string(result.Header)), result.Body...)
+	text := append(fields.AppendText(nil, string(result.Header)), result.Body...)
 	return slices.Collect(slices.Chunk(s2.Encode(nil, text), pieceSize))
 }
 
@@ -360,7 +361,7 @@ func (r *Results) tidy() {
 		total -= r.chunks[0].bytes
 		r.chunks = slices.Delete(r.chunks, 0, 1)
 	}
-	for ; r.marks < r12(now.Add(-ResultsFor)); r.marks++ {
+	for ; r.marks < markPeriodOf(now.Add(-ResultsFor)); r.marks++ {
 		if !r.drop(binary.BigEndian.AppendUint32([]byte{resultMark}, r.marks)) {
 			return
 		}
