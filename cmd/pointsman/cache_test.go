@@ -343,3 +343,47 @@ func TestP38CacheAdmin(t *testing.T) {
 		t.Errorf("a revoked key gets %d", resp.StatusCode)
 	}
 }
+
+// TestP38CacheOptOut keeps an account, and a key of one, out of the cache.
+func TestP38CacheOptOut(t *testing.T) {
+	_, toml := upstreams(t, 1)
+	g := newGateway(t, toml+cacheOn, nil)
+	a, b := g.account("a"), g.account("b")
+	var keys struct{ Data []keyEntry }
+	if err := g.admin.call("GET", "/api/v1/admin/keys?account=b", nil, &keys); err != nil {
+		t.Fatal(err)
+	}
+	state := func(c *client) string {
+		resp, _ := c.post(t, chatPath, ask("m"))
+		return resp.Header.Get("X-Pointsman-Cache")
+	}
+	set := func(whose string, enabled bool) {
+		t.Helper()
+		if err := g.admin.call("PUT", "/api/v1/admin/cache/"+whose, map[string]bool{"enabled": enabled}, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, c := range []*client{a, b} {
+		if state(c) != "miss" || state(c) != "hit" {
+			t.Fatal("not a miss and then a hit")
+		}
+	}
+	set("accounts/a", false)
+	set("keys/"+keys.Data[0].ID, false)
+	if state(a) != "bypass" || state(b) != "bypass" {
+		t.Error("they are not kept out")
+	}
+	set("accounts/a", true)
+	set("keys/"+keys.Data[0].ID, true)
+	if state(a) != "miss" || state(b) != "hit" {
+		t.Error("the account's answers were not removed, or the key's were")
+	}
+	for path, status := range map[string]int{"accounts/none": 404, "keys/none": 404, "teams/a": 404} {
+		if resp, text := g.admin.send(t, "PUT", "/api/v1/admin/cache/"+path, map[string]bool{"enabled": false}); resp.StatusCode != status {
+			t.Errorf("%s: %d %s", path, resp.StatusCode, text)
+		}
+	}
+	if resp, text := g.admin.send(t, "PUT", "/api/v1/admin/cache/accounts/a", map[string]any{}); resp.StatusCode != 400 || !strings.Contains(text, `"param":"enabled"`) {
+		t.Errorf("nothing said: %d %s", resp.StatusCode, text)
+	}
+}

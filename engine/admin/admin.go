@@ -108,6 +108,7 @@ func Routes(cfg Config) engine.Routes {
 	}
 	a.policyRoutes(table)
 	table["/api/v1/admin/cache"] = engine.Methods{"GET": a.admin(a.cache), "DELETE": a.admin(a.clearCache)}
+	table["/api/v1/admin/cache/"] = engine.Methods{"PUT": a.admin(a.setCaching)}
 	return table
 }
 

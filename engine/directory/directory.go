@@ -25,6 +25,7 @@ import (
 // transaction.
 type Accounts interface {
 	CreateAccount(a storage.Account, opening storage.Credits) error
+	UpdateAccount(a storage.Account) error
 	Accounts() ([]storage.Account, error)
 }
 

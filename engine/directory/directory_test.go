@@ -3,6 +3,7 @@ package directory
 import (
 	"bytes"
 	"errors"
+	"slices"
 	"testing"
 	"time"
 
@@ -21,6 +22,14 @@ type memory struct {
 func (m *memory) CreateAccount(a storage.Account, _ storage.Credits) error {
 	if m.fail == nil {
 		m.accounts = append(m.accounts, a)
+	}
+	return m.fail
+}
+
+func (m *memory) UpdateAccount(a storage.Account) error {
+	if m.fail == nil {
+		i := slices.IndexFunc(m.accounts, func(other storage.Account) bool { return other.ID == a.ID })
+		m.accounts[i] = a
 	}
 	return m.fail
 }

@@ -95,7 +95,9 @@ func OpenResults(config Config, room int64) (*Results, error) {
 }
 
 // markPeriodOf is the period that a mark of a moment is in.
-func markPeriodOf(t time.Time) uint32 { return uint32(max(0, t.Unix()) / int64(markPeriod/time.Second)) }
+func markPeriodOf(t time.Time) uint32 {
+	return uint32(max(0, t.Unix()) / int64(markPeriod/time.Second))
+}
 
 func markKey(period uint32, id storage.ResultID) []byte {
 	return append(binary.BigEndian.AppendUint32([]byte{resultMark}, period), id[:]...)
