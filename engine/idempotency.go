@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"io"
 	"mime"
 	"strings"
@@ -199,15 +200,16 @@ func fingerprintOf(ctx *fasthttp.RequestCtx, c *call) (sum [32]byte) {
 	return [32]byte(h.Sum(sum[:0]))
 }
 
-// settles is called before anything is charged: the claim must be on disk by then.
-func (k *claim) settles(outcome storage.Outcome, attempts int) {
+// settles is called before anything is charged. It fails if the claim is not on disk by then.
+func (k *claim) settles(outcome storage.Outcome, attempts int) error {
 	if k == nil {
-		return
+		return nil
 	}
 	k.keeps = outcome == storage.OutcomeOK || attempts > 0
 	if err := k.begun.Wait(); err != nil {
-		k.engine.Logger.Error("keeping an idempotency key", "request", k.result.Request, "error", err)
+		return fmt.Errorf("keeping the idempotency key: %w", err)
 	}
+	return nil
 }
 
 // release leaves the key to the next one: nothing was charged, and nothing answered.

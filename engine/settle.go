@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"errors"
 	"slices"
 	"strings"
 
@@ -76,20 +77,24 @@ func (e *Engine) settle(c *call, outcome storage.Outcome, status int) *Fault {
 	if !c.dispatched.IsZero() {
 		u.Overhead = c.dispatched.Sub(c.began)
 	}
-	c.claim.settles(outcome, len(c.outcomes))
-	var fault *Fault
+	err := c.claim.settles(outcome, len(c.outcomes))
+	if err != nil {
+		u.Credits = 0 // a retry would not know of the charge
+	}
 	if c.holding {
-		receipt, batch, err := e.Ledger.Settle(storage.Settlement{Request: c.id, Charge: u.Credits, Reason: string(outcome)})
-		if err == nil {
+		receipt, batch, failed := e.Ledger.Settle(storage.Settlement{Request: c.id, Charge: u.Credits, Reason: string(outcome)})
+		if failed == nil {
 			u.Credits = receipt.Charged
-			err = batch.Wait()
+			failed = batch.Wait()
 		}
-		if err != nil {
-			e.Logger.Error("settling credits", "request", c.id, "account", u.Account, "charge", u.Credits, "error", err)
-			fault = storageUnavailable()
-			u.Credits, u.Outcome, u.Status, u.ErrorCode = 0, storage.OutcomeInterrupted, fault.Status, fault.Code
-			c.claim.release()
-		}
+		err = errors.Join(err, failed)
+	}
+	var fault *Fault
+	if err != nil {
+		e.Logger.Error("settling credits", "request", c.id, "account", u.Account, "charge", u.Credits, "error", err)
+		fault = storageUnavailable()
+		u.Credits, u.Outcome, u.Status, u.ErrorCode = 0, storage.OutcomeInterrupted, fault.Status, fault.Code
+		c.claim.release()
 	}
 	if outcome == storage.OutcomeOK {
 		e.sessions.note(c.session, c.answered, e.Now())

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -14,6 +15,7 @@ import (
 	"time"
 
 	"github.com/pointsman/pointsman/engine/upstream/scripted"
+	"github.com/pointsman/pointsman/storage"
 )
 
 func keyedBy(key string) http.Header { return header("Idempotency-Key", key) }
@@ -321,5 +323,71 @@ func TestL9ClientLeaves(t *testing.T) {
 				t.Errorf("balance %s", got)
 			}
 		})
+	}
+}
+
+// TestL9Mark comes again for requests of which nothing but the mark is left, as after a crash: one that was charged is not run again,
+// one that was not is.
+func TestL9Mark(t *testing.T) {
+	up, toml := upstreams(t, 1)
+	g := newGateway(t, toml, nil)
+	g.api.as(t, chatPath, ask("m"), keyedBy("one"))
+	id := storage.ResultID(sha256.Sum256([]byte("default\x00one")))
+	result, err := g.results.Result(id)
+	if err != nil || result.State != storage.ResultWhole {
+		t.Fatalf("state %d, %v", result.State, err)
+	}
+	mark := storage.Result{Request: result.Request, Fingerprint: result.Fingerprint}
+	for _, x := range []struct {
+		name    string
+		request storage.RequestID
+		status  int
+		asked   int64
+	}{{"charged", result.Request, 409, 1}, {"not charged", storage.RequestID{1}, 200, 2}} {
+		mark.Request = x.request
+		if err := g.results.Keep(id, mark).Wait(); err != nil {
+			t.Fatal(err)
+		}
+		resp, text := g.api.as(t, chatPath, ask("m"), keyedBy("one"))
+		if resp.StatusCode != x.status || resp.Header.Get("X-Pointsman-Idempotent") != "" || up[0].Count() != x.asked {
+			t.Errorf("%s: %d %s; asked %d times", x.name, resp.StatusCode, text, up[0].Count())
+		}
+	}
+}
+
+// TestL9NotKept charges nothing if the claim cannot be written, for a retry would be charged again.
+func TestL9NotKept(t *testing.T) {
+	_, toml := upstreams(t, 1)
+	g := newGateway(t, toml, nil)
+	before := g.api.balance(t)
+	if err := g.results.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if resp, text := g.api.as(t, chatPath, ask("m"), keyedBy("one")); resp.StatusCode != 503 {
+		t.Errorf("%d %s", resp.StatusCode, text)
+	}
+	if got := g.api.balance(t); got != before {
+		t.Errorf("the balance went from %s to %s", before, got)
+	}
+	if resp, text := g.api.post(t, chatPath, ask("m")); resp.StatusCode != 200 {
+		t.Errorf("without a key: %d %s", resp.StatusCode, text)
+	}
+}
+
+// TestL9AndTheCache has a request with a key answered from the cache, and replayed as a hit.
+func TestL9AndTheCache(t *testing.T) {
+	up, toml := upstreams(t, 1)
+	g := newGateway(t, toml+cacheOn+"hit_price = 1\n", nil)
+	for _, stream := range []bool{false, true} {
+		body, key := ask("m", "stream", stream), keyedBy(fmt.Sprint("of-a-hit-", stream))
+		g.api.post(t, chatPath, body)
+		asked := up[0].Count()
+		first, made := g.api.as(t, chatPath, body, key)
+		balance := g.api.balance(t)
+		again, given := g.api.as(t, chatPath, body, key)
+		if first.Header.Get("X-Pointsman-Cache") != "hit" || again.Header.Get("X-Pointsman-Cache") != "hit" || given != made ||
+			again.Header.Get("X-Pointsman-Idempotent") != "replayed" || g.api.balance(t) != balance || up[0].Count() != asked {
+			t.Errorf("%v %s\nand %v %s", first.Header, made, again.Header, given)
+		}
 	}
 }

@@ -252,8 +252,15 @@ func (r *Results) writeAll() {
 	}
 }
 
-// write commits a batch, in several transactions if it is too large for one. An answer is on disk before the mark that tells of it.
+// write commits a batch, in several transactions if it is too large for one, unless the disk is nearly full. An answer is on disk
+// before the mark that tells of it.
 func (r *Results) write(batch []resultWrite) {
+	if free, err := freeBytes(r.config.Dir); err == nil && r.config.MinFreeMB >= 0 && free < openFreeBytes {
+		for i := range batch {
+			batch[i].done.Finish(storage.ErrLowSpace)
+		}
+		return
+	}
 	t := resultTxn{db: r.db, txn: r.db.NewTransaction(true)}
 	now := r.config.Clock()
 	for i := range batch {
