@@ -44,10 +44,14 @@ func (e *Engine) outputLimit(c *call, a *answer) uint32 {
 		longest = int64(m.ContextWindow)
 	}
 	answers, input := int64(max(c.env.N, 1)), a.deployment.family.Reserve(int64(c.env.InputTokens))
-	if c.env.MaxTokens > 0 || a.own || m.Rate <= 0 || longest > 0 && m.Charge(input+longest*answers) <= storage.Credits(c.req.Credits) {
+	if c.env.MaxTokens > 0 || a.own || m.Rate <= 0 {
 		return 0
 	}
-	affordable := (c.req.Credits*1000/int64(m.Rate) - input) / answers
+	left := e.spendable(c, m.Tier)
+	if longest > 0 && m.Charge(input+longest*answers) <= left {
+		return 0
+	}
+	affordable := (int64(left)*1000/int64(m.Rate) - input) / answers
 	return uint32(min(max(affordable, 1), math.MaxUint32))
 }
 

@@ -117,10 +117,13 @@ func (e *Engine) repeated(c *call, k *cachedAnswer) *answer {
 		return nil
 	}
 	price := shareOf(k.credits, e.Cache.HitShare)
-	if price > 0 && e.holdAtLeast(c, price) != nil {
-		return nil
+	if price > 0 {
+		caps := slices.DeleteFunc(slices.Clone(c.caller.Caps), func(b storage.Cap) bool { return b.Tier != nil && *b.Tier != d.Model.Tier })
+		if e.holdAtLeast(c, price, caps) != nil {
+			return nil
+		}
 	}
-	c.dispatched = c.began
+	c.dispatched = e.Now()
 	c.session = 0 // its provider was not asked, so nothing is warm there
 	c.usage.Cache, c.usage.Credits = storage.CacheHit, price
 	return &answer{
@@ -183,7 +186,7 @@ func (e *Engine) uncacheable(c *call, w cacheWish) string {
 		return "operation"
 	case w.off:
 		return "request"
-	case c.caller.NoCache:
+	case c.caller.Account.NoCache || c.caller.Key.NoCache:
 		return "opt_out"
 	case c.op == opChat && c.env.N > 1: // only of the first one is judged whether it is fit to be kept
 		return "choices"
@@ -215,7 +218,7 @@ func (e *Engine) cacheTenant(c *call) cache.Tenant {
 }
 
 // cacheKey is a digest over everything that decides on the answer: what is asked and how it was understood, who decides and by
-// which version, for whom, and with whose keys. Of live facts, such as health, none is in it.
+// which version, for whom, out of what, and with whose keys. Of live facts, such as health, none is in it.
 func (e *Engine) cacheKey(ctx *fasthttp.RequestCtx, c *call) cache.Key {
 	account := c.caller.Account
 	b := c.scratch[:0]
@@ -244,6 +247,12 @@ func (e *Engine) cacheKey(ctx *fasthttp.RequestCtx, c *call) cache.Key {
 		part(account.ID)
 		part(c.caller.KeyID)
 		ignore = nil
+	}
+	scopes := &c.caller.Key.Scopes
+	b = append(binary.AppendUvarint(b, uint64(len(scopes.Tiers))), scopes.Tiers...)
+	b = binary.AppendUvarint(b, uint64(len(scopes.Models)))
+	for _, name := range scopes.Models {
+		part(name)
 	}
 	from := len(b)
 	b = c.caller.AppendOwnKeys(b)

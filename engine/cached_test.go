@@ -41,6 +41,7 @@ type keyed struct {
 	dialect                     dialect.Dialect
 	op                          operation
 	ignore                      []string
+	scopes                      storage.Scopes
 }
 
 func (k keyed) keyOf(t testing.TB, body []byte) cache.Key {
@@ -48,7 +49,7 @@ func (k keyed) keyOf(t testing.TB, body []byte) cache.Key {
 	e := &Engine{Config: Config{Cache: CacheConfig{Scope: k.scope, Ignore: k.ignore}, Policies: versioned{version: k.version}}}
 	e.cacheTime.Store(k.time)
 	c := &call{
-		caller:  &directory.Caller{Account: &storage.Account{ID: k.account, Team: k.team, Tier: storage.AccountTier(k.tier)}, KeyID: k.key},
+		caller:  &directory.Caller{Account: &storage.Account{ID: k.account, Team: k.team, Tier: storage.AccountTier(k.tier)}, KeyID: k.key, Key: &storage.VirtualKey{Scopes: k.scopes}},
 		dialect: k.dialect, op: k.op, policy: k.policy, pinned: k.pinned, beta: k.beta, level: k.level, model: k.model, needs: k.needs, body: body,
 	}
 	if err := c.env.Parse(envelope.FormChat, body, envelope.DefaultLimits()); err != nil {
@@ -88,6 +89,9 @@ func TestP38KeyRestsOnEverything(t *testing.T) {
 		"metadata":     func(k *keyed) { k.needs = abi.GrantMetadata },
 		"metadata, by": func(k *keyed) { k.needs, k.key = abi.GrantMetadata, "k2" },
 		"dialect":      func(k *keyed) { k.dialect = dialect.Completions },
+		"models":       func(k *keyed) { k.scopes.Models = []string{"m"} },
+		"more models":  func(k *keyed) { k.scopes.Models = []string{"m", "n"} },
+		"tiers":        func(k *keyed) { k.scopes.Tiers = []uint8{1} },
 		"operation":    func(k *keyed) { k.op = opEmbeddings },
 	} {
 		k := keyedBase
@@ -206,7 +210,7 @@ func BenchmarkCacheMiss(b *testing.B) {
 				cache:  cache.New[cachedAnswer](256<<20, 1<<20), metrics: newMetricSet(),
 			}
 			body := bytes.Replace([]byte(keyedBody), []byte("Be brief"), bytes.Repeat([]byte("x"), size), 1)
-			c := &call{caller: &directory.Caller{Account: &storage.Account{ID: "a"}, KeyID: "k"}, policy: "eco", level: abi.LevelEco, body: body, began: time.Now()}
+			c := &call{caller: &directory.Caller{Account: &storage.Account{ID: "a"}, KeyID: "k", Key: &storage.VirtualKey{}}, policy: "eco", level: abi.LevelEco, body: body, began: time.Now()}
 			if err := c.env.Parse(envelope.FormChat, body, envelope.DefaultLimits()); err != nil {
 				b.Fatal(err)
 			}
@@ -249,7 +253,7 @@ func BenchmarkCacheHit(b *testing.B) {
 		b.Fatal(err)
 	}
 	defer e.Close(b.Context()) //nolint:errcheck // nothing is under way
-	caller := &directory.Caller{Account: &storage.Account{ID: "a", Tier: storage.TierEnterprise}, KeyID: "k"}
+	caller := &directory.Caller{Account: &storage.Account{ID: "a", Tier: storage.TierEnterprise}, KeyID: "k", Key: &storage.VirtualKey{}}
 	body := []byte(`{"id":"x","object":"chat.completion","created":1,"model":"m","choices":[{"index":0,"message":{"role":"assistant","content":"` +
 		string(bytes.Repeat([]byte("word "), 400)) + `"},"finish_reason":"stop"}],"usage":{"prompt_tokens":10,"completion_tokens":400,"total_tokens":410}}`)
 	request := []byte(`{"model":"eco","messages":[{"role":"user","content":"` + string(bytes.Repeat([]byte("word "), 100)) + `"}],"temperature":0,"max_tokens":100}`)

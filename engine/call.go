@@ -54,6 +54,8 @@ type call struct {
 	holding bool          // a hold is open in the ledger
 	hold    storage.Credits
 	held    *storage.Batch
+	full    uint8                // bits of the model tiers whose budget has no room
+	short   *storage.BudgetError // the last budget that had no room, or nil
 
 	// Rounds before the plan that is final; see rounds.go.
 	round    uint8

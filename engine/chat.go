@@ -63,7 +63,7 @@ func (e *Engine) serve(ctx *fasthttp.RequestCtx, d dialect.Dialect, op operation
 // admit authenticates the caller, reads the few fields of the body that routing depends on, and resolves what was asked
 // for: a level, a model or both, and the policy that decides.
 func (e *Engine) admit(ctx *fasthttp.RequestCtx, c *call) (fault *Fault) {
-	if c.caller, fault = e.authenticate(ctx); fault != nil {
+	if c.caller, fault = e.permit(ctx, c.endpointName()); fault != nil {
 		return fault
 	}
 	if fault = c.read(ctx); fault != nil {
@@ -124,9 +124,12 @@ func (e *Engine) reserve(c *call) *Fault {
 	available := e.roundLimit(c, storage.Credits(c.req.Credits)-c.spent)
 	for {
 		worst := func(s policy.Step) storage.Credits { return e.worstCase(c.tried(), int(s.Candidate)) }
-		c.steps = e.onePayer(c, slices.DeleteFunc(c.steps, func(s policy.Step) bool { return worst(s) > available }))
+		c.steps = e.onePayer(c, slices.DeleteFunc(c.steps, func(s policy.Step) bool { return worst(s) > available || worst(s) > 0 && c.isFull(e.tierOf(s)) }))
 		if len(c.steps) == 0 && c.halted {
 			return storageUnavailable()
+		}
+		if len(c.steps) == 0 && c.short != nil {
+			return e.overBudget(c.short)
 		}
 		if len(c.steps) == 0 {
 			return noCredits(fmt.Sprintf("the account has %s credits available, which does not cover the worst case of any model this request may use", available))
@@ -138,12 +141,14 @@ func (e *Engine) reserve(c *call) *Fault {
 		if c.spent+most <= c.hold {
 			return nil // own keys and free models leave the ledger alone
 		}
-		err := e.holdAtLeast(c, c.spent+most)
+		err := e.holdAtLeast(c, c.spent+most, e.capsOfHold(c))
 		switch {
 		case err == nil:
 			return nil
 		case errors.Is(err, storage.ErrInsufficientCredits): // another request was faster: less is available now
 			available = most - 1
+		case errors.As(err, &c.short):
+			available = e.withinBudget(c, available, most)
 		default:
 			e.Logger.Error("reserving credits", "request", c.id, "error", err)
 			return storageUnavailable()
@@ -151,13 +156,14 @@ func (e *Engine) reserve(c *call) *Fault {
 	}
 }
 
-// holdAtLeast opens the request's hold, or extends it, to so much.
-func (e *Engine) holdAtLeast(c *call, amount storage.Credits) (err error) {
+// holdAtLeast opens the request's hold, for which the budgets must have room, or extends it, to so much.
+func (e *Engine) holdAtLeast(c *call, amount storage.Credits, caps []storage.Cap) (err error) {
 	if c.holding {
 		c.held, err = e.Ledger.Extend(c.id, amount-c.hold)
 	} else {
 		c.held, err = e.Ledger.Reserve(storage.Hold{
 			Request: c.id, Account: c.caller.Account.ID, Amount: amount, Expires: c.began.Add(holdLife),
+			Key: c.caller.Key.SpendsAs(), Team: c.caller.Account.Team, Caps: caps,
 		})
 	}
 	if err == nil {

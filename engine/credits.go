@@ -12,7 +12,7 @@ import (
 
 // balance answers what the caller may still spend.
 func (e *Engine) balance(ctx *fasthttp.RequestCtx) {
-	caller, fault := e.authenticate(ctx)
+	caller, fault := e.permit(ctx, endpointBalance)
 	if fault != nil {
 		fault.Write(ctx)
 		return
@@ -83,7 +83,7 @@ func millis(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
 
 // listUsage lists the caller's requests, newest first, a page at a time: ?limit=1..1000&cursor=NEXT.
 func (e *Engine) listUsage(ctx *fasthttp.RequestCtx) {
-	caller, fault := e.authenticate(ctx)
+	caller, fault := e.permit(ctx, endpointUsage)
 	if fault != nil {
 		fault.Write(ctx)
 		return

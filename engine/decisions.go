@@ -113,7 +113,7 @@ type ExplainedTry struct {
 
 // showDecision explains a decision of the caller's own.
 func (e *Engine) showDecision(ctx *fasthttp.RequestCtx) {
-	caller, fault := e.authenticate(ctx)
+	caller, fault := e.permit(ctx, endpointDecisions)
 	if fault != nil {
 		fault.Write(ctx)
 		return

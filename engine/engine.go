@@ -109,6 +109,9 @@ type Config struct {
 	Results     Results               // of requests with idempotency keys; nil: such keys are not heeded
 	MaxResult   int                   // bytes of an answer that is kept there
 	Plugins     func() []PluginHealth // for /health; nil: none are told
+	Budgets     Budgets               // what budgets have left; nil: nobody is warned of them, and answers are not cut short for them
+	AlertAt     []int                 // percent of a budget at which the operator is told, ascending
+	Alert       func(storage.Alert)   // is told what the log is told of budgets; must not block; nil: nobody else is
 	Problems    func() []string       // for /health: what is wrong with the configuration while it serves on; nil: never anything
 	Logger      *slog.Logger          // nil: the default logger
 	Now         func() time.Time      // nil: time.Now
@@ -135,6 +138,7 @@ type Engine struct {
 	texts       sync.Pool     // of *dialect.Texts
 	calls       sync.Pool
 	warned      sync.Map // deprecated name -> time of the last warning
+	alerts      alerts
 	inflight    sync.WaitGroup
 	draining    atomic.Bool
 }

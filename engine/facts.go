@@ -83,6 +83,8 @@ func (e *Engine) option(c *call, i int, d *deployment, now time.Time) (excluded,
 	switch {
 	case d.Model.Mode != c.op.mode():
 		excluded = abi.ReasonMode
+	case !inScope(&c.caller.Key.Scopes, d.Model):
+		excluded = abi.ReasonNotGranted
 	case c.op != opChat && !named: // another model would answer something else, whatever the policy thinks
 		excluded = abi.ReasonNotRequested
 	case named && !here:

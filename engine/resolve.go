@@ -31,6 +31,7 @@ func (e *Engine) resolve(ctx *fasthttp.RequestCtx, c *call) *Fault {
 	if fault != nil {
 		return fault
 	}
+	levelAsked := c.level
 	if level, policyName, routed := e.routedName(asked, c.caller.Account.DefaultLevel); routed {
 		if c.op != opChat {
 			return c.op.unrouted()
@@ -42,10 +43,16 @@ func (e *Engine) resolve(ctx *fasthttp.RequestCtx, c *call) *Fault {
 			return badRequest("invalid_power_level", "power_level", "power_level custom needs the exact name of a model in model")
 		}
 		c.policy = policyName
+		if fault := e.permitAny(c); fault != nil {
+			return fault
+		}
 	} else {
 		found, ok := e.Catalog.Resolve(asked)
 		if !ok || found.Model.Mode != c.op.mode() {
 			return c.op.noSuchModel(asked)
+		}
+		if fault := permitModel(c.caller, found.Model, "model"); fault != nil {
+			return fault
 		}
 		c.model, c.pinned = found.Model, found.Provider
 		c.usage.Model = c.model.Name
@@ -65,7 +72,7 @@ func (e *Engine) resolve(ctx *fasthttp.RequestCtx, c *call) *Fault {
 	if c.needs, known = e.Policies.Needs(c.policy); !known {
 		return notFound("policy_not_found", "model", fmt.Sprintf("policy %.64q does not exist", c.policy))
 	}
-	return nil
+	return permitPolicy(c.caller, c.policy, levelAsked)
 }
 
 var levels = [...]string{abi.LevelEco: "eco", abi.LevelBalanced: "balanced", abi.LevelPrecision: "precision", abi.LevelCustom: "custom"}

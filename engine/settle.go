@@ -82,10 +82,14 @@ func (e *Engine) settle(c *call, outcome storage.Outcome, status int) *Fault {
 		u.Credits = 0 // a retry would not know of the charge
 	}
 	if c.holding {
-		receipt, batch, failed := e.Ledger.Settle(storage.Settlement{Request: c.id, Charge: u.Credits, Reason: string(outcome)})
+		tier := e.deployments[c.answered].Model.Tier
+		receipt, batch, failed := e.Ledger.Settle(storage.Settlement{Request: c.id, Charge: u.Credits, Tier: tier, Reason: string(outcome)})
 		if failed == nil {
 			u.Credits = receipt.Charged
 			failed = batch.Wait()
+		}
+		if failed == nil {
+			e.watchBudgets(c.caller, tier, receipt.Charged)
 		}
 		err = errors.Join(err, failed)
 	}

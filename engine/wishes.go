@@ -84,6 +84,9 @@ func (e *Engine) list(c *call, name string) *Fault {
 		f.Param = "models"
 		return f
 	}
+	if fault := permitModel(c.caller, found.Model, "models"); fault != nil {
+		return fault
+	}
 	l := listed{Resolution: found, sort: c.wish.Sort}
 	applySuffix(suffix, &l.free, &l.sort)
 	c.wish.listed = append(c.wish.listed, l)

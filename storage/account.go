@@ -1,6 +1,9 @@
 package storage
 
-import "time"
+import (
+	"cmp"
+	"time"
+)
 
 // AccountTier bounds the model tiers an account may use and carries its markup under the cost-plus tariff.
 type AccountTier string
@@ -64,6 +67,9 @@ type VirtualKey struct {
 	Spends   string `json:"spends,omitempty"`   // id of the key whose budgets it uses; "": its own
 	NoCache  bool   `json:"no_cache,omitempty"` // as of an account
 }
+
+// SpendsAs is the id of the key whose budgets and rate limits the key uses: that of the first of a row of rotations.
+func (k *VirtualKey) SpendsAs() string { return cmp.Or(k.Spends, k.ID) }
 
 // ProviderKey is an account's own key at a provider (BYOK), encrypted. Sealed can be opened only with the same
 // (Account, Provider, ID, Version), which are its additional authenticated data.

@@ -24,6 +24,7 @@
 //	s spender                what a spender has spent, exact after the line that it names; older if the checkpoint says so
 //	a account                storage.Account, JSON
 //	k key id                 storage.VirtualKey, JSON
+//	t team                   storage.Team, JSON; without an id: it was deleted
 //	p account S provider     storage.ProviderKey, JSON
 //
 // # The log

@@ -22,6 +22,7 @@ type Config struct {
 	BuiltinCatalog bool            // [catalog] builtin
 	Models         []catalog.Entry // built-in ones first; one named in the file stands in the built-in one's place
 	Accounts       Accounts
+	Budgets        Budgets
 	Simulator      Simulator
 	Policies       []Policy      // in file order
 	Trust          signing.Trust // whose policies are accepted
@@ -88,6 +89,11 @@ type Accounts struct {
 	DefaultCredits    storage.Credits
 	DefaultTier       storage.AccountTier
 	DefaultPowerLevel string // eco, balanced or precision
+}
+
+// Budgets is the [budgets] table.
+type Budgets struct {
+	AlertAt []int // percent of a budget at which the operator is told, ascending
 }
 
 // Simulator is the [simulator] table.

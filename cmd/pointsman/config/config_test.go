@@ -274,3 +274,20 @@ func TestCreditsForms(t *testing.T) {
 		}
 	}
 }
+
+func TestAlertParts(t *testing.T) {
+	for text, want := range map[string][]int{"[0.8, 1.0]": {80, 100}, "[1, 0.01, 0.5, 0.5]": {1, 50, 100}, "[]": {}, "[0.07]": {7}, "[0.29]": {29}} {
+		c, err := Parse("", []byte("[budgets]\nalert_at = "+text), environment())
+		if err != nil || !slices.Equal(c.Budgets.AlertAt, want) {
+			t.Errorf("%s: %v", text, err)
+		}
+	}
+	for text, want := range map[string]string{
+		"[0]": "f.toml:2:13: an element of alert_at must be a number from 0.01 to 1", "[0.5, 1.01]": "f.toml:2:18: ", "[0.805]": "f.toml:2:13: ", "[nan]": "f.toml:2:13: ",
+		`["0.8"]`: "f.toml:2:13: ", "0.8": "f.toml:2:12: alert_at must be an array of numbers",
+	} {
+		if _, err := Parse("f.toml", []byte("[budgets]\nalert_at = "+text), environment()); err == nil || !strings.HasPrefix(err.Error(), want) {
+			t.Errorf("%s: %v", text, err)
+		}
+	}
+}

@@ -40,6 +40,8 @@ func (c *Config) WriteEffective(w io.Writer) error {
 	p.pair("default_credits", c.Accounts.DefaultCredits.String())
 	p.pair("default_tier", quote(string(c.Accounts.DefaultTier)))
 	p.pair("default_power_level", quote(c.Accounts.DefaultPowerLevel))
+	p.table("[budgets]")
+	p.pair("alert_at", fractions(c.Budgets.AlertAt))
 	p.table("[simulator]")
 	p.pair("enabled", strconv.FormatBool(c.Simulator.Enabled))
 	p.rules(c)
@@ -334,6 +336,15 @@ func (p *printer) paths(key string, paths []string) {
 		written = append(written, p.written(path))
 	}
 	p.list(key, written)
+}
+
+// fractions prints percents as an array of fractions.
+func fractions(percents []int) string {
+	var parts []string
+	for _, percent := range percents {
+		parts = append(parts, fmt.Sprintf("%d.%02d", percent/100, percent%100))
+	}
+	return "[" + strings.Join(parts, ", ") + "]"
 }
 
 // dotted prints a key whose parts are joined with dots.

@@ -110,6 +110,9 @@ func (d *document) read(root *table) *Config {
 	c.Providers = d.providers(root, adapters)
 	c.models(d, root)
 	c.accounts(root.child("accounts", "in [accounts]"))
+	budgets := root.child("budgets", "in [budgets]")
+	c.Budgets.AlertAt = budgets.percents("alert_at", []int{80, 100})
+	budgets.done()
 
 	simulator := root.child("simulator", "in [simulator]")
 	c.Simulator.Enabled = simulator.flag("enabled", true)

@@ -372,6 +372,33 @@ func (t *table) credits(key string, otherwise, limit storage.Credits) storage.Cr
 	return n
 }
 
+// percents reads an array of fractions above 0 and up to 1, in whole percents, and puts it in ascending order.
+func (t *table) percents(key string, otherwise []int) []int {
+	v, ok := t.get(key)
+	if !ok {
+		return otherwise
+	}
+	elements, isArray := v.([]any)
+	if !isArray {
+		t.wrongType(t.path.key(key), key, "an array of numbers", v)
+	}
+	percents := make([]int, 0, len(elements))
+	for i, e := range elements {
+		part, isFloat := e.(float64)
+		if whole, isInt := e.(int64); isInt {
+			part, isFloat = float64(whole), true
+		}
+		percent := math.Round(part * 100)
+		if !isFloat || !(percent >= 1 && percent <= 100) || math.Abs(part*100-percent) > 1e-6 {
+			t.faultAt(t.path.key(key).at(i), "an element of %s must be a number from 0.01 to 1, in whole hundredths", key)
+			continue
+		}
+		percents = append(percents, int(percent))
+	}
+	slices.Sort(percents)
+	return slices.Compact(percents)
+}
+
 // price reads US dollars per million tokens as pico-dollars per token.
 func (t *table) price(key string) int64 {
 	text, ok := t.decimal(key)
