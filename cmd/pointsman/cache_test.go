@@ -290,7 +290,7 @@ func TestL8CachePrice(t *testing.T) {
 	}
 }
 
-// TestP38CacheAdmin keeps a revoked key out, and shows and clears the cache to the operator.
+// TestP38CacheAdmin shows the cache to the operator, clears it, and keeps a revoked key out.
 func TestP38CacheAdmin(t *testing.T) {
 	up, toml := upstreams(t, 1)
 	g := newGateway(t, toml+cacheOn, nil)
@@ -377,5 +377,49 @@ func TestP38CacheOptOut(t *testing.T) {
 	set("keys/"+keys.Data[0].ID, false)
 	if state(a) != "hit" || state(b) != "hit" {
 		t.Error("they are not let in again")
+	}
+}
+
+// TestP38CacheScopes does not give a key an answer of a model that it may not use.
+func TestP38CacheScopes(t *testing.T) {
+	up, toml := upstreams(t, 1)
+	toml += "[[models]]\nname = \"other\"\ntier = 1\ncredits_per_1k = 0.003\ncontext_window = 128000\n[[models.deployments]]\nprovider = \"up0\"\nupstream = \"other\"\n"
+	g := newGateway(t, toml+cacheOn, nil)
+	body := ask("eco")
+	first, _ := g.api.post(t, chatPath, body)
+	allowed := map[string]string{"m": "other", "other": "m"}[first.Header.Get("X-Pointsman-Model")]
+	var key keyEntry
+	if err := g.admin.call("POST", "/api/v1/admin/keys", map[string]any{"account": "default", "scopes": map[string]any{"models": []string{allowed}}}, &key); err != nil {
+		t.Fatal(err)
+	}
+	narrow := newClient(g.api.base, key.Key)
+	for _, want := range []string{"miss", "hit"} {
+		resp, text := narrow.post(t, chatPath, body)
+		if resp.StatusCode != 200 || resp.Header.Get("X-Pointsman-Cache") != want || resp.Header.Get("X-Pointsman-Model") != allowed {
+			t.Errorf("%d %s by %s: %s", resp.StatusCode, resp.Header.Get("X-Pointsman-Cache"), resp.Header.Get("X-Pointsman-Model"), text)
+		}
+	}
+	if resp, _ := g.api.post(t, chatPath, body); resp.Header.Get("X-Pointsman-Cache") != "hit" || resp.Header.Get("X-Pointsman-Model") != first.Header.Get("X-Pointsman-Model") || up[0].Count() != 2 {
+		t.Errorf("the other key's answer took the place of the first: %v", resp.Header)
+	}
+}
+
+// TestL8CacheBudget has hits paid out of a tier's budget until it is used up; then nobody is asked either.
+func TestL8CacheBudget(t *testing.T) {
+	up, toml := upstreams(t, 1)
+	g := newGateway(t, toml+cacheOn+"hit_price = 1\n", nil)
+	body := ask("m") // costs 0.00006, of which the worst case is more
+	g.api.post(t, chatPath, body)
+	limits := map[string]any{"limits": map[string]any{"budgets": []any{map[string]any{"period": "total", "tier": 1, "credits": "0.0002"}}}}
+	if err := g.admin.call("PATCH", "/api/v1/admin/accounts/default", limits, nil); err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for range 4 {
+		resp, _ := g.api.post(t, chatPath, body)
+		got = append(got, fmt.Sprint(resp.StatusCode, resp.Header.Get("X-Pointsman-Cache")))
+	}
+	if want := "[200hit 200hit 402miss 402miss]"; fmt.Sprint(got) != want || up[0].Count() != 1 {
+		t.Errorf("got %v, want %s; asked %d times", got, want, up[0].Count())
 	}
 }

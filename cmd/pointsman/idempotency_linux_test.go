@@ -32,7 +32,7 @@ func TestL9Kill(t *testing.T) {
 	}
 	k.run()
 	ask := func(key string) (*http.Response, string, error) {
-		resp, err := newClient(k.api, k.keys["rich"]).raw2(chatPath, ask("m"), keyedBy(key))
+		resp, err := newClient(k.api, k.keys["rich"]).unread(chatPath, ask("m"), keyedBy(key))
 		if err != nil {
 			return nil, "", err
 		}

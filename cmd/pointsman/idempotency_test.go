@@ -16,6 +16,7 @@ import (
 
 	"github.com/pointsman/pointsman/engine/upstream/scripted"
 	"github.com/pointsman/pointsman/storage"
+	"github.com/pointsman/pointsman/storage/badgerdb"
 )
 
 func keyedBy(key string) http.Header { return header("Idempotency-Key", key) }
@@ -197,7 +198,7 @@ func TestL9Errors(t *testing.T) {
 	up[0].Script(func(*scripted.Request) *scripted.Reply { return &scripted.Reply{Chunks: chunks[:2]} })
 	var cut [2]string
 	for i := range cut {
-		resp, err := g.api.raw2(chatPath, ask("m", "stream", true), keyedBy("cut"))
+		resp, err := g.api.unread(chatPath, ask("m", "stream", true), keyedBy("cut"))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -212,8 +213,8 @@ func TestL9Errors(t *testing.T) {
 	}
 }
 
-// raw2 sends a request and leaves its answer unread.
-func (c *client) raw2(path string, body any, headers http.Header) (*http.Response, error) {
+// unread sends a request and leaves its answer unread.
+func (c *client) unread(path string, body any, headers http.Header) (*http.Response, error) {
 	req, err := http.NewRequest("POST", c.base+path, bytes.NewReader(marshal(body)))
 	if err != nil {
 		return nil, err
@@ -240,7 +241,7 @@ func TestL9Concurrent(t *testing.T) {
 	for range 100 {
 		clients.Go(func() {
 			for {
-				resp, err := g.api.raw2(chatPath, ask("m"), keyedBy("one"))
+				resp, err := g.api.unread(chatPath, ask("m"), keyedBy("one"))
 				if err != nil {
 					t.Error(err)
 					return
@@ -299,7 +300,7 @@ func TestL9ClientLeaves(t *testing.T) {
 			body := ask("m", "stream", stream)
 			impatient := newClient(g.api.base, g.api.key)
 			impatient.http.Timeout = 100 * time.Millisecond
-			if resp, err := impatient.raw2(chatPath, body, keyedBy("left")); err == nil {
+			if resp, err := impatient.unread(chatPath, body, keyedBy("left")); err == nil {
 				if _, err = io.ReadAll(resp.Body); err == nil {
 					t.Fatal("the answer came too soon")
 				}
@@ -355,16 +356,42 @@ func TestL9Mark(t *testing.T) {
 	}
 }
 
+// deaf keeps nothing, and says so.
+type deaf struct{ *badgerdb.Results }
+
+func (deaf) Keep(storage.ResultID, storage.Result) *storage.Batch {
+	b := storage.NewBatch()
+	b.Finish(storage.ErrLowSpace)
+	return b
+}
+
 // TestL9NotKept charges nothing if the claim cannot be written, for a retry would be charged again.
 func TestL9NotKept(t *testing.T) {
 	_, toml := upstreams(t, 1)
 	g := newGateway(t, toml, nil)
 	before := g.api.balance(t)
+	g.engine.Results = deaf{g.results}
+	if resp, text := g.api.as(t, chatPath, ask("m"), keyedBy("one")); resp.StatusCode != 503 {
+		t.Errorf("%d %s", resp.StatusCode, text)
+	}
+	resp, err := g.api.unread(chatPath, ask("m", "stream", true), keyedBy("two"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := io.ReadAll(resp.Body)
+	resp.Body.Close()
+	if err == nil || bytes.Contains(text, []byte("[DONE]")) {
+		t.Errorf("a stream looks whole: %s", text)
+	}
+	if u := g.api.lastUsage(t); u["outcome"] != "interrupted" || u["credits"] != "0" {
+		t.Errorf("usage %v", u)
+	}
 	if err := g.results.Close(); err != nil {
 		t.Fatal(err)
 	}
+	g.engine.Results = g.results
 	if resp, text := g.api.as(t, chatPath, ask("m"), keyedBy("one")); resp.StatusCode != 503 {
-		t.Errorf("%d %s", resp.StatusCode, text)
+		t.Errorf("with the results closed: %d %s", resp.StatusCode, text)
 	}
 	if got := g.api.balance(t); got != before {
 		t.Errorf("the balance went from %s to %s", before, got)
