@@ -56,6 +56,7 @@ type answer struct {
 	key         adapter.Secret       // that was used
 	keyID       string               // of an own key
 	firstByte   time.Duration        // how long to wait for it
+	stored      *cachedAnswer        // it comes from the cache
 	close       func(bool)           // true after the whole answer was read
 }
 

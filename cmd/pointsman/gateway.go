@@ -36,7 +36,8 @@ import (
 //	                ├─ engine ─┬─ policies (Wasm) ◄─ depot ◄─ files, <data>/policies
 //	operators ─ admin ┘        ├─ ledger ── store ─┐
 //	                           ├─ directory ───────┴─ <data>/ledger (Badger, synced)
-//	                           └─ log ─────────────── <data>/log    (Badger)
+//	                           ├─ log ─────────────── <data>/log    (Badger)
+//	                           └─ results ─────────── <data>/results (Badger, synced)
 type gateway struct {
 	cfg       *config.Config
 	dataDir   string
@@ -49,6 +50,7 @@ type gateway struct {
 
 	store     *badgerdb.Store
 	usage     *badgerdb.Log
+	results   *badgerdb.Results // nil: idempotency keys are not heeded
 	vault     *vault.Vault
 	rotation  rotation // of the vault
 	directory *directory.Directory
@@ -113,6 +115,7 @@ func start(ctx context.Context, cfg *config.Config, opt options) (g *gateway, er
 		func() error { return g.loadPolicies(ctx) },
 		func() error { return g.openStore() },
 		func() error { return g.openLog() },
+		func() error { return g.openResults() },
 		func() error { probed = probeLocal(ctx, cfg); return nil },
 	)
 	if err != nil {
@@ -122,14 +125,19 @@ func start(ctx context.Context, cfg *config.Config, opt options) (g *gateway, er
 		return g, err
 	}
 
+	var results engine.Results
+	if g.results != nil {
+		results = g.results
+	}
 	g.engine, err = engine.New(engine.Config{
 		Catalog: models, Providers: engineProviders(cfg, probed), Simulate: cfg.Simulator.Enabled,
 		Directory: g.directory, Ledger: g.store, Log: g.usage, Generations: g.usage, States: g.usage, Prices: g.usage, Policies: g.policies, Adapters: g.plugins,
 		Markups: cfg.Tariff.Markups, Budgets: g.store, AlertAt: cfg.Budgets.AlertAt, RoundLimit: cfg.Rounds.Credits, RecordTexts: cfg.Rounds.RecordTexts,
 		Transport: upstream.New(upstream.Config{}), Probes: engine.Probes(cfg.Health.Probe), Plugins: g.pluginHealth,
 		MaxBody: cfg.Server.MaxBodyBytes, Problems: g.problems, Logger: g.log, Now: g.now,
-		KeepAlive: engine.KeepAlive{After: cfg.Server.KeepAliveAfter, Every: cfg.Server.KeepAliveEvery},
-		Limits:    engine.Limits(cfg.Limits),
+		KeepAlive: engine.KeepAlive{After: cfg.Server.KeepAliveAfter, Every: cfg.Server.KeepAliveEvery}, Cache: cacheConfig(&cfg.Cache),
+		Results: results, MaxResult: cfg.Cache.MaxEntryKB << 10,
+		Limits: engine.Limits(cfg.Limits),
 	})
 	if err != nil {
 		return g, err
@@ -186,6 +194,9 @@ func (g *gateway) stop(ctx context.Context) error {
 	if g.usage != nil {
 		errs = append(errs, g.usage.Close())
 	}
+	if g.results != nil {
+		errs = append(errs, g.results.Close())
+	}
 	if g.store != nil {
 		errs = append(errs, g.store.Close())
 	}
@@ -212,6 +223,13 @@ func (g *gateway) openStore() (err error) {
 
 func (g *gateway) openLog() (err error) {
 	g.usage, err = badgerdb.OpenLog(badgerdb.Config{Dir: g.dataDir, Logger: g.log, Retain: time.Duration(g.cfg.Storage.LogDays) * 24 * time.Hour})
+	return err
+}
+
+func (g *gateway) openResults() (err error) {
+	if g.cfg.Cache.IdempotencyMB > 0 {
+		g.results, err = badgerdb.OpenResults(badgerdb.Config{Dir: g.dataDir, Logger: g.log}, int64(g.cfg.Cache.IdempotencyMB)<<20)
+	}
 	return err
 }
 
@@ -297,6 +315,13 @@ func engineProviders(cfg *config.Config, probed map[string]string) []engine.Prov
 		out = append(out, e)
 	}
 	return out
+}
+
+func cacheConfig(c *config.Cache) engine.CacheConfig {
+	return engine.CacheConfig{
+		Enabled: c.Enabled, TTL: c.TTL, MaxBytes: c.MaxMB << 20, MaxEntry: c.MaxEntryKB << 10, Scope: engine.CacheScope(c.Scope), HitShare: c.HitPrice,
+		AnyTemperature: c.AnyTemperature, Ignore: c.IgnoreFields,
+	}
 }
 
 // probeLocal finds out which local providers answer, and where. Nothing listening on loopback says so at once.

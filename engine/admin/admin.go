@@ -110,6 +110,7 @@ func Routes(cfg Config) engine.Routes {
 	a.accountRoutes(table)
 	a.policyRoutes(table)
 	a.vaultRoutes(table)
+	table["/api/v1/admin/cache"] = engine.Methods{"GET": a.admin(a.cache), "DELETE": a.admin(a.clearCache)}
 	return table
 }
 

@@ -27,6 +27,7 @@ func (m *memory) CreateAccount(a storage.Account, _ storage.Credits) error {
 	}
 	return m.fail
 }
+
 func (m *memory) Accounts() ([]storage.Account, error) { return m.accounts, m.fail }
 
 func (m *memory) UpdateAccount(a storage.Account) error {

@@ -55,6 +55,7 @@ func (c *Config) WriteEffective(w io.Writer) error {
 	p.table("[health]")
 	p.pair("probe", quote(c.Health.Probe))
 	p.limits(&c.Limits)
+	p.cache(&c.Cache)
 	p.table("[storage]")
 	p.pair("log_days", strconv.Itoa(c.Storage.LogDays))
 	p.vault(c.Vault)
