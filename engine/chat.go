@@ -30,6 +30,7 @@ func (e *Engine) serve(ctx *fasthttp.RequestCtx, d dialect.Dialect, op operation
 		e.refuse(ctx, c, fault)
 		return
 	case answered: // before, under the same idempotency key
+		e.giveBack(c)
 		e.end(c)
 		return
 	}

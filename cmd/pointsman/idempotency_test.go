@@ -418,3 +418,17 @@ func TestL9AndTheCache(t *testing.T) {
 		}
 	}
 }
+
+// An answer that is repeated holds no place among the requests at once.
+func TestL9GivesLimitsBack(t *testing.T) {
+	up, toml := upstreams(t, 1)
+	g := newGateway(t, toml+"[limits.keys]\nconcurrent_requests = 1\n", nil)
+	for range 5 {
+		if resp, body := g.api.as(t, chatPath, ask("m"), keyedBy("one")); resp.StatusCode != 200 {
+			t.Fatalf("%d %s", resp.StatusCode, body)
+		}
+	}
+	if n := up[0].Count(); n != 1 {
+		t.Errorf("the provider was asked %d times", n)
+	}
+}
