@@ -20,6 +20,7 @@ type Usage struct {
 	Request      RequestID
 	ClientID     string // x-request-id as the client sent it, "" if we made the id
 	Account      string
+	Team         string // of the account at the time; "" if it has none
 	Key          string // virtual key id
 	Model        string // public name of the model that answered, or was asked for
 	Provider     string // who answered: a provider's name or "simulator"
@@ -40,6 +41,7 @@ type Usage struct {
 	Reasoning    int64 // part of OutputTokens
 	Credits      Credits
 	CostUSD      NanoUSD       // what the provider charges the operator
+	SavedUSD     NanoUSD       // what the dearest model of the power level would have cost beyond that; 0 where no level chose
 	TTFT         time.Duration // to the first content byte; 0 if none came
 	Latency      time.Duration // to the last byte
 	Overhead     time.Duration // the part of Latency that was ours before the first attempt

@@ -28,9 +28,12 @@ type Log struct {
 
 	mu      sync.Mutex
 	periods []uint32 // that have records, ascending
+	shelves []uint32 // the same of sums
+	folding folding
 
 	// The writer's own.
 	seq    uint64 // of the last page
+	total  uint64 // requests in all pages so far
 	pages  pageWriter
 	writer writer
 }
@@ -46,7 +49,7 @@ type logItem struct {
 }
 
 const (
-	logSchema = 2
+	logSchema = 3
 	pageEvery = 20 * time.Millisecond // from the beginning of one page to the next, unless it is full
 	tidyEvery = 10 * time.Minute
 )
@@ -166,6 +169,7 @@ func (l *Log) writeAll() {
 	defer close(l.stopped)
 	tidy := time.NewTicker(tidyEvery)
 	defer tidy.Stop()
+	l.resume()
 	l.tidy()
 	reported := uint64(0)
 	items := make([]logItem, 0, pageRequests)
@@ -227,6 +231,10 @@ func (l *Log) write(items []logItem) {
 		err := l.commit(items, now)
 		switch {
 		case err == nil:
+			if len(l.pages.items) > 0 {
+				l.total += uint64(len(l.pages.items))
+				l.count(l.seq, l.pages.each)
+			}
 			for i := range items {
 				if items[i].flushed != nil {
 					close(items[i].flushed)
@@ -268,7 +276,7 @@ func (l *Log) commit(items []logItem, now time.Time) error {
 			w.set(key, w.cut(append(w.buf, l.pages.pack(items[i].data)...)))
 		}
 	}
-	l.pages.add(w, items, l.seq)
+	l.pages.add(w, items, l.seq, l.total)
 	if len(w.records) == 0 {
 		return nil
 	}

@@ -11,7 +11,7 @@ import (
 )
 
 // usageVersion is the first byte of every stored usage record.
-const usageVersion = 1
+const usageVersion = 2
 
 // outcomes are stored by their index; 0 stands for a text that follows. Never reorder.
 var outcomes = [...]storage.Outcome{
@@ -56,13 +56,13 @@ func appendUsage(b []byte, u *storage.Usage) []byte {
 		b = appendText(b, u.Key)
 	}
 	for _, text := range [...]string{
-		u.Account, u.Model, u.Provider, u.PowerLevel, u.Policy, u.Endpoint, u.ErrorCode, u.ClientID,
+		u.Account, u.Team, u.Model, u.Provider, u.PowerLevel, u.Policy, u.Endpoint, u.ErrorCode, u.ClientID,
 	} {
 		b = appendText(b, text)
 	}
 	for _, n := range [...]int64{
 		int64(u.Status), int64(u.Attempts), u.InputTokens, u.OutputTokens, u.CachedTokens, u.Reasoning,
-		int64(u.Credits), int64(u.CostUSD), int64(u.TTFT), int64(u.Latency), int64(u.Overhead),
+		int64(u.Credits), int64(u.CostUSD), int64(u.SavedUSD), int64(u.TTFT), int64(u.Latency), int64(u.Overhead),
 	} {
 		b = binary.AppendVarint(b, n)
 	}
@@ -93,7 +93,7 @@ func decodeUsage(id storage.RequestID, value []byte) (u storage.Usage, err error
 		u.Key = r.text()
 	}
 	for _, text := range [...]*string{
-		&u.Account, &u.Model, &u.Provider, &u.PowerLevel, &u.Policy, &u.Endpoint, &u.ErrorCode, &u.ClientID,
+		&u.Account, &u.Team, &u.Model, &u.Provider, &u.PowerLevel, &u.Policy, &u.Endpoint, &u.ErrorCode, &u.ClientID,
 	} {
 		*text = r.text()
 	}
@@ -101,7 +101,7 @@ func decodeUsage(id storage.RequestID, value []byte) (u storage.Usage, err error
 	for _, n := range [...]*int64{&u.InputTokens, &u.OutputTokens, &u.CachedTokens, &u.Reasoning} {
 		*n = r.varint()
 	}
-	u.Credits, u.CostUSD = storage.Credits(r.varint()), storage.NanoUSD(r.varint())
+	u.Credits, u.CostUSD, u.SavedUSD = storage.Credits(r.varint()), storage.NanoUSD(r.varint()), storage.NanoUSD(r.varint())
 	for _, d := range [...]*time.Duration{&u.TTFT, &u.Latency, &u.Overhead} {
 		*d = time.Duration(r.varint())
 	}

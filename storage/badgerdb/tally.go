@@ -1,0 +1,317 @@
+package badgerdb
+
+import (
+	"encoding/binary"
+	"fmt"
+	"hash/crc32"
+	"maps"
+	"math"
+	"slices"
+	"strings"
+
+	"github.com/klauspost/compress/s2"
+
+	"github.com/pointsman/pointsman/storage"
+)
+
+// tally is the sums of a minute, an hour or a day, by group.
+type tally struct {
+	groups map[storage.GroupValues]*storage.Sums
+	most   int // groups that are kept apart
+}
+
+// mostTallied is how many groups of a minute, an hour or a day are kept apart. Beyond them accounts, teams and keys are no
+// longer told from each other; models, providers, levels, policies and outcomes, of which there are few, always are.
+const mostTallied = 1 << 16
+
+func newTally() *tally {
+	return &tally{groups: map[storage.GroupValues]*storage.Sums{}, most: mostTallied}
+}
+
+// of returns the sums of a group, which begins if it is new.
+func (t *tally) of(values storage.GroupValues) *storage.Sums {
+	sums := t.groups[values]
+	if sums != nil {
+		return sums
+	}
+	if len(t.groups) >= t.most && values[storage.ByAccount] != storage.OtherValue {
+		values[storage.ByAccount], values[storage.ByTeam], values[storage.ByKey] = storage.OtherValue, storage.OtherValue, storage.OtherValue
+		return t.of(values)
+	}
+	sums = new(storage.Sums)
+	t.groups[values] = sums
+	return sums
+}
+
+// merge adds everything of another tally. The order is fixed, for where a limit is reached it decides who is kept apart.
+func (t *tally) merge(other *tally) {
+	for _, values := range other.sorted() {
+		t.of(values).Merge(other.groups[values])
+	}
+}
+
+// seen is the tally in a view: the groups without the dimensions that it lacks.
+func (t *tally) seen(v view) *tally {
+	if v == viewAll {
+		return t
+	}
+	out := newTally()
+	for _, full := range t.sorted() {
+		values := full
+		for d := range storage.Dimensions {
+			if !v.has(d) {
+				values[d] = ""
+			}
+		}
+		out.of(values).Merge(t.groups[full])
+	}
+	return out
+}
+
+func (t *tally) sorted() []storage.GroupValues {
+	return slices.SortedFunc(maps.Keys(t.groups), compareValues)
+}
+
+func compareValues(a, b storage.GroupValues) int {
+	for i := range a {
+		if c := strings.Compare(a[i], b[i]); c != 0 {
+			return c
+		}
+	}
+	return 0
+}
+
+// A tally is kept in chunks of groups that are neighbours in their order:
+//
+//	u8 version
+//	sized texts: the first and the last account in it
+//	u32 CRC-32C of everything before it and of the block below, big-endian
+//	S2 block of: uvarint count, then by column
+//	  each dimension: uvarint n, n sized texts, and for each group the uvarint index of its text
+//	  each measure: a varint for each group
+//	  latency, time to first token: for each group uvarint n, then n times a uvarint step from the bucket before and a uvarint count
+const (
+	chunkVersion = 1
+	chunkTarget  = 128 << 10 // bytes of a chunk before compression, about
+	mostInChunk  = 1 << 14   // groups
+)
+
+// chunks encodes the tally. The same groups and sums always give the same bytes.
+func (t *tally) chunks() (chunks [][]byte) {
+	keys := t.sorted()
+	for len(keys) > 0 {
+		n, size := 0, 0
+		for n < len(keys) && n < mostInChunk && size < chunkTarget {
+			sums := t.groups[keys[n]]
+			size += 64
+			for range sums.Latency.Buckets {
+				size += 3
+			}
+			for range sums.TTFT.Buckets {
+				size += 3
+			}
+			n++
+		}
+		chunks = append(chunks, t.chunk(keys[:n]))
+		keys = keys[n:]
+	}
+	return chunks
+}
+
+func (t *tally) chunk(keys []storage.GroupValues) []byte {
+	raw := binary.AppendUvarint(nil, uint64(len(keys)))
+	for d := range storage.Dimensions {
+		index := map[string]uint64{}
+		var texts []string
+		for i := range keys {
+			if _, known := index[keys[i][d]]; !known {
+				index[keys[i][d]] = uint64(len(texts))
+				texts = append(texts, keys[i][d])
+			}
+		}
+		raw = binary.AppendUvarint(raw, uint64(len(texts)))
+		for _, text := range texts {
+			raw = appendText(raw, text)
+		}
+		for i := range keys {
+			raw = binary.AppendUvarint(raw, index[keys[i][d]])
+		}
+	}
+	for m := range storage.Measures {
+		for i := range keys {
+			raw = binary.AppendVarint(raw, t.groups[keys[i]].Of[m])
+		}
+	}
+	for i := range keys {
+		raw = appendHistogram(raw, &t.groups[keys[i]].Latency)
+	}
+	for i := range keys {
+		raw = appendHistogram(raw, &t.groups[keys[i]].TTFT)
+	}
+	chunk := appendText([]byte{chunkVersion}, keys[0][storage.ByAccount])
+	chunk = appendText(chunk, keys[len(keys)-1][storage.ByAccount])
+	packed := s2.Encode(nil, raw)
+	chunk = binary.BigEndian.AppendUint32(chunk, crc32.Update(crc32.Checksum(chunk, castagnoli), castagnoli, packed))
+	return append(chunk, packed...)
+}
+
+func appendHistogram(b []byte, h *storage.Histogram) []byte {
+	n := uint64(0)
+	for range h.Buckets {
+		n++
+	}
+	b = binary.AppendUvarint(b, n)
+	last := uint16(0)
+	for bucket, count := range h.Buckets {
+		b = binary.AppendUvarint(binary.AppendUvarint(b, uint64(bucket-last)), uint64(count))
+		last = bucket
+	}
+	return b
+}
+
+// chunkReader reads chunks one after the other in memory that it uses again.
+type chunkReader struct {
+	first, last string // accounts
+	packed      []byte
+	sum, head   uint32
+
+	raw   []byte
+	rest  reader
+	count int
+	texts [storage.Dimensions][]string
+	index [storage.Dimensions][]uint32
+}
+
+// open reads what can be read without unpacking: between which accounts the chunk is.
+func (c *chunkReader) open(value []byte) error {
+	r := reader{rest: value}
+	version := r.byte()
+	c.first, c.last = r.text(), r.text()
+	head := len(value) - len(r.rest)
+	sum := r.bytes(4)
+	if r.bad || version != chunkVersion {
+		return errEncoding
+	}
+	c.head, c.sum, c.packed = crc32.Checksum(value[:head], castagnoli), binary.BigEndian.Uint32(sum), r.rest
+	return nil
+}
+
+// unpack checks the chunk and reads its dimensions.
+func (c *chunkReader) unpack() error {
+	if crc32.Update(c.head, castagnoli, c.packed) != c.sum {
+		return errEncoding
+	}
+	n, err := s2.DecodedLen(c.packed)
+	if err != nil || n > mostUnpacked {
+		return errEncoding
+	}
+	if c.raw, err = s2.Decode(c.raw[:cap(c.raw)], c.packed); err != nil {
+		return fmt.Errorf("%w: %w", errEncoding, err)
+	}
+	c.rest = reader{rest: c.raw}
+	count := c.rest.uvarint()
+	if count == 0 || count > mostInChunk {
+		return errEncoding
+	}
+	c.count = int(count)
+	for d := range c.texts {
+		c.texts[d], c.index[d] = c.texts[d][:0], c.index[d][:0]
+		for range min(c.rest.uvarint(), mostInChunk) {
+			c.texts[d] = append(c.texts[d], c.rest.text())
+		}
+		b := c.rest.rest
+		for range c.count {
+			i := uint64(0)
+			if i, b = cutUvarint(b); i >= uint64(len(c.texts[d])) {
+				return errEncoding
+			}
+			c.index[d] = append(c.index[d], uint32(i))
+		}
+		if c.rest.rest = b; c.rest.bad || b == nil {
+			return errEncoding
+		}
+	}
+	return nil
+}
+
+// sums adds the measures of each group to its target; groups whose target is nil are passed over.
+func (c *chunkReader) sums(targets []*storage.Sums) error {
+	b := c.rest.rest
+	for m := range storage.Measures {
+		for _, to := range targets {
+			n := uint64(0)
+			if n, b = cutUvarint(b); to != nil && n != 0 {
+				to.Add(m, int64(n>>1)^-int64(n&1))
+			}
+		}
+	}
+	histogram := func(h *storage.Histogram) {
+		var buckets, step, n, bucket uint64
+		for buckets, b = cutUvarint(b); buckets > 0 && b != nil; buckets-- {
+			step, b = cutUvarint(b)
+			n, b = cutUvarint(b)
+			if bucket += step; bucket >= storage.HistogramBuckets || n > math.MaxUint32 {
+				b = nil
+			} else if h != nil {
+				h.AddBucket(uint16(bucket), uint32(n))
+			}
+		}
+	}
+	for _, to := range targets {
+		if to == nil {
+			histogram(nil)
+		} else {
+			histogram(&to.Latency)
+		}
+	}
+	for _, to := range targets {
+		if to == nil {
+			histogram(nil)
+		} else {
+			histogram(&to.TTFT)
+		}
+	}
+	if b == nil || len(b) > 0 {
+		return errEncoding
+	}
+	return nil
+}
+
+// cutUvarint reads a number and returns what follows it, nil if there is none. Most numbers have one or two bytes.
+func cutUvarint(b []byte) (uint64, []byte) {
+	if len(b) > 0 && b[0] < 0x80 {
+		return uint64(b[0]), b[1:]
+	}
+	if len(b) > 1 && b[1] < 0x80 {
+		return uint64(b[0]&0x7f) | uint64(b[1])<<7, b[2:]
+	}
+	n, size := binary.Uvarint(b)
+	if size <= 0 {
+		return 0, nil
+	}
+	return n, b[size:]
+}
+
+// addTo adds everything in a chunk to a tally.
+func (c *chunkReader) addTo(t *tally, value []byte) error {
+	err := c.open(value)
+	if err == nil {
+		err = c.unpack()
+	}
+	if err != nil {
+		return err
+	}
+	targets := make([]*storage.Sums, c.count)
+	for i := range targets {
+		targets[i] = t.of(c.values(i))
+	}
+	return c.sums(targets)
+}
+
+// values are the dimensions of a group.
+func (c *chunkReader) values(i int) (v storage.GroupValues) {
+	for d := range v {
+		v[d] = c.texts[d][c.index[d][i]]
+	}
+	return v
+}
