@@ -11,7 +11,7 @@ import (
 // not safe for concurrent use.
 type Histogram struct {
 	first  uint16   // bucket of counts[0]
-	counts []uint32 // from the lowest bucket in use to the highest
+	counts []uint32 // from the lowest bucket in use to the highest; four billion in a bucket are enough for any summary
 }
 
 const (
@@ -41,10 +41,20 @@ func bucketMiddle(bucket uint16) time.Duration {
 }
 
 // Add counts a duration.
-func (h *Histogram) Add(d time.Duration) { h.AddBucket(bucketOf(d), 1) }
+func (h *Histogram) Add(d time.Duration) { h.Window(bucketOf(d), 1)[0]++ }
 
-// AddBucket counts n durations in a bucket, which must be below [HistogramBuckets]. A count that is full stays so.
-func (h *Histogram) AddBucket(bucket uint16, n uint32) {
+// Window is the counts of the buckets from first on, to be added to until the next call of another method. There must be that many
+// buckets.
+func (h *Histogram) Window(first uint16, buckets int) []uint32 {
+	if at := int(first) - int(h.first); at < 0 || at+buckets > len(h.counts) {
+		h.widen(first)
+		h.widen(first + uint16(buckets) - 1)
+	}
+	return h.counts[first-h.first:][:buckets]
+}
+
+// widen makes room for a bucket.
+func (h *Histogram) widen(bucket uint16) {
 	switch {
 	case len(h.counts) == 0:
 		h.first, h.counts = bucket, append(h.counts, 0)
@@ -53,17 +63,19 @@ func (h *Histogram) AddBucket(bucket uint16, n uint32) {
 		copy(wider[h.first-bucket:], h.counts)
 		h.first, h.counts = bucket, wider
 	}
-	at := int(bucket - h.first)
-	for len(h.counts) <= at {
-		h.counts = append(h.counts, 0)
+	if more := int(bucket-h.first) + 1 - len(h.counts); more > 0 {
+		h.counts = append(h.counts, make([]uint32, more)...)
 	}
-	h.counts[at] += min(n, math.MaxUint32-h.counts[at])
 }
 
 // Merge adds everything that another one has counted.
 func (h *Histogram) Merge(other *Histogram) {
-	for bucket, n := range other.Buckets {
-		h.AddBucket(bucket, n)
+	if len(other.counts) == 0 {
+		return
+	}
+	window := h.Window(other.first, len(other.counts))
+	for i, n := range other.counts {
+		window[i] += n
 	}
 }
 

@@ -31,6 +31,8 @@ type Log struct {
 	shelves []uint32 // the same of sums
 	folding folding
 
+	dropping sync.RWMutex // held while a range of keys is dropped, which fails other writes
+
 	// The writer's own.
 	seq    uint64 // of the last page
 	total  uint64 // requests in all pages so far
@@ -38,13 +40,14 @@ type Log struct {
 	writer writer
 }
 
-// logItem is a usage record (unless its request is zero), a generation (if data is set), a state (if policy is, too), or a
-// call to close flushed once everything before it is written.
+// logItem is a usage record (unless its request is zero), a generation (if data is set), a state (if policy is, too), an alert, or
+// a call to close flushed once everything before it is written.
 type logItem struct {
 	record     storage.LogRecord
 	policy     string
 	generation uint64 // or the state's number
 	data       []byte
+	alert      []byte
 	flushed    chan struct{}
 }
 
@@ -232,7 +235,7 @@ func (l *Log) write(items []logItem) {
 		switch {
 		case err == nil:
 			if len(l.pages.items) > 0 {
-				l.total += uint64(len(l.pages.items))
+				l.counted(l.seq, len(l.pages.items))
 				l.count(l.seq, l.pages.each)
 			}
 			for i := range items {
@@ -276,6 +279,7 @@ func (l *Log) commit(items []logItem, now time.Time) error {
 			w.set(key, w.cut(append(w.buf, l.pages.pack(items[i].data)...)))
 		}
 	}
+	addAlerts(w, items, l.seq)
 	l.pages.add(w, items, l.seq, l.total)
 	if len(w.records) == 0 {
 		return nil

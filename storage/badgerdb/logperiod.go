@@ -77,6 +77,8 @@ func (l *Log) tidy() {
 
 // drop deletes all keys under a period, or a shelf's unit.
 func (l *Log) drop(list *[]uint32, period uint32, until time.Time) bool {
+	l.dropping.Lock()
+	defer l.dropping.Unlock()
 	err := guard("dropping old log records", func() error {
 		return l.db.DropPrefix(binary.BigEndian.AppendUint32(nil, period))
 	})
@@ -126,15 +128,18 @@ func (l *Log) loadPeriods() error {
 			}
 		}
 		err := l.eachPageBackward(txn, func(seq uint64, item *badger.Item) (more bool, err error) {
-			l.seq = seq
+			l.seq, l.folding.end.Page = seq, seq
 			return false, item.Value(func(value []byte) error {
 				if head, err := readHead(value); err == nil { // else the record of the sums knows it nearly
 					l.total = head.before + uint64(head.count())
+					l.folding.end.Ordinal = uint16(head.count())
 				}
 				return nil
 			})
 		})
-		return errors.Join(err, l.loadFolded(txn))
+		err = errors.Join(err, l.loadFolded(txn))
+		l.folding.end.Count = l.total
+		return err
 	})
 }
 

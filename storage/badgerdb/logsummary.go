@@ -141,6 +141,16 @@ func (s *summarizer) number(d storage.Dimension, value string) uint32 {
 	return n
 }
 
+// numberOf is number without making a string of what was seen before.
+func (s *summarizer) numberOf(d storage.Dimension, value []byte) uint32 {
+	if _, selected := s.query.Where[d]; !selected {
+		if n := s.names[d][string(value)]; n > 0 {
+			return n
+		}
+	}
+	return s.number(d, string(value))
+}
+
 // row is the place of a group in the answer.
 func (s *summarizer) row(key groupKey, value func(d storage.Dimension) string) (int, error) {
 	if i, known := s.index[key]; known {
@@ -216,7 +226,7 @@ func (s *summarizer) addChunk(minute uint32, value []byte) error {
 		s.numbers[d] = s.numbers[d][:0]
 		wanted := false
 		for _, text := range c.texts[d] {
-			n := s.number(d, text)
+			n := s.numberOf(d, text)
 			s.numbers[d] = append(s.numbers[d], n)
 			wanted = wanted || n > 0
 		}
@@ -271,7 +281,7 @@ func (s *summarizer) place(at uint32) error {
 		for d := range storage.Dimensions {
 			key.values[d] = s.numbers[d][c.index[d][g]]
 		}
-		i, err := s.row(key, func(d storage.Dimension) string { return c.texts[d][c.index[d][g]] })
+		i, err := s.row(key, func(d storage.Dimension) string { return string(c.texts[d][c.index[d][g]]) })
 		if err != nil {
 			return err
 		}

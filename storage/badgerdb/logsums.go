@@ -80,13 +80,22 @@ func timeOf(minute uint32) time.Time { return time.Unix(int64(minute)*60, 0).UTC
 
 // folding is what is summed up and not on disk yet. The writer alone changes it.
 type folding struct {
-	mu    sync.Mutex          // guards start, and under of minutes, against readers
+	mu    sync.Mutex          // guards start, end, and under of minutes, against readers
 	start [resolutions]uint32 // of what is under way: all before it is on disk; 0: nothing was counted yet
 	under [resolutions]*tally
+	end   storage.Place // behind the last page
 	chunk chunkReader
 }
 
-// count adds a page that was written.
+// counted notes a page that was written now.
+func (l *Log) counted(seq uint64, requests int) {
+	l.total += uint64(requests)
+	l.folding.mu.Lock()
+	l.folding.end = storage.Place{Page: seq, Ordinal: uint16(requests), Count: l.total}
+	l.folding.mu.Unlock()
+}
+
+// count adds a page to the sums.
 func (l *Log) count(seq uint64, requests func(visit func(u *storage.Usage))) {
 	f := &l.folding
 	minute := minuteOf(seq)

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"hash/crc32"
 	"maps"
-	"math"
 	"slices"
 	"strings"
 
@@ -89,11 +88,13 @@ func compareValues(a, b storage.GroupValues) int {
 //	S2 block of: uvarint count, then by column
 //	  each dimension: uvarint n, n sized texts, and for each group the uvarint index of its text
 //	  each measure: a varint for each group
-//	  latency, time to first token: for each group uvarint n, then n times a uvarint step from the bucket before and a uvarint count
+//	  latency, time to first token: for each group uvarint n, how many buckets are in use; unless 0, uvarint first and uvarint span, the
+//	  buckets from the first in use to the last; then a uvarint count of each in the span, or if that is over 2n, n times a uvarint
+//	  step from the bucket in use before and a uvarint count
 const (
 	chunkVersion = 1
-	chunkTarget  = 128 << 10 // bytes of a chunk before compression, about
-	mostInChunk  = 1 << 14   // groups
+	chunkTarget  = 32 << 10 // bytes of a chunk before compression, about
+	mostInChunk  = 1 << 14  // groups
 )
 
 // chunks encodes the tally. The same groups and sums always give the same bytes.
@@ -156,15 +157,30 @@ func (t *tally) chunk(keys []storage.GroupValues) []byte {
 }
 
 func appendHistogram(b []byte, h *storage.Histogram) []byte {
-	n := uint64(0)
-	for range h.Buckets {
-		n++
+	n, first, last := uint64(0), uint16(0), uint16(0)
+	for bucket := range h.Buckets {
+		if n == 0 {
+			first = bucket
+		}
+		n, last = n+1, bucket
 	}
 	b = binary.AppendUvarint(b, n)
-	last := uint16(0)
+	if n == 0 {
+		return b
+	}
+	span := uint64(last-first) + 1
+	b = binary.AppendUvarint(binary.AppendUvarint(b, uint64(first)), span)
+	next := first
 	for bucket, count := range h.Buckets {
-		b = binary.AppendUvarint(binary.AppendUvarint(b, uint64(bucket-last)), uint64(count))
-		last = bucket
+		if span > 2*n {
+			b = binary.AppendUvarint(b, uint64(bucket-next))
+		} else {
+			for ; next < bucket; next++ {
+				b = append(b, 0)
+			}
+		}
+		b = binary.AppendUvarint(b, uint64(count))
+		next = bucket + 1
 	}
 	return b
 }
@@ -178,7 +194,7 @@ type chunkReader struct {
 	raw   []byte
 	rest  reader
 	count int
-	texts [storage.Dimensions][]string
+	texts [storage.Dimensions][][]byte // in raw
 	index [storage.Dimensions][]uint32
 }
 
@@ -217,7 +233,7 @@ func (c *chunkReader) unpack() error {
 	for d := range c.texts {
 		c.texts[d], c.index[d] = c.texts[d][:0], c.index[d][:0]
 		for range min(c.rest.uvarint(), mostInChunk) {
-			c.texts[d] = append(c.texts[d], c.rest.text())
+			c.texts[d] = append(c.texts[d], c.rest.sized())
 		}
 		b := c.rest.rest
 		for range c.count {
@@ -245,36 +261,64 @@ func (c *chunkReader) sums(targets []*storage.Sums) error {
 			}
 		}
 	}
-	histogram := func(h *storage.Histogram) {
-		var buckets, step, n, bucket uint64
-		for buckets, b = cutUvarint(b); buckets > 0 && b != nil; buckets-- {
-			step, b = cutUvarint(b)
-			n, b = cutUvarint(b)
-			if bucket += step; bucket >= storage.HistogramBuckets || n > math.MaxUint32 {
-				b = nil
-			} else if h != nil {
-				h.AddBucket(uint16(bucket), uint32(n))
-			}
+	for _, to := range targets {
+		if to == nil {
+			b = cutHistogram(b, nil)
+		} else {
+			b = cutHistogram(b, &to.Latency)
 		}
 	}
 	for _, to := range targets {
 		if to == nil {
-			histogram(nil)
+			b = cutHistogram(b, nil)
 		} else {
-			histogram(&to.Latency)
-		}
-	}
-	for _, to := range targets {
-		if to == nil {
-			histogram(nil)
-		} else {
-			histogram(&to.TTFT)
+			b = cutHistogram(b, &to.TTFT)
 		}
 	}
 	if b == nil || len(b) > 0 {
 		return errEncoding
 	}
 	return nil
+}
+
+// cutHistogram adds a histogram to h, unless that is nil, and returns what follows, nil if it is damaged.
+func cutHistogram(b []byte, h *storage.Histogram) []byte {
+	n, b := cutUvarint(b)
+	if n == 0 {
+		return b
+	}
+	first, b := cutUvarint(b)
+	span, b := cutUvarint(b)
+	if first >= storage.HistogramBuckets || span < n || span > storage.HistogramBuckets-first {
+		return nil
+	}
+	var window []uint32
+	if h != nil {
+		window = h.Window(uint16(first), int(span))
+	}
+	count := uint64(0)
+	if span <= 2*n {
+		for i := range int(span) {
+			if count, b = cutUvarint(b); window != nil {
+				window[i] += uint32(count)
+			}
+		}
+		return b
+	}
+	at := uint64(0)
+	for range n {
+		step := uint64(0)
+		step, b = cutUvarint(b)
+		count, b = cutUvarint(b)
+		if at += step; at >= span {
+			return nil
+		}
+		if window != nil {
+			window[at] += uint32(count)
+		}
+		at++
+	}
+	return b
 }
 
 // cutUvarint reads a number and returns what follows it, nil if there is none. Most numbers have one or two bytes.
@@ -311,7 +355,7 @@ func (c *chunkReader) addTo(t *tally, value []byte) error {
 // values are the dimensions of a group.
 func (c *chunkReader) values(i int) (v storage.GroupValues) {
 	for d := range v {
-		v[d] = c.texts[d][c.index[d][i]]
+		v[d] = string(c.texts[d][c.index[d][i]])
 	}
 	return v
 }
