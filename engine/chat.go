@@ -64,7 +64,7 @@ func (e *Engine) admit(ctx *fasthttp.RequestCtx, c *call) (fault *Fault) {
 	if fault = e.resolve(ctx, c); fault != nil {
 		return fault
 	}
-	c.usage.Account, c.usage.Key = c.caller.Account.ID, c.caller.KeyID
+	c.usage.Account, c.usage.Team, c.usage.Key = c.caller.Account.ID, c.caller.Account.Team, c.caller.KeyID
 	c.usage.Endpoint, c.usage.Stream = c.endpointName(), c.env.Stream
 	c.usage.PowerLevel, c.usage.Policy = levelName(c.level), c.policy
 	return nil

@@ -49,6 +49,12 @@ type Log interface {
 	Find(account, requestID string) (storage.Usage, []byte, error)
 }
 
+// Analytics reads the usage log as a whole.
+type Analytics interface {
+	Summary(q storage.SummaryQuery) (storage.Summary, error)
+	Forward(after storage.Place, until time.Time, limit int) (records []storage.Usage, next storage.Place, missed uint64, err error)
+}
+
 // Generations keeps the snapshots that decisions were made on.
 type Generations interface {
 	AppendGeneration(generation uint64, data []byte)
@@ -93,6 +99,8 @@ type Config struct {
 	Directory   *directory.Directory
 	Ledger      Ledger
 	Log         Log
+	Analytics   Analytics
+	CreditUSD   storage.NanoUSD // what a credit is worth, for margins; 0: there are none
 	Generations Generations
 	States      States
 	Policies    Policies

@@ -30,6 +30,7 @@ func (e *Engine) measure(c *call, a *answer, verdict snapshot.Verdict) {
 	}
 	a.usage = u
 	e.price(c, a)
+	a.dearest = e.dearest(c, a)
 	u = a.usage
 	e.live.Done(d.Index, snapshot.Outcome{
 		Verdict: verdict, Failure: abi.FailureServer, TTFT: a.ttft, Duration: a.took, OutputTokens: u.Output, End: a.began.Add(a.took),
@@ -60,6 +61,9 @@ func (c *call) bill(a *answer) {
 	u.TTFT = a.ttft + a.began.Sub(c.began)
 	c.spend(a)
 	u.Credits, u.CostUSD = c.spent, c.spentUSD
+	if a.dearest > 0 {
+		u.SavedUSD = a.dearest - c.spentUSD
+	}
 	c.answered = a.deployment.Index
 }
 

@@ -117,7 +117,8 @@ func start(ctx context.Context, cfg *config.Config, opt options) (g *gateway, er
 
 	g.engine, err = engine.New(engine.Config{
 		Catalog: models, Providers: engineProviders(cfg, probed), Simulate: cfg.Simulator.Enabled,
-		Directory: g.directory, Ledger: g.store, Log: g.usage, Generations: g.usage, States: g.usage, Policies: g.policies, Adapters: g.plugins,
+		Directory: g.directory, Ledger: g.store, Log: g.usage, Analytics: g.usage, Generations: g.usage, States: g.usage, Policies: g.policies, Adapters: g.plugins,
+		CreditUSD:  cfg.Log.CreditUSD,
 		RoundLimit: cfg.Rounds.Credits, RecordTexts: cfg.Rounds.RecordTexts,
 		Transport: upstream.New(upstream.Config{}), Probes: engine.Probes(cfg.Health.Probe), Plugins: g.pluginHealth,
 		MaxBody: cfg.Server.MaxBodyBytes, Problems: g.problems, Logger: g.log,
@@ -201,7 +202,7 @@ func (g *gateway) openStore() (err error) {
 }
 
 func (g *gateway) openLog() (err error) {
-	g.usage, err = badgerdb.OpenLog(badgerdb.Config{Dir: g.dataDir, Logger: g.log, Retain: time.Duration(g.cfg.Storage.LogDays) * 24 * time.Hour})
+	g.usage, err = badgerdb.OpenLog(logConfig(g.cfg, g.dataDir, g.log))
 	return err
 }
 

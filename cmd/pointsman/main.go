@@ -1,4 +1,5 @@
-// Command pointsman is the gateway and its tools in one binary: serve, demo, doctor, policy, plugin, accounts, keys, ledger, config.
+// Command pointsman is the gateway and its tools in one binary: serve, demo, doctor, policy, plugin, accounts, keys, ledger, usage,
+// config.
 //
 // The same binary is also the process of the built-in provider adapters, and the one that compiles policies: the gateway
 // starts itself once more for them.
@@ -27,6 +28,7 @@ type cli struct {
 	Accounts accountsCmd `cmd:"" help:"Create and list accounts, grant credits."`
 	Keys     keysCmd     `cmd:"" help:"Create, list and revoke virtual keys."`
 	Ledger   ledgerCmd   `cmd:"" help:"Prove the credit ledger."`
+	Usage    usageCmd    `cmd:"" help:"List, sum up, export and recount usage."`
 	Config   configCmd   `cmd:"" help:"Check configuration files."`
 	Bench    benchCmd    `cmd:"" help:"Measure what the gateway costs beside a bare reverse proxy."`
 	Version  versionCmd  `cmd:"" help:"Print the version."`

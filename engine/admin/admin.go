@@ -107,6 +107,7 @@ func Routes(cfg Config) engine.Routes {
 		"/api/v1/admin/status":     {"GET": a.admin(a.status)},
 	}
 	a.policyRoutes(table)
+	a.usageRoutes(table)
 	return table
 }
 

@@ -66,9 +66,13 @@ func Parse(param func(name string) string, now time.Time, own bool) (Query, erro
 		}
 	}
 	if text := param("limit"); text != "" {
+		most := storage.MostSummaryGroups
+		if own {
+			most = q.Limit
+		}
 		n, err := strconv.Atoi(text)
-		if err != nil || n < 1 || n > storage.MostSummaryGroups {
-			return q, mistake("limit", "limit must be a number from 1 to %d", storage.MostSummaryGroups)
+		if err != nil || n < 1 || n > most {
+			return q, mistake("limit", "limit must be a number from 1 to %d", most)
 		}
 		q.Limit = n
 	}

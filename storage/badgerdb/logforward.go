@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"time"
 
 	"github.com/dgraph-io/badger/v4"
 
@@ -19,8 +20,8 @@ const (
 )
 
 // Forward returns up to limit requests behind a place, in the order in which they were logged, and the place behind the last of
-// them. missed are requests in between that are no longer kept. Errors: ErrClosed; a damaged page is named.
-func (l *Log) Forward(after storage.Place, limit int) (records []storage.Usage, next storage.Place, missed uint64, err error) {
+// them; none that was logged at until or later, unless that is zero. missed are requests in between that are no longer kept. Errors: ErrClosed; a damaged page is named.
+func (l *Log) Forward(after storage.Place, until time.Time, limit int) (records []storage.Usage, next storage.Place, missed uint64, err error) {
 	next = after
 	err = l.view(func(txn *badger.Txn) error {
 		return l.eachPageForward(txn, after.Page, func(seq uint64, head *pageHead) (more bool, err error) {
@@ -31,7 +32,7 @@ func (l *Log) Forward(after storage.Place, limit int) (records []storage.Usage, 
 			if skip == head.count() {
 				return true, nil
 			}
-			if len(records) >= limit {
+			if len(records) >= limit || !until.IsZero() && seq >= uint64(until.UnixMicro()) {
 				return false, nil
 			}
 			if before := head.before + uint64(skip); before > next.Count && next.Count > 0 {

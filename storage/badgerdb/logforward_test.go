@@ -32,7 +32,7 @@ func TestForward(t *testing.T) {
 	var got []storage.RequestID
 	place := storage.Place{}
 	for {
-		records, next, missed, err := l.Forward(place, 1+rand.IntN(20))
+		records, next, missed, err := l.Forward(place, time.Time{}, 1+rand.IntN(20))
 		if err != nil || missed != 0 || next.Count != uint64(len(got)+len(records)) {
 			t.Fatalf("%d missed, then at %+v, %v", missed, next, err)
 		}
@@ -54,7 +54,11 @@ func TestForward(t *testing.T) {
 		t.Errorf("the end is %+v, reading ended at %+v", l.End(), place)
 	}
 
-	_, middle, _, err := l.Forward(storage.Place{}, 100)
+	until := now.Add(-100*time.Hour + time.Minute)
+	if early, _, _, err := l.Forward(storage.Place{}, until, 1000); err != nil || len(early) != 15 {
+		t.Errorf("%d requests in the first minute, %v", len(early), err)
+	}
+	_, middle, _, err := l.Forward(storage.Place{}, time.Time{}, 100)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -65,7 +69,7 @@ func TestForward(t *testing.T) {
 	l.Append(storage.LogRecord{Usage: usageAt(now, 1000, "a")})
 	l.Close()
 	l = openLog(t, config) // which drops everything but the last
-	records, next, missed, err := l.Forward(middle, 10)
+	records, next, missed, err := l.Forward(middle, time.Time{}, 10)
 	if err != nil || len(records) != 1 || missed != 200 || next.Count != 301 {
 		t.Errorf("%d records, %d missed, then at %+v, %v", len(records), missed, next, err)
 	}

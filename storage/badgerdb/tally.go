@@ -292,33 +292,55 @@ func cutHistogram(b []byte, h *storage.Histogram) []byte {
 	if first >= storage.HistogramBuckets || span < n || span > storage.HistogramBuckets-first {
 		return nil
 	}
-	var window []uint32
-	if h != nil {
-		window = h.Window(uint16(first), int(span))
-	}
-	count := uint64(0)
-	if span <= 2*n {
-		for i := range int(span) {
-			if count, b = cutUvarint(b); window != nil {
-				window[i] += uint32(count)
-			}
+	dense := span <= 2*n
+	if h == nil {
+		if dense {
+			return skipUvarints(b, int(span))
 		}
-		return b
+		return skipUvarints(b, 2*int(n))
+	}
+	window := h.Window(uint16(first), int(span))
+	if dense {
+		at := 0
+		for i := range window { // what a summary spends most of its time in
+			if at < len(b) && b[at] < 0x80 {
+				window[i] += uint32(b[at])
+				at++
+				continue
+			}
+			count, size := binary.Uvarint(b[at:])
+			if size <= 0 {
+				return nil
+			}
+			window[i] += uint32(count)
+			at += size
+		}
+		return b[at:]
 	}
 	at := uint64(0)
 	for range n {
-		step := uint64(0)
-		step, b = cutUvarint(b)
-		count, b = cutUvarint(b)
+		step, rest := cutUvarint(b)
+		count, rest := cutUvarint(rest)
 		if at += step; at >= span {
 			return nil
 		}
-		if window != nil {
-			window[at] += uint32(count)
-		}
+		window[at] += uint32(count)
 		at++
+		b = rest
 	}
 	return b
+}
+
+// skipUvarints returns what follows n numbers.
+func skipUvarints(b []byte, n int) []byte {
+	for at := 0; at < len(b) && n > 0; at++ {
+		if b[at] < 0x80 {
+			if n--; n == 0 {
+				return b[at+1:]
+			}
+		}
+	}
+	return nil
 }
 
 // cutUvarint reads a number and returns what follows it, nil if there is none. Most numbers have one or two bytes.

@@ -28,6 +28,8 @@ type Config struct {
 	Rounds         Rounds
 	Plugins        []Plugin // in file order
 	Storage        Storage
+	Log            Log
+	Events         Events
 	Health         Health
 	Warnings       []string // what works but is probably not meant, each with file:line:column
 

@@ -124,6 +124,7 @@ func (d *document) read(root *table) *Config {
 	store := root.child("storage", "in [storage]")
 	c.Storage.LogDays = int(store.integer("log_days", DefaultLogDays, 1, 36_500))
 	store.done()
+	c.usage(root)
 	root.done()
 	return c
 }
