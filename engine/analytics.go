@@ -157,7 +157,10 @@ func (e *Engine) WriteExport(ctx *fasthttp.RequestCtx) {
 		place := storage.Place{Page: uint64(q.From.UnixMicro())}
 		var values []report.Value
 		for {
-			records, next, _, err := e.Analytics.Forward(place, q.To, exportBatch)
+			records, next, missed, err := e.Analytics.Forward(place, q.To, exportBatch)
+			if err == nil && missed > 0 {
+				err = fmt.Errorf("%d requests are damaged, or were dropped meanwhile", missed)
+			}
 			if err != nil {
 				return err
 			}

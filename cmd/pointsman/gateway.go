@@ -20,6 +20,7 @@ import (
 	"github.com/pointsman/pointsman/engine/admin"
 	"github.com/pointsman/pointsman/engine/catalog"
 	"github.com/pointsman/pointsman/engine/directory"
+	"github.com/pointsman/pointsman/engine/outbox"
 	"github.com/pointsman/pointsman/engine/upstream"
 	"github.com/pointsman/pointsman/engine/vault"
 	"github.com/pointsman/pointsman/plugins"
@@ -36,6 +37,7 @@ import (
 //	operators ─ admin ┘        ├─ ledger ── store ─┐
 //	                           ├─ directory ───────┴─ <data>/ledger (Badger, synced)
 //	                           └─ log ─────────────── <data>/log    (Badger)
+//	                               └─ events ── billing, webhooks
 type gateway struct {
 	cfg       *config.Config
 	dataDir   string
@@ -55,6 +57,7 @@ type gateway struct {
 	changes   *metrics.Set // of policies
 	unwatch   context.CancelFunc
 	engine    *engine.Engine
+	events    *outbox.Sender // nil: nobody is told
 
 	api, admin           *engine.Server
 	listener, adminListn net.Listener
@@ -128,6 +131,9 @@ func start(ctx context.Context, cfg *config.Config, opt options) (g *gateway, er
 		return g, err
 	}
 	g.recordInterrupted()
+	if err = g.startEvents(); err != nil {
+		return g, err
+	}
 	g.api = engine.NewServer(g.engine.Handler(g.log, cfg.Server.CORSOrigins), cfg.Server.MaxBodyBytes)
 	g.admin = engine.NewServer(admin.Handler(g.adminConfig()), depot.MaxModule+1<<20)
 	g.watchPolicies()
@@ -139,7 +145,7 @@ func start(ctx context.Context, cfg *config.Config, opt options) (g *gateway, er
 func (g *gateway) adminConfig() admin.Config {
 	return admin.Config{
 		Engine: g.engine, Directory: g.directory, Ledger: g.store, MasterKey: g.masterKey, Status: g.status, Logger: g.log,
-		Policies: policyAdmin{g}, Metrics: g.writePolicyMetrics,
+		Policies: policyAdmin{g}, Metrics: g.writeMetrics,
 	}
 }
 
@@ -173,6 +179,9 @@ func (g *gateway) stop(ctx context.Context) error {
 	}
 	if g.engine != nil {
 		errs = append(errs, g.engine.Close(ctx))
+	}
+	if g.events != nil {
+		g.events.Close()
 	}
 	if g.usage != nil {
 		errs = append(errs, g.usage.Close())

@@ -15,6 +15,7 @@ import (
 
 	"github.com/pointsman/pointsman/cmd/pointsman/config"
 	"github.com/pointsman/pointsman/engine"
+	"github.com/pointsman/pointsman/engine/outbox"
 	"github.com/pointsman/pointsman/storage"
 	"github.com/pointsman/pointsman/storage/badgerdb"
 )
@@ -237,5 +238,27 @@ func logConfig(cfg *config.Config, dir string, log *slog.Logger) badgerdb.Config
 	return badgerdb.Config{
 		Dir: dir, Logger: log, Retain: time.Duration(cfg.Storage.LogDays) * day, MaxLogMB: cfg.Log.MaxMB,
 		KeepSums: [3]time.Duration{time.Duration(cfg.Log.MinuteDays) * day, time.Duration(cfg.Log.HourDays) * day, time.Duration(cfg.Log.DayDays) * day},
+	}
+}
+
+// startEvents begins to tell usage to whom the configuration names.
+func (g *gateway) startEvents() (err error) {
+	c := g.cfg.Events
+	if c.URL == "" {
+		return nil
+	}
+	g.events, err = outbox.Start(outbox.Config{
+		URL: c.URL, Secret: c.Secret.Reveal(), Kind: c.Kind, Code: c.Code, Batch: c.Batch, AllowPrivate: c.AllowPrivate, Timeout: c.Timeout,
+		RetryFirst: c.RetryFirst, RetryMost: c.RetryMost, Source: g.usage, Logger: g.log,
+	})
+	return err
+}
+
+// writeMetrics writes the metrics of what the engine does not know.
+func (g *gateway) writeMetrics(w io.Writer) {
+	g.writePolicyMetrics(w)
+	fmt.Fprintf(w, "pointsman_log_dropped_total %d\npointsman_log_bytes %d\n", g.usage.Dropped(), g.usage.Size())
+	if g.events != nil {
+		g.events.WriteMetrics(w)
 	}
 }

@@ -28,7 +28,7 @@ func BenchmarkAnalytics(b *testing.B) {
 	l := openLog(b, config)
 	began := time.Now()
 	generate(l, clock, begin, end, *analyticsRows)
-	b.Logf("%d requests generated in %s, %d dropped, %d MiB", *analyticsRows, time.Since(began).Round(time.Second), l.Dropped(), l.size()>>20)
+	b.Logf("%d requests generated in %s, %d dropped, %d MiB", *analyticsRows, time.Since(began).Round(time.Second), l.Dropped(), l.Size()>>20)
 	if l.Dropped() > 0 {
 		b.Fatal("requests were dropped")
 	}
@@ -80,7 +80,7 @@ func BenchmarkAnalytics(b *testing.B) {
 		})
 	}
 	l.Close()
-	b.ReportMetric(float64(l.size())/float64(*analyticsRows), "disk-B/request")
+	b.ReportMetric(float64(l.Size())/float64(*analyticsRows), "disk-B/request")
 	b.ReportMetric(0, "ns/op")
 }
 

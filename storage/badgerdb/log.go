@@ -98,7 +98,7 @@ func (l *Log) checkSchema() error {
 	if have > logSchema {
 		return errSchema(have, logSchema)
 	}
-	l.config.Logger.Warn("the log is in a layout of a former version and begins anew", "dropped_mib", l.size()>>20)
+	l.config.Logger.Warn("the log is in a layout of a former version and begins anew", "dropped_mib", l.Size()>>20)
 	if err := guard("dropping the log", l.db.DropAll); err != nil {
 		return err
 	}

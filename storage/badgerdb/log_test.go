@@ -260,7 +260,7 @@ func TestLogRetention(t *testing.T) {
 	if has(mid) || !has(recent) {
 		t.Fatal("by size, the older period must be gone")
 	}
-	if size := l.size(); size > 1<<20 {
+	if size := l.Size(); size > 1<<20 {
 		t.Fatalf("the log still takes %d bytes", size)
 	}
 	if records, _, err := l.Usage("", "", 10); err != nil || len(records) != 1 {

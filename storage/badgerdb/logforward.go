@@ -20,7 +20,7 @@ const (
 )
 
 // Forward returns up to limit requests behind a place, in the order in which they were logged, and the place behind the last of
-// them; none that was logged at until or later, unless that is zero. missed are requests in between that are no longer kept. Errors: ErrClosed; a damaged page is named.
+// them; none that was logged at until or later, unless that is zero. missed are requests in between that are no longer kept, or in a page that is damaged. Errors: ErrClosed.
 func (l *Log) Forward(after storage.Place, until time.Time, limit int) (records []storage.Usage, next storage.Place, missed uint64, err error) {
 	next = after
 	err = l.view(func(txn *badger.Txn) error {
@@ -29,18 +29,19 @@ func (l *Log) Forward(after storage.Place, until time.Time, limit int) (records 
 			if seq == after.Page {
 				skip = min(int(after.Ordinal), head.count())
 			}
-			if skip == head.count() {
+			if skip == head.count() && !head.damaged {
 				return true, nil
 			}
 			if len(records) >= limit || !until.IsZero() && seq >= uint64(until.UnixMicro()) {
 				return false, nil
 			}
-			if before := head.before + uint64(skip); before > next.Count && next.Count > 0 {
-				missed += before - next.Count
-			}
 			usages, err := head.usages()
 			if err != nil {
-				return false, pageError(seq, err)
+				l.config.Logger.Warn("requests of a damaged page are passed over", "cause", pageError(seq, err))
+				return true, nil // the next page tells how many they were
+			}
+			if before := head.before + uint64(skip); before > next.Count && next.Count > 0 {
+				missed += before - next.Count
 			}
 			usages = usages[skip:min(len(usages), skip+limit-len(records))]
 			records = append(records, usages...)

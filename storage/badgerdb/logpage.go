@@ -41,6 +41,8 @@ type pageHead struct {
 	ids    []byte // ascending
 	packed []byte
 	sum    uint32 // of packed
+
+	damaged bool // it could not be read, and the rest is zero
 }
 
 // readHead reads and checks a page's head. The result shares value's memory.

@@ -56,7 +56,7 @@ func (l *Log) tidy() {
 	now, most := l.config.Clock(), int64(l.config.MaxLogMB)<<20
 	oldest := periodAt(now.Add(-l.config.Retain))
 	for _, period := range l.known() {
-		if period >= oldest && l.size() <= most {
+		if period >= oldest && l.Size() <= most {
 			break
 		}
 		if !l.drop(&l.periods, period, time.Unix(int64(period+1)*int64(periodLength/time.Second), 0)) {
@@ -66,7 +66,7 @@ func (l *Log) tidy() {
 	for _, shelf := range l.knownShelves() {
 		r := resolution(shelf>>24 - 0x10)
 		until := timeOf((shelf&0xffffff + 1) * r.unit())
-		if expired := until.Before(now.Add(-l.config.KeepSums[r])); !expired && (r > minutes || l.size() <= most) {
+		if expired := until.Before(now.Add(-l.config.KeepSums[r])); !expired && (r > minutes || l.Size() <= most) {
 			continue
 		}
 		if !l.drop(&l.shelves, shelf, until) {
@@ -89,12 +89,12 @@ func (l *Log) drop(list *[]uint32, period uint32, until time.Time) bool {
 	l.mu.Lock()
 	*list = slices.DeleteFunc(*list, func(p uint32) bool { return p == period })
 	l.mu.Unlock()
-	l.config.Logger.Info("old log records dropped", "until", until.UTC(), "sums", period >= minutes.shelf(), "log_mib", l.size()>>20)
+	l.config.Logger.Info("old log records dropped", "until", until.UTC(), "sums", period >= minutes.shelf(), "log_mib", l.Size()>>20)
 	return true
 }
 
-// size is what the log's tables take on disk, in bytes.
-func (l *Log) size() (total int64) {
+// Size is what the log's tables take on disk, in bytes.
+func (l *Log) Size() (total int64) {
 	files, err := os.ReadDir(filepath.Join(l.config.Dir, "log"))
 	if err != nil {
 		return 0

@@ -254,6 +254,9 @@ func (l *Log) eachChunk(txn *badger.Txn, r resolution, v view, from, to uint32, 
 
 // usages are the usage records of a page.
 func (h *pageHead) usages() ([]storage.Usage, error) {
+	if h.damaged {
+		return nil, errPage
+	}
 	records, err := h.records()
 	if err != nil {
 		return nil, err
@@ -268,7 +271,7 @@ func (h *pageHead) usages() ([]storage.Usage, error) {
 }
 
 // eachPageForward calls visit for every page from seq on, oldest first, while it asks for more. The head is valid during the
-// call only.
+// call only; that of a page whose head is damaged has nothing, and its usages fail.
 func (l *Log) eachPageForward(txn *badger.Txn, from uint64, visit func(seq uint64, head *pageHead) (more bool, err error)) error {
 	it := txn.NewIterator(badger.IteratorOptions{})
 	defer it.Close()
@@ -282,7 +285,7 @@ func (l *Log) eachPageForward(txn *badger.Txn, from uint64, visit func(seq uint6
 			err := it.Item().Value(func(value []byte) error {
 				head, err := readHead(value)
 				if err != nil {
-					return pageError(seq, err)
+					head = pageHead{damaged: true}
 				}
 				more, err = visit(seq, &head)
 				return err

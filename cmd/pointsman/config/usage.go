@@ -30,6 +30,8 @@ type Events struct {
 	Batch        int
 	AllowPrivate bool
 	Timeout      time.Duration
+	// RetryFirst is how long to wait after a failure, RetryMost after many.
+	RetryFirst, RetryMost time.Duration
 }
 
 func (c *Config) usage(root *table) {
@@ -67,7 +69,8 @@ func (c *Config) usage(root *table) {
 	c.Events = Events{
 		URL: e.str("url", ""), Secret: NewSecret(e.hidden().str("secret", "")), Kind: e.oneOf("kind", "webhook", []string{"lago", "webhook"}),
 		Code: e.str("code", "llm_request"), Batch: int(e.integer("batch", 100, 1, 1000)), AllowPrivate: e.flag("allow_private", false),
-		Timeout: seconds(e.number("timeout", 30, 0.1, 600)),
+		Timeout:    seconds(e.number("timeout", 30, 0.1, 600)),
+		RetryFirst: seconds(e.number("retry_first", 1, 0.01, 3600)), RetryMost: seconds(e.number("retry_most", 300, 0.01, 86_400)),
 	}
 	e.known = append(e.known, "secret")
 	u, err := url.Parse(c.Events.URL)
@@ -120,5 +123,10 @@ func (p *printer) usage(c *Config) {
 	}
 	p.pair("batch", strconv.Itoa(c.Events.Batch))
 	p.pair("allow_private", strconv.FormatBool(c.Events.AllowPrivate))
-	p.pair("timeout", strconv.FormatFloat(c.Events.Timeout.Seconds(), 'f', -1, 64))
+	for _, d := range []struct {
+		key   string
+		value time.Duration
+	}{{"timeout", c.Events.Timeout}, {"retry_first", c.Events.RetryFirst}, {"retry_most", c.Events.RetryMost}} {
+		p.pair(d.key, strconv.FormatFloat(d.value.Seconds(), 'f', -1, 64))
+	}
 }
