@@ -130,7 +130,7 @@ func newSender(cfg Config) (s *Sender, err error) {
 func (st *stream) load(source Source) error {
 	value, err := source.Mark(st.name)
 	if errors.Is(err, storage.ErrNotFound) {
-		st.mark.Done = source.End()
+		st.mark.Done, st.saved.Under = source.End(), -1 // kept even if that is the beginning
 		return st.save(source)
 	}
 	if err == nil {
