@@ -70,6 +70,7 @@ type call struct {
 	dispatched time.Time        // of the first attempt
 	usage      storage.Usage
 	settled    bool
+	copied     *keptBody // what is kept of the bodies, nil for nothing
 
 	watch *watch
 	pulse *pulse // of a stream, nil if it cannot be kept alive

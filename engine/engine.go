@@ -106,8 +106,9 @@ type Config struct {
 	Policies    Policies
 	Adapters    Adapters
 	Transport   *upstream.Transport
-	Probes      Probes                // which providers are probed, which is always free; zero: those that are down
-	RoundLimit  storage.Credits       // that the rounds of a request before its last may cost in all; 0: no limit of their own
+	Probes      Probes          // which providers are probed, which is always free; zero: those that are down
+	RoundLimit  storage.Credits // that the rounds of a request before its last may cost in all; 0: no limit of their own
+	KeptBodies  KeptBodies
 	RecordTexts bool                  // keep what policies are granted of messages, metadata and side calls in decision records
 	MaxBody     int                   // bytes of a request body; 0: 32 MiB
 	KeepAlive   KeepAlive             // of silent streams

@@ -125,6 +125,7 @@ func (e *Engine) finish(c *call) {
 	if c.kept != nil { // and not sent
 		c.kept.close(true)
 	}
+	c.copied.hand()
 	e.end(c)
 	e.inflight.Done()
 }

@@ -57,7 +57,8 @@ type gateway struct {
 	changes   *metrics.Set // of policies
 	unwatch   context.CancelFunc
 	engine    *engine.Engine
-	events    *outbox.Sender // nil: nobody is told
+	events    *outbox.Sender   // nil: nobody is told
+	bodies    *badgerdb.Bodies // nil: none are kept
 
 	api, admin           *engine.Server
 	listener, adminListn net.Listener
@@ -109,6 +110,7 @@ func start(ctx context.Context, cfg *config.Config, opt options) (g *gateway, er
 		func() error { return g.loadPolicies(ctx) },
 		func() error { return g.openStore() },
 		func() error { return g.openLog() },
+		func() error { return g.openBodies() },
 		func() error { probed = probeLocal(ctx, cfg); return nil },
 	)
 	if err != nil {
@@ -121,7 +123,7 @@ func start(ctx context.Context, cfg *config.Config, opt options) (g *gateway, er
 	g.engine, err = engine.New(engine.Config{
 		Catalog: models, Providers: engineProviders(cfg, probed), Simulate: cfg.Simulator.Enabled,
 		Directory: g.directory, Ledger: g.store, Log: g.usage, Analytics: g.usage, Generations: g.usage, States: g.usage, Policies: g.policies, Adapters: g.plugins,
-		CreditUSD:  cfg.Log.CreditUSD,
+		CreditUSD: cfg.Log.CreditUSD, KeptBodies: g.keptBodies(),
 		RoundLimit: cfg.Rounds.Credits, RecordTexts: cfg.Rounds.RecordTexts,
 		Transport: upstream.New(upstream.Config{}), Probes: engine.Probes(cfg.Health.Probe), Plugins: g.pluginHealth,
 		MaxBody: cfg.Server.MaxBodyBytes, Problems: g.problems, Logger: g.log,
@@ -185,6 +187,9 @@ func (g *gateway) stop(ctx context.Context) error {
 	}
 	if g.usage != nil {
 		errs = append(errs, g.usage.Close())
+	}
+	if g.bodies != nil {
+		errs = append(errs, g.bodies.Close())
 	}
 	if g.store != nil {
 		errs = append(errs, g.store.Close())

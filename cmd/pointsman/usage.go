@@ -16,6 +16,7 @@ import (
 	"github.com/pointsman/pointsman/cmd/pointsman/config"
 	"github.com/pointsman/pointsman/engine"
 	"github.com/pointsman/pointsman/engine/outbox"
+	"github.com/pointsman/pointsman/engine/redact"
 	"github.com/pointsman/pointsman/storage"
 	"github.com/pointsman/pointsman/storage/badgerdb"
 )
@@ -241,6 +242,30 @@ func logConfig(cfg *config.Config, dir string, log *slog.Logger) badgerdb.Config
 	}
 }
 
+// openBodies opens the store of bodies, if any are to be kept.
+func (g *gateway) openBodies() error {
+	c := g.cfg.Log
+	if !c.Bodies {
+		return nil
+	}
+	r, err := redact.New(c.RedactPaths, c.RedactExpressions)
+	if err != nil {
+		return err
+	}
+	g.bodies, err = badgerdb.OpenBodies(badgerdb.BodiesConfig{
+		Dir: g.dataDir, Logger: g.log, MaxMB: c.BodiesMB, Retain: time.Duration(c.BodiesDays) * 24 * time.Hour, Redact: r.Body,
+	})
+	return err
+}
+
+// keptBodies says which bodies the engine hands over.
+func (g *gateway) keptBodies() engine.KeptBodies {
+	if g.bodies == nil {
+		return engine.KeptBodies{}
+	}
+	return engine.KeptBodies{In: g.bodies, Bytes: g.cfg.Log.BodyKB << 10, Except: g.cfg.Log.BodiesExcept}
+}
+
 // startEvents begins to tell usage to whom the configuration names.
 func (g *gateway) startEvents() (err error) {
 	c := g.cfg.Events
@@ -258,6 +283,9 @@ func (g *gateway) startEvents() (err error) {
 func (g *gateway) writeMetrics(w io.Writer) {
 	g.writePolicyMetrics(w)
 	fmt.Fprintf(w, "pointsman_log_dropped_total %d\npointsman_log_bytes %d\n", g.usage.Dropped(), g.usage.Size())
+	if g.bodies != nil {
+		fmt.Fprintf(w, "pointsman_bodies_dropped_total %d\n", g.bodies.Dropped())
+	}
 	if g.events != nil {
 		g.events.WriteMetrics(w)
 	}

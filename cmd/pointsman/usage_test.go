@@ -256,3 +256,63 @@ func TestExportParquet(t *testing.T) {
 		t.Errorf("%d rows of %d columns", rows, len(types))
 	}
 }
+
+// TestBodies: bodies are kept where they are wanted, without secrets and what the paths name, streams with all their events.
+func TestBodies(t *testing.T) {
+	g := newGateway(t, "[log]\nbodies = true\nbody_kb = 2\nbodies_except = [\"private\"]\nredact_paths = [\"metadata\"]\nredact_expressions = [\"canary-[a-z]+\"]", nil)
+	var private keyEntry
+	for _, err := range []error{
+		g.admin.call("POST", "/api/v1/admin/accounts", map[string]string{"id": "private"}, nil),
+		g.admin.call("POST", "/api/v1/admin/keys", map[string]string{"account": "private"}, &private),
+	} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	type bodies struct {
+		Request, Answer, Account string
+		Cut                      bool
+	}
+	find := func(id string) (b bodies, err error) {
+		for range 200 {
+			if err = g.admin.call("GET", "/api/v1/admin/bodies/"+id, nil, &b); err == nil {
+				return b, nil
+			}
+			time.Sleep(5 * time.Millisecond)
+		}
+		return b, err
+	}
+	message := []map[string]string{{"role": "user", "content": "my key is sk-proj-0123456789abcdefgh and canary-one"}}
+	resp, _ := g.api.post(t, chatPath, ask("eco", "messages", message, "metadata", map[string]string{"who": "somebody"}))
+	b, err := find(resp.Header.Get("X-Request-Id"))
+	if err != nil || !strings.Contains(b.Request, "my key is [redacted] and [redacted]") || strings.Contains(b.Request, "somebody") || !strings.Contains(b.Answer, `"choices"`) || b.Account != "default" || b.Cut {
+		t.Errorf("%+v, %v", b, err)
+	}
+	message[0]["content"] = strings.Repeat("word ", 1000)
+	resp, text := g.api.post(t, chatPath, ask("eco", "stream", true, "messages", message))
+	if b, err = find(resp.Header.Get("X-Request-Id")); err != nil || !b.Cut || len(b.Request) > 2048+20 || !strings.HasPrefix(b.Answer, "data: ") || !strings.HasPrefix(text, b.Answer[:40]) {
+		t.Errorf("%+v, %v", b, err)
+	}
+	resp, _ = newClient(g.api.base, private.Key).post(t, chatPath, ask("eco"))
+	resp, text = g.admin.send(t, "GET", "/api/v1/admin/bodies/"+resp.Header.Get("X-Request-Id"), nil)
+	if resp.StatusCode != 404 || !strings.Contains(text, "body_not_found") {
+		t.Errorf("the body of an account that has none: %s %s", resp.Status, text)
+	}
+	data := filepath.Join(g.dataDir, "bodies")
+	g.stopAndVerify()
+	files, err := os.ReadDir(data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range files {
+		raw, err := os.ReadFile(filepath.Join(data, file.Name()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, secret := range []string{"0123456789abcdefgh", "canary-one", "somebody"} {
+			if bytes.Contains(raw, []byte(secret)) {
+				t.Errorf("%s holds %s", file.Name(), secret)
+			}
+		}
+	}
+}

@@ -94,8 +94,11 @@ func (l *Log) drop(list *[]uint32, period uint32, until time.Time) bool {
 }
 
 // Size is what the log's tables take on disk, in bytes.
-func (l *Log) Size() (total int64) {
-	files, err := os.ReadDir(filepath.Join(l.config.Dir, "log"))
+func (l *Log) Size() int64 { return tableBytes(l.config.Dir, "log") }
+
+// tableBytes is what the tables of a database take on disk.
+func tableBytes(dir, name string) (total int64) {
+	files, err := os.ReadDir(filepath.Join(dir, name))
 	if err != nil {
 		return 0
 	}

@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/pointsman/pointsman/engine/redact"
 	"github.com/pointsman/pointsman/storage"
 )
 
@@ -56,6 +57,16 @@ func (c *Config) usage(root *table) {
 	c.Log.BodiesExcept = t.strs("bodies_except")
 	c.Log.RedactPaths = t.strs("redact_paths")
 	c.Log.RedactExpressions = t.strs("redact_expressions")
+	for i, path := range c.Log.RedactPaths {
+		if _, err := redact.New([]string{path}, nil); err != nil {
+			t.faultAt(t.path.key("redact_paths").at(i), "an element of redact_paths must be names of members with a dot between them, like messages.*.content")
+		}
+	}
+	for i, e := range c.Log.RedactExpressions {
+		if _, err := redact.New(nil, []string{e}); err != nil {
+			t.faultAt(t.path.key("redact_expressions").at(i), "an element of redact_expressions must be a regular expression")
+		}
+	}
 	if c.Log.HourDays < c.Log.MinuteDays || c.Log.DayDays < c.Log.HourDays {
 		key := "hour_days"
 		if c.Log.HourDays >= c.Log.MinuteDays {
