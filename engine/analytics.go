@@ -23,10 +23,12 @@ func (e *Engine) dearest(c *call, a *answer) (dearest storage.NanoUSD) {
 		return 0
 	}
 	lo, hi := catalog.LevelTiers(c.level)
-	u := catalog.Usage{Input: a.usage.Input, Output: a.usage.Output, CacheRead: a.usage.CacheRead, CacheWrite: a.usage.CacheWrite, Reasoning: a.usage.Reasoning}
+	u := normal(&a.usage)
+	u.ServiceTier = "" // a service of its provider's own
 	for _, d := range e.deployments {
 		if d.platform && d.Model.Tier >= lo && d.Model.Tier <= hi && d.Model.Mode == abi.ModeChat {
-			dearest = max(dearest, d.Price.Cost(u))
+			cost, _ := d.Price.Cost(u)
+			dearest = max(dearest, cost)
 		}
 	}
 	return dearest

@@ -30,13 +30,14 @@ func ParseRequestID(text string) (id RequestID, err error) {
 
 // Balance is an account's standing in the ledger.
 type Balance struct {
-	Account string
-	Posted  Credits // sum of all settled postings
-	Held    Credits // sum of open holds, >= 0
+	Account   string
+	Posted    Credits // sum of all settled postings
+	Held      Credits // sum of open holds, >= 0
+	Overdraft Credits // how far below zero it may go, >= 0
 }
 
-// Available is what new holds may take: posted less held.
-func (b Balance) Available() Credits { return b.Posted - b.Held }
+// Available is what new holds may take: posted less held, plus the overdraft.
+func (b Balance) Available() Credits { return b.Posted - b.Held + b.Overdraft }
 
 // Hold reserves the worst case of a request before it is dispatched.
 type Hold struct {
@@ -50,7 +51,8 @@ type Hold struct {
 }
 
 // Settlement ends a hold. Charge 0 is a void. A charge above the hold takes the excess from what the account has
-// available at that moment; what even that cannot cover is written as a loss, so that a balance never goes below zero.
+// available at that moment; what even that cannot cover is written as a loss, so that a balance never goes below zero, or below
+// the account's overdraft.
 type Settlement struct {
 	Request RequestID
 	Charge  Credits // >= 0
@@ -73,6 +75,13 @@ type Grant struct {
 	Amount    Credits
 	Reference string // 1 to 128 bytes
 	Kind      string // purchase, bonus, refund, adjustment, opening
+}
+
+// Transfer moves credits between two accounts. Reference makes it idempotent, as with a grant, on both.
+type Transfer struct {
+	From, To  string
+	Amount    Credits // > 0
+	Reference string  // 1 to 128 bytes
 }
 
 // Batch is one durable commit shared by every operation that was coalesced into it.

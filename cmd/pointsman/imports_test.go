@@ -27,7 +27,7 @@ var importRules = []importRule{
 		packages: "engine",
 		own:      []string{"engine/...", "sdk/abi", "sdk/policy", "sdk/provider", "storage"},
 		not:      []string{"engine/admin"},
-		modules:  []string{"github.com/valyala/fasthttp", "github.com/VictoriaMetrics/metrics", "github.com/cespare/xxhash/v2", "golang.org/x/sys"},
+		modules:  []string{"github.com/valyala/fasthttp", "github.com/go-json-experiment/json", "github.com/VictoriaMetrics/metrics", "github.com/cespare/xxhash/v2", "golang.org/x/sys"},
 		reason:   "the engine declares the interfaces it needs; what runs Wasm, plugins and databases is given to it by cmd",
 	},
 	{
@@ -46,7 +46,7 @@ var importRules = []importRule{
 	{
 		packages: "engine/admin",
 		own:      []string{"engine/...", "storage"},
-		modules:  []string{"github.com/valyala/fasthttp"},
+		modules:  []string{"github.com/valyala/fasthttp", "github.com/go-json-experiment/json"},
 		reason:   "the admin API is a face of the engine and reaches everything through it",
 	},
 	{
@@ -81,21 +81,30 @@ var importRules = []importRule{
 		reason:   "storage holds records and sentinel errors, which everything may import, so it imports nothing",
 	},
 	{
+		packages: "storage/fields",
+		reason:   "storage/fields knows bytes only",
+	},
+	{
+		packages: "storage/ledger",
+		own:      []string{"storage", "storage/fields"},
+		reason:   "the ledger decides without knowing where its lines are kept",
+	},
+	{
 		packages: "storage/storagetest",
 		own:      []string{"storage"},
 		reason:   "the conformance suite runs over every store and prefers none",
 	},
 	{
 		packages: "storage/badgerdb",
-		own:      []string{"storage"},
+		own:      []string{"storage", "storage/fields", "storage/ledger"},
 		modules:  []string{"github.com/dgraph-io/badger/v4", "github.com/klauspost/compress/s2", "golang.org/x/sys"},
-		reason:   "a store implements storage's records and knows no other package",
+		reason:   "a store keeps storage's records and the ledger's lines, and knows no other package",
 	},
 	{
 		packages: "storage/postgres",
-		own:      []string{"storage"},
+		own:      []string{"storage", "storage/fields", "storage/ledger"},
 		modules:  []string{"github.com/jackc/pgx/v5"},
-		reason:   "a store implements storage's records and knows no other package",
+		reason:   "a store keeps storage's records and the ledger's lines, and knows no other package",
 	},
 	{
 		packages: "sdk/...",

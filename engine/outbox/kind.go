@@ -163,8 +163,12 @@ func (h webhook) message(b *batch, _ map[int]bool, now time.Time) *post {
 	kind, id := "usage", fmt.Sprintf("usage_%x_%d", b.next.Page, b.next.Ordinal)
 	body := []byte(nil)
 	if len(b.alerts) > 0 {
-		kind, id = "alert", fmt.Sprintf("alert_%x_%d", b.next.Page, b.next.Ordinal)
-		alerts, err := json.Marshal(b.alerts)
+		kind, id = "alert", fmt.Sprintf("alerts_%x_%d", b.next.Page, b.next.Ordinal)
+		var list []alertEvent
+		for i := range b.alerts {
+			list = append(list, alertOf(&b.alerts[i]))
+		}
+		alerts, err := json.Marshal(list)
 		if err != nil { // the log read them from JSON
 			panic(err)
 		}
@@ -186,6 +190,36 @@ func (h webhook) message(b *batch, _ map[int]bool, now time.Time) *post {
 	return &post{path: h.path, body: body, headers: [][2]string{
 		{"webhook-id", id}, {"webhook-timestamp", stamp}, {"webhook-signature", sign(h.key, id, stamp, body)},
 	}}
+}
+
+// alertEvent is an alert as a webhook is told of it. Its id is the same whenever the same is told again.
+type alertEvent struct {
+	ID        string `json:"id"`
+	Time      string `json:"time"`
+	Spender   string `json:"spender"` // k:, a: or t: and the id of a key, an account or a team
+	Period    string `json:"period"`
+	Tier      *uint8 `json:"tier,omitempty"` // of the models that the budget is for
+	Budget    string `json:"budget_credits"`
+	Percent   int    `json:"percent"` // that was reached
+	Spent     string `json:"spent_credits"`
+	Next      string `json:"next_period,omitempty"`
+	Suspended bool   `json:"suspended"`
+}
+
+func alertOf(a *storage.Alert) alertEvent {
+	e := alertEvent{
+		Time: a.Time.UTC().Format(time.RFC3339), Spender: string(a.Spender), Period: a.Period.String(), Tier: a.Tier, Budget: a.Credits.String(),
+		Percent: a.Percent, Spent: a.Spent.String(), Suspended: a.Suspended,
+	}
+	tier := "all"
+	if a.Tier != nil {
+		tier = strconv.Itoa(int(*a.Tier))
+	}
+	e.ID = fmt.Sprintf("%s/%s/%s/%d/%d", a.Spender, a.Period, tier, a.Percent, a.Period.Start(a.Time).Unix())
+	if !a.Next.IsZero() {
+		e.Next = a.Next.UTC().Format(time.RFC3339)
+	}
+	return e
 }
 
 func sign(key []byte, id, stamp string, body []byte) string {

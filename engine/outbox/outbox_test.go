@@ -261,11 +261,11 @@ func TestAlertsAndConfig(t *testing.T) {
 		var body string
 		s := startWith(t, testConfig(log, "webhook"), func(p *post) (reply, error) { body = string(p.body); return reply{status: 200}, nil })
 		log.mu.Lock()
-		log.alerted = append(log.alerted, storage.Alert{ID: "alert-1", Kind: "budget_threshold", Spender: "a:acme", Threshold: 80})
+		log.alerted = append(log.alerted, storage.Alert{Cap: storage.Cap{Spender: "a:acme", Budget: storage.Budget{Period: storage.PeriodMonth, Credits: 5e6}}, Time: time.Date(2026, 5, 6, 7, 8, 9, 0, time.UTC), Percent: 80})
 		log.mu.Unlock()
 		time.Sleep(time.Minute)
 		s.Close()
-		if !strings.Contains(body, `"type":"alert"`) || !strings.Contains(body, `"id":"alert-1"`) || !strings.Contains(body, `"threshold_percent":80`) {
+		if !strings.Contains(body, `"type":"alert"`) || !strings.Contains(body, `"id":"a:acme/month/all/80/1777593600"`) || !strings.Contains(body, `"budget_credits":"5"`) {
 			t.Errorf("the alert is %s", body)
 		}
 	})

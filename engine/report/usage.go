@@ -22,9 +22,21 @@ func UsageColumns() []Column {
 		{Name: "output_tokens", Kind: Integer},
 		{Name: "cached_tokens", Kind: Integer},
 		{Name: "reasoning_tokens", Kind: Integer},
+		{Name: "service_tier"},
+		{Name: "cache_write_tokens", Kind: Integer},
+		{Name: "cache_write_1h_tokens", Kind: Integer},
+		{Name: "cache_write_12h_tokens", Kind: Integer},
+		{Name: "audio_input_tokens", Kind: Integer},
+		{Name: "image_input_tokens", Kind: Integer},
+		{Name: "audio_output_tokens", Kind: Integer},
+		{Name: "image_output_tokens", Kind: Integer},
 		{Name: "estimated", Kind: Flag},
+		{Name: "suspect", Kind: Flag},
 		{Name: "credits", Kind: Credits},
 		{Name: "cost_usd", Kind: USD},
+		{Name: "cost_listed_usd", Kind: USD},
+		{Name: "cost_reported_usd", Kind: USD},
+		{Name: "price_version"},
 		{Name: "saved_usd", Kind: USD},
 		{Name: "byok", Kind: Flag},
 		{Name: "simulated", Kind: Flag},
@@ -63,10 +75,19 @@ func AppendUsage(values []Value, u *storage.Usage) []Value {
 	for _, n := range [...]int64{u.InputTokens, u.OutputTokens, u.CachedTokens, u.Reasoning} {
 		number(n)
 	}
-	flag(u.Estimated)
-	for _, n := range [...]int64{int64(u.Credits), int64(u.CostUSD), int64(u.SavedUSD)} {
+	text(u.ServiceTier)
+	for _, n := range [...]int64{
+		u.CacheWrite, u.CacheWrite1h, u.CacheWrite12h, u.AudioInput, u.ImageInput, u.AudioOutput, u.ImageOutput,
+	} {
 		number(n)
 	}
+	flag(u.Estimated)
+	flag(u.Suspect)
+	for _, n := range [...]int64{int64(u.Credits), int64(u.CostUSD), int64(u.ListedUSD), int64(u.ReportedUSD)} {
+		number(n)
+	}
+	text(u.PriceVersion)
+	number(int64(u.SavedUSD))
 	flag(u.BYOK)
 	flag(u.Simulated)
 	text(string(u.Outcome))

@@ -1,7 +1,6 @@
 package badgerdb
 
 import (
-	"bytes"
 	"encoding/binary"
 	"fmt"
 	"slices"
@@ -10,6 +9,7 @@ import (
 	"github.com/dgraph-io/badger/v4"
 
 	"github.com/pointsman/pointsman/storage"
+	"github.com/pointsman/pointsman/storage/ledger"
 )
 
 // batchSize bounds a batch so that its records always fit into one Badger transaction at the smallest memory setting
@@ -19,48 +19,29 @@ const batchSize = 800
 // pageLines bounds a page, which is read as a whole to find one of its lines.
 const pageLines = 100
 
-// recentSize is how many ended requests stay in memory, so that a repeated call is answered without the disk.
-const recentSize = 1 << 14
-
-// op is one line on its way to disk. Position, Seq, Previous and Hash of the entry are the committer's to fill in.
-type op struct {
-	entry   storage.Entry
-	account *account
-	request *request // nil on grants
-	record  []byte   // the account's record, when the line opens it
-}
-
 // batch is what one transaction writes, and the ledger's standing after it.
 type batch struct {
-	ops    []op
-	done   *storage.Batch
-	totals totals
-	oldest *request
+	lines    []ledger.Line
+	done     *storage.Batch
+	totals   ledger.Totals
+	oldest   uint64 // position of the oldest open hold
+	spending []spendingRecord
+	exact    uint64 // spenders of whom no line is at or after this position have exact records
 }
 
-// grantRef names a grant; pendingGrant is one that is not on disk yet.
-type grantRef struct{ account, reference string }
-
-type pendingGrant struct {
-	amount storage.Credits
-	batch  *storage.Batch
+// spendingRecord is what a spender has spent, on its way to disk.
+type spendingRecord struct {
+	spender storage.Spender
+	value   []byte
 }
 
-// enter appends a decided line to the open batch. The caller holds mu, so lines are in the order of their decisions.
-func (s *Store) enter(o op) *storage.Batch {
-	a, e := o.account, &o.entry
-	e.Account, e.Time = a.record.ID, s.config.Clock()
-	e.Posted, e.Held, e.Open = a.posted, a.held, a.open
-	if o.request != nil {
-		e.Request = o.request.id
-		if e.Kind != storage.EntryHold && e.Kind != storage.EntryExtend {
-			o.request.queued++
-		}
-	}
-	s.totals.post(e.Kind, e.Amount, e.Charged, e.Loss)
+// Enter appends a decided line to the open batch. The machine calls it while the caller of the store's method holds mu, so lines are in
+// the order of their decisions.
+func (s *Store) Enter(l ledger.Line, joined bool) *storage.Batch {
 	done := s.batch.done
-	s.batch.ops = append(s.batch.ops, o)
-	if len(s.batch.ops) == batchSize {
+	s.batch.lines = append(s.batch.lines, l)
+	s.entered = l.Position
+	if len(s.batch.lines) >= batchSize && !joined {
 		s.seal()
 	}
 	select {
@@ -72,9 +53,13 @@ func (s *Store) enter(o op) *storage.Batch {
 
 // seal closes the open batch for commit and begins another. The caller holds mu: the totals are those after its last line.
 func (s *Store) seal() {
-	s.batch.totals, s.batch.oldest = s.totals, s.oldest
-	s.sealed = append(s.sealed, s.batch)
-	s.batch = &batch{ops: s.spare[:0], done: storage.NewBatch()}
+	b := s.batch
+	b.totals, b.oldest = s.machine.Totals()
+	b.exact = s.machine.FlushSpending(s.entered-min(s.entered, s.config.headEvery), batchSize, func(who storage.Spender, record []byte) {
+		b.spending = append(b.spending, spendingRecord{who, record})
+	})
+	s.sealed = append(s.sealed, b)
+	s.batch = &batch{lines: s.spare[:0], done: storage.NewBatch()}
 	s.spare = nil
 }
 
@@ -83,7 +68,7 @@ func (s *Store) take() *batch {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if len(s.sealed) == 0 {
-		if len(s.batch.ops) == 0 {
+		if len(s.batch.lines) == 0 {
 			return nil
 		}
 		s.seal()
@@ -105,7 +90,7 @@ func (s *Store) commitAll() {
 		for b := s.take(); b != nil; b = s.take() {
 			began := time.Now()
 			err := guard("committing to the ledger", func() error { return s.write(b) })
-			full := len(b.ops) == batchSize
+			full := len(b.lines) >= batchSize
 			b.done.Finish(s.finish(b, err))
 			if running && !full {
 				time.Sleep(s.config.CommitEvery - time.Since(began))
@@ -123,35 +108,10 @@ func (s *Store) finish(b *batch, err error) error {
 		s.halt(err)
 		return s.fault
 	}
-	for i := range b.ops {
-		o := &b.ops[i]
-		o.account.newest = o.entry.Position
-		switch o.entry.Kind {
-		case storage.EntryHold, storage.EntryExtend:
-		case storage.EntryGrant:
-			delete(s.grants, grantRef{o.entry.Account, o.entry.Reference})
-		default:
-			o.request.queued--
-			s.remember(o.request)
-		}
-	}
-	clear(b.ops)
-	s.spare = b.ops
+	s.machine.Durable(b.lines)
+	clear(b.lines)
+	s.spare = b.lines
 	return nil
-}
-
-// remember puts an ended request that is on disk into the ring of recent ones, and forgets the one it displaces.
-func (s *Store) remember(r *request) {
-	old := s.recent[s.recentAt]
-	s.recent[s.recentAt] = r
-	s.recentAt = (s.recentAt + 1) % recentSize
-	if old == nil || old.queued > 0 || s.requests[old.id] != old {
-		return
-	}
-	delete(s.requests, old.id)
-	if bytes.Compare(old.id[:], s.forgotten[:]) > 0 {
-		s.forgotten = old.id
-	}
 }
 
 // halt refuses all further work and fails what is waiting. The caller holds mu.
@@ -164,84 +124,75 @@ func (s *Store) halt(cause error) {
 	s.sealed, s.batch = nil, &batch{done: storage.NewBatch()}
 }
 
-// write numbers and chains the lines, commits them with their indexes and the checkpoint in one synced transaction, and
-// then moves the head mark. Only the committer calls it.
+// write chains the lines, commits them with their indexes and the checkpoint in one synced transaction, and then moves the head
+// mark. Only the committer calls it.
 func (s *Store) write(b *batch) error {
 	w := &s.writer
-	w.begin(s.db, 2*len(b.ops)+batchSize+2)
+	w.begin(s.db, 2*len(b.lines)+2*batchSize+2)
 	defer w.txn.Discard()
-	for lines := range slices.Chunk(b.ops, pageLines) {
-		key := w.cut(appendEntryKey(w.buf, s.head.position+1))
-		page := append(w.buf, pageVersion)
+	for lines := range slices.Chunk(b.lines, pageLines) {
+		key := w.cut(appendEntryKey(w.buf, lines[0].Position))
+		page := append(w.buf, ledger.PageVersion)
 		for i := range lines {
-			page = s.chain(page, &lines[i])
+			page = s.chain.AppendLine(page, &lines[i])
+			s.changed(lines[i].Of)
 		}
 		w.set(key, w.cut(page))
 	}
-	for i := range b.ops {
-		s.index(w, &b.ops[i])
+	for i := range b.lines {
+		s.index(w, &b.lines[i])
 	}
-	s.flushHeads(w)
-	s.head.totals, s.head.oldest = b.totals, s.head.position+1
-	if b.oldest != nil {
-		s.head.oldest = b.oldest.position
+	for _, r := range b.spending {
+		w.set(textKey(keySpending, string(r.spender)), r.value)
 	}
-	w.set([]byte{keyCheckpoint}, s.head.encode())
+	end := ledger.Checkpoint{
+		Position: s.chain.Position, Hash: s.chain.Hash, Totals: b.totals, Oldest: b.oldest, Indexed: min(s.flushHeads(w), b.exact),
+	}
+	w.set([]byte{keyCheckpoint}, end.Encode())
 	if err := w.commit(); err != nil {
 		return err
 	}
-	return s.headFile.write(headMark{s.head.position, s.head.hash})
+	return s.headFile.write(headMark{end.Position, end.Hash})
 }
 
-// chain gives the line its place in both orders and appends it to the page.
-func (s *Store) chain(page []byte, o *op) []byte {
-	e, a, w := &o.entry, o.account, &s.writer
-	e.Position, e.Seq, e.Previous = s.head.position+1, a.last.seq+1, a.last.position
-	w.line = appendEntry(w.line[:0], e)
-	e.Hash, w.hashed = entryHash(w.hashed, e.Position, &s.head.hash, &a.last.hash, w.line)
-	s.head.position, s.head.hash = e.Position, e.Hash
-	a.last = chainEnd{e.Position, e.Seq, e.Hash}
-	if a.dirtySince == 0 {
-		a.dirtySince = e.Position
+// changed notes that an account's head record is no longer exact.
+func (s *Store) changed(a *ledger.Account) {
+	if a.Link.DirtySince == 0 {
+		a.Link.DirtySince = a.Link.Position
 		s.dirty = append(s.dirty, a)
 	}
-	if e.Kind == storage.EntryHold {
-		o.request.position = e.Position
-	}
-	page = binary.AppendUvarint(page, uint64(len(w.line)+hashSize))
-	return append(append(page, w.line...), e.Hash[:]...)
 }
 
 // index writes the records that find the line again.
-func (s *Store) index(w *writer, o *op) {
-	e := &o.entry
-	switch e.Kind {
+func (s *Store) index(w *writer, l *ledger.Line) {
+	switch l.Kind {
 	case storage.EntryHold, storage.EntryExtend:
-	case storage.EntryGrant:
-		w.point(appendGrantKey(w.buf, e.Account, e.Reference), e.Position)
+	case storage.EntryGrant, storage.EntryTransfer:
+		w.point(appendGrantKey(w.buf, l.Account, l.Reference), l.Position)
 	default:
-		w.point(appendRequestKey(w.buf, e.Request), e.Position)
+		w.point(appendRequestKey(w.buf, l.Entry.Request), l.Position)
 	}
-	if o.record != nil {
-		w.set(textKey(keyAccount, e.Account), o.record)
+	if l.Record != nil {
+		w.set(textKey(keyAccount, l.Account), l.Record)
 	}
 }
 
-// flushHeads writes the head records that have been inexact for long, as many as one transaction bears.
-func (s *Store) flushHeads(w *writer) {
+// flushHeads writes the head records that have been inexact for long, as many as one transaction bears. It returns the position
+// before which accounts must have their last line to have an exact one.
+func (s *Store) flushHeads(w *writer) (exact uint64) {
 	for n := 0; len(s.dirty) > 0 && n < batchSize; n++ {
 		a := s.dirty[0]
-		if a.dirtySince+s.config.headEvery > s.head.position {
+		if a.Link.DirtySince+s.config.headEvery > s.chain.Position {
 			break
 		}
-		w.point(append(append(w.buf, keyHead), a.record.ID...), a.last.position)
-		a.dirtySince = 0
+		w.point(append(append(w.buf, keyHead), a.Record.ID...), a.Link.Position)
+		a.Link.DirtySince = 0
 		s.dirty = s.dirty[1:]
 	}
-	s.head.indexed = s.head.position + 1
 	if len(s.dirty) > 0 {
-		s.head.indexed = s.dirty[0].dirtySince
+		return s.dirty[0].Link.DirtySince
 	}
+	return s.chain.Position + 1
 }
 
 // writer builds one transaction in memory that is reused from commit to commit; Badger reads it until the commit is done.

@@ -4,8 +4,8 @@
 //
 // # The ledger
 //
-// A [Store] decides every operation in memory, under one short lock, and appends it to the open batch; one committer
-// goroutine writes a batch as one synced transaction and then wakes its waiters. Nothing is read from disk on the way of a
+// A [Store] has every operation decided in memory by a [ledger.Machine], under one short lock, and appends its lines to the open
+// batch; one committer goroutine writes a batch as one synced transaction and then wakes its waiters. Nothing is read from disk on the way of a
 // request. What cannot be committed is never acknowledged: the ledger halts instead.
 //
 // Badger may lose records silently when a file is damaged, so the ledger proves itself. Every line carries the account's
@@ -13,16 +13,18 @@
 // holds the totals; a small file outside of Badger (<dir>/ledger.head) remembers the last acknowledged position, so that a
 // lost tail is seen too. [Open] checks the recent lines and every account's last one, [Verify] checks all.
 //
-// # Keys in <dir>/ledger, schema 1 (integers big-endian, S = byte 0x00)
+// # Keys in <dir>/ledger, schema 2 (integers big-endian, S = byte 0x00)
 //
 //	v                        schema version, 4 bytes
 //	c                        checkpoint of the ledger's head
 //	e position(8)            page: up to 100 ledger lines of one commit, from that position on
 //	h account                position of the account's last line, or of an earlier one if the checkpoint says so
 //	r request(16)            position of the request's last line, once its hold has ended
-//	g account S reference    position of the grant with that reference
+//	g account S reference    position of the grant or transfer with that reference
+//	s spender                what a spender has spent, exact after the line that it names; older if the checkpoint says so
 //	a account                storage.Account, JSON
 //	k key id                 storage.VirtualKey, JSON
+//	t team                   storage.Team, JSON; without an id: it was deleted
 //	p account S provider     storage.ProviderKey, JSON
 //
 // # The log
@@ -34,12 +36,12 @@
 //
 // Sums over the requests of each minute, hour and day, by group, are made from the pages alone: see logsums.go and tally.go.
 //
-// # Keys in <dir>/log, schema 3 (period(4) = six-hour periods since 1970 by the page's seq; period 0 is never dropped)
+// # Keys in <dir>/log, schema 4 (period(4) = six-hour periods since 1970 by the page's seq; period 0 is never dropped)
 //
 //	period(0) v                            schema version, 4 bytes
 //	period(0) f                            requests so far(8), and the beginnings of the minute, hour and day under way(4 each):
 //	                                       the sums of what is before them are written
-//	period(0) m name                       mark: a small value that others keep here, such as how far events are delivered
+//	period(0) k name                       mark: a small value that others keep here, such as how far events are delivered
 //	period p seq(8)                        page of requests, see logpage.go; seq is its time in microseconds, made strictly
 //	                                       increasing, over restarts too
 //	period a account S seq(8)              index: ordinals of the account's requests in the page at seq, uvarints
@@ -49,6 +51,7 @@
 //	period g generation(8)                 snapshot generation, an S2 block; the period is when it was logged
 //	period s policy S number(8)            state of a learning policy, an S2 block
 //	period(0) s policy                     the policy's newest state: number(8), then an S2 block
+//	period(0) m version                    prices and tariff that usage records name by their version, an S2 block
 //
 //	unit r start(4) chunk(2)               sums of all dimensions; unit(4) = 0x10 for minutes, 0x11 hours, 0x12 days, and in three bytes
 //	                                       the pieces of six hours, ten days, a hundred days since 1970; start is in minutes since 1970

@@ -8,6 +8,8 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+
+	"github.com/pointsman/pointsman/storage/ledger"
 )
 
 // headFile remembers the last acknowledged position of the ledger outside of Badger. A ledger that ends before it has lost
@@ -23,13 +25,13 @@ type headFile struct {
 // headMark is what the head file remembers.
 type headMark struct {
 	position uint64
-	hash     [hashSize]byte
+	hash     [ledger.HashSize]byte
 }
 
 const (
 	headName     = "ledger.head"
 	headSlotSize = 512
-	headSlotUsed = 8 + hashSize + 4
+	headSlotUsed = 8 + ledger.HashSize + 4
 )
 
 // openHeadFile opens or creates <dir>/ledger.head and returns its newest readable mark; position 0 when there is none.

@@ -7,7 +7,7 @@ import (
 )
 
 // schema is the version of the ledger's key layout in the package documentation.
-const schema = 1
+const schema = 2
 
 // The first byte of every key in the ledger's database, see the package documentation.
 const (
@@ -19,7 +19,9 @@ const (
 	keyGrant       = 'g'
 	keyAccount     = 'a'
 	keyVirtualKey  = 'k'
+	keyTeam        = 't'
 	keyProviderKey = 'p'
+	keySpending    = 's'
 )
 
 func appendEntryKey(b []byte, position uint64) []byte {

@@ -3,12 +3,12 @@ package badgerdb
 import (
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/dgraph-io/badger/v4"
 
 	"github.com/pointsman/pointsman/storage"
+	"github.com/pointsman/pointsman/storage/ledger"
 )
 
 // load proves the ledger and takes over where it stands. A failed proof halts the ledger and leaves the rest usable.
@@ -21,7 +21,7 @@ func (s *Store) load() error {
 		return err
 	}
 	began := time.Now()
-	var a *audit
+	var a *ledger.Audit
 	err = guard("checking the ledger", func() error {
 		var mark headMark
 		var err error
@@ -44,43 +44,24 @@ func (s *Store) load() error {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		for _, record := range records {
-			s.accounts[record.ID] = &account{record: record}
+			s.machine.Know(record)
 		}
 		s.halt(err)
 		return nil
 	}
-	s.config.Logger.Info("ledger checked", "lines", a.position, "accounts", len(a.standing), "open_holds", len(a.holds),
-		"whole", a.whole, "took", time.Since(began).Round(time.Millisecond))
+	s.config.Logger.Info("ledger checked", "lines", a.Position, "accounts", len(a.Standing), "open_holds", len(a.Holds),
+		"whole", a.Whole, "took", time.Since(began).Round(time.Millisecond))
 	return nil
 }
 
 // adopt makes the proven standing the store's own.
-func (s *Store) adopt(a *audit, records []storage.Account) error {
-	if err := a.checkAccounts(records); err != nil {
+func (s *Store) adopt(a *ledger.Audit, records []storage.Account) error {
+	if err := a.CheckAccounts(records); err != nil {
 		return err
 	}
-	s.accounts, s.totals, s.head = a.standing, a.totals, a.checkpoint
-	for _, acc := range s.accounts {
-		acc.newest = acc.last.position
-		if acc.last.position >= s.head.indexed {
-			acc.dirtySince = s.head.indexed
-			s.dirty = append(s.dirty, acc)
-		}
-	}
-	holds := make([]storage.Entry, 0, len(a.holds))
-	for _, hold := range a.holds {
-		holds = append(holds, hold)
-	}
-	slices.SortFunc(holds, func(x, y storage.Entry) int { return int(x.Position) - int(y.Position) })
-	for _, e := range holds {
-		r := &request{
-			id: e.Request, account: s.accounts[e.Account], amount: e.Amount, expires: e.Expires, position: e.Position,
-		}
-		s.requests[r.id] = r
-		s.opened(r)
-	}
 	return s.db.View(func(txn *badger.Txn) error {
-		s.forgotten = lastRequest(txn)
+		s.dirty = s.machine.Adopt(a, lastRequest(txn))
+		s.chain.Position, s.chain.Hash, s.entered = a.Position, a.Hash, a.Position
 		return nil
 	})
 }
@@ -96,41 +77,39 @@ func lastRequest(txn *badger.Txn) (id storage.RequestID) {
 	return id
 }
 
-// readRequest returns what the disk knows of an ended request, nil if nothing. The caller holds mu.
-func (s *Store) readRequest(id storage.RequestID) (r *request, err error) {
-	err = s.db.View(func(txn *badger.Txn) error {
-		item, err := txn.Get(appendRequestKey(nil, id))
-		if errors.Is(err, badger.ErrKeyNotFound) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		position, err := readPosition(item)
-		if err != nil {
-			return err
-		}
-		e, err := readEntry(txn, position)
-		if err != nil {
-			return err
-		}
-		r = &request{id: id, account: s.accounts[e.Account], state: settled, charged: e.Charged, loss: e.Loss}
-		if e.Kind == storage.EntryExpire || e.Kind == storage.EntryInterrupt {
-			r.state = lapsed
-		}
-		return nil
-	})
-	return r, err
+// Ended tells the machine how a request ended that it has forgotten. The caller holds mu.
+func (s *Store) Ended(id storage.RequestID) (ended *ledger.Ended, err error) {
+	e, err := s.indexed(appendRequestKey(nil, id))
+	if e == nil || err != nil {
+		return nil, err
+	}
+	return &ledger.Ended{
+		Account: e.Account, Key: e.Key, Team: e.Team, Charged: e.Charged, Loss: e.Loss, MayBeCharged: e.Kind == storage.EntryExpire || e.Kind == storage.EntryInterrupt,
+	}, nil
 }
 
-// granted returns the amount granted before under the reference, nil if none was, and the batch it is in if that may not be
-// on disk yet. The caller holds mu.
-func (s *Store) granted(account, reference string) (amount *storage.Credits, batch *storage.Batch, err error) {
-	if p, ok := s.grants[grantRef{account, reference}]; ok {
-		return &p.amount, p.batch, nil
+// Granted tells the machine the amount granted or transferred before under the reference, nil if none was. The caller holds mu.
+func (s *Store) Granted(account, reference string) (*storage.Credits, error) {
+	e, err := s.indexed(appendGrantKey(nil, account, reference))
+	if e == nil || err != nil {
+		return nil, err
 	}
+	return &e.Amount, nil
+}
+
+// Spending tells the machine what the record of a spender says, nil if there is none. The caller holds mu.
+func (s *Store) Spending(who storage.Spender) (record []byte, err error) {
 	err = s.db.View(func(txn *badger.Txn) error {
-		item, err := txn.Get(appendGrantKey(nil, account, reference))
+		record, err = disk{txn}.Spending(who)
+		return err
+	})
+	return record, err
+}
+
+// indexed returns the line that an index record names; nil if there is no such record.
+func (s *Store) indexed(key []byte) (found *storage.Entry, err error) {
+	err = s.db.View(func(txn *badger.Txn) error {
+		item, err := txn.Get(key)
 		if errors.Is(err, badger.ErrKeyNotFound) {
 			return nil
 		}
@@ -142,10 +121,10 @@ func (s *Store) granted(account, reference string) (amount *storage.Credits, bat
 			return err
 		}
 		e, err := readEntry(txn, position)
-		amount = &e.Amount
+		found = &e
 		return err
 	})
-	return amount, nil, err
+	return found, err
 }
 
 // Entries returns up to limit ledger lines of an account, newest first, starting at ledger position from (0: its newest
@@ -154,8 +133,8 @@ func (s *Store) granted(account, reference string) (amount *storage.Credits, bat
 func (s *Store) Entries(account string, from uint64, limit int) (entries []storage.Entry, err error) {
 	if from == 0 {
 		s.mu.Lock()
-		if a := s.accounts[account]; a != nil {
-			from = a.newest
+		if a := s.machine.Account(account); a != nil {
+			from = a.LastDurable()
 		}
 		s.mu.Unlock()
 	}

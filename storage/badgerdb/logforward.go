@@ -13,10 +13,10 @@ import (
 	"github.com/pointsman/pointsman/storage"
 )
 
-// Kinds of keys: alerts have period n seq(8) ordinal(2), marks period(0) m name.
+// Kinds of keys: alerts have period n seq(8) ordinal(2), marks period(0) k name.
 const (
 	logAlert = 'n'
-	logMark  = 'm'
+	logMark  = 'k'
 )
 
 // Forward returns up to limit requests behind a place, in the order in which they were logged, and the place behind the last of

@@ -83,7 +83,7 @@ func TestAlertsAndMarks(t *testing.T) {
 	}
 	tier := uint8(3)
 	for i := range 10 {
-		l.Alert(storage.Alert{ID: fmt.Sprint("alert-", i), Time: time.Now().UTC().Truncate(time.Second), Kind: "budget_threshold", Tier: &tier, Period: storage.PeriodMonth})
+		l.Alert(storage.Alert{Cap: storage.Cap{Spender: "a:acme", Budget: storage.Budget{Tier: &tier, Period: storage.PeriodMonth}}, Percent: i})
 		if i%4 == 0 {
 			l.Flush()
 		}
@@ -91,7 +91,7 @@ func TestAlertsAndMarks(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	var got []string
+	var got []int
 	for place := (storage.Place{}); ; {
 		alerts, next, err := l.Alerts(place, 3)
 		if err != nil {
@@ -101,7 +101,7 @@ func TestAlertsAndMarks(t *testing.T) {
 			break
 		}
 		for _, a := range alerts {
-			got = append(got, a.ID)
+			got = append(got, a.Percent)
 			if *a.Tier != 3 || a.Period != storage.PeriodMonth {
 				t.Errorf("alert %+v", a)
 			}
@@ -111,7 +111,7 @@ func TestAlertsAndMarks(t *testing.T) {
 		l = openLog(t, Config{Dir: dir})
 	}
 	if len(got) != 10 || !slices.IsSorted(got) {
-		t.Errorf("got %q", got)
+		t.Errorf("got %v", got)
 	}
 	if value, err := l.Mark("x"); err != nil || string(value) != "9" {
 		t.Errorf("the mark is %q, %v", value, err)

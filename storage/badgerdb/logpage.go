@@ -13,6 +13,7 @@ import (
 	"github.com/klauspost/compress/s2"
 
 	"github.com/pointsman/pointsman/storage"
+	"github.com/pointsman/pointsman/storage/fields"
 )
 
 // A page is what one write keeps of up to pageRequests requests, ascending by their ids:
@@ -47,17 +48,17 @@ type pageHead struct {
 
 // readHead reads and checks a page's head. The result shares value's memory.
 func readHead(value []byte) (h pageHead, err error) {
-	r := reader{rest: value}
-	if r.byte() != logPageVersion {
+	r := fields.Reader{Rest: value}
+	if r.Byte() != logPageVersion {
 		return h, errPage
 	}
-	h.before = r.uvarint()
-	h.ids = r.bytes(int(min(r.uvarint(), pageRequests+1)) * idSize)
-	sums := r.bytes(8)
-	if r.bad || binary.BigEndian.Uint32(sums[4:]) != crc32.Checksum(value[:len(value)-len(r.rest)-4], castagnoli) {
+	h.before = r.Uvarint()
+	h.ids = r.Bytes(int(min(r.Uvarint(), pageRequests+1)) * idSize)
+	sums := r.Bytes(8)
+	if r.Bad() || binary.BigEndian.Uint32(sums[4:]) != crc32.Checksum(value[:len(value)-len(r.Rest)-4], castagnoli) {
 		return h, errPage
 	}
-	h.packed, h.sum = r.rest, binary.BigEndian.Uint32(sums)
+	h.packed, h.sum = r.Rest, binary.BigEndian.Uint32(sums)
 	return h, nil
 }
 
@@ -87,15 +88,15 @@ func (h *pageHead) records() ([]pageRecord, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", errPage, err)
 	}
-	r := reader{rest: raw}
+	r := fields.Reader{Rest: raw}
 	records := make([]pageRecord, h.count())
 	for i := range records {
-		records[i] = pageRecord{id: h.id(i), usage: r.sized()}
-		if n := r.uvarint(); n > 0 {
-			records[i].decision = r.bytes(int(min(n-1, mostUnpacked)))
+		records[i] = pageRecord{id: h.id(i), usage: r.Sized()}
+		if n := r.Uvarint(); n > 0 {
+			records[i].decision = r.Bytes(int(min(n-1, mostUnpacked)))
 		}
 	}
-	if r.end() != nil {
+	if r.End() != nil {
 		return nil, errPage
 	}
 	return records, nil
@@ -217,10 +218,10 @@ func (p *pageWriter) refer(extended []byte, ordinal int) {
 
 // readOrdinals reads an index record of a page with so many requests.
 func readOrdinals(value []byte, count int) (ordinals []int, err error) {
-	r := reader{rest: value}
-	for len(r.rest) > 0 {
-		n := r.uvarint()
-		if r.bad || n >= uint64(count) {
+	r := fields.Reader{Rest: value}
+	for len(r.Rest) > 0 {
+		n := r.Uvarint()
+		if r.Bad() || n >= uint64(count) {
 			return nil, errPage
 		}
 		ordinals = append(ordinals, int(n))

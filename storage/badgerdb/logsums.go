@@ -11,6 +11,7 @@ import (
 	"github.com/dgraph-io/badger/v4"
 
 	"github.com/pointsman/pointsman/storage"
+	"github.com/pointsman/pointsman/storage/fields"
 )
 
 // Sums are derived from the pages alone. A page belongs to the minute of its seq, so no page is ever added to a minute that has
@@ -185,7 +186,7 @@ func (l *Log) loadFolded(txn *badger.Txn) error {
 		return err
 	}
 	if len(value) != 8+4*int(resolutions) {
-		return fmt.Errorf("record of the sums: %w", errEncoding)
+		return fmt.Errorf("record of the sums: %w", fields.ErrEncoding)
 	}
 	l.total = max(l.total, binary.BigEndian.Uint64(value))
 	for r := range resolutions {

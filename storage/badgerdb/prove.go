@@ -9,53 +9,73 @@ import (
 	"github.com/dgraph-io/badger/v4"
 
 	"github.com/pointsman/pointsman/storage"
+	"github.com/pointsman/pointsman/storage/ledger"
 )
 
 // prove checks the ledger and returns the standing of every account and every open hold. It follows the lines from the first
-// one (most 0), or the last most lines and whatever before them open holds and inexact heads need; accounts without a line
+// one (most 0), or the last most lines and whatever before them open holds and inexact records need; accounts without a line
 // in there are taken from their last line. The error is one line that names the first fault.
-func prove(txn *badger.Txn, mark headMark, most uint64) (*audit, error) {
+func prove(txn *badger.Txn, mark headMark, most uint64) (*ledger.Audit, error) {
 	end, err := readCheckpoint(txn)
 	if err != nil {
 		return nil, err
 	}
-	if err := checkMark(txn, mark, end.position); err != nil {
+	if err := checkMark(txn, mark, end.Position); err != nil {
 		return nil, err
 	}
-	a := &audit{
-		whole:    true,
-		standing: map[string]*account{},
-		holds:    map[storage.RequestID]storage.Entry{},
-		lapsed:   map[storage.RequestID]uint64{},
-		earlier:  func(position uint64) (storage.Entry, error) { return readEntry(txn, position) },
-		seed:     maphash.MakeSeed(),
-	}
-	if most != 0 && end.position > most {
-		if start := min(end.position-most+1, end.oldest, end.indexed); start > 1 {
-			before, err := readEntry(txn, start-1)
-			if err != nil {
+	var before storage.Entry
+	if most != 0 && end.Position > most {
+		if start := min(end.Position-most+1, end.Oldest, end.Indexed); start > 1 {
+			if before, err = readEntry(txn, start-1); err != nil {
 				return nil, err
 			}
-			a.whole, a.position, a.hash = false, before.Position, before.Hash
 		}
 	}
-	start := a.position + 1
-	if err := eachEntry(txn, start, a.add); err != nil {
+	a := ledger.NewAudit(before.Position, before.Hash, disk{txn})
+	prints := fingerprints{seed: maphash.MakeSeed()}
+	if a.Whole {
+		a.Index = prints.note
+	}
+	if err := eachEntry(txn, before.Position+1, a.Add); err != nil {
 		return nil, err
 	}
-	if a.position != end.position || a.hash != end.hash {
-		return nil, fmt.Errorf("ledger ends at position %d (hash %x), its checkpoint says %d (%x)",
-			a.position, a.hash[:4], end.position, end.hash[:4])
-	}
-	if err := a.checkHeads(txn, start, end.indexed); err != nil {
+	if err := checkHeads(txn, a, before.Position+1, end.Indexed); err != nil {
 		return nil, err
 	}
-	if a.whole {
-		if err := a.checkIndexes(txn); err != nil {
+	if a.Whole {
+		if err := prints.compare(txn); err != nil {
+			return nil, err
+		}
+		if err := checkSpenders(txn, a); err != nil {
 			return nil, err
 		}
 	}
-	return a, a.checkTotals(end)
+	return a, a.Finish(end)
+}
+
+// disk is what an audit asks of what lies before its start.
+type disk struct{ txn *badger.Txn }
+
+// Line returns one line.
+func (d disk) Line(position uint64) (storage.Entry, error) { return readEntry(d.txn, position) }
+
+// Spending returns the record of a spender, nil if there is none.
+func (d disk) Spending(who storage.Spender) ([]byte, error) {
+	value, err := readValue(d.txn, textKey(keySpending, string(who)))
+	if errors.Is(err, storage.ErrNotFound) {
+		return nil, nil
+	}
+	return value, err
+}
+
+// checkSpenders makes sure that only spenders of whom there are lines have records.
+func checkSpenders(txn *badger.Txn, a *ledger.Audit) error {
+	return eachKey(txn, []byte{keySpending}, func(key []byte, _ *badger.Item) error {
+		if who := storage.Spender(key[1:]); !a.Spends(who) {
+			return fmt.Errorf("a record says what %q spent, no line does", who)
+		}
+		return nil
+	})
 }
 
 // checkMark makes sure that the last acknowledged line is still there.
@@ -68,14 +88,14 @@ func checkMark(txn *badger.Txn, mark headMark, last uint64) error {
 	}
 	e, err := readEntry(txn, mark.position)
 	if err == nil && e.Hash != mark.hash {
-		err = fault(&e, "is not the line that was acknowledged")
+		err = fmt.Errorf("account %s seq %d (ledger position %d): is not the line that was acknowledged", e.Account, e.Seq, e.Position)
 	}
 	return err
 }
 
 // checkHeads compares the head records with what the lines said, and adds the accounts that had no line at or after start.
 // An account's head is exact if its last line is before indexed; later lines may have moved on from it.
-func (a *audit) checkHeads(txn *badger.Txn, start, indexed uint64) error {
+func checkHeads(txn *badger.Txn, a *ledger.Audit, start, indexed uint64) error {
 	headed := map[string]bool{}
 	err := eachKey(txn, []byte{keyHead}, func(key []byte, item *badger.Item) error {
 		id := string(key[1:])
@@ -84,10 +104,10 @@ func (a *audit) checkHeads(txn *badger.Txn, start, indexed uint64) error {
 		if err != nil {
 			return err
 		}
-		if acc := a.standing[id]; acc != nil {
-			if acc.last.position < position || acc.last.position < indexed && acc.last.position != position {
+		if acc := a.Standing[id]; acc != nil {
+			if acc.Link.Position < position || acc.Link.Position < indexed && acc.Link.Position != position {
 				return fmt.Errorf("account %s seq %d: last line is at ledger position %d, its head says %d",
-					id, acc.last.seq, acc.last.position, position)
+					id, acc.Link.Seq, acc.Link.Position, position)
 			}
 			return nil
 		}
@@ -95,87 +115,60 @@ func (a *audit) checkHeads(txn *badger.Txn, start, indexed uint64) error {
 		if err != nil || e.Account != id || position >= start {
 			return fmt.Errorf("account %s: its head names ledger position %d, which is not its last line", id, position)
 		}
-		a.standing[id] = standing(&e)
+		a.Standing[id] = ledger.StandingAfter(&e)
 		return nil
 	})
 	if err != nil {
 		return err
 	}
-	for id, acc := range a.standing {
-		if !headed[id] && acc.last.position < indexed {
-			return fmt.Errorf("account %s seq %d: has no head", id, acc.last.seq)
+	for id, acc := range a.Standing {
+		if !headed[id] && acc.Link.Position < indexed {
+			return fmt.Errorf("account %s seq %d: has no head", id, acc.Link.Seq)
 		}
 	}
 	return nil
 }
 
-// checkIndexes compares the index of requests and grants with what the lines call for.
-func (a *audit) checkIndexes(txn *badger.Txn) error {
+// fingerprints compare the index of requests and references with what the lines call for: prints of records are combined by
+// exclusive or, so that the records in key order can be compared with the lines in ledger order without keeping either.
+type fingerprints struct {
+	seed  maphash.Seed
+	sum   uint64
+	count uint64
+}
+
+// note adds or takes back the record that a line calls for.
+func (f *fingerprints) note(e *storage.Entry, position uint64, added bool) {
+	key := appendRequestKey(nil, e.Request)
+	if e.Kind == storage.EntryGrant || e.Kind == storage.EntryTransfer {
+		key = appendGrantKey(nil, e.Account, e.Reference)
+	}
+	f.add(key, position)
+	if f.count++; !added {
+		f.count -= 2
+	}
+}
+
+func (f *fingerprints) add(key []byte, position uint64) {
+	f.sum ^= maphash.Bytes(f.seed, binary.BigEndian.AppendUint64(key, position))
+}
+
+// compare takes the records on disk away again; nothing must be left.
+func (f *fingerprints) compare(txn *badger.Txn) error {
 	found := uint64(0)
 	for _, kind := range []byte{keyRequest, keyGrant} {
 		err := eachKey(txn, []byte{kind}, func(key []byte, item *badger.Item) error {
 			position, err := readPosition(item)
 			found++
-			a.expectIndex(key, position)
+			f.add(append([]byte(nil), key...), position)
 			return err
 		})
 		if err != nil {
 			return err
 		}
 	}
-	if found != a.indexes || a.indexed != 0 {
-		return fmt.Errorf("index of requests and grants has %d records, the lines call for %d with other content", found, a.indexes)
-	}
-	return nil
-}
-
-// checkTotals compares the accounts, the open holds and the checkpoint with each other.
-func (a *audit) checkTotals(end checkpoint) error {
-	var posted storage.Credits
-	var open uint64
-	byAccount := map[string]storage.Credits{}
-	a.oldest = a.position + 1
-	for _, hold := range a.holds {
-		byAccount[hold.Account] += hold.Amount
-		a.oldest = min(a.oldest, hold.Position)
-	}
-	for id, acc := range a.standing {
-		if byAccount[id] != acc.held {
-			return fmt.Errorf("account %s seq %d: open holds sum to %s, its last line says %s",
-				id, acc.last.seq, byAccount[id], acc.held)
-		}
-		posted += acc.posted
-		open += acc.open
-	}
-	switch {
-	case open != uint64(len(a.holds)) || open != end.open || a.oldest != end.oldest:
-		return fmt.Errorf("accounts have %d open holds, the ledger %d, its checkpoint says %d", open, len(a.holds), end.open)
-	case uint64(len(a.standing)) != end.accounts:
-		return fmt.Errorf("ledger has %d accounts, its checkpoint says %d", len(a.standing), end.accounts)
-	case posted != end.posted:
-		return fmt.Errorf("balances sum to %s, the checkpoint says %s", posted, end.posted)
-	case end.sum() != 0:
-		return fmt.Errorf("balances and system accounts sum to %s, not 0", end.sum())
-	case a.whole && a.totals != end.totals:
-		return fmt.Errorf("lines sum to %+v, the checkpoint says %+v", a.totals, end.totals)
-	}
-	a.checkpoint = end
-	return nil
-}
-
-// checkAccounts gives the accounts their records: each must have one, and no record may be without a line.
-func (a *audit) checkAccounts(records []storage.Account) error {
-	for _, record := range records {
-		acc := a.standing[record.ID]
-		if acc == nil {
-			return fmt.Errorf("account %s: has no line in the ledger", record.ID)
-		}
-		acc.record = record
-	}
-	for id, acc := range a.standing {
-		if acc.record.Created.IsZero() {
-			return fmt.Errorf("account %s seq %d: its record is missing", id, acc.last.seq)
-		}
+	if found != f.count || f.sum != 0 {
+		return fmt.Errorf("index of requests and grants has %d records, the lines call for %d with other content", found, f.count)
 	}
 	return nil
 }
@@ -194,11 +187,11 @@ func eachEntry(txn *badger.Txn, from uint64, fn func(e *storage.Entry, line []by
 			return fmt.Errorf("ledger has a malformed key %x", item.Key())
 		}
 		err := item.Value(func(page []byte) error {
-			return eachLine(binary.BigEndian.Uint64(item.Key()[1:]), page, func(position uint64, line []byte) error {
+			return ledger.EachLine(binary.BigEndian.Uint64(item.Key()[1:]), page, func(position uint64, line []byte) error {
 				if position < from {
 					return nil
 				}
-				e, err := decodeEntry(position, line)
+				e, err := ledger.DecodeEntry(position, line)
 				if err != nil {
 					return fmt.Errorf("ledger position %d: %w", position, err)
 				}
@@ -257,9 +250,9 @@ func readEntry(txn *badger.Txn, position uint64) (e storage.Entry, err error) {
 	item, err := txn.Get(appendEntryKey(nil, first))
 	if err == nil {
 		err = item.Value(func(page []byte) error {
-			return eachLine(first, page, func(at uint64, line []byte) error {
+			return ledger.EachLine(first, page, func(at uint64, line []byte) error {
 				if at == position {
-					e, err = decodeEntry(position, line)
+					e, err = ledger.DecodeEntry(position, line)
 				}
 				return err
 			})
@@ -275,16 +268,16 @@ func readEntry(txn *badger.Txn, position uint64) (e storage.Entry, err error) {
 }
 
 // readCheckpoint returns the zero checkpoint of an empty ledger when there is none.
-func readCheckpoint(txn *badger.Txn) (c checkpoint, err error) {
+func readCheckpoint(txn *badger.Txn) (c ledger.Checkpoint, err error) {
 	item, err := txn.Get([]byte{keyCheckpoint})
 	if errors.Is(err, badger.ErrKeyNotFound) {
-		return checkpoint{oldest: 1, indexed: 1}, nil
+		return ledger.Checkpoint{Oldest: 1, Indexed: 1}, nil
 	}
 	if err != nil {
 		return c, fmt.Errorf("reading the ledger's checkpoint: %w", err)
 	}
 	err = item.Value(func(v []byte) error {
-		c, err = decodeCheckpoint(v)
+		c, err = ledger.DecodeCheckpoint(v)
 		return err
 	})
 	return c, err

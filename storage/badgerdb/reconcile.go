@@ -8,6 +8,7 @@ import (
 	"github.com/dgraph-io/badger/v4"
 
 	"github.com/pointsman/pointsman/storage"
+	"github.com/pointsman/pointsman/storage/ledger"
 )
 
 // reconcileEnough is how many requests in a row must have their usage record before Reconcile stops looking further back:
@@ -24,13 +25,13 @@ func Reconcile(s *Store, l *Log) (added int, err error) {
 	oldest := s.config.Clock().Add(-l.config.Retain)
 	present := 0
 	err = guard("reconciling the log", func() error {
-		return s.db.View(func(ledger *badger.Txn) error {
+		return s.db.View(func(lines *badger.Txn) error {
 			return l.view(func(log *badger.Txn) error {
 				recent, err := l.recentRequests(log, 2*reconcileEnough) // nearly all of them, without a search for each
 				if err != nil {
 					return err
 				}
-				return eachEndBackward(ledger, func(e *storage.Entry) (more bool, err error) {
+				return eachEndBackward(lines, func(e *storage.Entry) (more bool, err error) {
 					if e.Time.Before(oldest) {
 						return false, nil
 					}
@@ -58,7 +59,7 @@ func Reconcile(s *Store, l *Log) (added int, err error) {
 
 // usageOfEnd is what the ledger alone can tell about a request.
 func usageOfEnd(e *storage.Entry) storage.Usage {
-	u := storage.Usage{Request: e.Request, Account: e.Account, Outcome: storage.OutcomeInterrupted, Credits: e.Charged}
+	u := storage.Usage{Request: e.Request, Account: e.Account, Key: e.Key, Outcome: storage.OutcomeInterrupted, Credits: e.Charged}
 	for _, o := range outcomes[1:] {
 		if e.Reason == string(o) {
 			u.Outcome = o
@@ -79,8 +80,8 @@ func eachEndBackward(txn *badger.Txn, visit func(e *storage.Entry) (more bool, e
 		}
 		var ends []storage.Entry
 		first := binary.BigEndian.Uint64(it.Item().Key()[1:])
-		err = eachLine(first, page, func(position uint64, line []byte) error {
-			e, err := decodeEntry(position, line)
+		err = ledger.EachLine(first, page, func(position uint64, line []byte) error {
+			e, err := ledger.DecodeEntry(position, line)
 			if e.Ends() || e.Kind == storage.EntryLate {
 				ends = append(ends, e)
 			}

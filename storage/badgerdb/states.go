@@ -9,6 +9,7 @@ import (
 	"github.com/klauspost/compress/s2"
 
 	"github.com/pointsman/pointsman/storage"
+	"github.com/pointsman/pointsman/storage/fields"
 )
 
 // AppendState queues a state of a learning policy, whose numbers must grow, and keeps data until it is written. It never
@@ -27,7 +28,7 @@ func (l *Log) State(policy string, number uint64) (found uint64, data []byte, er
 				return err
 			}
 			if len(value) < 8 {
-				return errEncoding
+				return fields.ErrEncoding
 			}
 			found = binary.BigEndian.Uint64(value)
 			data, err = unpack(value[8:])

@@ -10,6 +10,7 @@ import (
 	"github.com/dgraph-io/badger/v4"
 
 	"github.com/pointsman/pointsman/storage"
+	"github.com/pointsman/pointsman/storage/ledger"
 )
 
 // Store keeps accounts, keys and the credits ledger. All methods are safe for concurrent use.
@@ -20,27 +21,20 @@ type Store struct {
 	lowSpace    atomic.Bool
 
 	// One lock for all accounts: it is held for less than a microsecond, and every decision appends to the same batch anyway.
-	mu        sync.Mutex
-	fault     error // why the ledger halted
-	closed    bool
-	accounts  map[string]*account
-	requests  map[storage.RequestID]*request // open holds and recently ended ones
-	grants    map[grantRef]pendingGrant
-	totals    totals
-	oldest    *request // list of open holds, in the order of their lines
-	newest    *request
-	recent    [recentSize]*request
-	recentAt  int
-	forgotten storage.RequestID // the highest id of an ended request that is on disk only
-	batch     *batch            // open
-	sealed    []*batch          // waiting for the committer
-	spare     []op              // of the last committed batch, for the next one
+	mu      sync.Mutex
+	fault   error // why the ledger halted
+	closed  bool
+	machine *ledger.Machine
+	entered uint64        // position of the last line that was decided
+	batch   *batch        // open
+	sealed  []*batch      // waiting for the committer
+	spare   []ledger.Line // of the last committed batch, for the next one
 
 	keysMu sync.Mutex // serializes read-modify-write of keys
 
 	// The committer's own.
-	head     checkpoint
-	dirty    []*account // accounts with dirtySince set, in that order
+	chain    ledger.Writer
+	dirty    []*ledger.Account // accounts whose head record is not exact, in the order of their first line that it does not know
 	headFile *headFile
 	writer   writer
 
@@ -67,15 +61,13 @@ func Open(config Config) (*Store, error) {
 	s := &Store{
 		config:    config,
 		db:        db,
-		accounts:  map[string]*account{},
-		requests:  map[storage.RequestID]*request{},
-		grants:    map[grantRef]pendingGrant{},
 		batch:     &batch{done: storage.NewBatch()},
 		wake:      make(chan struct{}, 1),
 		stop:      make(chan struct{}),
 		committed: make(chan struct{}),
 		tended:    make(chan struct{}),
 	}
+	s.machine = ledger.New(ledger.Config{Clock: config.Clock, Sink: s, Past: s})
 	if err := s.load(); err != nil {
 		return nil, errors.Join(fmt.Errorf("opening the ledger: %w", err), db.Close())
 	}
@@ -101,15 +93,9 @@ func (s *Store) Interrupted() []storage.Hold { return s.interrupted }
 // interrupt ends every hold that was found open.
 func (s *Store) interrupt() error {
 	s.mu.Lock()
-	var last *storage.Batch
-	for r := s.oldest; r != nil; r = s.oldest {
-		s.interrupted = append(s.interrupted, storage.Hold{
-			Request: r.id, Account: r.account.record.ID, Amount: r.amount, Expires: r.expires,
-		})
-		s.lapse(r, storage.EntryInterrupt)
-		last = r.batch
-	}
+	holds, last := s.machine.Interrupt()
 	s.mu.Unlock()
+	s.interrupted = holds
 	return last.Wait()
 }
 
@@ -119,13 +105,22 @@ func (s *Store) tend() {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
 	for {
-		s.sweep(s.config.Clock())
+		s.sweep()
 		s.watchSpace()
 		select {
 		case <-tick.C:
 		case <-s.stop:
 			return
 		}
+	}
+}
+
+// sweep ends every hold whose time has passed.
+func (s *Store) sweep() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.usable() == nil {
+		s.machine.Sweep(s.config.Clock())
 	}
 }
 

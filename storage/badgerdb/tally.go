@@ -11,6 +11,7 @@ import (
 	"github.com/klauspost/compress/s2"
 
 	"github.com/pointsman/pointsman/storage"
+	"github.com/pointsman/pointsman/storage/fields"
 )
 
 // tally is the sums of a minute, an hour or a day, by group.
@@ -132,7 +133,7 @@ func (t *tally) chunk(keys []storage.GroupValues) []byte {
 		}
 		raw = binary.AppendUvarint(raw, uint64(len(texts)))
 		for _, text := range texts {
-			raw = appendText(raw, text)
+			raw = fields.AppendText(raw, text)
 		}
 		for i := range keys {
 			raw = binary.AppendUvarint(raw, index[keys[i][d]])
@@ -149,8 +150,8 @@ func (t *tally) chunk(keys []storage.GroupValues) []byte {
 	for i := range keys {
 		raw = appendHistogram(raw, &t.groups[keys[i]].TTFT)
 	}
-	chunk := appendText([]byte{chunkVersion}, keys[0][storage.ByAccount])
-	chunk = appendText(chunk, keys[len(keys)-1][storage.ByAccount])
+	chunk := fields.AppendText([]byte{chunkVersion}, keys[0][storage.ByAccount])
+	chunk = fields.AppendText(chunk, keys[len(keys)-1][storage.ByAccount])
 	packed := s2.Encode(nil, raw)
 	chunk = binary.BigEndian.AppendUint32(chunk, crc32.Update(crc32.Checksum(chunk, castagnoli), castagnoli, packed))
 	return append(chunk, packed...)
@@ -192,7 +193,7 @@ type chunkReader struct {
 	sum, head   uint32
 
 	raw   []byte
-	rest  reader
+	rest  fields.Reader
 	count int
 	texts [storage.Dimensions][][]byte // in raw
 	index [storage.Dimensions][]uint32
@@ -200,51 +201,51 @@ type chunkReader struct {
 
 // open reads what can be read without unpacking: between which accounts the chunk is.
 func (c *chunkReader) open(value []byte) error {
-	r := reader{rest: value}
-	version := r.byte()
-	c.first, c.last = r.text(), r.text()
-	head := len(value) - len(r.rest)
-	sum := r.bytes(4)
-	if r.bad || version != chunkVersion {
-		return errEncoding
+	r := fields.Reader{Rest: value}
+	version := r.Byte()
+	c.first, c.last = r.Text(), r.Text()
+	head := len(value) - len(r.Rest)
+	sum := r.Bytes(4)
+	if r.Bad() || version != chunkVersion {
+		return fields.ErrEncoding
 	}
-	c.head, c.sum, c.packed = crc32.Checksum(value[:head], castagnoli), binary.BigEndian.Uint32(sum), r.rest
+	c.head, c.sum, c.packed = crc32.Checksum(value[:head], castagnoli), binary.BigEndian.Uint32(sum), r.Rest
 	return nil
 }
 
 // unpack checks the chunk and reads its dimensions.
 func (c *chunkReader) unpack() error {
 	if crc32.Update(c.head, castagnoli, c.packed) != c.sum {
-		return errEncoding
+		return fields.ErrEncoding
 	}
 	n, err := s2.DecodedLen(c.packed)
 	if err != nil || n > mostUnpacked {
-		return errEncoding
+		return fields.ErrEncoding
 	}
 	if c.raw, err = s2.Decode(c.raw[:cap(c.raw)], c.packed); err != nil {
-		return fmt.Errorf("%w: %w", errEncoding, err)
+		return fmt.Errorf("%w: %w", fields.ErrEncoding, err)
 	}
-	c.rest = reader{rest: c.raw}
-	count := c.rest.uvarint()
+	c.rest = fields.Reader{Rest: c.raw}
+	count := c.rest.Uvarint()
 	if count == 0 || count > mostInChunk {
-		return errEncoding
+		return fields.ErrEncoding
 	}
 	c.count = int(count)
 	for d := range c.texts {
 		c.texts[d], c.index[d] = c.texts[d][:0], c.index[d][:0]
-		for range min(c.rest.uvarint(), mostInChunk) {
-			c.texts[d] = append(c.texts[d], c.rest.sized())
+		for range min(c.rest.Uvarint(), mostInChunk) {
+			c.texts[d] = append(c.texts[d], c.rest.Sized())
 		}
-		b := c.rest.rest
+		b := c.rest.Rest
 		for range c.count {
 			i := uint64(0)
 			if i, b = cutUvarint(b); i >= uint64(len(c.texts[d])) {
-				return errEncoding
+				return fields.ErrEncoding
 			}
 			c.index[d] = append(c.index[d], uint32(i))
 		}
-		if c.rest.rest = b; c.rest.bad || b == nil {
-			return errEncoding
+		if c.rest.Rest = b; c.rest.Bad() || b == nil {
+			return fields.ErrEncoding
 		}
 	}
 	return nil
@@ -252,7 +253,7 @@ func (c *chunkReader) unpack() error {
 
 // sums adds the measures of each group to its target; groups whose target is nil are passed over.
 func (c *chunkReader) sums(targets []*storage.Sums) error {
-	b := c.rest.rest
+	b := c.rest.Rest
 	for m := range storage.Measures {
 		for _, to := range targets {
 			n := uint64(0)
@@ -276,7 +277,7 @@ func (c *chunkReader) sums(targets []*storage.Sums) error {
 		}
 	}
 	if b == nil || len(b) > 0 {
-		return errEncoding
+		return fields.ErrEncoding
 	}
 	return nil
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/dgraph-io/badger/v4"
 
 	"github.com/pointsman/pointsman/storage"
+	"github.com/pointsman/pointsman/storage/ledger"
 	"github.com/pointsman/pointsman/storage/storagetest"
 )
 
@@ -59,13 +60,13 @@ func editPage(t *testing.T, txn *badger.Txn, position uint64, edit func(lines []
 		t.Fatal(err)
 	}
 	var lines [][]byte
-	if err := eachLine(first, page, func(_ uint64, line []byte) error {
+	if err := ledger.EachLine(first, page, func(_ uint64, line []byte) error {
 		lines = append(lines, slices.Clone(line))
 		return nil
 	}); err != nil {
 		t.Fatal(err)
 	}
-	edited := []byte{pageVersion}
+	edited := []byte{ledger.PageVersion}
 	for _, line := range edit(lines, int(position-first)) {
 		edited = append(binary.AppendUvarint(edited, uint64(len(line))), line...)
 	}
@@ -83,12 +84,12 @@ func editPage(t *testing.T, txn *badger.Txn, position uint64, edit func(lines []
 func editEntry(t *testing.T, txn *badger.Txn, position uint64, rehash bool, edit func(e *storage.Entry)) {
 	t.Helper()
 	editPage(t, txn, position, func(lines [][]byte, at int) [][]byte {
-		e, err := decodeEntry(position, lines[at])
+		e, err := ledger.DecodeEntry(position, lines[at])
 		if err != nil {
 			t.Fatal(err)
 		}
 		edit(&e)
-		line := appendEntry(nil, &e)
+		line := ledger.AppendEntry(nil, &e)
 		hash := e.Hash
 		if rehash {
 			before, err := readEntry(txn, position-1)
@@ -99,7 +100,7 @@ func editEntry(t *testing.T, txn *badger.Txn, position uint64, rehash bool, edit
 			if err != nil {
 				t.Fatal(err)
 			}
-			hash, _ = entryHash(nil, position, &before.Hash, &accountBefore.Hash, line)
+			hash, _ = ledger.EntryHash(nil, position, &before.Hash, &accountBefore.Hash, line)
 		}
 		lines[at] = append(line, hash[:]...)
 		return lines
@@ -119,7 +120,7 @@ func tamperings() map[string]tampering {
 			t.Fatal(err)
 		}
 	}
-	checkpointed := func(t *testing.T, txn *badger.Txn) checkpoint {
+	checkpointed := func(t *testing.T, txn *badger.Txn) ledger.Checkpoint {
 		t.Helper()
 		c, err := readCheckpoint(txn)
 		if err != nil {
@@ -127,7 +128,7 @@ func tamperings() map[string]tampering {
 		}
 		return c
 	}
-	last := func(t *testing.T, txn *badger.Txn) uint64 { return checkpointed(t, txn).position }
+	last := func(t *testing.T, txn *badger.Txn) uint64 { return checkpointed(t, txn).Position }
 	drop := func([][]byte, int) [][]byte { return nil }
 	return map[string]tampering{
 		"amount edited": {func(t *testing.T, txn *badger.Txn) {
@@ -165,8 +166,8 @@ func tamperings() map[string]tampering {
 			}
 			editPage(t, txn, n, drop)
 			c := checkpointed(t, txn)
-			c.position, c.hash = before.Position, before.Hash
-			set(t, txn, []byte{keyCheckpoint}, c.encode())
+			c.Position, c.Hash = before.Position, before.Hash
+			set(t, txn, []byte{keyCheckpoint}, c.Encode())
 		}, "the tail is lost"},
 		"checkpoint dropped": {func(t *testing.T, txn *badger.Txn) {
 			if err := txn.Delete([]byte{keyCheckpoint}); err != nil {
@@ -175,19 +176,19 @@ func tamperings() map[string]tampering {
 		}, "the tail is lost"},
 		"issued edited": {func(t *testing.T, txn *badger.Txn) {
 			c := checkpointed(t, txn)
-			c.issued++
-			set(t, txn, []byte{keyCheckpoint}, c.encode())
+			c.Issued++
+			set(t, txn, []byte{keyCheckpoint}, c.Encode())
 		}, "not 0"},
 		"totals edited so that they sum to 0": {func(t *testing.T, txn *badger.Txn) {
 			c := checkpointed(t, txn)
-			c.issued++
-			c.loss--
-			set(t, txn, []byte{keyCheckpoint}, c.encode())
+			c.Issued++
+			c.Loss--
+			set(t, txn, []byte{keyCheckpoint}, c.Encode())
 		}, "the checkpoint says"},
 		"open holds edited": {func(t *testing.T, txn *badger.Txn) {
 			c := checkpointed(t, txn)
-			c.open++
-			set(t, txn, []byte{keyCheckpoint}, c.encode())
+			c.Open++
+			set(t, txn, []byte{keyCheckpoint}, c.Encode())
 		}, "open holds"},
 		"request index dropped": {func(t *testing.T, txn *badger.Txn) {
 			id := lastRequest(txn)

@@ -8,10 +8,11 @@ import (
 	"time"
 
 	"github.com/pointsman/pointsman/storage"
+	"github.com/pointsman/pointsman/storage/fields"
 )
 
 // usageVersion is the first byte of every stored usage record.
-const usageVersion = 2
+const usageVersion = 3
 
 // outcomes are stored by their index; 0 stands for a text that follows. Never reorder.
 var outcomes = [...]storage.Outcome{
@@ -26,6 +27,7 @@ const (
 	flagSimulated
 	flagEstimated
 	flagPackedKey // the key is "key_" and 16 hex digits, kept as 8 bytes
+	flagSuspect
 )
 
 // appendUsage encodes a usage record without its request id, which is in the key.
@@ -35,6 +37,9 @@ func appendUsage(b []byte, u *storage.Usage) []byte {
 		if set {
 			flags |= 1 << i
 		}
+	}
+	if u.Suspect {
+		flags |= flagSuspect
 	}
 	packed := packKey(u.Key)
 	if packed != nil {
@@ -48,21 +53,22 @@ func appendUsage(b []byte, u *storage.Usage) []byte {
 	}
 	b = append(b, usageVersion, flags, outcome)
 	if outcome == 0 {
-		b = appendText(b, string(u.Outcome))
+		b = fields.AppendText(b, string(u.Outcome))
 	}
 	if packed != nil {
 		b = append(b, packed...)
 	} else {
-		b = appendText(b, u.Key)
+		b = fields.AppendText(b, u.Key)
 	}
 	for _, text := range [...]string{
-		u.Account, u.Team, u.Model, u.Provider, u.PowerLevel, u.Policy, u.Endpoint, u.ErrorCode, u.ClientID,
+		u.Account, u.Team, u.Model, u.Provider, u.PowerLevel, u.Policy, u.Endpoint, u.ErrorCode, u.ClientID, u.ServiceTier, u.PriceVersion,
 	} {
-		b = appendText(b, text)
+		b = fields.AppendText(b, text)
 	}
 	for _, n := range [...]int64{
 		int64(u.Status), int64(u.Attempts), u.InputTokens, u.OutputTokens, u.CachedTokens, u.Reasoning,
-		int64(u.Credits), int64(u.CostUSD), int64(u.SavedUSD), int64(u.TTFT), int64(u.Latency), int64(u.Overhead),
+		u.CacheWrite, u.CacheWrite1h, u.CacheWrite12h, u.AudioInput, u.ImageInput, u.AudioOutput, u.ImageOutput,
+		int64(u.Credits), int64(u.CostUSD), int64(u.ListedUSD - u.CostUSD), int64(u.ReportedUSD), int64(u.SavedUSD), int64(u.TTFT), int64(u.Latency), int64(u.Overhead),
 	} {
 		b = binary.AppendVarint(b, n)
 	}
@@ -71,41 +77,46 @@ func appendUsage(b []byte, u *storage.Usage) []byte {
 
 // decodeUsage reads what appendUsage wrote.
 func decodeUsage(id storage.RequestID, value []byte) (u storage.Usage, err error) {
-	r := reader{rest: value}
-	if v := r.byte(); v != usageVersion {
+	r := fields.Reader{Rest: value}
+	if v := r.Byte(); v != usageVersion {
 		return u, fmt.Errorf("usage record has unknown version %d", v)
 	}
-	flags, outcome := r.byte(), r.byte()
+	flags, outcome := r.Byte(), r.Byte()
 	u.Request = id
 	u.Stream, u.BYOK = flags&flagStream != 0, flags&flagBYOK != 0
-	u.Simulated, u.Estimated = flags&flagSimulated != 0, flags&flagEstimated != 0
+	u.Simulated, u.Estimated, u.Suspect = flags&flagSimulated != 0, flags&flagEstimated != 0, flags&flagSuspect != 0
 	switch {
 	case outcome == 0:
-		u.Outcome = storage.Outcome(r.text())
+		u.Outcome = storage.Outcome(r.Text())
 	case int(outcome) < len(outcomes):
 		u.Outcome = outcomes[outcome]
 	default:
-		return u, errEncoding
+		return u, fields.ErrEncoding
 	}
 	if flags&flagPackedKey != 0 {
-		u.Key = "key_" + hex.EncodeToString(r.bytes(8))
+		u.Key = "key_" + hex.EncodeToString(r.Bytes(8))
 	} else {
-		u.Key = r.text()
+		u.Key = r.Text()
 	}
 	for _, text := range [...]*string{
-		&u.Account, &u.Team, &u.Model, &u.Provider, &u.PowerLevel, &u.Policy, &u.Endpoint, &u.ErrorCode, &u.ClientID,
+		&u.Account, &u.Team, &u.Model, &u.Provider, &u.PowerLevel, &u.Policy, &u.Endpoint, &u.ErrorCode, &u.ClientID, &u.ServiceTier, &u.PriceVersion,
 	} {
-		*text = r.text()
+		*text = r.Text()
 	}
-	u.Status, u.Attempts = int(r.varint()), int(r.varint())
-	for _, n := range [...]*int64{&u.InputTokens, &u.OutputTokens, &u.CachedTokens, &u.Reasoning} {
-		*n = r.varint()
+	u.Status, u.Attempts = int(r.Varint()), int(r.Varint())
+	for _, n := range [...]*int64{
+		&u.InputTokens, &u.OutputTokens, &u.CachedTokens, &u.Reasoning,
+		&u.CacheWrite, &u.CacheWrite1h, &u.CacheWrite12h, &u.AudioInput, &u.ImageInput, &u.AudioOutput, &u.ImageOutput,
+	} {
+		*n = r.Varint()
 	}
-	u.Credits, u.CostUSD, u.SavedUSD = storage.Credits(r.varint()), storage.NanoUSD(r.varint()), storage.NanoUSD(r.varint())
+	u.Credits, u.CostUSD = storage.Credits(r.Varint()), storage.NanoUSD(r.Varint())
+	u.ListedUSD, u.ReportedUSD = u.CostUSD+storage.NanoUSD(r.Varint()), storage.NanoUSD(r.Varint())
+	u.SavedUSD = storage.NanoUSD(r.Varint())
 	for _, d := range [...]*time.Duration{&u.TTFT, &u.Latency, &u.Overhead} {
-		*d = time.Duration(r.varint())
+		*d = time.Duration(r.Varint())
 	}
-	return u, r.end()
+	return u, r.End()
 }
 
 // packKey returns the 8 bytes of a key id in its usual form, else nil.

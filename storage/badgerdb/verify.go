@@ -13,6 +13,7 @@ import (
 	"github.com/dgraph-io/badger/v4"
 
 	"github.com/pointsman/pointsman/storage"
+	"github.com/pointsman/pointsman/storage/ledger"
 )
 
 // Verify checks the whole ledger in a data directory whose gateway is stopped, from the first line to the last, and changes
@@ -43,7 +44,7 @@ func Verify(dir string, w io.Writer) error {
 	if err != nil {
 		return err
 	}
-	var a *audit
+	var a *ledger.Audit
 	err = guard("verifying the ledger", func() error {
 		a, err = verifyCopy(scratch, mark)
 		return err
@@ -52,11 +53,11 @@ func Verify(dir string, w io.Writer) error {
 		return errors.New(strings.Join(strings.Fields(err.Error()), " ")) // Badger's messages may span lines
 	}
 	_, err = fmt.Fprintf(w, "ledger ok: %d entries, %d accounts, %d open holds, posted %s credits, sum %s, head %x, checked in %s\n",
-		a.position, len(a.standing), len(a.holds), a.posted, a.sum(), a.hash, time.Since(began).Round(time.Millisecond))
+		a.Position, len(a.Standing), len(a.Holds), a.Posted, a.Sum(), a.Hash, time.Since(began).Round(time.Millisecond))
 	return err
 }
 
-func verifyCopy(dir string, mark headMark) (a *audit, err error) {
+func verifyCopy(dir string, mark headMark) (a *ledger.Audit, err error) {
 	config, err := Config{Dir: dir, MinFreeMB: -1}.withDefaults()
 	if err != nil {
 		return nil, err
@@ -78,7 +79,7 @@ func verifyCopy(dir string, mark headMark) (a *audit, err error) {
 	}
 	records, err := list[storage.Account](db, []byte{keyAccount})
 	if err == nil {
-		err = a.checkAccounts(records)
+		err = a.CheckAccounts(records)
 	}
 	if err == nil {
 		err = db.VerifyChecksum()
