@@ -45,6 +45,7 @@ type answer struct {
 	estimated   bool // the provider reported no usage; it is our own count
 	credits     storage.Credits
 	cost        costs
+	dearest     storage.NanoUSD      // what the dearest model of the power level would have cost; 0 if that says nothing
 	outcome     int                  // its number in the call's outcomes
 	measured    bool                 // its usage is counted and its outcome noted
 	spent       bool                 // its price is counted

@@ -79,7 +79,8 @@ type call struct {
 	dispatched time.Time        // of the first attempt
 	usage      storage.Usage
 	settled    bool
-	over       bool // it was let go of
+	copied     *keptBody // what is kept of the bodies, nil for nothing
+	over       bool      // it was let go of
 
 	cache caching
 	claim *claim // of its idempotency key, nil without one

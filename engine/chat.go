@@ -78,9 +78,10 @@ func (e *Engine) admit(ctx *fasthttp.RequestCtx, c *call) (fault *Fault) {
 	if fault = e.resolve(ctx, c); fault != nil {
 		return fault
 	}
-	c.usage.Account, c.usage.Key = c.caller.Account.ID, c.caller.KeyID
+	c.usage.Account, c.usage.Team, c.usage.Key = c.caller.Account.ID, c.caller.Account.Team, c.caller.KeyID
 	c.usage.Endpoint, c.usage.Stream = c.endpointName(), c.env.Stream
 	c.usage.PowerLevel, c.usage.Policy = levelName(c.level), c.policy
+	c.copied = e.keepBody(c)
 	return nil
 }
 
@@ -229,6 +230,7 @@ func (e *Engine) reply(ctx *fasthttp.RequestCtx, c *call, a *answer) {
 	a.setContentType(ctx)
 	body := ctx.Response.SwapBody(nil) // the server's own buffer, used again from answer to answer
 	ctx.Response.SwapBody(a.priced(body[:0], c))
+	c.copied.hear(ctx.Response.Body())
 	setInt(ctx, "X-Pointsman-Overhead-Us", (e.Now().Sub(c.began) - a.took).Microseconds())
 	a.close(true)
 	e.finish(c)

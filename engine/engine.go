@@ -51,6 +51,12 @@ type Log interface {
 	Find(account, requestID string) (storage.Usage, []byte, error)
 }
 
+// Analytics reads the usage log as a whole.
+type Analytics interface {
+	Summary(q storage.SummaryQuery) (storage.Summary, error)
+	Forward(after storage.Place, until time.Time, limit int) (records []storage.Usage, next storage.Place, missed uint64, err error)
+}
+
 // Generations keeps the snapshots that decisions were made on.
 type Generations interface {
 	AppendGeneration(generation uint64, data []byte)
@@ -96,6 +102,8 @@ type Config struct {
 	Directory   *directory.Directory
 	Ledger      Ledger
 	Log         Log
+	Analytics   Analytics
+	CreditUSD   storage.NanoUSD // what a credit is worth, for margins; 0: there are none
 	Generations Generations
 	States      States
 	Prices      Prices
@@ -103,9 +111,10 @@ type Config struct {
 	Policies    Policies
 	Adapters    Adapters
 	Transport   *upstream.Transport
-	Probes      Probes                // which providers are probed, which is always free; zero: those that are down
-	RoundLimit  storage.Credits       // that the rounds of a request before its last may cost in all; 0: no limit of their own
-	Limits      Limits                // of rates, beside those of accounts, teams and keys
+	Probes      Probes          // which providers are probed, which is always free; zero: those that are down
+	RoundLimit  storage.Credits // that the rounds of a request before its last may cost in all; 0: no limit of their own
+	Limits      Limits          // of rates, beside those of accounts, teams and keys
+	KeptBodies  KeptBodies
 	RecordTexts bool                  // keep what policies are granted of messages, metadata and side calls in decision records
 	MaxBody     int                   // bytes of a request body; 0: 32 MiB
 	KeepAlive   KeepAlive             // of silent streams

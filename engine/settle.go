@@ -30,6 +30,7 @@ func (e *Engine) measure(c *call, a *answer, verdict snapshot.Verdict) {
 	a.usage = u
 	lack := e.price(c, a)
 	e.checkPrice(a, lack)
+	a.dearest = e.dearest(c, a)
 	u = a.usage
 	e.noteTokens(c.root(), a)
 	e.live.Done(d.Index, snapshot.Outcome{
@@ -69,6 +70,9 @@ func (c *call) bill(a *answer) {
 	c.spend(a)
 	u.Credits = c.spent
 	c.noteCosts()
+	if a.dearest > 0 {
+		u.SavedUSD = a.dearest - u.CostUSD
+	}
 	c.answered = a.deployment.Index
 }
 
@@ -151,6 +155,7 @@ func (e *Engine) finish(c *call) {
 	if c.claim != nil {
 		c.claim.over = true
 	}
+	c.copied.hand()
 	e.end(c)
 	e.inflight.Done()
 }

@@ -42,7 +42,8 @@ func (e *Engine) relay(ctx *fasthttp.RequestCtx, c *call, a *answer) {
 	if c.pulse.stop() { // the request's buffers do not outlive the handler then
 		c.body = bytes.Clone(c.body)
 	}
-	r, p, k := &relay{engine: e, call: c, answer: a}, c.pulse, c.claim
+	r, p, k := &relay{engine: e, call: c, answer: a, copied: c.copied}, c.pulse, c.claim
+	c.copied = nil // the last bytes come after the call's end
 	if a.stored != nil {
 		r.repeat(a.stored)
 	} else {
@@ -72,7 +73,8 @@ type relay struct {
 	passed   int    // events handed on
 	finished bool   // the reason why the answer ends came
 	last     []byte // the event with the usage as it came, to be sent with the price in it
-	end      error  // nil while the stream runs; then what Read returns after out
+	copied   *keptBody
+	end      error // nil while the stream runs; then what Read returns after out
 }
 
 // Read hands on what is ready, or waits for one event and takes all that are there with it.
@@ -81,6 +83,10 @@ func (r *relay) Read(p []byte) (int, error) {
 		r.out, r.sent = r.out[:0], 0
 		for r.end == nil && (len(r.out) == 0 || r.answer.events.Buffered() && len(r.out) < relayBatch) {
 			r.next()
+		}
+		r.copied.hear(r.out)
+		if r.end != nil {
+			r.copied.hand()
 		}
 		if len(r.out) == 0 {
 			return 0, r.end
@@ -97,6 +103,7 @@ func (r *relay) Close() error {
 		r.settle(storage.OutcomeClientAbort)
 		r.finish(errCut)
 	}
+	r.copied.hand()
 	return nil
 }
 

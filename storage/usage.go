@@ -24,6 +24,7 @@ type Usage struct {
 	Request      RequestID
 	ClientID     string // x-request-id as the client sent it, "" if we made the id
 	Account      string
+	Team         string // of the account at the time; "" if it has none
 	Key          string // virtual key id
 	Model        string // public name of the model that answered, or was asked for
 	Provider     string // who answered: a provider's name or "simulator"
@@ -54,6 +55,7 @@ type Usage struct {
 	ListedUSD                               NanoUSD       // by the operator's prices
 	ReportedUSD                             NanoUSD       // as the provider says itself; 0: it says nothing
 	PriceVersion                            string        // of the prices and the tariff that credits and ListedUSD follow from, "" for none
+	SavedUSD                                NanoUSD       // what the dearest model of the power level would have cost beyond CostUSD; 0 where no level chose
 	TTFT                                    time.Duration // to the first content byte; 0 if none came
 	Latency                                 time.Duration // to the last byte
 	Overhead                                time.Duration // the part of Latency that was ours before the first attempt

@@ -20,6 +20,7 @@ import (
 	"github.com/pointsman/pointsman/engine/admin"
 	"github.com/pointsman/pointsman/engine/catalog"
 	"github.com/pointsman/pointsman/engine/directory"
+	"github.com/pointsman/pointsman/engine/outbox"
 	"github.com/pointsman/pointsman/engine/upstream"
 	"github.com/pointsman/pointsman/engine/vault"
 	"github.com/pointsman/pointsman/plugins"
@@ -37,6 +38,7 @@ import (
 //	operators ─ admin ┘        ├─ ledger ── store ─┐
 //	                           ├─ directory ───────┴─ <data>/ledger (Badger, synced)
 //	                           ├─ log ─────────────── <data>/log    (Badger)
+//	                           │   └─ events ── billing, webhooks
 //	                           └─ results ─────────── <data>/results (Badger, synced)
 type gateway struct {
 	cfg       *config.Config
@@ -60,6 +62,8 @@ type gateway struct {
 	changes   *metrics.Set // of policies
 	unwatch   context.CancelFunc
 	engine    *engine.Engine
+	events    *outbox.Sender   // nil: nobody is told
+	bodies    *badgerdb.Bodies // nil: none are kept
 
 	api, admin           *engine.Server
 	listener, adminListn net.Listener
@@ -116,6 +120,7 @@ func start(ctx context.Context, cfg *config.Config, opt options) (g *gateway, er
 		func() error { return g.openStore() },
 		func() error { return g.openLog() },
 		func() error { return g.openResults() },
+		func() error { return g.openBodies() },
 		func() error { probed = probeLocal(ctx, cfg); return nil },
 	)
 	if err != nil {
@@ -131,8 +136,9 @@ func start(ctx context.Context, cfg *config.Config, opt options) (g *gateway, er
 	}
 	g.engine, err = engine.New(engine.Config{
 		Catalog: models, Providers: engineProviders(cfg, probed), Simulate: cfg.Simulator.Enabled,
-		Directory: g.directory, Ledger: g.store, Log: g.usage, Generations: g.usage, States: g.usage, Prices: g.usage, Policies: g.policies, Adapters: g.plugins,
+		Directory: g.directory, Ledger: g.store, Log: g.usage, Analytics: g.usage, Generations: g.usage, States: g.usage, Prices: g.usage, Policies: g.policies, Adapters: g.plugins,
 		Markups: cfg.Tariff.Markups, Budgets: g.store, AlertAt: cfg.Budgets.AlertAt, RoundLimit: cfg.Rounds.Credits, RecordTexts: cfg.Rounds.RecordTexts,
+		CreditUSD: cfg.Log.CreditUSD, KeptBodies: g.keptBodies(), Alert: g.usage.Alert,
 		Transport: upstream.New(upstream.Config{}), Probes: engine.Probes(cfg.Health.Probe), Plugins: g.pluginHealth,
 		MaxBody: cfg.Server.MaxBodyBytes, Problems: g.problems, Logger: g.log, Now: g.now,
 		KeepAlive: engine.KeepAlive{After: cfg.Server.KeepAliveAfter, Every: cfg.Server.KeepAliveEvery}, Cache: cacheConfig(&cfg.Cache),
@@ -144,6 +150,9 @@ func start(ctx context.Context, cfg *config.Config, opt options) (g *gateway, er
 	}
 	g.recordInterrupted()
 	g.resumeRotation()
+	if err = g.startEvents(); err != nil {
+		return g, err
+	}
 	g.api = engine.NewServer(g.engine.Handler(g.log, cfg.Server.CORSOrigins), cfg.Server.MaxBodyBytes)
 	g.admin = engine.NewServer(admin.Handler(g.adminConfig()), depot.MaxModule+1<<20)
 	g.watchPolicies()
@@ -155,7 +164,7 @@ func start(ctx context.Context, cfg *config.Config, opt options) (g *gateway, er
 func (g *gateway) adminConfig() admin.Config {
 	return admin.Config{
 		Engine: g.engine, Directory: g.directory, Ledger: g.store, MasterKey: g.masterKey, Status: g.status, Logger: g.log,
-		Policies: policyAdmin{g}, Vault: vaultAdmin{g}, Metrics: g.writePolicyMetrics,
+		Policies: policyAdmin{g}, Vault: vaultAdmin{g}, Metrics: g.writeMetrics,
 	}
 }
 
@@ -191,11 +200,17 @@ func (g *gateway) stop(ctx context.Context) error {
 		errs = append(errs, g.engine.Close(ctx))
 	}
 	g.rotation.close()
+	if g.events != nil {
+		g.events.Close()
+	}
 	if g.usage != nil {
 		errs = append(errs, g.usage.Close())
 	}
 	if g.results != nil {
 		errs = append(errs, g.results.Close())
+	}
+	if g.bodies != nil {
+		errs = append(errs, g.bodies.Close())
 	}
 	if g.store != nil {
 		errs = append(errs, g.store.Close())
@@ -222,7 +237,7 @@ func (g *gateway) openStore() (err error) {
 }
 
 func (g *gateway) openLog() (err error) {
-	g.usage, err = badgerdb.OpenLog(badgerdb.Config{Dir: g.dataDir, Logger: g.log, Retain: time.Duration(g.cfg.Storage.LogDays) * 24 * time.Hour})
+	g.usage, err = badgerdb.OpenLog(logConfig(g.cfg, g.dataDir, g.log))
 	return err
 }
 

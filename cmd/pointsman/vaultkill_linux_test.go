@@ -58,7 +58,7 @@ func TestRotationSurvivesKills(t *testing.T) {
 		}
 		time.Sleep(time.Duration(k.random.IntN(60_000)) * time.Microsecond)
 		k.kill()
-		if k.checkRecords(accounts, round) {
+		if k.checkSealed(accounts, round) {
 			between++
 		}
 		k.run()
@@ -70,8 +70,8 @@ func TestRotationSurvivesKills(t *testing.T) {
 	}
 }
 
-// checkRecords opens what the killed gateway left, and tells whether that was in the middle of a rotation.
-func (k *killing) checkRecords(accounts, round int) (between bool) {
+// checkSealed opens what the killed gateway left, and tells whether that was in the middle of a rotation.
+func (k *killing) checkSealed(accounts, round int) (between bool) {
 	k.t.Helper()
 	store, err := badgerdb.Open(badgerdb.Config{Dir: k.data, Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {

@@ -111,6 +111,7 @@ func Routes(cfg Config) engine.Routes {
 	a.policyRoutes(table)
 	a.vaultRoutes(table)
 	table["/api/v1/admin/cache"] = engine.Methods{"GET": a.admin(a.cache), "DELETE": a.admin(a.clearCache)}
+	a.usageRoutes(table)
 	return table
 }
 

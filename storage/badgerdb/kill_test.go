@@ -28,6 +28,12 @@ func TestMain(m *testing.M) {
 			os.Exit(1)
 		}
 	}
+	if dir := os.Getenv(killLogDir); dir != "" {
+		if err := logUntilKilled(dir, os.Getenv(killLogSince)); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+	}
 	os.Exit(m.Run())
 }
 

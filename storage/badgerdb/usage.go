@@ -12,7 +12,7 @@ import (
 )
 
 // usageVersion is the first byte of every stored usage record.
-const usageVersion = 2
+const usageVersion = 3
 
 // outcomes are stored by their index; 0 stands for a text that follows. Never reorder.
 var outcomes = [...]storage.Outcome{
@@ -65,14 +65,14 @@ func appendUsage(b []byte, u *storage.Usage) []byte {
 		b = fields.AppendText(b, u.Key)
 	}
 	for _, text := range [...]string{
-		u.Account, u.Model, u.Provider, u.PowerLevel, u.Policy, u.Endpoint, u.ErrorCode, u.ClientID, u.ServiceTier, u.PriceVersion,
+		u.Account, u.Team, u.Model, u.Provider, u.PowerLevel, u.Policy, u.Endpoint, u.ErrorCode, u.ClientID, u.ServiceTier, u.PriceVersion,
 	} {
 		b = fields.AppendText(b, text)
 	}
 	for _, n := range [...]int64{
 		int64(u.Status), int64(u.Attempts), u.InputTokens, u.OutputTokens, u.CachedTokens, u.Reasoning,
 		u.CacheWrite, u.CacheWrite1h, u.CacheWrite12h, u.AudioInput, u.ImageInput, u.AudioOutput, u.ImageOutput,
-		int64(u.Credits), int64(u.CostUSD), int64(u.ListedUSD - u.CostUSD), int64(u.ReportedUSD), int64(u.TTFT), int64(u.Latency), int64(u.Overhead),
+		int64(u.Credits), int64(u.CostUSD), int64(u.ListedUSD - u.CostUSD), int64(u.ReportedUSD), int64(u.SavedUSD), int64(u.TTFT), int64(u.Latency), int64(u.Overhead),
 	} {
 		b = binary.AppendVarint(b, n)
 	}
@@ -106,7 +106,7 @@ func decodeUsage(id storage.RequestID, value []byte) (u storage.Usage, err error
 		u.Key = r.Text()
 	}
 	for _, text := range [...]*string{
-		&u.Account, &u.Model, &u.Provider, &u.PowerLevel, &u.Policy, &u.Endpoint, &u.ErrorCode, &u.ClientID, &u.ServiceTier, &u.PriceVersion,
+		&u.Account, &u.Team, &u.Model, &u.Provider, &u.PowerLevel, &u.Policy, &u.Endpoint, &u.ErrorCode, &u.ClientID, &u.ServiceTier, &u.PriceVersion,
 	} {
 		*text = r.Text()
 	}
@@ -119,6 +119,7 @@ func decodeUsage(id storage.RequestID, value []byte) (u storage.Usage, err error
 	}
 	u.Credits, u.CostUSD = storage.Credits(r.Varint()), storage.NanoUSD(r.Varint())
 	u.ListedUSD, u.ReportedUSD = u.CostUSD+storage.NanoUSD(r.Varint()), storage.NanoUSD(r.Varint())
+	u.SavedUSD = storage.NanoUSD(r.Varint())
 	for _, d := range [...]*time.Duration{&u.TTFT, &u.Latency, &u.Overhead} {
 		*d = time.Duration(r.Varint())
 	}

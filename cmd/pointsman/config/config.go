@@ -33,6 +33,8 @@ type Config struct {
 	Plugins        []Plugin // in file order
 	Storage        Storage
 	Vault          Vault
+	Log            Log
+	Events         Events
 	Health         Health
 	Limits         Limits
 	Cache          Cache

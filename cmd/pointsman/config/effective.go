@@ -59,6 +59,7 @@ func (c *Config) WriteEffective(w io.Writer) error {
 	p.table("[storage]")
 	p.pair("log_days", strconv.Itoa(c.Storage.LogDays))
 	p.vault(c.Vault)
+	p.usage(c)
 	if _, err := io.WriteString(w, p.out.String()); err != nil {
 		return fmt.Errorf("writing the effective configuration: %w", err)
 	}

@@ -132,6 +132,7 @@ func (d *document) read(root *table) *Config {
 	c.Storage.LogDays = int(store.integer("log_days", DefaultLogDays, 1, 36_500))
 	store.done()
 	c.vault(root.child("vault", "in [vault]"))
+	c.usage(root)
 	root.done()
 	return c
 }

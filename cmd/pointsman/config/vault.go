@@ -65,6 +65,9 @@ func (c *Config) Secrets() []string {
 			secrets = append(secrets, key.Reveal())
 		}
 	}
+	if c.Events.Secret.IsSet() {
+		secrets = append(secrets, c.Events.Secret.Reveal())
+	}
 	for value := range c.references {
 		if !strings.Contains(value, "/") && !strings.Contains(value, ":") {
 			secrets = append(secrets, value)
