@@ -58,6 +58,7 @@ func (s *Store) seal() {
 	b.exact = s.machine.FlushSpending(s.entered-min(s.entered, s.config.headEvery), batchSize, func(who storage.Spender, record []byte) {
 		b.spending = append(b.spending, spendingRecord{who, record})
 	})
+	s.config.reach("sealing")
 	s.sealed = append(s.sealed, b)
 	s.batch = &batch{lines: s.spare[:0], done: storage.NewBatch()}
 	s.spare = nil
@@ -135,6 +136,7 @@ func (s *Store) write(b *batch) error {
 		page := append(w.buf, ledger.PageVersion)
 		for i := range lines {
 			page = s.chain.AppendLine(page, &lines[i])
+			s.config.reach("page")
 			s.changed(lines[i].Of)
 		}
 		w.set(key, w.cut(page))
@@ -149,10 +151,16 @@ func (s *Store) write(b *batch) error {
 		Position: s.chain.Position, Hash: s.chain.Hash, Totals: b.totals, Oldest: b.oldest, Indexed: min(s.flushHeads(w), b.exact),
 	}
 	w.set([]byte{keyCheckpoint}, end.Encode())
+	s.config.reach("committing")
 	if err := w.commit(); err != nil {
 		return err
 	}
-	return s.headFile.write(headMark{end.Position, end.Hash})
+	s.config.reach("committed")
+	if err := s.headFile.write(headMark{end.Position, end.Hash}); err != nil {
+		return err
+	}
+	s.config.reach("marked")
+	return nil
 }
 
 // changed notes that an account's head record is no longer exact.

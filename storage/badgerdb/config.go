@@ -30,6 +30,17 @@ type Config struct {
 	// headEvery is how many lines old an account's head record may grow before it is written again: what a start reads at
 	// least. It spares a busy account a record in every commit. Default 100,000.
 	headEvery uint64
+	// at, if set, is told of every point of a commit or a start that is reached, and unsynced leaves the disk to the system:
+	// tests end the process at such a point, and see that they notice a missing sync.
+	at       func(point string)
+	unsynced bool
+}
+
+// reach tells of a point on the way.
+func (c *Config) reach(point string) {
+	if c.at != nil {
+		c.at(point)
+	}
 }
 
 // withDefaults fills in the defaults and checks the bounds.

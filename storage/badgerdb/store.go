@@ -54,7 +54,7 @@ func Open(config Config) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	db, err := openDatabase(config, "ledger", func(o badger.Options) badger.Options { return o.WithSyncWrites(true) })
+	db, err := openDatabase(config, "ledger", func(o badger.Options) badger.Options { return o.WithSyncWrites(!config.unsynced) })
 	if err != nil {
 		return nil, err
 	}
@@ -72,7 +72,9 @@ func Open(config Config) (*Store, error) {
 		return nil, errors.Join(fmt.Errorf("opening the ledger: %w", err), db.Close())
 	}
 	go s.commitAll()
+	config.reach("proved")
 	err = s.interrupt()
+	config.reach("interrupted")
 	go s.tend() // after it, so that no hold of a former run is taken for one that expired in this
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("ending interrupted holds: %w", err), s.Close())
