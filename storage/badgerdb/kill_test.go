@@ -79,12 +79,12 @@ func TestKill(t *testing.T) {
 // points are where a process is killed on purpose, and about how often each is reached in the life of a child.
 var points = map[string]int64{
 	"proved": 1, "interrupted": 1, // in Open, before and after the holds of the former run end
-	"reconciling": 3,               // in Reconcile
-	"sealing":     40,              // a batch is closed
-	"page":        400,             // a line is on its page
-	"committing":  40,              // before the transaction
-	"committed":   40,              // after it, before the head mark
-	"marked":      40,              // after that, before anybody is told
+	"reconciling": 3,              // in Reconcile
+	"sealing":     40,             // a batch is closed
+	"page":        400,            // a line is on its page
+	"committing":  40,             // before the transaction
+	"committed":   40,             // after it, before the head mark
+	"marked":      40,             // after that, before anybody is told
 	"logging":     4, "logged": 4, // around the transaction of the log
 }
 
@@ -97,7 +97,7 @@ func TestKillAtPoints(t *testing.T) {
 			p := punish(t)
 			hits := 0
 			for range rounds {
-				o := errand{Dir: p.dir}.send(t, time.Duration(100+rand.IntN(200))*time.Millisecond) // leaves something to recover
+				o := errand{Dir: p.dir}.send(t, time.Duration(150+rand.IntN(300))*time.Millisecond) // leaves something to recover
 				all := o.acknowledged
 				began := time.Now()
 				o = errand{Dir: p.dir, Point: point, Hit: 1 + rand.Int64N(often)}.send(t, 3*time.Second)

@@ -1,6 +1,7 @@
 package badgerdb
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"time"
@@ -11,8 +12,9 @@ import (
 	"github.com/pointsman/pointsman/storage/ledger"
 )
 
-// load proves the ledger and takes over where it stands. A failed proof halts the ledger and leaves the rest usable.
-func (s *Store) load() error {
+// load proves the ledger and takes over where it stands. A failed proof, or a damaged table, halts the ledger and leaves the
+// rest usable.
+func (s *Store) load(damaged error) error {
 	have, err := checkSchema(s.db, []byte{keySchema}, schema)
 	if err == nil && have != schema {
 		err = errSchema(have, schema)
@@ -34,9 +36,7 @@ func (s *Store) load() error {
 		})
 	})
 	records, listErr := s.readAccounts()
-	if err == nil {
-		err = listErr
-	}
+	err = cmp.Or(damaged, err, listErr)
 	if err == nil {
 		err = s.adopt(a, records)
 	}

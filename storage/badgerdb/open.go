@@ -33,6 +33,9 @@ func openDatabase(config Config, name string, opts func(badger.Options) badger.O
 	if err := errors.Join(removeUnborn(dir), lock.Close()); err != nil { // Badger takes the same lock itself; between the two nothing was touched yet
 		return nil, fmt.Errorf("preparing data directory %s: %w", dir, err)
 	}
+	if err := checkTables(dir, 0); err != nil {
+		return nil, fmt.Errorf("opening %s: %w", dir, err)
+	}
 	err = guard("opening "+dir, func() error {
 		db, err = badger.Open(opts(config.badgerOptions(dir)))
 		return err
@@ -112,7 +115,7 @@ func lockDir(dir string) (dirLock, error) {
 func guard(doing string, fn func() error) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			err = fmt.Errorf("%s: the database is damaged: %v", doing, p)
+			err = fmt.Errorf("%s: the database is damaged: %s", doing, strings.Join(strings.Fields(fmt.Sprint(p)), " "))
 		}
 	}()
 	if err := fn(); err != nil {

@@ -54,7 +54,14 @@ func Open(config Config) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	db, err := openDatabase(config, "ledger", func(o badger.Options) badger.Options { return o.WithSyncWrites(!config.unsynced) })
+	var damaged error
+	db, err := openDatabase(config, "ledger", func(o badger.Options) badger.Options {
+		o = o.WithSyncWrites(!config.unsynced)
+		if damaged = checkTables(o.Dir, checkBytes); damaged != nil {
+			o = uncompacted(o)
+		}
+		return o
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -68,7 +75,7 @@ func Open(config Config) (*Store, error) {
 		tended:    make(chan struct{}),
 	}
 	s.machine = ledger.New(ledger.Config{Clock: config.Clock, Sink: s, Past: s})
-	if err := s.load(); err != nil {
+	if err := s.load(damaged); err != nil {
 		return nil, errors.Join(fmt.Errorf("opening the ledger: %w", err), db.Close())
 	}
 	go s.commitAll()

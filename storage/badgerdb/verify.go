@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math"
 	"os"
 	"path/filepath"
 	"strings"
@@ -62,10 +61,7 @@ func verifyCopy(dir string, mark headMark) (a *ledger.Audit, err error) {
 	if err != nil {
 		return nil, err
 	}
-	db, err := openDatabase(config, "ledger", func(o badger.Options) badger.Options {
-		// Nothing compacts the copy, so what a killed gateway left in its log must never wait for room among the tables.
-		return o.WithNumCompactors(0).WithNumLevelZeroTablesStall(math.MaxInt)
-	})
+	db, err := openDatabase(config, "ledger", uncompacted)
 	if err != nil {
 		return nil, err
 	}

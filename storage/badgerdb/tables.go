@@ -1,0 +1,75 @@
+package badgerdb
+
+import (
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+	"syscall"
+
+	"github.com/dgraph-io/badger/v4"
+	"github.com/dgraph-io/badger/v4/options"
+	"github.com/dgraph-io/badger/v4/table"
+)
+
+// checkBytes is how much of the newest tables a start reads to see whether a block is damaged: half a second's work on a
+// plain disk. Verify reads all.
+const checkBytes = 1 << 30
+
+// checkTables reads the index of every table in a database's directory, and the blocks of the newest tables up to a number of
+// bytes. Badger does the first in goroutines of its own and the second when it compacts, where a damaged file is a panic that nobody can
+// recover from; here it is an error that names the file.
+func checkTables(dir string, blocks int64) error {
+	paths, err := filepath.Glob(filepath.Join(dir, "*.sst"))
+	if err != nil {
+		return err
+	}
+	slices.Sort(paths) // by age: the names are numbers of six digits
+	for _, path := range slices.Backward(paths) {
+		size, err := checkTable(path, blocks > 0)
+		if err != nil {
+			return fmt.Errorf("table %s is damaged: %w", filepath.Base(path), err)
+		}
+		blocks -= size
+	}
+	return nil
+}
+
+func checkTable(path string, blocks bool) (size int64, err error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return 0, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return 0, err
+	}
+	size = info.Size()
+	if size == 0 {
+		return 0, fmt.Errorf("it is empty")
+	}
+	data, err := syscall.Mmap(int(f.Fd()), 0, int(size), syscall.PROT_READ, syscall.MAP_SHARED)
+	if err != nil {
+		return 0, err
+	}
+	defer syscall.Munmap(data)
+	return size, guard("reading it", func() error {
+		mode := options.NoVerification
+		if blocks {
+			mode = options.OnTableRead
+		}
+		t, err := table.OpenInMemoryTable(data, 0, &table.Options{ChkMode: mode})
+		if err == nil && blocks {
+			err = t.VerifyChecksum()
+		}
+		return err
+	})
+}
+
+// uncompacted makes Badger rewrite no table: the options for a database that is damaged, or a copy that is only read. What a
+// killed process left in its log must then never wait for room among the tables.
+func uncompacted(o badger.Options) badger.Options {
+	return o.WithNumCompactors(0).WithNumLevelZeroTablesStall(math.MaxInt)
+}
