@@ -145,11 +145,14 @@ func (s *Store) ProviderKeys() ([]storage.ProviderKey, error) {
 	return slices.DeleteFunc(keys, func(k storage.ProviderKey) bool { return k.ID == "" }), err
 }
 
-// put stores a record as JSON and returns once it is on disk.
+// put stores a record as JSON and returns once it is on disk. Errors: ErrLowSpace, ErrClosed.
 func (s *Store) put(key []byte, record any) error {
 	value, err := json.Marshal(record)
 	if err != nil {
 		return fmt.Errorf("encoding %T: %w", record, err)
+	}
+	if !s.config.roomy() {
+		return storage.ErrLowSpace
 	}
 	return guard("storing a record", func() error {
 		err := s.db.Update(func(txn *badger.Txn) error { return txn.Set(key, value) })

@@ -90,7 +90,10 @@ func (s *Store) commitAll() {
 		}
 		for b := s.take(); b != nil; b = s.take() {
 			began := time.Now()
-			err := guard("committing to the ledger", func() error { return s.write(b) })
+			err := s.awaitRoom()
+			if err == nil {
+				err = guard("committing to the ledger", func() error { return s.write(b) })
+			}
 			full := len(b.lines) >= batchSize
 			b.done.Finish(s.finish(b, err))
 			if running && !full {

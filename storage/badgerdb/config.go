@@ -30,10 +30,10 @@ type Config struct {
 	// headEvery is how many lines old an account's head record may grow before it is written again: what a start reads at
 	// least. It spares a busy account a record in every commit. Default 100,000.
 	headEvery uint64
-	// at, if set, is told of every point of a commit or a start that is reached, and unsynced leaves the disk to the system:
-	// tests end the process at such a point, and see that they notice a missing sync.
-	at       func(point string)
-	unsynced bool
+	// For tests: at is told of every point of a commit or a start that is reached, to end the process there; tune changes the
+	// options of both databases.
+	at   func(point string)
+	tune func(badger.Options) badger.Options
 }
 
 // reach tells of a point on the way.

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -22,6 +23,7 @@ type punished struct {
 	*tally
 	t         *testing.T
 	dir       string
+	minFreeMB int
 	logged    int           // requests that were in the log without being restored
 	restarted time.Duration // longest start
 }
@@ -38,11 +40,14 @@ func (p *punished) recovered(acknowledged []told) {
 		p.t.Fatalf("as it was left: %v", err)
 	}
 	began := time.Now()
-	s := openStore(p.t, Config{Dir: p.dir})
+	s := openStore(p.t, Config{Dir: p.dir, MinFreeMB: p.minFreeMB})
 	p.restarted = max(p.restarted, time.Since(began))
 	p.logged += checkLogged(p.t, p.dir, s, acknowledged)
 	p.check(p.t, s, acknowledged)
-	if err := s.Close(); err != nil {
+	syscall.ForkLock.RLock() // a process that is being started at this moment would have a copy of Badger's lock
+	err := s.Close()
+	syscall.ForkLock.RUnlock()
+	if err != nil {
 		p.t.Fatal(err)
 	}
 	if err := Verify(p.dir, io.Discard); err != nil {
@@ -120,7 +125,7 @@ func TestKillAtPoints(t *testing.T) {
 // checkLogged reconciles the log and looks for every settled request. It returns how many had not needed that.
 func checkLogged(t *testing.T, dir string, s *Store, acknowledged []told) (logged int) {
 	t.Helper()
-	l := openLog(t, Config{Dir: dir})
+	l := openLog(t, Config{Dir: dir, MinFreeMB: s.config.MinFreeMB})
 	defer l.Close()
 	if _, err := Reconcile(s, l); err != nil {
 		t.Fatal(err)

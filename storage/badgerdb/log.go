@@ -274,6 +274,9 @@ func (l *Log) commit(items []logItem, now time.Time) error {
 	}
 	l.used(periodOf(l.seq))
 	l.config.reach("logging")
+	if !l.config.roomy() {
+		return storage.ErrLowSpace
+	}
 	if err := guard("committing to the log", w.commit); err != nil {
 		return err
 	}

@@ -37,7 +37,11 @@ func openDatabase(config Config, name string, opts func(badger.Options) badger.O
 		return nil, fmt.Errorf("opening %s: %w", dir, err)
 	}
 	err = guard("opening "+dir, func() error {
-		db, err = badger.Open(opts(config.badgerOptions(dir)))
+		o := opts(config.badgerOptions(dir))
+		if config.tune != nil {
+			o = config.tune(o)
+		}
+		db, err = badger.Open(o)
 		return err
 	})
 	if err != nil {

@@ -56,7 +56,7 @@ func Open(config Config) (*Store, error) {
 	}
 	var damaged error
 	db, err := openDatabase(config, "ledger", func(o badger.Options) badger.Options {
-		o = o.WithSyncWrites(!config.unsynced)
+		o = o.WithSyncWrites(true)
 		if damaged = checkTables(o.Dir, checkBytes); damaged != nil {
 			o = uncompacted(o)
 		}

@@ -16,6 +16,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dgraph-io/badger/v4"
+
 	"github.com/pointsman/pointsman/storage"
 	"github.com/pointsman/pointsman/storage/storagetest"
 )
@@ -79,11 +81,14 @@ func TestMain(m *testing.M) {
 func (e *errand) config() Config {
 	var reached atomic.Int64
 	return Config{
-		Dir: e.Dir, MinFreeMB: e.MinFreeMB, MemoryMB: 16, headEvery: 64, unsynced: e.Unsynced,
+		Dir: e.Dir, MinFreeMB: e.MinFreeMB, MemoryMB: 16, headEvery: 64,
 		at: func(point string) {
 			if point == e.Point && reached.Add(1) == e.Hit {
 				die()
 			}
+		},
+		tune: func(o badger.Options) badger.Options { // write buffers become tables, and tables are compacted, many times a second
+			return o.WithMemTableSize(256 << 10).WithValueThreshold(32 << 10).WithSyncWrites(o.SyncWrites && !e.Unsynced)
 		},
 	}
 }
@@ -129,7 +134,10 @@ func (e *errand) run() (code int, err error) {
 		workers.Go(func() {
 			k := worker{s: s, log: l, name: fmt.Sprintf("%d-%d", os.Getpid(), w)}
 			for n := 0; ; n++ {
-				if err := k.work(n); err != nil {
+				err := k.work(n)
+				if errors.Is(err, storage.ErrLowSpace) {
+					time.Sleep(10 * time.Millisecond) // it was refused, so there is nothing to do
+				} else if err != nil {
 					failures <- err
 					return
 				}
@@ -167,7 +175,7 @@ func (k *worker) work(n int) error {
 	name := fmt.Sprintf("%s-%d", k.name, n)
 	account := workAccounts[rand.IntN(2)]
 	if _, err := k.s.Grant(storage.Grant{Account: "rich", Amount: 90, Reference: name, Kind: "bonus"}); err != nil {
-		return unless(err, storage.ErrLowSpace)
+		return err
 	}
 	fmt.Printf("G %s rich 90\n", name)
 	if n%3 == 0 {
@@ -205,7 +213,7 @@ func (k *worker) work(n int) error {
 		err = held.Wait()
 	}
 	if err != nil {
-		return unless(err, storage.ErrInsufficientCredits, storage.ErrBudget, storage.ErrLowSpace)
+		return unless(err, storage.ErrInsufficientCredits, storage.ErrBudget)
 	}
 	fmt.Printf("H %s %s %d %s/%s\n", h.Request, account, h.Amount, h.Key, h.Team)
 	if expires {
@@ -269,6 +277,16 @@ type told struct {
 	whole string
 }
 
+func parseTold(t testing.TB, line string) told {
+	t.Helper()
+	kind, rest, _ := strings.Cut(line, " ")
+	name, rest, ok := strings.Cut(rest, " ")
+	if !ok || len(kind) != 1 {
+		t.Fatalf("the child printed %q", line)
+	}
+	return told{kind[0], name, rest, line}
+}
+
 // command is the child that runs the errand, under the given command if there is one.
 func (e *errand) command(t testing.TB, under ...string) *exec.Cmd {
 	t.Helper()
@@ -311,13 +329,7 @@ func (e errand) send(t testing.TB, after time.Duration, under ...string) (o outc
 		if err != nil {
 			break
 		}
-		line = strings.TrimSpace(line)
-		kind, rest, _ := strings.Cut(line, " ")
-		name, rest, ok := strings.Cut(rest, " ")
-		if !ok || len(kind) != 1 {
-			t.Fatalf("the child printed %q", line)
-		}
-		o.acknowledged = append(o.acknowledged, told{kind[0], name, rest, line})
+		o.acknowledged = append(o.acknowledged, parseTold(t, strings.TrimSpace(line)))
 	}
 	child.Wait()
 	o.code, o.stderr = child.ProcessState.ExitCode(), stderr.String()
