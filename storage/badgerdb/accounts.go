@@ -100,7 +100,7 @@ func (s *Store) RevokeVirtualKey(id string, at time.Time) error {
 	s.keysMu.Lock()
 	defer s.keysMu.Unlock()
 	var k storage.VirtualKey
-	err := s.db.View(func(txn *badger.Txn) error { return get(txn, textKey(keyVirtualKey, id), &k) })
+	err := s.view("reading a key", func(txn *badger.Txn) error { return get(txn, textKey(keyVirtualKey, id), &k) })
 	if err != nil {
 		return fmt.Errorf("virtual key %.64q: %w", id, err)
 	}
@@ -129,7 +129,7 @@ func (s *Store) DeleteProviderKey(account, provider string) error {
 	defer s.keysMu.Unlock()
 	key := providerKeyKey(account, provider)
 	var k storage.ProviderKey
-	err := s.db.View(func(txn *badger.Txn) error { return get(txn, key, &k) })
+	err := s.view("reading a key", func(txn *badger.Txn) error { return get(txn, key, &k) })
 	if err == nil && k.ID == "" {
 		err = storage.ErrNotFound
 	}

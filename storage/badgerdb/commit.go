@@ -128,6 +128,15 @@ func (s *Store) halt(cause error) {
 	s.sealed, s.batch = nil, &batch{done: storage.NewBatch()}
 }
 
+// fail halts the ledger because of something that went wrong beside its commits.
+func (s *Store) fail(cause error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.fault == nil {
+		s.halt(cause)
+	}
+}
+
 // write chains the lines, commits them with their indexes and the checkpoint in one synced transaction, and then moves the head
 // mark. Only the committer calls it.
 func (s *Store) write(b *batch) error {

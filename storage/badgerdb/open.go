@@ -33,12 +33,12 @@ func openDatabase(config Config, name string, opts func(badger.Options) badger.O
 	if err := errors.Join(removeUnborn(dir), lock.Close()); err != nil { // Badger takes the same lock itself; between the two nothing was touched yet
 		return nil, fmt.Errorf("preparing data directory %s: %w", dir, err)
 	}
-	if err := checkTables(dir, 0); err != nil {
-		return nil, fmt.Errorf("opening %s: %w", dir, err)
-	}
 	err = guard("opening "+dir, func() error {
-		o := opts(config.badgerOptions(dir))
-		if config.tune != nil {
+		o := config.badgerOptions(dir)
+		if err := checkTables(o, 0); err != nil {
+			return err
+		}
+		if o = opts(o); config.tune != nil {
 			o = config.tune(o)
 		}
 		db, err = badger.Open(o)
@@ -130,21 +130,23 @@ func guard(doing string, fn func() error) (err error) {
 
 // checkSchema writes the schema version into a new database, and returns the one that a database has.
 func checkSchema(db *badger.DB, key []byte, version uint32) (have uint32, err error) {
-	err = db.Update(func(txn *badger.Txn) error {
-		item, err := txn.Get(key)
-		if errors.Is(err, badger.ErrKeyNotFound) {
-			have = version
-			return txn.Set(key, binary.BigEndian.AppendUint32(nil, version))
-		}
-		if err != nil {
-			return err
-		}
-		return item.Value(func(v []byte) error {
-			if len(v) != 4 {
-				return fmt.Errorf("the database has schema %x, which no program wrote", v)
+	err = guard("reading the schema", func() error {
+		return db.Update(func(txn *badger.Txn) error {
+			item, err := txn.Get(key)
+			if errors.Is(err, badger.ErrKeyNotFound) {
+				have = version
+				return txn.Set(key, binary.BigEndian.AppendUint32(nil, version))
 			}
-			have = binary.BigEndian.Uint32(v)
-			return nil
+			if err != nil {
+				return err
+			}
+			return item.Value(func(v []byte) error {
+				if len(v) != 4 {
+					return fmt.Errorf("the database has schema %x, which no program wrote", v)
+				}
+				have = binary.BigEndian.Uint32(v)
+				return nil
+			})
 		})
 	})
 	return have, err

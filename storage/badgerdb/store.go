@@ -54,10 +54,19 @@ func Open(config Config) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
+	s := &Store{
+		batch:     &batch{done: storage.NewBatch()},
+		wake:      make(chan struct{}, 1),
+		stop:      make(chan struct{}),
+		committed: make(chan struct{}),
+		tended:    make(chan struct{}),
+	}
+	config.failed = s.fail
+	s.config = config
 	var damaged error
-	db, err := openDatabase(config, "ledger", func(o badger.Options) badger.Options {
+	s.db, err = openDatabase(config, "ledger", func(o badger.Options) badger.Options {
 		o = o.WithSyncWrites(true)
-		if damaged = checkTables(o.Dir, checkBytes); damaged != nil {
+		if damaged = checkTables(o, checkBytes); damaged != nil {
 			o = uncompacted(o)
 		}
 		return o
@@ -65,18 +74,9 @@ func Open(config Config) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{
-		config:    config,
-		db:        db,
-		batch:     &batch{done: storage.NewBatch()},
-		wake:      make(chan struct{}, 1),
-		stop:      make(chan struct{}),
-		committed: make(chan struct{}),
-		tended:    make(chan struct{}),
-	}
 	s.machine = ledger.New(ledger.Config{Clock: config.Clock, Sink: s, Past: s})
 	if err := s.load(damaged); err != nil {
-		return nil, errors.Join(fmt.Errorf("opening the ledger: %w", err), db.Close())
+		return nil, errors.Join(fmt.Errorf("opening the ledger: %w", err), s.db.Close())
 	}
 	go s.commitAll()
 	config.reach("proved")
@@ -87,6 +87,11 @@ func Open(config Config) (*Store, error) {
 		return nil, errors.Join(fmt.Errorf("ending interrupted holds: %w", err), s.Close())
 	}
 	return s, nil
+}
+
+// view reads the database; a panic of Badger, which some damaged files lead to, is an error.
+func (s *Store) view(doing string, read func(txn *badger.Txn) error) error {
+	return guard(doing, func() error { return s.db.View(read) })
 }
 
 // Halted returns why the ledger takes no work, wrapped in ErrHalted; nil while it does.

@@ -2,6 +2,7 @@ package badgerdb
 
 import (
 	"fmt"
+	"maps"
 	"math"
 	"os"
 	"path/filepath"
@@ -19,14 +20,23 @@ const checkBytes = 1 << 30
 
 // checkTables reads the index of every table in a database's directory, and the blocks of the newest tables up to a number of
 // bytes. Badger does the first in goroutines of its own and the second when it compacts, where a damaged file is a panic that nobody can
-// recover from; here it is an error that names the file.
-func checkTables(dir string, blocks int64) error {
-	paths, err := filepath.Glob(filepath.Join(dir, "*.sst"))
-	if err != nil {
-		return err
+// recover from; here it is an error that names the file. Files that are not in the manifest are no tables: a process that was
+// killed may leave them half written, and Badger removes them.
+func checkTables(o badger.Options, blocks int64) error {
+	var manifest badger.Manifest
+	f, err := os.Open(filepath.Join(o.Dir, badger.ManifestFilename))
+	if err == nil {
+		defer f.Close()
+		err = guard("reading the manifest", func() error {
+			manifest, _, err = badger.ReplayManifestFile(f, o.ExternalMagicVersion, o)
+			return err
+		})
 	}
-	slices.Sort(paths) // by age: the names are numbers of six digits
-	for _, path := range slices.Backward(paths) {
+	if err != nil {
+		return nil // opening the database tells
+	}
+	for _, id := range slices.Backward(slices.Sorted(maps.Keys(manifest.Tables))) { // ids grow
+		path := table.NewFilename(id, o.Dir)
 		size, err := checkTable(path, blocks > 0)
 		if err != nil {
 			return fmt.Errorf("table %s is damaged: %w", filepath.Base(path), err)
