@@ -30,24 +30,26 @@ func openDatabase(config Config, name string, opts func(badger.Options) badger.O
 	if err != nil {
 		return nil, err
 	}
-	if err := errors.Join(removeUnborn(dir), lock.Close()); err != nil { // Badger takes the same lock itself; between the two nothing was touched yet
+	o := opts(config.badgerOptions(dir))
+	if config.tune != nil {
+		o = config.tune(o)
+	}
+	if err := errors.Join(removeUnborn(dir), checkTables(o, 0), lock.Close()); err != nil { // Badger takes the same lock itself; between the two nothing was touched yet
 		return nil, fmt.Errorf("preparing data directory %s: %w", dir, err)
 	}
 	err = guard("opening "+dir, func() error {
-		o := config.badgerOptions(dir)
-		if err := checkTables(o, 0); err != nil {
-			return err
-		}
-		if o = opts(o); config.tune != nil {
-			o = config.tune(o)
-		}
 		db, err = badger.Open(o)
 		return err
 	})
-	if err != nil {
-		return nil, err
+	if err == nil {
+		return db, nil
 	}
-	return db, nil
+	if lock, lockErr := lockDir(dir); lockErr != nil {
+		err = lockErr // another process was faster
+	} else {
+		lock.Close()
+	}
+	return nil, err
 }
 
 // removeUnborn removes logs without a byte, which a kill leaves between the making of the file and its first write: Badger
