@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -96,7 +97,7 @@ func (d damageRange) send(t *testing.T, result func(string)) (died string) {
 		t.Fatal(err)
 	}
 	const patience = time.Minute
-	hung := time.AfterFunc(patience, func() { child.Process.Kill() })
+	hung := time.AfterFunc(patience, func() { child.Process.Signal(syscall.SIGQUIT) }) // it tells where
 	defer hung.Stop()
 	for lines := bufio.NewScanner(stdout); lines.Scan(); hung.Reset(patience) {
 		result(lines.Text())
@@ -104,7 +105,7 @@ func (d damageRange) send(t *testing.T, result func(string)) (died string) {
 	if child.Wait() == nil {
 		return ""
 	}
-	return fmt.Sprintf("the child ended with %d (-1: hung): %.1500s", child.ProcessState.ExitCode(), stderr.String())
+	return fmt.Sprintf("the child ended with %d: %.10000s", child.ProcessState.ExitCode(), stderr.String())
 }
 
 // files are the contents of a data directory by path, without the zeros at their end, and their sizes.
