@@ -48,6 +48,8 @@ type errand struct {
 	Unsynced  bool
 	MinFreeMB int
 	Damaged   *damageRange // instead of work
+	Size      bool         // instead of work: so many lines
+	Lines     int
 }
 
 const errandKey = "POINTSMAN_TEST_ERRAND"
@@ -71,6 +73,9 @@ func TestMain(m *testing.M) {
 	if e.Damaged != nil {
 		e.Damaged.examine()
 		os.Exit(0)
+	}
+	if e.Size {
+		panic(e.ingest())
 	}
 	code, err := e.run()
 	fmt.Fprintln(os.Stderr, err)
