@@ -117,11 +117,12 @@ func start(ctx context.Context, cfg *config.Config, opt options) (g *gateway, er
 
 	g.engine, err = engine.New(engine.Config{
 		Catalog: models, Providers: engineProviders(cfg, probed), Simulate: cfg.Simulator.Enabled,
-		Directory: g.directory, Ledger: g.store, Log: g.usage, Generations: g.usage, States: g.usage, Policies: g.policies, Adapters: g.plugins,
-		RoundLimit: cfg.Rounds.Credits, RecordTexts: cfg.Rounds.RecordTexts,
+		Directory: g.directory, Ledger: g.store, Log: g.usage, Generations: g.usage, States: g.usage, Prices: g.usage, Policies: g.policies, Adapters: g.plugins,
+		Markups: cfg.Tariff.Markups, AlertAt: cfg.Budgets.AlertAt, RoundLimit: cfg.Rounds.Credits, RecordTexts: cfg.Rounds.RecordTexts,
 		Transport: upstream.New(upstream.Config{}), Probes: engine.Probes(cfg.Health.Probe), Plugins: g.pluginHealth,
 		MaxBody: cfg.Server.MaxBodyBytes, Problems: g.problems, Logger: g.log,
 		KeepAlive: engine.KeepAlive{After: cfg.Server.KeepAliveAfter, Every: cfg.Server.KeepAliveEvery},
+		Limits:    engine.Limits(cfg.Limits),
 	})
 	if err != nil {
 		return g, err
@@ -221,14 +222,14 @@ func (g *gateway) openDirectory(env func(string) string) (err error) {
 	}
 	g.vault = v
 	a := g.cfg.Accounts
-	g.directory, err = directory.Open(g.store, g.store, v, directory.Defaults{Credits: a.DefaultCredits, Tier: a.DefaultTier, Level: a.DefaultPowerLevel}, time.Now)
+	g.directory, err = directory.Open(g.store, g.store, g.store, v, directory.Defaults{Credits: a.DefaultCredits, Tier: a.DefaultTier, Level: a.DefaultPowerLevel}, time.Now)
 	if err != nil || len(g.directory.Accounts()) > 0 || g.store.Halted() != nil {
 		return err
 	}
-	if _, err = g.directory.CreateAccount("default", "", ""); err != nil {
+	if _, err = g.directory.CreateAccount(storage.Account{ID: "default"}); err != nil {
 		return fmt.Errorf("creating the first account: %w", err)
 	}
-	_, g.firstKey, err = g.directory.CreateKey("default", "made at the first start")
+	_, g.firstKey, err = g.directory.CreateKey(storage.VirtualKey{Account: "default", Name: "made at the first start"})
 	return err
 }
 
