@@ -96,7 +96,7 @@ func (d damageRange) send(t *testing.T, result func(string)) (died string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const patience = 5 * time.Minute // on a machine that is busy
+	const patience = 5 * time.Minute                                                   // on a machine that is busy
 	hung := time.AfterFunc(patience, func() { child.Process.Signal(syscall.SIGQUIT) }) // it tells where
 	defer hung.Stop()
 	for lines := bufio.NewScanner(stdout); lines.Scan(); hung.Reset(patience) {

@@ -117,18 +117,24 @@ func lockDir(dir string) (dirLock, error) {
 	return dirLock{}, fmt.Errorf("data directory %s is in use by %s", dir, owner)
 }
 
-// guard runs fn and returns a panic in it as an error.
+// guard runs fn and returns a panic in it as an error. Whatever is wrong is told in one line.
 func guard(doing string, fn func() error) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			err = fmt.Errorf("%s: the database is damaged: %s", doing, strings.Join(strings.Fields(fmt.Sprint(p)), " "))
+			err = fmt.Errorf("%s: the database is damaged: %s", doing, oneLine(fmt.Sprint(p)))
 		}
 	}()
-	if err := fn(); err != nil {
-		return fmt.Errorf("%s: %w", doing, err)
+	err = fn()
+	switch {
+	case err == nil:
+		return nil
+	case strings.Contains(err.Error(), "\n"): // Badger's own, which wraps nothing that anybody decides on
+		return fmt.Errorf("%s: %s", doing, oneLine(err.Error()))
 	}
-	return nil
+	return fmt.Errorf("%s: %w", doing, err)
 }
+
+func oneLine(text string) string { return strings.Join(strings.Fields(text), " ") }
 
 // checkSchema writes the schema version into a new database, and returns the one that a database has.
 func checkSchema(db *badger.DB, key []byte, version uint32) (have uint32, err error) {

@@ -152,7 +152,9 @@ func oneCall(t *testing.T, s *Store, x *span, open []storage.RequestID, name str
 		x.what = fmt.Sprintf("reserving %s, %v", amount, err)
 		if err == nil {
 			open = append(open, id)
-			x.line = func(e *storage.Entry) bool { return e.Request == id && e.Kind == storage.EntryHold && e.Amount == amount }
+			x.line = func(e *storage.Entry) bool {
+				return e.Request == id && e.Kind == storage.EntryHold && e.Amount == amount
+			}
 		} else {
 			x.answer = func(at storage.Balance) bool {
 				return errors.Is(err, storage.ErrInsufficientCredits) && at.Available() < amount

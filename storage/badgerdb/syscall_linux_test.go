@@ -25,8 +25,14 @@ type failing struct {
 
 // failings are the calls by which anything gets onto the disk.
 var failings = []failing{
-	{"msync", "", true}, {"fsync", "", true}, {"fdatasync", "", false}, {"ftruncate", "", true}, {"openat", "", true}, {"renameat", "", true},
-	{"pwrite64", headName, false}, {"write", "ledger/MANIFEST", true},
+	{"msync", "", true},
+	{"fsync", "", true},
+	{"fdatasync", "", false},
+	{"ftruncate", "", true},
+	{"openat", "", true},
+	{"renameat", "", true},
+	{"pwrite64", headName, false},
+	{"write", "ledger/MANIFEST", true},
 }
 
 // inject is the strace command that makes calls fail: when is "N", the N-th call of each thread, or "N+", all from it on.

@@ -49,7 +49,7 @@ func Verify(dir string, w io.Writer) error {
 		return err
 	})
 	if err != nil {
-		return errors.New(strings.Join(strings.Fields(err.Error()), " ")) // Badger's messages may span lines
+		return err
 	}
 	_, err = fmt.Fprintf(w, "ledger ok: %d entries, %d accounts, %d open holds, posted %s credits, sum %s, head %x, checked in %s\n",
 		a.Position, len(a.Standing), len(a.Holds), a.Posted, a.Sum(), a.Hash, time.Since(began).Round(time.Millisecond))
