@@ -42,6 +42,8 @@ type Store struct {
 	stop      chan struct{}
 	committed chan struct{} // closed when the committer has ended
 	tended    chan struct{} // closed when the sweeper has ended
+
+	stray map[uint64]bool // files that are no tables, and whether they have been judged; the sweeper's own
 }
 
 // Open opens or creates <config.Dir>/ledger, checks the ledger and ends the holds that a former run left open (see
@@ -113,14 +115,17 @@ func (s *Store) interrupt() error {
 	return last.Wait()
 }
 
-// tend ends expired holds and watches the disk, once a second.
+// tend ends expired holds and watches the disk, once a second, and the tables, once a minute.
 func (s *Store) tend() {
 	defer close(s.tended)
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
-	for {
+	for second := 1; ; second++ {
 		s.sweep()
 		s.watchSpace()
+		if second%60 == 0 {
+			s.watchTables()
+		}
 		select {
 		case <-tick.C:
 		case <-s.stop:

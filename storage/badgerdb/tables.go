@@ -83,3 +83,41 @@ func checkTable(path string, blocks bool) (size int64, err error) {
 func uncompacted(o badger.Options) badger.Options {
 	return o.WithNumCompactors(0).WithNumLevelZeroTablesStall(math.MaxInt)
 }
+
+// watchTables looks for table files that came to nothing. Badger (as of 4.9.6) forgets the error when a compaction cannot
+// create a table: it goes on without that one, and removes those that it was to replace. So when a file is there for a minute and is no
+// table, the ledger is proven anew, and halts if lines are gone; nothing is built on a ledger with a gap. Only the sweeper calls it.
+func (s *Store) watchTables() {
+	paths, err := filepath.Glob(filepath.Join(s.config.Dir, "ledger", "*.sst"))
+	if err != nil {
+		return
+	}
+	stray := map[uint64]bool{} // whether it has been judged
+	for _, path := range paths {
+		if id, ok := table.ParseFileID(path); ok {
+			stray[id] = false
+		}
+	}
+	for _, t := range s.db.Tables() {
+		delete(stray, t.ID)
+	}
+	suspect := false
+	for id := range stray {
+		judged, seen := s.stray[id]
+		stray[id] = seen
+		suspect = suspect || seen && !judged
+	}
+	s.stray = stray
+	if !suspect {
+		return
+	}
+	err = s.view("proving the ledger again", func(txn *badger.Txn) error {
+		_, err := prove(txn, headMark{}, 0)
+		return err
+	})
+	if err != nil {
+		s.fail(fmt.Errorf("a table could not be written: %w", err))
+		return
+	}
+	s.config.Logger.Warn("a table could not be written; the ledger is whole", "tables", slices.Sorted(maps.Keys(stray)))
+}
