@@ -3,6 +3,7 @@ package badgerdb
 import (
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -39,8 +40,12 @@ var failings = []failing{
 func (f failing) inject(t *testing.T, dir, errno, when string) []string {
 	t.Helper()
 	strace, err := exec.LookPath("strace")
-	if err != nil {
-		t.Fatal("strace is needed to make system calls fail; scripts/test-setup.sh installs it")
+	switch {
+	case err == nil:
+	case os.Getenv("CI") == "true":
+		t.Fatal("there is no strace; scripts/test-setup.sh installs it")
+	default:
+		t.Skip("making system calls fail needs strace; scripts/test-setup.sh installs it")
 	}
 	args := []string{strace, "-f", "-qqq", "-o", "/dev/null", "--seccomp-bpf", "-e", "trace=" + f.call, "-e", "inject=" + f.call + ":error=" + errno + ":when=" + when}
 	if f.file != "" {
