@@ -288,5 +288,13 @@ func (l *Log) commit(items []logItem, now time.Time) error {
 		return nil
 	}
 	l.used(periodOf(l.seq))
-	return guard("committing to the log", w.commit)
+	l.config.reach("logging")
+	if !l.config.roomy() {
+		return storage.ErrLowSpace
+	}
+	if err := guard("committing to the log", w.commit); err != nil {
+		return err
+	}
+	l.config.reach("logged")
+	return nil
 }

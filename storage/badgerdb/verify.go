@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math"
 	"os"
 	"path/filepath"
 	"strings"
@@ -50,7 +49,7 @@ func Verify(dir string, w io.Writer) error {
 		return err
 	})
 	if err != nil {
-		return errors.New(strings.Join(strings.Fields(err.Error()), " ")) // Badger's messages may span lines
+		return err
 	}
 	_, err = fmt.Fprintf(w, "ledger ok: %d entries, %d accounts, %d open holds, posted %s credits, sum %s, head %x, checked in %s\n",
 		a.Position, len(a.Standing), len(a.Holds), a.Posted, a.Sum(), a.Hash, time.Since(began).Round(time.Millisecond))
@@ -62,10 +61,7 @@ func verifyCopy(dir string, mark headMark) (a *ledger.Audit, err error) {
 	if err != nil {
 		return nil, err
 	}
-	db, err := openDatabase(config, "ledger", func(o badger.Options) badger.Options {
-		// Nothing compacts the copy, so what a killed gateway left in its log must never wait for room among the tables.
-		return o.WithNumCompactors(0).WithNumLevelZeroTablesStall(math.MaxInt)
-	})
+	db, err := openDatabase(config, "ledger", uncompacted)
 	if err != nil {
 		return nil, err
 	}
