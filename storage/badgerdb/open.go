@@ -105,7 +105,7 @@ func lockDir(dir string) (dirLock, error) {
 	if pid, err := os.ReadFile(filepath.Join(dir, "LOCK")); err == nil && len(pid) > 1 {
 		owner = "process " + strings.TrimSpace(string(pid))
 	}
-	return dirLock{}, fmt.Errorf("data directory %s is in use by %s", dir, owner)
+	return dirLock{}, fmt.Errorf("data directory %s %w %s", dir, ErrInUse, owner)
 }
 
 // guard runs fn and returns a panic in it as an error.

@@ -16,6 +16,14 @@ import (
 // one (most 0), or the last most lines and whatever before them open holds and inexact records need; accounts without a line
 // in there are taken from their last line. The error is one line that names the first fault.
 func prove(txn *badger.Txn, mark headMark, most uint64) (*ledger.Audit, error) {
+	return proveSlowly(txn, mark, most, nil)
+}
+
+// proveSlowly is prove with step, unless nil, called for every line and index record; its error ends the proof.
+func proveSlowly(txn *badger.Txn, mark headMark, most uint64, step func() error) (*ledger.Audit, error) {
+	if step == nil {
+		step = func() error { return nil }
+	}
 	end, err := readCheckpoint(txn)
 	if err != nil {
 		return nil, err
@@ -36,14 +44,19 @@ func prove(txn *badger.Txn, mark headMark, most uint64) (*ledger.Audit, error) {
 	if a.Whole {
 		a.Index = prints.note
 	}
-	if err := eachEntry(txn, before.Position+1, a.Add); err != nil {
+	if err := eachEntry(txn, before.Position+1, func(e *storage.Entry, line []byte) error {
+		if err := step(); err != nil {
+			return err
+		}
+		return a.Add(e, line)
+	}); err != nil {
 		return nil, err
 	}
 	if err := checkHeads(txn, a, before.Position+1, end.Indexed); err != nil {
 		return nil, err
 	}
 	if a.Whole {
-		if err := prints.compare(txn); err != nil {
+		if err := prints.compare(txn, step); err != nil {
 			return nil, err
 		}
 		if err := checkSpenders(txn, a); err != nil {
@@ -154,13 +167,16 @@ func (f *fingerprints) add(key []byte, position uint64) {
 }
 
 // compare takes the records on disk away again; nothing must be left.
-func (f *fingerprints) compare(txn *badger.Txn) error {
+func (f *fingerprints) compare(txn *badger.Txn, step func() error) error {
 	found := uint64(0)
 	for _, kind := range []byte{keyRequest, keyGrant} {
 		err := eachKey(txn, []byte{kind}, func(key []byte, item *badger.Item) error {
 			position, err := readPosition(item)
 			found++
 			f.add(append([]byte(nil), key...), position)
+			if err == nil {
+				err = step()
+			}
 			return err
 		})
 		if err != nil {

@@ -30,7 +30,8 @@ type Store struct {
 	sealed  []*batch      // waiting for the committer
 	spare   []ledger.Line // of the last committed batch, for the next one
 
-	keysMu sync.Mutex // serializes read-modify-write of keys
+	keysMu  sync.Mutex     // serializes read-modify-write of keys
+	readers sync.WaitGroup // snapshots, whose database must not be closed under them
 
 	// The committer's own.
 	chain    ledger.Writer
@@ -149,6 +150,7 @@ func (s *Store) Close() error {
 	close(s.stop)
 	<-s.committed
 	<-s.tended
+	s.readers.Wait()
 	err := guard("closing the ledger", s.db.Close)
 	if s.headFile != nil {
 		err = errors.Join(err, s.headFile.close())
