@@ -49,6 +49,9 @@ func (s *Store) load() error {
 		s.halt(err)
 		return nil
 	}
+	if a.Whole {
+		s.online.proven(a, began)
+	}
 	s.config.Logger.Info("ledger checked", "lines", a.Position, "accounts", len(a.Standing), "open_holds", len(a.Holds),
 		"whole", a.Whole, "took", time.Since(began).Round(time.Millisecond))
 	return nil

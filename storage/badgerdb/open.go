@@ -23,7 +23,12 @@ func openDatabase(config Config, name string, opts func(badger.Options) badger.O
 	if err := privateDir(config.Dir, dir); err != nil {
 		return nil, err
 	}
-	if free, err := freeBytes(dir); err == nil && config.MinFreeMB >= 0 && free < openFreeBytes {
+	free, err := config.free(dir)
+	if err == nil && free < openFreeBytes && config.hasBallast() {
+		config.dropBallast()
+		free, err = config.free(dir)
+	}
+	if err == nil && config.MinFreeMB >= 0 && free < openFreeBytes {
 		return nil, fmt.Errorf("opening %s: only %d MiB of disk space are free, %d are needed", dir, free>>20, openFreeBytes>>20)
 	}
 	lock, err := lockDir(dir)

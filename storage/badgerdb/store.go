@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/dgraph-io/badger/v4"
@@ -18,7 +17,7 @@ type Store struct {
 	config      Config
 	db          *badger.DB
 	interrupted []storage.Hold
-	lowSpace    atomic.Bool
+	space       space
 
 	// One lock for all accounts: it is held for less than a microsecond, and every decision appends to the same batch anyway.
 	mu      sync.Mutex
@@ -30,7 +29,8 @@ type Store struct {
 	sealed  []*batch      // waiting for the committer
 	spare   []ledger.Line // of the last committed batch, for the next one
 
-	keysMu  sync.Mutex     // serializes read-modify-write of keys
+	keysMu  sync.Mutex // serializes read-modify-write of keys
+	online  *online
 	readers sync.WaitGroup // snapshots, whose database must not be closed under them
 
 	// The committer's own.
@@ -67,13 +67,17 @@ func Open(config Config) (*Store, error) {
 		stop:      make(chan struct{}),
 		committed: make(chan struct{}),
 		tended:    make(chan struct{}),
+		online:    newOnline(),
+		space:     space{config: config},
 	}
+	s.space.watch() // before the first hold
 	s.machine = ledger.New(ledger.Config{Clock: config.Clock, Sink: s, Past: s})
 	if err := s.load(); err != nil {
 		return nil, errors.Join(fmt.Errorf("opening the ledger: %w", err), db.Close())
 	}
 	go s.commitAll()
 	err = s.interrupt()
+	go s.proveOften()
 	go s.tend() // after it, so that no hold of a former run is taken for one that expired in this
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("ending interrupted holds: %w", err), s.Close())
@@ -107,7 +111,7 @@ func (s *Store) tend() {
 	defer tick.Stop()
 	for {
 		s.sweep()
-		s.watchSpace()
+		s.space.watch()
 		select {
 		case <-tick.C:
 		case <-s.stop:
@@ -125,19 +129,6 @@ func (s *Store) sweep() {
 	}
 }
 
-// watchSpace refuses holds while the disk is nearly full: Badger's files are mapped, and running out of space under them
-// kills the process.
-func (s *Store) watchSpace() {
-	free, err := freeBytes(s.config.Dir)
-	if err != nil || s.config.MinFreeMB < 0 {
-		return
-	}
-	low := free < uint64(s.config.MinFreeMB)<<20
-	if low != s.lowSpace.Swap(low) {
-		s.config.Logger.Warn("disk space against its low-water mark", "low", low, "free_mib", free>>20)
-	}
-}
-
 // Close commits what is waiting and closes the database. Holds that are still open stay so; the next Open ends them.
 func (s *Store) Close() error {
 	s.mu.Lock()
@@ -150,6 +141,7 @@ func (s *Store) Close() error {
 	close(s.stop)
 	<-s.committed
 	<-s.tended
+	<-s.online.ended
 	s.readers.Wait()
 	err := guard("closing the ledger", s.db.Close)
 	if s.headFile != nil {
