@@ -99,12 +99,12 @@ func (s *Store) proveNow() {
 	sum, err := snapshot.Summary()
 	o.checked.Store(0)
 	o.change(func(v *storage.Verification) { v.Running, v.Checked, v.Of = true, 0, sum.Position })
-	p := &pace{percent: s.config.VerifyPercent, stop: s.stop}
+	snapshot.pace.percent = s.config.VerifyPercent
 	var a *ledger.Audit
 	if err == nil {
-		a, err = snapshot.Prove(func() error {
+		a, err = snapshot.prove(0, func() error {
 			o.checked.Add(1)
-			return p.step()
+			return snapshot.pace.step()
 		})
 	}
 	switch {

@@ -18,15 +18,18 @@ import (
 // ErrInUse: a gateway has the data directory open. Errors that wrap it name the directory and, where it is known, the process.
 var ErrInUse = errors.New("is in use by")
 
+// snapshotPercent is how much of one processor reading a snapshot of a ledger at work takes at most: requests have the rest.
+const snapshotPercent = 50
+
 // Snapshot is the ledger's database as it was at one moment. It belongs to one goroutine and must be closed; until then the
-// store that it is of does not close.
+// store that it is of does not close. Its methods fail with ErrClosed once the store wants to.
 type Snapshot struct {
 	db   *badger.DB
 	txn  *badger.Txn
 	mark headMark
 	// markErr is why there is no mark: its file is damaged.
 	markErr error
-	stop    <-chan struct{} // closed when whoever reads must end; nil: never
+	pace    pace
 	close   func() error
 }
 
@@ -47,7 +50,8 @@ func (s *Store) Snapshot() (*Snapshot, error) {
 		return nil, err
 	}
 	return &Snapshot{
-		db: s.db, txn: s.db.NewTransaction(false), mark: mark, stop: s.stop, close: func() error { s.readers.Done(); return nil },
+		db: s.db, txn: s.db.NewTransaction(false), mark: mark, pace: pace{percent: snapshotPercent, stop: s.stop},
+		close: func() error { s.readers.Done(); return nil },
 	}, nil
 }
 
@@ -70,7 +74,7 @@ func OpenSnapshot(dir string) (*Snapshot, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Snapshot{db: db, txn: db.NewTransaction(false), mark: mark, markErr: markErr, close: discard}, nil
+	return &Snapshot{db: db, txn: db.NewTransaction(false), mark: mark, markErr: markErr, pace: pace{percent: 100}, close: discard}, nil
 }
 
 // openCopy opens a private copy of a database, in which Badger may repair what it likes (a database that was killed cannot be
@@ -136,9 +140,15 @@ func summaryOf(end ledger.Checkpoint) storage.LedgerSummary {
 	}
 }
 
-// Prove checks every line from the first to the last, and every record that follows from them. step, unless nil, is called
-// again and again meanwhile and ends it with its error.
-func (s *Snapshot) Prove(step func() error) (a *ledger.Audit, err error) { return s.prove(0, step) }
+// Prove checks every line from the first to the last, and every record that follows from them. The error is one line that names
+// the first fault.
+func (s *Snapshot) Prove() (storage.LedgerSummary, error) {
+	a, err := s.prove(0, s.pace.step)
+	if err != nil {
+		return storage.LedgerSummary{}, oneLine(err)
+	}
+	return summaryOf(a.Checkpoint), nil
+}
 
 // Balances are the accounts as their last lines left them, ordered by id, of a ledger whose last lines prove.
 func (s *Snapshot) Balances() (list []storage.Balance, err error) {
@@ -146,7 +156,7 @@ func (s *Snapshot) Balances() (list []storage.Balance, err error) {
 	if err != nil {
 		return nil, err
 	}
-	a, err := s.prove(uint64(config.VerifyMax), nil)
+	a, err := s.prove(uint64(config.VerifyMax), s.pace.step)
 	if err != nil {
 		return nil, err
 	}
@@ -204,8 +214,8 @@ func (s *Snapshot) Entries(account string, from uint64, limit int) (entries []st
 }
 
 // Each calls fn for the lines at positions from to to, in their order, until it returns an error; to 0 means to the last one.
-// A line that is missing ends it with an error. step is as in Prove.
-func (s *Snapshot) Each(from, to uint64, step func() error, fn func(e *storage.Entry) error) error {
+// A line that is missing ends it with an error.
+func (s *Snapshot) Each(from, to uint64, fn func(e *storage.Entry) error) error {
 	next := max(from, 1)
 	err := guard("reading the ledger", func() error {
 		end, err := readCheckpoint(s.txn)
@@ -223,7 +233,7 @@ func (s *Snapshot) Each(from, to uint64, step func() error, fn func(e *storage.E
 				return fmt.Errorf("ledger positions %d to %d are missing", next, e.Position-1)
 			}
 			next++
-			if err := s.ended(step); err != nil {
+			if err := s.pace.step(); err != nil {
 				return err
 			}
 			return fn(e)
@@ -243,19 +253,6 @@ func (s *Snapshot) Each(from, to uint64, step func() error, fn func(e *storage.E
 }
 
 var errEnough = errors.New("enough was read")
-
-// ended tells whether whoever reads must end.
-func (s *Snapshot) ended(step func() error) error {
-	select {
-	case <-s.stop:
-		return storage.ErrClosed
-	default:
-	}
-	if step == nil {
-		return nil
-	}
-	return step()
-}
 
 // ProviderKeys are the accounts' own keys, sealed.
 func (s *Snapshot) ProviderKeys() (keys []storage.ProviderKey, err error) {
