@@ -105,8 +105,10 @@ type Config struct {
 	KeepAlive   KeepAlive             // of silent streams
 	Plugins     func() []PluginHealth // for /health; nil: none are told
 	Problems    func() []string       // for /health: what is wrong with the configuration while it serves on; nil: never anything
-	Logger      *slog.Logger          // nil: the default logger
-	Now         func() time.Time      // nil: time.Now
+	// LedgerHealth, for /health, tells how far the ledger is proven; nil: that is not told.
+	LedgerHealth func() LedgerHealth
+	Logger       *slog.Logger     // nil: the default logger
+	Now          func() time.Time // nil: time.Now
 }
 
 // Engine serves requests. It is safe for concurrent use.

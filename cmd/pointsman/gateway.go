@@ -60,6 +60,9 @@ type gateway struct {
 	listener, adminListn net.Listener
 	certificate          *certificate // of the API; nil: it speaks plain HTTP
 	serving              sync.WaitGroup
+	life                 context.Context // ends when the gateway begins to stop
+	end                  context.CancelFunc
+	archiving            sync.WaitGroup // what reads whole databases
 }
 
 // options are what the command line adds to the configuration.
@@ -72,6 +75,7 @@ type options struct {
 // start brings the gateway up and returns when it takes requests. On an error nothing is left running.
 func start(ctx context.Context, cfg *config.Config, opt options) (g *gateway, err error) {
 	g = &gateway{cfg: cfg, dataDir: opt.dataDir, started: time.Now(), log: opt.log, env: opt.env, changes: metrics.NewSet()}
+	g.life, g.end = context.WithCancel(context.Background())
 	defer func() {
 		if err != nil {
 			g.stop(context.Background()) //nolint:errcheck // the first error is the one to tell
@@ -120,7 +124,7 @@ func start(ctx context.Context, cfg *config.Config, opt options) (g *gateway, er
 		Directory: g.directory, Ledger: g.store, Log: g.usage, Generations: g.usage, States: g.usage, Policies: g.policies, Adapters: g.plugins,
 		RoundLimit: cfg.Rounds.Credits, RecordTexts: cfg.Rounds.RecordTexts,
 		Transport: upstream.New(upstream.Config{}), Probes: engine.Probes(cfg.Health.Probe), Plugins: g.pluginHealth,
-		MaxBody: cfg.Server.MaxBodyBytes, Problems: g.problems, Logger: g.log,
+		MaxBody: cfg.Server.MaxBodyBytes, Problems: g.problems, LedgerHealth: g.ledgerHealth, Logger: g.log,
 		KeepAlive: engine.KeepAlive{After: cfg.Server.KeepAliveAfter, Every: cfg.Server.KeepAliveEvery},
 	})
 	if err != nil {
@@ -138,7 +142,7 @@ func start(ctx context.Context, cfg *config.Config, opt options) (g *gateway, er
 func (g *gateway) adminConfig() admin.Config {
 	return admin.Config{
 		Engine: g.engine, Directory: g.directory, Ledger: g.store, MasterKey: g.masterKey, Status: g.status, Logger: g.log,
-		Policies: policyAdmin{g}, Metrics: g.writePolicyMetrics,
+		Policies: policyAdmin{g}, Metrics: g.writeMetrics, Books: g.store, Archive: archive{g}, Life: g.life,
 	}
 }
 
@@ -154,6 +158,7 @@ func (g *gateway) serve(s *engine.Server, ln net.Listener) {
 // written and closed.
 func (g *gateway) stop(ctx context.Context) error {
 	var errs []error
+	g.end()
 	if g.unwatch != nil {
 		g.unwatch()
 	}
@@ -173,6 +178,7 @@ func (g *gateway) stop(ctx context.Context) error {
 	if g.engine != nil {
 		errs = append(errs, g.engine.Close(ctx))
 	}
+	g.archiving.Wait()
 	if g.usage != nil {
 		errs = append(errs, g.usage.Close())
 	}
@@ -193,7 +199,9 @@ func (g *gateway) stop(ctx context.Context) error {
 }
 
 func (g *gateway) openStore() (err error) {
-	g.store, err = badgerdb.Open(badgerdb.Config{Dir: g.dataDir, Logger: g.log})
+	c := g.storeConfig()
+	c.VerifyEvery, c.VerifyPercent, c.BallastMB = g.cfg.Ledger.VerifyEvery, g.cfg.Ledger.VerifyPercent, g.cfg.Storage.BallastMB
+	g.store, err = badgerdb.Open(c)
 	if err == nil && g.store.Halted() != nil {
 		g.log.Error("the credit ledger is halted: requests that cost credits are refused", "error", g.store.Halted())
 	}
@@ -201,8 +209,19 @@ func (g *gateway) openStore() (err error) {
 }
 
 func (g *gateway) openLog() (err error) {
-	g.usage, err = badgerdb.OpenLog(badgerdb.Config{Dir: g.dataDir, Logger: g.log, Retain: time.Duration(g.cfg.Storage.LogDays) * 24 * time.Hour})
+	c := g.storeConfig()
+	c.Retain = time.Duration(g.cfg.Storage.LogDays) * 24 * time.Hour
+	g.usage, err = badgerdb.OpenLog(c)
 	return err
+}
+
+// storeConfig is what both databases are given.
+func (g *gateway) storeConfig() badgerdb.Config {
+	c := badgerdb.Config{Dir: g.dataDir, Logger: g.log, MemoryMB: g.cfg.Storage.MemoryMB, MinFreeMB: g.cfg.Storage.MinFreeMB}
+	if c.MinFreeMB == 0 {
+		c.MinFreeMB = -1 // no check
+	}
+	return c
 }
 
 // openDirectory opens the vault and the directory, and makes the first account with a key when there is none.
@@ -215,7 +234,7 @@ func (g *gateway) openDirectory(env func(string) string) (err error) {
 	if len(g.masterKey) < 16 {
 		return errors.New("the master key has fewer than 16 characters")
 	}
-	v, err := vault.Open(filepath.Join(g.dataDir, "root.key"), filepath.Join(g.dataDir, "own.keys"))
+	v, err := vault.Open(filepath.Join(g.dataDir, rootKeyFile), filepath.Join(g.dataDir, ownKeysFile))
 	if err != nil {
 		return err
 	}
@@ -232,7 +251,7 @@ func (g *gateway) openDirectory(env func(string) string) (err error) {
 	return err
 }
 
-func (g *gateway) masterKeyPath() string { return filepath.Join(g.dataDir, "master.key") }
+func (g *gateway) masterKeyPath() string { return filepath.Join(g.dataDir, masterKeyFile) }
 
 // recordInterrupted writes a usage record for every request that the last run of the gateway left without an end, and for
 // those whose record was lost with it. A damaged log is no reason not to serve.

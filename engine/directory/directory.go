@@ -286,6 +286,14 @@ func (d *Directory) OwnKey(account, provider string) *storage.ProviderKey {
 // Unseal opens an account's own provider key for one call.
 func (d *Directory) Unseal(k *storage.ProviderKey) (string, error) { return d.vault.Unseal(k) }
 
+// Still runs fn while nothing in the directory changes, and returns its error: sealed keys in the store and what opens them fit each
+// other then.
+func (d *Directory) Still(fn func() error) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return fn()
+}
+
 // update runs change on a copy of the index, which change must also have stored, and publishes it if that went well.
 func (d *Directory) update(change func(*index) error) error {
 	d.mu.Lock()

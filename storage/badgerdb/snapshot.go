@@ -123,6 +123,16 @@ func (s *Snapshot) Close() error {
 	return s.close()
 }
 
+// Summary is the standing of the ledger on disk. Errors: ErrClosed.
+func (s *Store) Summary() (storage.LedgerSummary, error) {
+	snapshot, err := s.Snapshot()
+	if err != nil {
+		return storage.LedgerSummary{}, err
+	}
+	defer snapshot.Close()
+	return snapshot.Summary()
+}
+
 // Summary is what the checkpoint says.
 func (s *Snapshot) Summary() (sum storage.LedgerSummary, err error) {
 	err = guard("reading the ledger", func() error {

@@ -112,10 +112,10 @@ func TestSealedBackups(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, c := range map[string]struct {
-		recipients       []string
-		passphrase       string
-		identities       string
-		opens            string
+		recipients []string
+		passphrase string
+		identities string
+		opens      string
 		wrong      string
 	}{
 		"not sealed": {},

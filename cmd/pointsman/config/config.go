@@ -28,6 +28,7 @@ type Config struct {
 	Rounds         Rounds
 	Plugins        []Plugin // in file order
 	Storage        Storage
+	Ledger         Ledger
 	Health         Health
 	Warnings       []string // what works but is probably not meant, each with file:line:column
 
@@ -134,7 +135,16 @@ type Plugin struct {
 
 // Storage is the [storage] table.
 type Storage struct {
-	LogDays int // days that usage logs are kept
+	LogDays   int // days that usage logs are kept
+	MemoryMB  int // write buffers of each of the two databases under load, in MiB
+	MinFreeMB int // low-water mark of the disk, in MiB; 0: none
+	BallastMB int // size of the file that makes room at the mark, in MiB; 0: none
+}
+
+// Ledger is the [ledger] table.
+type Ledger struct {
+	VerifyEvery   time.Duration // how often all of the ledger is proven while it works; 0: only on demand
+	VerifyPercent int           // of one processor that this takes at most
 }
 
 // Provider finds a provider by name, nil if there is none.

@@ -51,8 +51,7 @@ func (c *Config) WriteEffective(w io.Writer) error {
 	}
 	p.table("[health]")
 	p.pair("probe", quote(c.Health.Probe))
-	p.table("[storage]")
-	p.pair("log_days", strconv.Itoa(c.Storage.LogDays))
+	p.stores(c)
 	if _, err := io.WriteString(w, p.out.String()); err != nil {
 		return fmt.Errorf("writing the effective configuration: %w", err)
 	}

@@ -121,9 +121,7 @@ func (d *document) read(root *table) *Config {
 	c.Health.Probe = health.oneOf("probe", "down", []string{"down", "unknown", "off"})
 	health.done()
 
-	store := root.child("storage", "in [storage]")
-	c.Storage.LogDays = int(store.integer("log_days", DefaultLogDays, 1, 36_500))
-	store.done()
+	c.stores(root)
 	root.done()
 	return c
 }

@@ -1,0 +1,149 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/pointsman/pointsman/cmd/pointsman/backup"
+	"github.com/pointsman/pointsman/engine"
+	"github.com/pointsman/pointsman/storage/badgerdb"
+)
+
+// archive is the gateway's stores as the admin API writes them out.
+type archive struct{ g *gateway }
+
+// Export writes the ledger's lines.
+func (a archive) Export(w io.Writer, format string, from, to uint64) error {
+	a.g.archiving.Add(1)
+	defer a.g.archiving.Done()
+	snapshot, err := a.g.store.Snapshot()
+	if err != nil {
+		return err
+	}
+	defer snapshot.Close()
+	return snapshot.Export(w, format, from, to)
+}
+
+// Backup writes a backup of the gateway at work. The log comes first, so that it has nothing the ledger does not: what it lacks is
+// restored from the ledger at the next start. The ledger's moment is chosen while no own key changes, so that the shares fit the
+// sealed keys.
+func (a archive) Backup(w io.Writer, withLog bool) error {
+	g := a.g
+	g.archiving.Add(1)
+	defer g.archiving.Done()
+	root, err := os.ReadFile(filepath.Join(g.dataDir, rootKeyFile))
+	if err != nil {
+		return fmt.Errorf("reading the root key for its fingerprint: %w", err)
+	}
+	out := backup.NewWriter(w, time.Now())
+	err = func() error {
+		if withLog {
+			if err := out.Add(backup.Log, func(w io.Writer) error { return discardCount(g.usage.Copy(w)) }); err != nil {
+				return err
+			}
+		}
+		var snapshot *badgerdb.Snapshot
+		var shares []byte
+		err := g.directory.Still(func() (err error) {
+			if snapshot, err = g.store.Snapshot(); err != nil {
+				return err
+			}
+			shares, err = os.ReadFile(filepath.Join(g.dataDir, ownKeysFile))
+			return err
+		})
+		if snapshot != nil {
+			defer snapshot.Close()
+		}
+		if err != nil {
+			return err
+		}
+		return writeBackup(out, snapshot, shares, backup.Manifest{Gateway: version, RootKey: backup.Fingerprint(root)})
+	}()
+	if err != nil {
+		out.Fail(err)
+		return err
+	}
+	g.log.Info("a backup was made", "with_log", withLog)
+	return nil
+}
+
+// writeBackup writes what every backup has, and its end. A ledger that does not prove is not backed up: the copy would be no
+// better, and might take the place of one that is.
+func writeBackup(out *backup.Writer, snapshot *badgerdb.Snapshot, shares []byte, m backup.Manifest) error {
+	err := out.Add(backup.OwnKeys, func(w io.Writer) error {
+		_, err := w.Write(shares)
+		return err
+	})
+	if err == nil {
+		err = out.Add(backup.Ledger, func(w io.Writer) error { return discardCount(snapshot.Copy(w)) })
+	}
+	if err != nil {
+		return err
+	}
+	sum, err := snapshot.Prove()
+	if err != nil {
+		return fmt.Errorf("the ledger does not prove, see `pointsman ledger repair`: %w", err)
+	}
+	m.SetStanding(sum)
+	return out.Finish(m)
+}
+
+func discardCount(_ uint64, err error) error { return err }
+
+// The names of what the data directory holds beside the databases.
+const (
+	rootKeyFile   = "root.key"
+	ownKeysFile   = "own.keys"
+	masterKeyFile = "master.key"
+)
+
+// ledgerHealth is what /health tells of the ledger's proofs.
+func (g *gateway) ledgerHealth() engine.LedgerHealth {
+	v := g.store.Verification()
+	h := engine.LedgerHealth{Through: v.Through, Verifying: v.Running}
+	if !v.Proven.IsZero() {
+		at := v.Proven.UTC()
+		h.Proven = &at
+	}
+	return h
+}
+
+// writeMetrics writes what the parts count that the engine does not know.
+func (g *gateway) writeMetrics(w io.Writer) {
+	g.writePolicyMetrics(w)
+	v := g.store.Verification()
+	low, free := g.store.Space()
+	if !v.Proven.IsZero() {
+		fmt.Fprintf(w, "pointsman_ledger_proven_timestamp_seconds %d\n", v.Proven.Unix())
+	}
+	fmt.Fprintf(w, "pointsman_ledger_proven_position %d\n", v.Through)
+	fmt.Fprintf(w, "pointsman_ledger_verifying %d\n", number(v.Running))
+	fmt.Fprintf(w, "pointsman_ledger_halted %d\n", number(g.store.Halted() != nil))
+	fmt.Fprintf(w, "pointsman_disk_free_bytes %d\n", free)
+	fmt.Fprintf(w, "pointsman_disk_low %d\n", number(low))
+	fmt.Fprintf(w, "pointsman_log_dropped_total %d\n", g.usage.Dropped())
+}
+
+func number(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// problems are what keeps the gateway from serving as it should while it serves, for everybody: neither paths nor contents.
+func (g *gateway) problems() (list []string) {
+	if p := g.certificateProblem(); p != "" {
+		list = append(list, p)
+	}
+	if g.store.Halted() != nil {
+		list = append(list, "the credit ledger is halted: what costs credits is refused")
+	}
+	if low, _ := g.store.Space(); low {
+		list = append(list, "the disk is nearly full: what costs credits is refused until there is space")
+	}
+	return list
+}
