@@ -152,14 +152,18 @@ type fingerprints struct {
 
 // note adds or takes back the record that a line calls for.
 func (f *fingerprints) note(e *storage.Entry, position uint64, added bool) {
-	key := appendRequestKey(nil, e.Request)
-	if e.Kind == storage.EntryGrant || e.Kind == storage.EntryTransfer {
-		key = appendGrantKey(nil, e.Account, e.Reference)
-	}
-	f.add(key, position)
+	f.add(indexKey(e), position)
 	if f.count++; !added {
 		f.count -= 2
 	}
+}
+
+// indexKey is the key of the record that finds a line again.
+func indexKey(e *storage.Entry) []byte {
+	if e.Kind == storage.EntryGrant || e.Kind == storage.EntryTransfer {
+		return appendGrantKey(nil, e.Account, e.Reference)
+	}
+	return appendRequestKey(nil, e.Request)
 }
 
 func (f *fingerprints) add(key []byte, position uint64) {

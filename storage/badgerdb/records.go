@@ -88,8 +88,16 @@ func RestoreLedger(dir string, r io.Reader) error {
 		sum = summaryOf(end)
 		return err
 	})
-	if err = errors.Join(err, db.Close()); err != nil || sum.Position == 0 {
+	if err = errors.Join(err, db.Close()); err != nil {
 		return err
+	}
+	return writeHead(dir, sum)
+}
+
+// writeHead writes the head mark of a ledger that was made from records.
+func writeHead(dir string, sum storage.LedgerSummary) error {
+	if sum.Position == 0 {
+		return nil
 	}
 	head, _, err := openHeadFile(dir)
 	if err != nil {
@@ -108,14 +116,7 @@ func RestoreLog(dir string, r io.Reader) error {
 }
 
 func restore(dir, name string, from io.Reader, opts func(badger.Options) badger.Options) (*badger.DB, error) {
-	if files, err := os.ReadDir(filepath.Join(dir, name)); err == nil && len(files) > 0 {
-		return nil, fmt.Errorf("%s holds something already: restore into a new directory", filepath.Join(dir, name))
-	}
-	config, err := Config{Dir: dir}.withDefaults()
-	if err != nil {
-		return nil, err
-	}
-	db, err := openDatabase(config, name, opts)
+	db, err := create(dir, name, opts)
 	if err != nil {
 		return nil, err
 	}
@@ -132,6 +133,21 @@ func restore(dir, name string, from io.Reader, opts func(badger.Options) badger.
 	}
 	return db, nil
 }
+
+// create makes a database where there is none.
+func create(dir, name string, opts func(badger.Options) badger.Options) (*badger.DB, error) {
+	if files, err := os.ReadDir(filepath.Join(dir, name)); err == nil && len(files) > 0 {
+		return nil, fmt.Errorf("%s holds something already: a new directory is needed", filepath.Join(dir, name))
+	}
+	config, err := Config{Dir: dir}.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	return openDatabase(config, name, opts)
+}
+
+// CheckRecords reads a stream of records to its end.
+func CheckRecords(r io.Reader) error { return eachRecord(r, func(*badger.Entry) error { return nil }) }
 
 // eachRecord reads a stream of records to its end; what it hands out is the caller's.
 func eachRecord(from io.Reader, fn func(e *badger.Entry) error) error {
