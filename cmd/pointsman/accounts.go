@@ -7,9 +7,10 @@ import (
 )
 
 type accountsCmd struct {
-	Create accountsCreate `cmd:"" help:"Create an account with the opening credits of the configuration."`
-	List   accountsList   `cmd:"" help:"List accounts with their balances."`
-	Grant  accountsGrant  `cmd:"" help:"Add credits to an account, once per reference."`
+	Create   accountsCreate   `cmd:"" help:"Create an account with the opening credits of the configuration."`
+	List     accountsList     `cmd:"" help:"List accounts with their balances."`
+	Grant    accountsGrant    `cmd:"" help:"Add credits to an account, once per reference."`
+	Transfer accountsTransfer `cmd:"" help:"Move credits from one account to another, once per reference."`
 }
 
 // accountEntry is an account as the admin API shows it.
@@ -66,7 +67,7 @@ func (a *accountsList) Run(term terminal) error {
 type accountsGrant struct {
 	adminFlags
 	ID        string `arg:"" help:"The account."`
-	Amount    string `arg:"" help:"Credits, a decimal number."`
+	Amount    string `arg:"" help:"Credits, a decimal number. An adjustment may take credits back: put -- before the arguments, as in -- alice -5."`
 	Reference string `required:"" help:"What the grant is for, such as an invoice number. The same reference grants once."`
 	Kind      string `help:"purchase, bonus, refund or adjustment." default:"purchase" enum:"purchase,bonus,refund,adjustment"`
 }
@@ -83,5 +84,28 @@ func (a *accountsGrant) Run(term terminal) error {
 		return err
 	}
 	fmt.Fprintf(term.out, "account %s: %s credits\n", a.ID, after.Remaining)
+	return nil
+}
+
+type accountsTransfer struct {
+	adminFlags
+	From      string `arg:"" help:"The account that gives."`
+	To        string `arg:"" help:"The account that takes."`
+	Amount    string `arg:"" help:"Credits, a decimal number."`
+	Reference string `required:"" help:"What the transfer is for. The same reference transfers once."`
+}
+
+// Run transfers the credits.
+func (a *accountsTransfer) Run(term terminal) error {
+	c, err := a.client()
+	if err != nil {
+		return err
+	}
+	var after accountEntry
+	body := map[string]string{"from": a.From, "to": a.To, "amount": a.Amount, "reference": a.Reference}
+	if err := c.call("POST", "/api/v1/admin/transfers", body, &after); err != nil {
+		return err
+	}
+	fmt.Fprintf(term.out, "account %s: %s credits\n", a.From, after.Remaining)
 	return nil
 }

@@ -60,7 +60,11 @@ func (a archive) Backup(w io.Writer, withLog bool) error {
 		if err != nil {
 			return err
 		}
-		return writeBackup(out, snapshot, shares, backup.Manifest{Gateway: version, RootKey: backup.Fingerprint(root)})
+		m := backup.Manifest{Gateway: version, RootKey: backup.Fingerprint(root)}
+		if err := addLedger(out, snapshot, shares, &m); err != nil {
+			return err
+		}
+		return out.Finish(m)
 	}()
 	if err != nil {
 		out.Fail(err)
@@ -70,9 +74,9 @@ func (a archive) Backup(w io.Writer, withLog bool) error {
 	return nil
 }
 
-// writeBackup writes what every backup has, and its end. A ledger that does not prove is not backed up: the copy would be no
-// better, and might take the place of one that is.
-func writeBackup(out *backup.Writer, snapshot *badgerdb.Snapshot, shares []byte, m backup.Manifest) error {
+// addLedger adds the ledger with the shares of its sealed keys, and notes its standing. A ledger that does not prove is not backed
+// up: the copy would be no better, and might take the place of one that is.
+func addLedger(out *backup.Writer, snapshot *badgerdb.Snapshot, shares []byte, m *backup.Manifest) error {
 	err := out.Add(backup.OwnKeys, func(w io.Writer) error {
 		_, err := w.Write(shares)
 		return err
@@ -88,7 +92,7 @@ func writeBackup(out *backup.Writer, snapshot *badgerdb.Snapshot, shares []byte,
 		return fmt.Errorf("the ledger does not prove, see `pointsman ledger repair`: %w", err)
 	}
 	m.SetStanding(sum)
-	return out.Finish(m)
+	return nil
 }
 
 func discardCount(_ uint64, err error) error { return err }

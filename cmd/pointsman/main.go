@@ -1,4 +1,4 @@
-// Command pointsman is the gateway and its tools in one binary: serve, demo, doctor, policy, plugin, accounts, keys, ledger, config.
+// Command pointsman is the gateway and its tools in one binary: serve, demo, doctor, policy, plugin, accounts, keys, ledger, backup, config.
 //
 // The same binary is also the process of the built-in provider adapters, and the one that compiles policies: the gateway
 // starts itself once more for them.
@@ -26,7 +26,8 @@ type cli struct {
 	Plugin   pluginCmd   `cmd:"" help:"Start, check, try and list provider plugins."`
 	Accounts accountsCmd `cmd:"" help:"Create and list accounts, grant credits."`
 	Keys     keysCmd     `cmd:"" help:"Create, list and revoke virtual keys."`
-	Ledger   ledgerCmd   `cmd:"" help:"Prove the credit ledger."`
+	Ledger   ledgerCmd   `cmd:"" help:"Prove, show, export and repair the credit ledger."`
+	Backup   backupCmd   `cmd:"" help:"Make, check and restore backups."`
 	Config   configCmd   `cmd:"" help:"Check configuration files."`
 	Bench    benchCmd    `cmd:"" help:"Measure what the gateway costs beside a bare reverse proxy."`
 	Version  versionCmd  `cmd:"" help:"Print the version."`
