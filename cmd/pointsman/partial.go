@@ -13,7 +13,7 @@ import (
 
 // partialFile is a file that gets its name when it is whole: until then it ends in .partial.
 type partialFile struct {
-	*os.File
+	file *os.File
 	path string
 	sum  hash.Hash // of what was written
 }
@@ -33,19 +33,19 @@ func createPartial(path string) (*partialFile, error) {
 // Write writes on.
 func (p *partialFile) Write(b []byte) (int, error) {
 	p.sum.Write(b)
-	return p.File.Write(b)
+	return p.file.Write(b)
 }
 
 // finish makes sure that the disk holds what was written, and gives the file its name.
 func (p *partialFile) finish() error {
-	err := p.Sync()
+	err := p.file.Sync()
 	if err == nil {
 		err = p.compare()
 	}
-	if err = errors.Join(err, p.Close()); err != nil {
+	if err = errors.Join(err, p.file.Close()); err != nil {
 		return err
 	}
-	if err := os.Rename(p.Name(), p.path); err != nil {
+	if err := os.Rename(p.file.Name(), p.path); err != nil {
 		return err
 	}
 	dir, err := os.Open(filepath.Dir(p.path))
@@ -59,21 +59,21 @@ func (p *partialFile) finish() error {
 
 // compare reads the file back.
 func (p *partialFile) compare() error {
-	if _, err := p.Seek(0, io.SeekStart); err != nil {
+	if _, err := p.file.Seek(0, io.SeekStart); err != nil {
 		return err
 	}
 	read := sha256.New()
-	if _, err := io.Copy(read, p.File); err != nil {
+	if _, err := io.Copy(read, p.file); err != nil {
 		return err
 	}
 	if !bytes.Equal(read.Sum(nil), p.sum.Sum(nil)) {
-		return fmt.Errorf("%s does not read back as it was written", p.Name())
+		return fmt.Errorf("%s does not read back as it was written", p.file.Name())
 	}
 	return nil
 }
 
 // discard removes what was not finished.
 func (p *partialFile) discard() {
-	p.Close()           //nolint:errcheck // closed already if it was finished
-	os.Remove(p.Name()) //nolint:errcheck // likewise renamed
+	p.file.Close()           //nolint:errcheck // closed already if it was finished
+	os.Remove(p.file.Name()) //nolint:errcheck // likewise renamed
 }
