@@ -135,6 +135,8 @@ func (e *Engine) reserve(c *call) *Fault {
 			return nil
 		case errors.Is(err, storage.ErrInsufficientCredits): // another request was faster: less is available now
 			available = most - 1
+		case errors.Is(err, storage.ErrLowSpace), errors.Is(err, storage.ErrHalted): // what costs nothing goes on
+			available, c.halted = 0, true
 		default:
 			e.Logger.Error("reserving credits", "request", c.id, "error", err)
 			return storageUnavailable()
