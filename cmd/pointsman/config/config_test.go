@@ -119,8 +119,8 @@ func TestLoadFull(t *testing.T) {
 	if r, _ := built.Resolve("gpt-4o"); r.Model.Rate != 100_000 || r.Model.Core || r.Model.Number > 46 {
 		t.Errorf("gpt-4o was not replaced in place: %+v", r.Model)
 	}
-	if c.Accounts != (Accounts{1000 * storage.CreditsPerCredit, storage.TierEnterprise, "balanced"}) || !c.Simulator.Enabled || c.Storage.LogDays != 30 {
-		t.Errorf("%+v %+v %+v", c.Accounts, c.Simulator, c.Storage)
+	if c.Accounts != (Accounts{1000 * storage.CreditsPerCredit, storage.TierEnterprise, "balanced"}) || !c.Simulator.Enabled || c.Storage != (Storage{30, 48, 512, 128}) || c.Ledger != (Ledger{time.Hour, 10}) {
+		t.Errorf("%+v %+v %+v %+v", c.Accounts, c.Simulator, c.Storage, c.Ledger)
 	}
 	policies := []Policy{
 		{Name: "eco", Params: "min_quality=0.65\nproviders=local,groq\n", Place: c.Policies[0].Place},
