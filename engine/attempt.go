@@ -13,6 +13,7 @@ import (
 
 	"github.com/pointsman/pointsman/engine/catalog"
 	"github.com/pointsman/pointsman/engine/dialect"
+	"github.com/pointsman/pointsman/engine/limit"
 	"github.com/pointsman/pointsman/engine/snapshot"
 	"github.com/pointsman/pointsman/engine/sse"
 	"github.com/pointsman/pointsman/engine/upstream"
@@ -42,7 +43,7 @@ type answer struct {
 	signed      dialect.Signatures
 	estimated   bool // the provider reported no usage; it is our own count
 	credits     storage.Credits
-	cost        storage.NanoUSD
+	cost        costs
 	outcome     int                  // its number in the call's outcomes
 	measured    bool                 // its usage is counted and its outcome noted
 	spent       bool                 // its price is counted
@@ -76,7 +77,8 @@ type failure struct {
 	param      string // the request's field that is at fault, "" if unknown
 	// inexpressible: the request means something that the provider's dialect has no words for.
 	inexpressible bool
-	unsent        bool // the provider was not asked, because of what it said before of an own key
+	unsent        bool           // the provider was not asked, because of what it said before of an own key, or of limited
+	limited       *limit.Refusal // a limit of the gateway's own is used up
 	own           bool
 	model         *catalog.Model
 	provider      string
@@ -108,6 +110,7 @@ func (e *Engine) attempt(c *call, step policy.Step) (*answer, *failure) {
 	o := c.root().begun(a, i)
 	o.TTFT, o.Latency = float32(millis(a.ttft)), float32(millis(took))
 	if f != nil {
+		e.endTurn(c.root())
 		f.own, f.model, f.provider = a.own, d.Model, d.Provider
 		o.HTTP, o.Failure = uint16(f.status), policy.ParseFailure(f.label())
 		e.live.Done(i, snapshot.Outcome{Verdict: f.verdict(), Failure: o.Failure, Duration: took, End: ended})
@@ -119,6 +122,9 @@ func (e *Engine) attempt(c *call, step policy.Step) (*answer, *failure) {
 
 // try reaches the provider, directly or through its plugin.
 func (e *Engine) try(c *call, a *answer) *failure {
+	if f := e.takeTurn(c, a); f != nil {
+		return f
+	}
 	p := a.deployment.endpoint
 	if a.simulated {
 		p = e.providers[simulatorName]
@@ -304,6 +310,9 @@ func (f *failure) fault(c *call) *Fault {
 		what = "all " + strconv.Itoa(n) + " attempts failed; the last provider"
 	}
 	of := &Fault{Status: fasthttp.StatusBadGateway, Type: typeProvider, Code: "provider_error", Message: what + " failed to answer"}
+	if f.limited != nil {
+		return limitFault(f.limited)
+	}
 	if f.unserved != "" {
 		return badRequest("unsupported_parameter", f.unserved, "no provider that was tried serves the parameter "+f.unserved)
 	}
@@ -384,8 +393,12 @@ func (f *failure) orElse(message string) string {
 	return message
 }
 
-// retryAfter reads a Retry-After header, in any form of [snapshot.ParseReset], capped at a minute.
-func retryAfter(header []byte) time.Duration {
-	wait, _ := snapshot.ParseReset(string(header), time.Now())
+// retryAfter reads how long the provider wants to be left alone: retry-after-ms, which some send and which is exact, else
+// Retry-After in any form of [snapshot.ParseReset]. It is capped at a minute.
+func retryAfter(header func(name string) string, now time.Time) time.Duration {
+	if ms, err := strconv.ParseUint(header("Retry-After-Ms"), 10, 32); err == nil {
+		return min(time.Duration(ms)*time.Millisecond, time.Minute)
+	}
+	wait, _ := snapshot.ParseReset(header(fasthttp.HeaderRetryAfter), now)
 	return min(wait, time.Minute)
 }

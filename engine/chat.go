@@ -18,6 +18,7 @@ import (
 // other operation. A step that cannot go on returns the fault the client gets.
 func (e *Engine) serve(ctx *fasthttp.RequestCtx, d dialect.Dialect, op operation) {
 	c := e.begin(ctx)
+	defer e.abandon(c)
 	c.dialect, c.op = d, op
 	fault := e.admit(ctx, c)
 	if fault != nil { // not accepted: no usage record
@@ -51,13 +52,16 @@ func (e *Engine) serve(ctx *fasthttp.RequestCtx, d dialect.Dialect, op operation
 	}
 }
 
-// admit authenticates the caller, reads the few fields of the body that routing depends on, and resolves what was asked
-// for: a level, a model or both, and the policy that decides.
+// admit authenticates the caller, reads the few fields of the body that routing depends on, takes what the request needs of the
+// caller's limits, and resolves what was asked for: a level, a model or both, and the policy that decides.
 func (e *Engine) admit(ctx *fasthttp.RequestCtx, c *call) (fault *Fault) {
-	if c.caller, fault = e.authenticate(ctx); fault != nil {
+	if c.caller, fault = e.permit(ctx, c.endpointName()); fault != nil {
 		return fault
 	}
 	if fault = c.read(ctx); fault != nil {
+		return fault
+	}
+	if fault = e.takeLimits(ctx, c); fault != nil {
 		return fault
 	}
 	c.identify(ctx)
@@ -115,9 +119,12 @@ func (e *Engine) reserve(c *call) *Fault {
 	available := e.roundLimit(c, storage.Credits(c.req.Credits)-c.spent)
 	for {
 		worst := func(s policy.Step) storage.Credits { return e.worstCase(c.tried(), int(s.Candidate)) }
-		c.steps = e.onePayer(c, slices.DeleteFunc(c.steps, func(s policy.Step) bool { return worst(s) > available }))
+		c.steps = e.onePayer(c, slices.DeleteFunc(c.steps, func(s policy.Step) bool { return worst(s) > available || worst(s) > 0 && c.isFull(e.tierOf(s)) }))
 		if len(c.steps) == 0 && c.halted {
 			return storageUnavailable()
+		}
+		if len(c.steps) == 0 && c.short != nil {
+			return e.overBudget(c.short)
 		}
 		if len(c.steps) == 0 {
 			return noCredits(fmt.Sprintf("the account has %s credits available, which does not cover the worst case of any model this request may use", available))
@@ -137,6 +144,8 @@ func (e *Engine) reserve(c *call) *Fault {
 			available = most - 1
 		case errors.Is(err, storage.ErrLowSpace), errors.Is(err, storage.ErrHalted): // what costs nothing goes on
 			available, c.halted = 0, true
+		case errors.As(err, &c.short):
+			available = e.withinBudget(c, available, most)
 		default:
 			e.Logger.Error("reserving credits", "request", c.id, "error", err)
 			return storageUnavailable()
@@ -151,6 +160,7 @@ func (e *Engine) holdAtLeast(c *call, amount storage.Credits) (err error) {
 	} else {
 		c.held, err = e.Ledger.Reserve(storage.Hold{
 			Request: c.id, Account: c.caller.Account.ID, Amount: amount, Expires: c.began.Add(holdLife),
+			Key: c.caller.Key.SpendsAs(), Team: c.caller.Account.Team, Caps: e.capsOfHold(c),
 		})
 	}
 	if err == nil {

@@ -52,10 +52,11 @@ func (e *Engine) direct(c *call, a *answer, desc *adapter.Endpoint, target *upst
 		x.Close(false)
 		return transportFailure(err)
 	}
-	e.noteLimits(a, desc.RateLimits, func(name string) string { return string(x.Response.Header.Peek(name)) })
+	header := func(name string) string { return string(x.Response.Header.Peek(name)) }
+	e.noteLimits(a, desc.RateLimits, header)
 	if status := x.Response.StatusCode(); status != fasthttp.StatusOK {
 		f := a.failure(status, errorBody(x, stream))
-		f.retryAfter = retryAfter(x.Response.Header.Peek(fasthttp.HeaderRetryAfter))
+		f.retryAfter = retryAfter(header, e.Now())
 		x.Close(!stream)
 		return f
 	}

@@ -23,6 +23,7 @@ import (
 	"github.com/pointsman/pointsman/engine/catalog"
 	"github.com/pointsman/pointsman/engine/dialect"
 	"github.com/pointsman/pointsman/engine/directory"
+	"github.com/pointsman/pointsman/engine/limit"
 	"github.com/pointsman/pointsman/engine/record"
 	"github.com/pointsman/pointsman/engine/snapshot"
 	"github.com/pointsman/pointsman/engine/tokens"
@@ -95,15 +96,21 @@ type Config struct {
 	Log         Log
 	Generations Generations
 	States      States
+	Prices      Prices
+	Markups     catalog.Markups // of the account tiers, where users are charged by the cost
 	Policies    Policies
 	Adapters    Adapters
 	Transport   *upstream.Transport
 	Probes      Probes                // which providers are probed, which is always free; zero: those that are down
 	RoundLimit  storage.Credits       // that the rounds of a request before its last may cost in all; 0: no limit of their own
+	Limits      Limits                // of rates, beside those of accounts, teams and keys
 	RecordTexts bool                  // keep what policies are granted of messages, metadata and side calls in decision records
 	MaxBody     int                   // bytes of a request body; 0: 32 MiB
 	KeepAlive   KeepAlive             // of silent streams
 	Plugins     func() []PluginHealth // for /health; nil: none are told
+	Budgets     Budgets               // what budgets have left; nil: nobody is warned of them, and answers are not cut short for them
+	AlertAt     []int                 // percent of a budget at which the operator is told, ascending
+	Alert       func(storage.Alert)   // is told what the log is told of budgets; must not block; nil: nobody else is
 	Problems    func() []string       // for /health: what is wrong with the configuration while it serves on; nil: never anything
 	// LedgerHealth, for /health, tells how far the ledger is proven; nil: that is not told.
 	LedgerHealth func() LedgerHealth
@@ -120,6 +127,7 @@ type Engine struct {
 	watch       *watcher
 	metrics     *metricSet
 	learners    *learners
+	rates       *limit.Set
 	keys        ownKeys
 	probing     *prober
 	sessions    sessions
@@ -128,7 +136,8 @@ type Engine struct {
 	comparing   atomic.Bool // a count of ours with what a provider reported
 	texts       sync.Pool   // of *dialect.Texts
 	calls       sync.Pool
-	warned      sync.Map // deprecated name -> time of the last warning
+	warned      sync.Map // what and of what, [2]string -> time of the last warning, see hourly
+	alerts      alerts
 	inflight    sync.WaitGroup
 	draining    atomic.Bool
 }
@@ -140,9 +149,12 @@ type deployment struct {
 	platform bool                            // the platform can use its provider
 	simulate bool                            // no provider of its model is usable by the platform, so the simulator stands in
 	limits   atomic.Pointer[snapshot.Limits] // of the platform's key, as last told; nil: nothing was
+	claims   []limit.Claim                   // of its model, then of its provider; none where there are no limits
 	family   tokens.Family                   // how its tokens are counted where the provider does not
 	ratio    tokens.Ratio                    // of what the provider reports to our count
 	answered atomic.Uint64                   // requests whose usage could have been compared with our count
+	version  string                          // of its prices and tariff, see Prices
+	bills    bills                           // of the provider's answers
 }
 
 // simulatorName is the provider and adapter that answers in place of providers without a key.
@@ -162,7 +174,7 @@ func New(cfg Config) (*Engine, error) {
 	cfg.KeepAlive = cfg.KeepAlive.orDefault()
 	e := &Engine{
 		Config: cfg, providers: map[string]*endpoint{}, watch: newWatcher(), metrics: newMetricSet(), signers: signers{seed: maphash.MakeSeed()},
-		tokens: tokens.New(),
+		tokens: tokens.New(), rates: limit.NewSet(cfg.Now()),
 	}
 	for _, p := range append(cfg.Providers, Provider{Name: simulatorName, Adapter: simulatorName}) {
 		if e.providers[p.Name] != nil {
@@ -182,7 +194,9 @@ func New(cfg Config) (*Engine, error) {
 		if p == nil {
 			return nil, fmt.Errorf("model %q is deployed at provider %q, which is not defined", d.Model.Name, d.Provider)
 		}
-		e.deployments = append(e.deployments, &deployment{Deployment: d, endpoint: p, platform: p.Usable, family: familyOf(d)})
+		version, document := d.Sheet(cfg.Markups)
+		cfg.Prices.AppendPrice(version, document)
+		e.deployments = append(e.deployments, &deployment{Deployment: d, endpoint: p, platform: p.Usable, claims: cfg.Limits.of(d), family: familyOf(d), version: version})
 		usable[d.Model] = usable[d.Model] || p.Usable
 	}
 	for _, d := range e.deployments {

@@ -239,7 +239,7 @@ func (e *Engine) probeWith(ctx context.Context, p *endpoint, key string) (checke
 	}
 	if status := x.Response.StatusCode(); status != fasthttp.StatusOK {
 		f = (&answer{rules: desc.Errors, key: key}).failure(status, errorBody(x, false))
-		f.retryAfter = retryAfter(x.Response.Header.Peek(fasthttp.HeaderRetryAfter))
+		f.retryAfter = retryAfter(func(name string) string { return string(x.Response.Header.Peek(name)) }, e.Now())
 	}
 	x.Close(true)
 	return checked, f

@@ -126,7 +126,7 @@ func (w *pluginAnswer) Head(status int, header map[string]string) error {
 	for name, value := range header {
 		canonical[http.CanonicalHeaderKey(name)] = value
 	}
-	w.retryAfter = retryAfter([]byte(canonical["Retry-After"]))
+	w.retryAfter = retryAfter(func(name string) string { return canonical[name] }, time.Now())
 	w.contentType = canonical["Content-Type"]
 	w.noteHeader(canonical)
 	w.head <- status

@@ -105,7 +105,9 @@ func Command(name string, plugin Plugin, dir string) (cmd *exec.Cmd, done func()
 	if err := plugin.validate(); err != nil {
 		return nil, nil, fmt.Errorf("plugin %q: %w", name, err)
 	}
-	cmd, executable, err := command(name, &plugin, dir)
+	var once program
+	cmd, executable, err := command(name, &plugin, &once, dir)
+	once.close()
 	if err != nil {
 		return nil, nil, err
 	}

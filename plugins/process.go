@@ -47,7 +47,7 @@ func newProcess(p *supervised) *process {
 // prepare makes the command; env is what go-plugin tells the process, dir where its socket must be.
 func (p *process) prepare(of *supervised, env []string, dir string) error {
 	p.dir = dir
-	cmd, executable, err := command(of.name, of.plugin, dir)
+	cmd, executable, err := command(of.name, of.plugin, &of.program, dir)
 	if err != nil {
 		return err
 	}

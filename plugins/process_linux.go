@@ -23,7 +23,7 @@ import (
 // command makes the command of a process: the gateway's own binary, as the built-in adapters or as the shim that
 // becomes a third-party plugin. /proc/self/exe stays the running binary even when the file was replaced by an upgrade.
 // The file returned, if any, must stay open until the start.
-func command(name string, plugin *Plugin, dir string) (*exec.Cmd, *os.File, error) {
+func command(name string, plugin *Plugin, program *program, dir string) (*exec.Cmd, *os.File, error) {
 	cmd := exec.Command("/proc/self/exe")
 	cmd.SysProcAttr = &syscall.SysProcAttr{
 		Pdeathsig: syscall.SIGKILL, // also survives an exec
@@ -34,7 +34,7 @@ func command(name string, plugin *Plugin, dir string) (*exec.Cmd, *os.File, erro
 		cmd.Env = runtimeHints(defaultMemoryMB)
 		return cmd, nil, nil
 	}
-	executable, script, err := openChecked(plugin)
+	executable, script, err := program.open(plugin)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -67,6 +67,34 @@ func command(name string, plugin *Plugin, dir string) (*exec.Cmd, *os.File, erro
 func runtimeHints(memoryMB int) []string {
 	return []string{
 		fmt.Sprintf("GOMEMLIMIT=%dMiB", memoryMB*3/4), "GOGC=400", fmt.Sprintf("GOMAXPROCS=%d", max(1, runtime.NumCPU()/2)),
+	}
+}
+
+// program is the sealed copy of a plugin's executable, kept for its restarts: reading and hashing a large file each time would take the
+// processor from the requests that the others serve. It takes no memory beside that of the process that runs it. The zero value
+// has none yet. It belongs to one goroutine.
+type program struct{ sealed *os.File }
+
+// open returns a descriptor of the checked executable, which the caller closes.
+func (p *program) open(plugin *Plugin) (executable *os.File, script bool, err error) {
+	if p.sealed == nil {
+		if executable, script, err = openChecked(plugin); err != nil || script {
+			return executable, script, err
+		}
+		p.sealed = executable
+	}
+	fd, err := unix.FcntlInt(p.sealed.Fd(), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		return nil, false, fmt.Errorf("opening the executable: %w", err)
+	}
+	return os.NewFile(uintptr(fd), p.sealed.Name()), false, nil
+}
+
+// close lets go of the copy.
+func (p *program) close() {
+	if p.sealed != nil {
+		_ = p.sealed.Close() // it was read only
+		p.sealed = nil
 	}
 }
 

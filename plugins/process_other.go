@@ -13,7 +13,7 @@ import (
 
 // command makes the command of a process. Here the checksum is compared just before the start: a file replaced in
 // between is not noticed, and there are no limits.
-func command(name string, plugin *Plugin, _ string) (*exec.Cmd, *os.File, error) {
+func command(name string, plugin *Plugin, _ *program, _ string) (*exec.Cmd, *os.File, error) {
 	if plugin == nil {
 		self, err := os.Executable()
 		if err != nil {
@@ -36,6 +36,11 @@ func command(name string, plugin *Plugin, _ string) (*exec.Cmd, *os.File, error)
 	cmd.Env = append(allowedEnv(plugin.Env), searchPath)
 	return cmd, nil, nil
 }
+
+// program is what is kept of an executable between starts: here nothing.
+type program struct{}
+
+func (*program) close() {}
 
 // reap waits for the process and returns how it ended.
 func (p *process) reap() error {

@@ -105,6 +105,7 @@ func (h *Host) succeed(ctx context.Context, old *supervised, plugin *Plugin) err
 		}
 	}
 	if err != nil {
+		p.program.close()
 		err = fmt.Errorf("starting plugin %q: %w; the one before serves on", p.name, err)
 		old.refuse(err)
 		return err

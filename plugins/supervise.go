@@ -28,6 +28,7 @@ type supervised struct {
 	host    *Host
 	name    string
 	plugin  *Plugin // nil for the built-in process
+	program program // of run, once that goes
 	logger  *slog.Logger
 	current atomic.Pointer[instance] // nil while not running
 	retired atomic.Bool              // it has a successor, or was removed
@@ -63,6 +64,7 @@ func (p *supervised) run(ctx context.Context, inst *instance) {
 	host := ctx
 	ctx, cancel := context.WithCancel(host)
 	defer cancel()
+	defer p.program.close()
 	go func() {
 		select {
 		case <-p.ending:
@@ -76,6 +78,11 @@ func (p *supervised) run(ctx context.Context, inst *instance) {
 		if inst == nil {
 			inst, err = p.start(ctx)
 		}
+		if err != nil && ctx.Err() == nil {
+			p.set(StateFailed, nil, err)
+			p.logger.Error("plugin not started", "error", err)
+			p.tries.CompareAndSwap(0, 1)
+		}
 		if first {
 			p.firstError = err
 			close(p.tried)
@@ -86,10 +93,6 @@ func (p *supervised) run(ctx context.Context, inst *instance) {
 			if time.Since(began) >= healthyAfter {
 				p.tries.Store(0)
 			}
-		} else if ctx.Err() == nil {
-			p.set(StateFailed, nil, err)
-			p.logger.Error("plugin not started", "error", err)
-			p.tries.CompareAndSwap(0, 1)
 		}
 		inst = nil
 		select {

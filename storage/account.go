@@ -1,6 +1,9 @@
 package storage
 
-import "time"
+import (
+	"cmp"
+	"time"
+)
 
 // AccountTier bounds the model tiers an account may use and carries its markup under the cost-plus tariff.
 type AccountTier string
@@ -12,6 +15,11 @@ const (
 	TierProfessional AccountTier = "professional"
 	TierEnterprise   AccountTier = "enterprise"
 )
+
+// AccountTiers are the account tiers in their order.
+func AccountTiers() []AccountTier {
+	return []AccountTier{TierFree, TierStarter, TierProfessional, TierEnterprise}
+}
 
 // Account is a customer of the gateway. Its credit balance is not here: the ledger alone holds balances.
 type Account struct {
@@ -62,6 +70,9 @@ type VirtualKey struct {
 	Replaces string `json:"replaces,omitempty"`
 	Spends   string `json:"spends,omitempty"` // id of the key whose budgets it uses; "": its own
 }
+
+// SpendsAs is the id of the key whose budgets and rate limits the key uses: that of the first of a row of rotations.
+func (k *VirtualKey) SpendsAs() string { return cmp.Or(k.Spends, k.ID) }
 
 // ProviderKey is an account's own key at a provider (BYOK), encrypted. Sealed can be opened only with the same
 // (Account, Provider, ID, Version), which are its additional authenticated data.

@@ -124,14 +124,14 @@ func (g *gateway) writeMetrics(w io.Writer) {
 		fmt.Fprintf(w, "pointsman_ledger_proven_timestamp_seconds %d\n", v.Proven.Unix())
 	}
 	fmt.Fprintf(w, "pointsman_ledger_proven_position %d\n", v.Through)
-	fmt.Fprintf(w, "pointsman_ledger_verifying %d\n", number(v.Running))
-	fmt.Fprintf(w, "pointsman_ledger_halted %d\n", number(g.store.Halted() != nil))
+	fmt.Fprintf(w, "pointsman_ledger_verifying %d\n", oneIf(v.Running))
+	fmt.Fprintf(w, "pointsman_ledger_halted %d\n", oneIf(g.store.Halted() != nil))
 	fmt.Fprintf(w, "pointsman_disk_free_bytes %d\n", free)
-	fmt.Fprintf(w, "pointsman_disk_low %d\n", number(low))
+	fmt.Fprintf(w, "pointsman_disk_low %d\n", oneIf(low))
 	fmt.Fprintf(w, "pointsman_log_dropped_total %d\n", g.usage.Dropped())
 }
 
-func number(b bool) int {
+func oneIf(b bool) int {
 	if b {
 		return 1
 	}

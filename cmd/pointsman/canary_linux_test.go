@@ -87,7 +87,7 @@ func newCanary(t *testing.T) (c *canary, behave *atomic.Int64) {
 		"[providers.direct]\nadapter = \"openai\"\nbase_url = %q\napi_key = %q\nallow_private = true\ntimeouts = { first_byte = 1, idle = 0.3 }\n"+
 		"[providers.proxied]\nadapter = \"simulator\"\napi_key = %q\nsettings = { pause_ms = \"20\" }\n", up.URL()+"/v1", secret("direct"), secret("proxied"))
 	for _, name := range []string{"direct", "proxied"} {
-		toml += fmt.Sprintf("[[models]]\nname = \"m-%s\"\ntier = 1\ncredits_per_1k = 0.002\ncontext_window = 128000\n[[models.deployments]]\nprovider = %q\nupstream = \"x\"\n", name, name)
+		toml += fmt.Sprintf("[[models]]\nname = \"m-%s\"\ntier = 1\ncredits_per_1k = 0.002\ncontext_window = 128000\n[[models.deployments]]\nprovider = %q\nupstream = \"x\"\nusd_in_per_1m = 1\nusd_out_per_1m = 2\n", name, name)
 	}
 	file := filepath.Join(t.TempDir(), "pointsman.toml")
 	if err := os.WriteFile(file, []byte(toml), 0o600); err != nil {

@@ -42,6 +42,7 @@ type gateway struct {
 	started   time.Time
 	log       *slog.Logger
 	env       func(string) string
+	now       func() time.Time
 	masterKey string
 	firstKey  string // the key of the account made at the first start, shown once
 
@@ -70,11 +71,15 @@ type options struct {
 	dataDir string
 	log     *slog.Logger
 	env     func(string) string
+	now     func() time.Time // nil: time.Now
 }
 
 // start brings the gateway up and returns when it takes requests. On an error nothing is left running.
 func start(ctx context.Context, cfg *config.Config, opt options) (g *gateway, err error) {
-	g = &gateway{cfg: cfg, dataDir: opt.dataDir, started: time.Now(), log: opt.log, env: opt.env, changes: metrics.NewSet()}
+	g = &gateway{cfg: cfg, dataDir: opt.dataDir, started: time.Now(), log: opt.log, env: opt.env, now: opt.now, changes: metrics.NewSet()}
+	if g.now == nil {
+		g.now = time.Now
+	}
 	g.life, g.end = context.WithCancel(context.Background())
 	defer func() {
 		if err != nil {
@@ -121,11 +126,12 @@ func start(ctx context.Context, cfg *config.Config, opt options) (g *gateway, er
 
 	g.engine, err = engine.New(engine.Config{
 		Catalog: models, Providers: engineProviders(cfg, probed), Simulate: cfg.Simulator.Enabled,
-		Directory: g.directory, Ledger: g.store, Log: g.usage, Generations: g.usage, States: g.usage, Policies: g.policies, Adapters: g.plugins,
-		RoundLimit: cfg.Rounds.Credits, RecordTexts: cfg.Rounds.RecordTexts,
+		Directory: g.directory, Ledger: g.store, Log: g.usage, Generations: g.usage, States: g.usage, Prices: g.usage, Policies: g.policies, Adapters: g.plugins,
+		Markups: cfg.Tariff.Markups, Budgets: g.store, AlertAt: cfg.Budgets.AlertAt, RoundLimit: cfg.Rounds.Credits, RecordTexts: cfg.Rounds.RecordTexts,
 		Transport: upstream.New(upstream.Config{}), Probes: engine.Probes(cfg.Health.Probe), Plugins: g.pluginHealth,
-		MaxBody: cfg.Server.MaxBodyBytes, Problems: g.problems, LedgerHealth: g.ledgerHealth, Logger: g.log,
+		MaxBody: cfg.Server.MaxBodyBytes, Problems: g.problems, LedgerHealth: g.ledgerHealth, Logger: g.log, Now: g.now,
 		KeepAlive: engine.KeepAlive{After: cfg.Server.KeepAliveAfter, Every: cfg.Server.KeepAliveEvery},
+		Limits:    engine.Limits(cfg.Limits),
 	})
 	if err != nil {
 		return g, err
@@ -217,7 +223,7 @@ func (g *gateway) openLog() (err error) {
 
 // storeConfig is what both databases are given.
 func (g *gateway) storeConfig() badgerdb.Config {
-	c := badgerdb.Config{Dir: g.dataDir, Logger: g.log, MemoryMB: g.cfg.Storage.MemoryMB, MinFreeMB: g.cfg.Storage.MinFreeMB}
+	c := badgerdb.Config{Dir: g.dataDir, Logger: g.log, Clock: g.now, MemoryMB: g.cfg.Storage.MemoryMB, MinFreeMB: g.cfg.Storage.MinFreeMB}
 	if c.MinFreeMB == 0 {
 		c.MinFreeMB = -1 // no check
 	}
@@ -240,14 +246,14 @@ func (g *gateway) openDirectory(env func(string) string) (err error) {
 	}
 	g.vault = v
 	a := g.cfg.Accounts
-	g.directory, err = directory.Open(g.store, g.store, v, directory.Defaults{Credits: a.DefaultCredits, Tier: a.DefaultTier, Level: a.DefaultPowerLevel}, time.Now)
+	g.directory, err = directory.Open(g.store, g.store, g.store, v, directory.Defaults{Credits: a.DefaultCredits, Tier: a.DefaultTier, Level: a.DefaultPowerLevel}, g.now)
 	if err != nil || len(g.directory.Accounts()) > 0 || g.store.Halted() != nil {
 		return err
 	}
-	if _, err = g.directory.CreateAccount("default", "", ""); err != nil {
+	if _, err = g.directory.CreateAccount(storage.Account{ID: "default"}); err != nil {
 		return fmt.Errorf("creating the first account: %w", err)
 	}
-	_, g.firstKey, err = g.directory.CreateKey("default", "made at the first start")
+	_, g.firstKey, err = g.directory.CreateKey(storage.VirtualKey{Account: "default", Name: "made at the first start"})
 	return err
 }
 

@@ -59,7 +59,13 @@ func newGateway(t testing.TB, toml string, env func(string) string) *testGateway
 
 func startGateway(t testing.TB, cfg *config.Config, data string) *testGateway {
 	t.Helper()
-	g, err := start(context.Background(), cfg, options{dataDir: data, log: slog.New(slog.NewTextHandler(testLog{t}, nil)), env: noEnv})
+	return startGatewayAt(t, cfg, data, nil)
+}
+
+// startGatewayAt is startGateway with a clock of the test's.
+func startGatewayAt(t testing.TB, cfg *config.Config, data string, now func() time.Time) *testGateway {
+	t.Helper()
+	g, err := start(context.Background(), cfg, options{dataDir: data, log: slog.New(slog.NewTextHandler(testLog{t}, nil)), env: noEnv, now: now})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -102,6 +102,8 @@ context_window = 128000
   [[models.deployments]]
   provider = "%[1]s"
   upstream = "m"
+  usd_in_per_1m = 1
+  usd_out_per_1m = 2
 `, provider)
 }
 

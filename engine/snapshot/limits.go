@@ -2,6 +2,7 @@ package snapshot
 
 import (
 	"math"
+	"net/http"
 	"strconv"
 	"time"
 )
@@ -50,7 +51,7 @@ func count(text string) (int64, bool) {
 }
 
 // ParseReset reads when a limit is whole again, from now: seconds, a Unix time in seconds or milliseconds, an RFC 3339 time,
-// or text like Go's durations. Times in the past are 0, those beyond a day a day.
+// an HTTP date, or text like Go's durations. Times in the past are 0, those beyond a day a day.
 func ParseReset(text string, now time.Time) (time.Duration, bool) {
 	wait, day := time.Duration(0), 24*time.Hour
 	if f, err := strconv.ParseFloat(text, 64); err == nil {
@@ -67,6 +68,8 @@ func ParseReset(text string, now time.Time) (time.Duration, bool) {
 	} else if d, err := time.ParseDuration(text); err == nil {
 		wait = d
 	} else if t, err := time.Parse(time.RFC3339, text); err == nil {
+		wait = t.Sub(now)
+	} else if t, err := http.ParseTime(text); err == nil {
 		wait = t.Sub(now)
 	} else {
 		return 0, false

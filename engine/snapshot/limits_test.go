@@ -1,6 +1,7 @@
 package snapshot
 
 import (
+	"net/http"
 	"testing"
 	"time"
 )
@@ -10,7 +11,7 @@ func TestResetsAreReadInEveryForm(t *testing.T) {
 	for text, want := range map[string]time.Duration{
 		"0": 0, "1": time.Second, "7.66": 7660 * time.Millisecond, "1s": time.Second, "6m0s": 6 * time.Minute, "120ms": 120 * time.Millisecond,
 		"1m30s": 90 * time.Second, "1800000020": 20 * time.Second, "1800000020500": 20500 * time.Millisecond,
-		now.Add(30 * time.Second).UTC().Format(time.RFC3339): 30 * time.Second, "1700000000": 0, "-5s": 0, "99999999": 24 * time.Hour, "1e9": 24 * time.Hour,
+		now.Add(30 * time.Second).UTC().Format(time.RFC3339): 30 * time.Second, now.Add(9 * time.Second).UTC().Format(http.TimeFormat): 9 * time.Second, "1700000000": 0, "-5s": 0, "99999999": 24 * time.Hour, "1e9": 24 * time.Hour,
 	} {
 		if got, ok := ParseReset(text, now); !ok || got != want {
 			t.Errorf("%q: %v, %v, want %v", text, got, ok, want)

@@ -62,7 +62,7 @@ func New(root []byte) (*Vault, error) {
 		return nil, fmt.Errorf("deriving the pepper: %w", err)
 	}
 	v := &Vault{kek: kek, shares: newShares(), pepper: pepper}
-	v.macs.New = func() any { return hmac.New(sha256.New, v.pepper) }
+	v.macs.New = func() any { return &mac{Hash: hmac.New(sha256.New, v.pepper)} }
 	return v, nil
 }
 
@@ -145,12 +145,19 @@ func NewID(prefix string) string { return prefix + hex.EncodeToString(random(8))
 
 // Hash is HMAC-SHA-256(pepper, key): what the directory stores and looks up instead of a virtual key.
 func (v *Vault) Hash(key []byte) (sum [32]byte) {
-	mac := v.macs.Get().(hash.Hash)
-	mac.Reset()
-	mac.Write(key)
-	mac.Sum(sum[:0])
-	v.macs.Put(mac)
+	m := v.macs.Get().(*mac)
+	m.Reset()
+	m.Write(key)
+	m.Sum(m.sum[:0])
+	sum = m.sum
+	v.macs.Put(m)
 	return sum
+}
+
+// mac has a place for its sum, so that hashing allocates nothing.
+type mac struct {
+	hash.Hash
+	sum [32]byte
 }
 
 // Seal fills k.Sealed with the encrypted key. The other fields must be final. The share is on disk when it returns. Once the

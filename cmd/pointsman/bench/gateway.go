@@ -50,7 +50,7 @@ allow_private = true
 	for tier, count := range tierCounts {
 		for i := range count {
 			fmt.Fprintf(&b, "[[models]]\nname = \"bench-t%d-%02d\"\ntier = %d\ncredits_per_1k = %s\ncontext_window = 200000\ncapabilities = [\"tools\", \"json_schema\"]\n"+
-				"[[models.deployments]]\nprovider = \"bench\"\nupstream = \"bench-1\"\n", tier, i, tier, tierRates[tier])
+				"[[models.deployments]]\nprovider = \"bench\"\nupstream = \"bench-1\"\nusd_in_per_1m = 1\nusd_out_per_1m = 2\n", tier, i, tier, tierRates[tier])
 		}
 	}
 	return b.String()

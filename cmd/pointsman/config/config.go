@@ -21,7 +21,10 @@ type Config struct {
 	Providers      []Provider      // built-in ones in fixed order, then those of the file in its order
 	BuiltinCatalog bool            // [catalog] builtin
 	Models         []catalog.Entry // built-in ones first; one named in the file stands in the built-in one's place
+	Prices         Prices
+	Tariff         Tariff
 	Accounts       Accounts
+	Budgets        Budgets
 	Simulator      Simulator
 	Policies       []Policy      // in file order
 	Trust          signing.Trust // whose policies are accepted
@@ -30,6 +33,7 @@ type Config struct {
 	Storage        Storage
 	Ledger         Ledger
 	Health         Health
+	Limits         Limits
 	Warnings       []string // what works but is probably not meant, each with file:line:column
 
 	fileModels map[string]bool   // names of models declared in the file
@@ -88,6 +92,11 @@ type Accounts struct {
 	DefaultCredits    storage.Credits
 	DefaultTier       storage.AccountTier
 	DefaultPowerLevel string // eco, balanced or precision
+}
+
+// Budgets is the [budgets] table.
+type Budgets struct {
+	AlertAt []int // percent of a budget at which the operator is told, ascending
 }
 
 // Simulator is the [simulator] table.

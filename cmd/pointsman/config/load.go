@@ -108,8 +108,12 @@ func (d *document) read(root *table) *Config {
 		adapters = append(adapters, p.Adapters...)
 	}
 	c.Providers = d.providers(root, adapters)
+	c.tariff(root.child("tariff", "in [tariff]"))
 	c.models(d, root)
 	c.accounts(root.child("accounts", "in [accounts]"))
+	budgets := root.child("budgets", "in [budgets]")
+	c.Budgets.AlertAt = budgets.percents("alert_at", []int{80, 100})
+	budgets.done()
 
 	simulator := root.child("simulator", "in [simulator]")
 	c.Simulator.Enabled = simulator.flag("enabled", true)
@@ -121,6 +125,7 @@ func (d *document) read(root *table) *Config {
 	c.Health.Probe = health.oneOf("probe", "down", []string{"down", "unknown", "off"})
 	health.done()
 
+	c.limits(root.child("limits", "in [limits]"))
 	c.stores(root)
 	root.done()
 	return c
