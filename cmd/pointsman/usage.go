@@ -282,6 +282,7 @@ func (g *gateway) startEvents() (err error) {
 // writeMetrics writes the metrics of what the engine does not know.
 func (g *gateway) writeMetrics(w io.Writer) {
 	g.writePolicyMetrics(w)
+	g.writeLedgerMetrics(w)
 	fmt.Fprintf(w, "pointsman_log_dropped_total %d\npointsman_log_bytes %d\n", g.usage.Dropped(), g.usage.Size())
 	if g.bodies != nil {
 		fmt.Fprintf(w, "pointsman_bodies_dropped_total %d\n", g.bodies.Dropped())

@@ -19,7 +19,7 @@ const killFresh = 25
 
 // punished is a data directory whose process is killed again and again.
 type punished struct {
-	*tally
+	*reckoning
 	t         *testing.T
 	dir       string
 	minFreeMB int
@@ -27,7 +27,9 @@ type punished struct {
 	restarted time.Duration // longest start
 }
 
-func punish(t *testing.T) *punished { return &punished{tally: newTally(), t: t, dir: t.TempDir()} }
+func punish(t *testing.T) *punished {
+	return &punished{reckoning: newReckoning(), t: t, dir: t.TempDir()}
+}
 
 // proves verifies the ledger as the process left it, if there is one.
 func (p *punished) proves() error {

@@ -9,9 +9,9 @@ import (
 	"github.com/pointsman/pointsman/storage"
 )
 
-// tally adds up the lines of a ledger that is killed again and again, by its own plain reading of them, and holds them against
+// reckoning adds up the lines of a ledger that is killed again and again, by its own plain reading of them, and holds them against
 // what was acknowledged and what the store says of balances and budgets.
-type tally struct {
+type reckoning struct {
 	seen     map[string]uint64 // position up to which an account's lines are counted
 	posted   map[string]storage.Credits
 	requests map[storage.RequestID]*tallied
@@ -34,15 +34,15 @@ type tallied struct {
 	lapsed                        bool
 }
 
-func newTally() *tally {
-	return &tally{
+func newReckoning() *reckoning {
+	return &reckoning{
 		seen: map[string]uint64{}, posted: map[string]storage.Credits{}, requests: map[storage.RequestID]*tallied{},
 		granted: map[string]storage.Credits{}, spent: map[storage.Spender]*[3]storage.Credits{},
 	}
 }
 
 // check reads what is new and compares all of it.
-func (y *tally) check(t testing.TB, s *Store, acknowledged []told) {
+func (y *reckoning) check(t testing.TB, s *Store, acknowledged []told) {
 	t.Helper()
 	for _, account := range workAccounts {
 		y.read(t, s, account)
@@ -70,7 +70,7 @@ func (y *tally) check(t testing.TB, s *Store, acknowledged []told) {
 }
 
 // read counts the lines of an account that were not there before.
-func (y *tally) read(t testing.TB, s *Store, account string) {
+func (y *reckoning) read(t testing.TB, s *Store, account string) {
 	t.Helper()
 	var fresh []storage.Entry
 	for from := uint64(0); ; {
@@ -100,7 +100,7 @@ func (y *tally) read(t testing.TB, s *Store, account string) {
 	}
 }
 
-func (y *tally) add(t testing.TB, e *storage.Entry) {
+func (y *reckoning) add(t testing.TB, e *storage.Entry) {
 	t.Helper()
 	y.seen[e.Account] = e.Position
 	y.posted[e.Account] -= e.Charged
@@ -160,7 +160,7 @@ func (y *tally) add(t testing.TB, e *storage.Entry) {
 }
 
 // find looks for an acknowledged operation among the lines, and returns what is there instead.
-func (y *tally) find(a told) (problem string) {
+func (y *reckoning) find(a told) (problem string) {
 	var account, spenders string
 	var x, z storage.Credits
 	if a.kind == 'G' || a.kind == 'T' {
@@ -200,7 +200,7 @@ func (y *tally) find(a told) (problem string) {
 }
 
 // repeat does every acknowledged operation once more: the store must say that it was done, and how, and change nothing.
-func (y *tally) repeat(t testing.TB, s *Store, acknowledged []told) {
+func (y *reckoning) repeat(t testing.TB, s *Store, acknowledged []told) {
 	t.Helper()
 	for _, a := range acknowledged {
 		var x, z storage.Credits
