@@ -63,7 +63,7 @@ type call struct {
 	earlier  []policy.Plan
 	kept     *answer // held back for review
 	spent    storage.Credits
-	spentUSD storage.NanoUSD
+	cost     costs
 	answered int   // number of the candidate whose answer the client gets
 	side     *call // the side call of this round, nil if it is none
 	parent   *call // of a side call
@@ -80,6 +80,9 @@ type call struct {
 	usage      storage.Usage
 	settled    bool
 	over       bool // it was let go of
+
+	cache caching
+	claim *claim // of its idempotency key, nil without one
 
 	watch *watch
 	pulse *pulse // of a stream, nil if it cannot be kept alive
@@ -121,8 +124,12 @@ func (e *Engine) end(c *call) {
 	e.calls.Put(fresh)
 }
 
-// leave notes that the client is gone and cuts the attempt under way. The watcher calls it from its own goroutine.
+// leave notes that the client is gone and cuts the attempt under way, unless the client may come again for the answer. The watcher
+// calls it from its own goroutine.
 func (c *call) leave() {
+	if c.claim != nil {
+		return
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.left = true

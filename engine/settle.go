@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"errors"
 	"slices"
 	"strings"
 
@@ -25,11 +26,10 @@ func (e *Engine) measure(c *call, a *answer, verdict snapshot.Verdict) {
 		u = a.partial()
 	}
 	e.supplement(c, a, &u)
-	if limit := int64(d.Model.ContextWindow); limit > 0 {
-		u.Input, u.Output = min(u.Input, limit*c.windows()), min(u.Output, limit*int64(max(c.env.N, 1)))
-	}
+	e.believe(c, a, &u)
 	a.usage = u
-	e.price(c, a)
+	lack := e.price(c, a)
+	e.checkPrice(a, lack)
 	u = a.usage
 	e.noteTokens(c.root(), a)
 	e.live.Done(d.Index, snapshot.Outcome{
@@ -57,11 +57,24 @@ func (e *Engine) measure(c *call, a *answer, verdict snapshot.Verdict) {
 func (c *call) bill(a *answer) {
 	u := &c.usage
 	u.Model, u.Provider, u.BYOK, u.Simulated, u.Estimated = a.deployment.Model.Name, a.provider(), a.own, a.simulated, a.estimated
-	u.InputTokens, u.OutputTokens, u.CachedTokens, u.Reasoning = a.usage.Input, a.usage.Output, a.usage.CacheRead, a.usage.Reasoning
+	n := &a.usage
+	u.InputTokens, u.OutputTokens, u.CachedTokens, u.Reasoning = n.Input, n.Output, n.CacheRead, n.Reasoning
+	u.CacheWrite, u.CacheWrite1h, u.CacheWrite12h = n.CacheWrite, n.CacheWrite1h, n.CacheWrite12h
+	u.AudioInput, u.ImageInput, u.AudioOutput, u.ImageOutput = n.AudioInput, n.ImageInput, n.AudioOutput, n.ImageOutput
+	u.ServiceTier, u.Suspect = n.ServiceTier, n.Suspect
+	if !a.own {
+		u.PriceVersion = a.deployment.version
+	}
 	u.TTFT = a.ttft + a.began.Sub(c.began)
 	c.spend(a)
-	u.Credits, u.CostUSD = c.spent, c.spentUSD
+	u.Credits = c.spent
+	c.noteCosts()
 	c.answered = a.deployment.Index
+}
+
+// noteCosts takes what the answers of all rounds cost into the request's usage.
+func (c *call) noteCosts() {
+	c.usage.CostUSD, c.usage.ListedUSD, c.usage.ReportedUSD = c.cost.billed, c.cost.listed, c.cost.reported
 }
 
 // settle ends a call exactly once: it settles or voids the hold, waits until that is durable, and hands the usage and the
@@ -78,22 +91,28 @@ func (e *Engine) settle(c *call, outcome storage.Outcome, status int) *Fault {
 	if !c.dispatched.IsZero() {
 		u.Overhead = c.dispatched.Sub(c.began)
 	}
-	var fault *Fault
+	err := c.claim.settles(outcome, len(c.outcomes))
+	if err != nil {
+		u.Credits = 0 // a retry would not know of the charge
+	}
 	if c.holding {
 		tier := e.deployments[c.answered].Model.Tier
-		receipt, batch, err := e.Ledger.Settle(storage.Settlement{Request: c.id, Charge: u.Credits, Tier: tier, Reason: string(outcome)})
-		if err == nil {
+		receipt, batch, failed := e.Ledger.Settle(storage.Settlement{Request: c.id, Charge: u.Credits, Tier: tier, Reason: string(outcome)})
+		if failed == nil {
 			u.Credits = receipt.Charged
-			err = batch.Wait()
+			failed = batch.Wait()
 		}
-		if err == nil {
+		if failed == nil {
 			e.watchBudgets(c.caller, tier, receipt.Charged)
 		}
-		if err != nil {
-			e.Logger.Error("settling credits", "request", c.id, "account", u.Account, "charge", u.Credits, "error", err)
-			fault = storageUnavailable()
-			u.Credits, u.Outcome, u.Status, u.ErrorCode = 0, storage.OutcomeInterrupted, fault.Status, fault.Code
-		}
+		err = errors.Join(err, failed)
+	}
+	var fault *Fault
+	if err != nil {
+		e.Logger.Error("settling credits", "request", c.id, "account", u.Account, "charge", u.Credits, "error", err)
+		fault = storageUnavailable()
+		u.Credits, u.Outcome, u.Status, u.ErrorCode = 0, storage.OutcomeInterrupted, fault.Status, fault.Code
+		c.claim.release()
 	}
 	if outcome == storage.OutcomeOK {
 		e.sessions.note(c.session, c.answered, e.Now())
@@ -129,6 +148,9 @@ func (e *Engine) finish(c *call) {
 	if c.kept != nil { // and not sent
 		c.kept.close(true)
 	}
+	if c.claim != nil {
+		c.claim.over = true
+	}
 	e.end(c)
 	e.inflight.Done()
 }
@@ -142,15 +164,17 @@ func (e *Engine) fail(ctx *fasthttp.RequestCtx, c *call, fault *Fault) {
 	case len(c.outcomes) > 0:
 		outcome = storage.OutcomeUpstreamError
 	}
-	c.usage.Credits, c.usage.CostUSD, c.usage.ErrorCode = 0, c.spentUSD, fault.Code
+	c.usage.Credits, c.usage.ErrorCode = 0, fault.Code
+	c.noteCosts()
 	if unsettled := e.settle(c, outcome, fault.Status); unsettled != nil {
 		fault = unsettled
 	}
 	e.describeDecision(ctx, c)
-	p, d := c.pulse, c.dialect
+	p, d, k := c.pulse, c.dialect, c.claim
 	e.finish(c)
 	if p.stop() { // the status is gone already
-		stream(ctx, p, &faultBody{event: d.AppendErrorEvent(nil, fault.Status, fault.detail(), 0)})
+		ctx.SetContentType("text/event-stream; charset=utf-8")
+		stream(ctx, p, k.record(ctx, &faultBody{event: d.AppendErrorEvent(nil, fault.Status, fault.detail(), 0)}))
 		return
 	}
 	fault.Write(ctx)
@@ -193,7 +217,7 @@ func (e *Engine) describeAnswer(ctx *fasthttp.RequestCtx, c *call, a *answer) {
 	if len(dropped) > 0 {
 		h.Set("X-Pointsman-Dropped", strings.Join(dropped, ", "))
 	}
-	if !c.env.Stream {
+	if !c.env.Stream || a.stored != nil {
 		h.Set("X-Pointsman-Credits", c.usage.Credits.String())
 		h.Set("X-Pointsman-Cost-Usd", c.usage.CostUSD.String())
 		if a.estimated {

@@ -18,8 +18,8 @@ import (
 func twoTiers(t *testing.T) ([]*scripted.Server, *clockedGateway) {
 	t.Helper()
 	up, toml := upstreams(t, 2)
-	toml += "[[models]]\nname = \"dear\"\ntier = 2\ncredits_per_1k = 1\ncontext_window = 128000\nmax_output = 100000\n[[models.deployments]]\nprovider = \"up0\"\nupstream = \"dear\"\n"
-	toml += "[[models]]\nname = \"free\"\ntier = 0\n[[models.deployments]]\nprovider = \"up0\"\nupstream = \"free\"\n"
+	toml += "[[models]]\nname = \"dear\"\ntier = 2\ncredits_per_1k = 1\ncontext_window = 128000\nmax_output = 100000\n[[models.deployments]]\nprovider = \"up0\"\nupstream = \"dear\"\nusd_in_per_1m = 1\nusd_out_per_1m = 2\n"
+	toml += "[[models]]\nname = \"free\"\ntier = 0\n[[models.deployments]]\nprovider = \"up0\"\nupstream = \"free\"\nusd_in_per_1m = 1\nusd_out_per_1m = 2\n"
 	return up, withClock(t, newGateway(t, toml, nil))
 }
 

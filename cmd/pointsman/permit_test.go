@@ -118,7 +118,7 @@ func limitKinds() []limitKind {
 // is charged. The routes are those that are served, so that none can be forgotten.
 func TestLimitsHoldOnEveryRoute(t *testing.T) {
 	up, toml := operationModels(t, 1)
-	toml += "[[models]]\nname = \"other\"\ntier = 2\ncredits_per_1k = 1\n[[models.deployments]]\nprovider = \"up0\"\nupstream = \"other\"\n"
+	toml += "[[models]]\nname = \"other\"\ntier = 2\ncredits_per_1k = 1\n[[models.deployments]]\nprovider = \"up0\"\nupstream = \"other\"\nusd_in_per_1m = 1\nusd_out_per_1m = 2\n"
 	c := withClock(t, newGateway(t, toml, nil))
 	up[0].Script(answerOperation)
 	// The same requests without a limit are answered, so that the refusals mean something.

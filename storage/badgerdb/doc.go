@@ -1,6 +1,6 @@
 // Package badgerdb keeps what Pointsman must not lose in embedded Badger databases: accounts, keys and the credits ledger
 // in <dir>/ledger (every commit is synced to disk), usage and decision records in <dir>/log (asynchronous, expiring,
-// droppable).
+// droppable), and what became of requests with idempotency keys in <dir>/results (synced, for a day).
 //
 // # The ledger
 //
@@ -34,7 +34,7 @@
 // id, among the pages that were written in the minute after it, whose ids are in the clear. Only a request that took longer,
 // or whose clock went back, has an index record.
 //
-// # Keys in <dir>/log, schema 2 (period(4) = six-hour periods since 1970 by the page's seq; period 0 is never dropped)
+// # Keys in <dir>/log, schema 3 (period(4) = six-hour periods since 1970 by the page's seq; period 0 is never dropped)
 //
 //	period(0) v                            schema version, 4 bytes
 //	period p seq(8)                        page of requests, see logpage.go; seq is its time in microseconds, made strictly
@@ -45,6 +45,13 @@
 //	period g generation(8)                 snapshot generation, an S2 block; the period is when it was logged
 //	period s policy S number(8)            state of a learning policy, an S2 block
 //	period(0) s policy                     the policy's newest state: number(8), then an S2 block
+//	period(0) m version                    prices and tariff that usage records name by their version, an S2 block
+//
+// # Keys in <dir>/results, schema 1 (period(4) = twelve-hour periods since 1970, chunk(4) counts up)
+//
+//	v                                      schema version, 4 bytes
+//	m period id(32)                        mark: time, request, fingerprint, state, status, and where the answer is
+//	b chunk id(32) piece(2)                piece of the answer, an S2 block in all
 //
 // A period is dropped as one key range, because Badger gives the space of expired records back only when it happens to
 // rewrite their tables.

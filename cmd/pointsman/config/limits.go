@@ -21,8 +21,8 @@ type Limits struct {
 
 func (c *Config) limits(t *table) {
 	c.Limits = Limits{
-		Keys:     t.child("keys", "in [limits.keys]").rates(),
-		Accounts: t.child("accounts", "in [limits.accounts]").rates(),
+		Keys:     t.child("keys", "in [limits.keys]").rateLimits(),
+		Accounts: t.child("accounts", "in [limits.accounts]").rateLimits(),
 	}
 	models := make([]string, len(c.Models))
 	for i := range c.Models {
@@ -32,13 +32,13 @@ func (c *Config) limits(t *table) {
 	for i := range c.Providers {
 		providers[i] = c.Providers[i].Name
 	}
-	c.Limits.Models = t.ratesOf("models", "model", models)
-	c.Limits.Providers = t.ratesOf("providers", "provider", providers)
+	c.Limits.Models = t.limitsOf("models", "model", models)
+	c.Limits.Providers = t.limitsOf("providers", "provider", providers)
 	t.done()
 }
 
-// ratesOf reads a table of limits by name; a misspelt name would limit nothing.
-func (t *table) ratesOf(key, what string, known []string) map[string]storage.Limits {
+// limitsOf reads a table of limits by name; a misspelt name would limit nothing.
+func (t *table) limitsOf(key, what string, known []string) map[string]storage.Limits {
 	tables := t.child(key, "in [limits."+key+"]")
 	out := map[string]storage.Limits{}
 	for _, name := range tables.keys() {
@@ -46,13 +46,13 @@ func (t *table) ratesOf(key, what string, known []string) map[string]storage.Lim
 		if !slices.Contains(known, name) {
 			one.missing("there is no %s %.140q to limit%s", what, name, meant(name, known))
 		}
-		out[name] = one.rates()
+		out[name] = one.rateLimits()
 	}
 	return out
 }
 
-// rates reads the limits of one table.
-func (t *table) rates() (l storage.Limits) {
+// rateLimits reads the limits of one table.
+func (t *table) rateLimits() (l storage.Limits) {
 	one := func(key string) *int64 {
 		if !t.has(key) {
 			return nil
