@@ -1,6 +1,6 @@
 // Package badgerdb keeps what Pointsman must not lose in embedded Badger databases: accounts, keys and the credits ledger
 // in <dir>/ledger (every commit is synced to disk), usage and decision records in <dir>/log (asynchronous, expiring,
-// droppable).
+// droppable), and what became of requests with idempotency keys in <dir>/results (synced, for a day).
 //
 // # The ledger
 //
@@ -46,6 +46,12 @@
 //	period s policy S number(8)            state of a learning policy, an S2 block
 //	period(0) s policy                     the policy's newest state: number(8), then an S2 block
 //	period(0) m version                    prices and tariff that usage records name by their version, an S2 block
+//
+// # Keys in <dir>/results, schema 1 (period(4) = twelve-hour periods since 1970, chunk(4) counts up)
+//
+//	v                                      schema version, 4 bytes
+//	m period id(32)                        mark: time, request, fingerprint, state, status, and where the answer is
+//	b chunk id(32) piece(2)                piece of the answer, an S2 block in all
 //
 // A period is dropped as one key range, because Badger gives the space of expired records back only when it happens to
 // rewrite their tables.
