@@ -13,6 +13,7 @@ import (
 	"github.com/pointsman/pointsman/engine/dialect"
 	"github.com/pointsman/pointsman/engine/directory"
 	"github.com/pointsman/pointsman/engine/envelope"
+	"github.com/pointsman/pointsman/engine/limit"
 	"github.com/pointsman/pointsman/sdk/policy"
 	"github.com/pointsman/pointsman/storage"
 )
@@ -62,16 +63,23 @@ type call struct {
 	earlier  []policy.Plan
 	kept     *answer // held back for review
 	spent    storage.Credits
-	spentUSD storage.NanoUSD
+	cost     costs
 	answered int   // number of the candidate whose answer the client gets
 	side     *call // the side call of this round, nil if it is none
 	parent   *call // of a side call
+
+	// What it has taken of rate limits; see ratelimit.go.
+	limits limit.Hold // of the caller's
+	trying limit.Hold // of those of the model and the provider that are being tried
+	tokens int64      // that its answers have used
+	turn   int64      // of those, what is to be settled with trying
 
 	// What happened.
 	outcomes   []policy.Outcome // one an attempt
 	dispatched time.Time        // of the first attempt
 	usage      storage.Usage
 	settled    bool
+	over       bool // it was let go of
 
 	cache caching
 	claim *claim // of its idempotency key, nil without one

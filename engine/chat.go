@@ -18,6 +18,7 @@ import (
 // other operation. A step that cannot go on returns the fault the client gets.
 func (e *Engine) serve(ctx *fasthttp.RequestCtx, d dialect.Dialect, op operation) {
 	c := e.begin(ctx)
+	defer e.abandon(c)
 	c.dialect, c.op = d, op
 	fault := e.admit(ctx, c)
 	answered := false
@@ -29,6 +30,7 @@ func (e *Engine) serve(ctx *fasthttp.RequestCtx, d dialect.Dialect, op operation
 		e.refuse(ctx, c, fault)
 		return
 	case answered: // before, under the same idempotency key
+		e.giveBack(c)
 		e.end(c)
 		return
 	}
@@ -60,13 +62,16 @@ func (e *Engine) serve(ctx *fasthttp.RequestCtx, d dialect.Dialect, op operation
 	}
 }
 
-// admit authenticates the caller, reads the few fields of the body that routing depends on, and resolves what was asked
-// for: a level, a model or both, and the policy that decides.
+// admit authenticates the caller, reads the few fields of the body that routing depends on, takes what the request needs of the
+// caller's limits, and resolves what was asked for: a level, a model or both, and the policy that decides.
 func (e *Engine) admit(ctx *fasthttp.RequestCtx, c *call) (fault *Fault) {
 	if c.caller, fault = e.permit(ctx, c.endpointName()); fault != nil {
 		return fault
 	}
 	if fault = c.read(ctx); fault != nil {
+		return fault
+	}
+	if fault = e.takeLimits(ctx, c); fault != nil {
 		return fault
 	}
 	c.identify(ctx)

@@ -24,6 +24,7 @@ import (
 	"github.com/pointsman/pointsman/engine/catalog"
 	"github.com/pointsman/pointsman/engine/dialect"
 	"github.com/pointsman/pointsman/engine/directory"
+	"github.com/pointsman/pointsman/engine/limit"
 	"github.com/pointsman/pointsman/engine/record"
 	"github.com/pointsman/pointsman/engine/snapshot"
 	"github.com/pointsman/pointsman/engine/tokens"
@@ -75,9 +76,9 @@ type Adapters interface {
 type Provider struct {
 	Name         string
 	Adapter      string
-	BaseURL      string // "" for the adapter's default
-	Key          string // the platform's key, "" if it has none
-	Usable       bool   // the platform can use it: it has a key, or needs none
+	BaseURL      string         // "" for the adapter's default
+	Key          adapter.Secret // the platform's key, not set if it has none
+	Usable       bool           // the platform can use it: it has a key, or needs none
 	AllowPrivate bool
 	// NoCollection says that the provider neither keeps nor trains on what it is sent longer than it must, ZeroRetention that it
 	// keeps nothing at all: fit for callers who want that.
@@ -97,11 +98,14 @@ type Config struct {
 	Log         Log
 	Generations Generations
 	States      States
+	Prices      Prices
+	Markups     catalog.Markups // of the account tiers, where users are charged by the cost
 	Policies    Policies
 	Adapters    Adapters
 	Transport   *upstream.Transport
 	Probes      Probes                // which providers are probed, which is always free; zero: those that are down
 	RoundLimit  storage.Credits       // that the rounds of a request before its last may cost in all; 0: no limit of their own
+	Limits      Limits                // of rates, beside those of accounts, teams and keys
 	RecordTexts bool                  // keep what policies are granted of messages, metadata and side calls in decision records
 	MaxBody     int                   // bytes of a request body; 0: 32 MiB
 	KeepAlive   KeepAlive             // of silent streams
@@ -126,6 +130,7 @@ type Engine struct {
 	watch       *watcher
 	metrics     *metricSet
 	learners    *learners
+	rates       *limit.Set
 	keys        ownKeys
 	probing     *prober
 	sessions    sessions
@@ -137,7 +142,7 @@ type Engine struct {
 	comparing   atomic.Bool   // a count of ours with what a provider reported
 	texts       sync.Pool     // of *dialect.Texts
 	calls       sync.Pool
-	warned      sync.Map // deprecated name -> time of the last warning
+	warned      sync.Map // what and of what, [2]string -> time of the last warning, see hourly
 	alerts      alerts
 	inflight    sync.WaitGroup
 	draining    atomic.Bool
@@ -150,9 +155,12 @@ type deployment struct {
 	platform bool                            // the platform can use its provider
 	simulate bool                            // no provider of its model is usable by the platform, so the simulator stands in
 	limits   atomic.Pointer[snapshot.Limits] // of the platform's key, as last told; nil: nothing was
+	claims   []limit.Claim                   // of its model, then of its provider; none where there are no limits
 	family   tokens.Family                   // how its tokens are counted where the provider does not
 	ratio    tokens.Ratio                    // of what the provider reports to our count
 	answered atomic.Uint64                   // requests whose usage could have been compared with our count
+	version  string                          // of its prices and tariff, see Prices
+	bills    bills                           // of the provider's answers
 }
 
 // simulatorName is the provider and adapter that answers in place of providers without a key.
@@ -172,7 +180,7 @@ func New(cfg Config) (*Engine, error) {
 	cfg.KeepAlive = cfg.KeepAlive.orDefault()
 	e := &Engine{
 		Config: cfg, providers: map[string]*endpoint{}, watch: newWatcher(), metrics: newMetricSet(), signers: signers{seed: maphash.MakeSeed()},
-		tokens: tokens.New(),
+		tokens: tokens.New(), rates: limit.NewSet(cfg.Now()),
 	}
 	if cfg.Cache.Enabled {
 		e.cache = cache.New[cachedAnswer](cfg.Cache.MaxBytes, cfg.Cache.MaxEntry)
@@ -195,7 +203,9 @@ func New(cfg Config) (*Engine, error) {
 		if p == nil {
 			return nil, fmt.Errorf("model %q is deployed at provider %q, which is not defined", d.Model.Name, d.Provider)
 		}
-		e.deployments = append(e.deployments, &deployment{Deployment: d, endpoint: p, platform: p.Usable, family: familyOf(d)})
+		version, document := d.Sheet(cfg.Markups)
+		cfg.Prices.AppendPrice(version, document)
+		e.deployments = append(e.deployments, &deployment{Deployment: d, endpoint: p, platform: p.Usable, claims: cfg.Limits.of(d), family: familyOf(d), version: version})
 		usable[d.Model] = usable[d.Model] || p.Usable
 	}
 	for _, d := range e.deployments {

@@ -99,7 +99,7 @@ func (e *Engine) option(c *call, i int, d *deployment, now time.Time) (excluded,
 		excluded = abi.ReasonNotLocal
 	case flags&abi.OptionOwnKey == 0 && !d.Model.AllowedFor(c.caller.Account.Tier):
 		excluded = abi.ReasonAccountTier
-	case !e.live.Usable(i, now):
+	case !e.live.Usable(i, now), flags&abi.OptionOwnKey == 0 && e.usedUp(c, d, flags, now) != nil:
 		excluded = abi.ReasonDown
 	case flags == 0: // with the platform's key
 		if at, _ := d.ready(c.env.InputTokens, now); !at.IsZero() {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/VictoriaMetrics/metrics"
 
+	"github.com/pointsman/pointsman/engine/limit"
 	"github.com/pointsman/pointsman/storage"
 )
 
@@ -73,6 +74,11 @@ func (m *metricSet) refusal(code string) {
 	m.add(key{"pointsman_refusals_total", "code", code, "", ""}, 1)
 }
 
+// limited counts a request that a rate limit refused.
+func (m *metricSet) limited(r *limit.Refusal) {
+	m.add(key{"pointsman_limit_refusals_total", "limit", r.Unit.String(), "of", r.Of.String()}, 1)
+}
+
 func (m *metricSet) attempt(provider, outcome string) {
 	m.add(key{"pointsman_attempts_total", "provider", provider, "outcome", outcome}, 1)
 }
@@ -109,6 +115,11 @@ func (m *metricSet) round(policy, kind string) {
 func (e *Engine) WriteMetrics(w io.Writer) {
 	e.metrics.set.WritePrometheus(w)
 	e.writeCacheMetrics(w)
+	running, limiters := e.rates.Running()
+	for of, n := range running {
+		fmt.Fprintf(w, "pointsman_limited_requests{of=%q} %d\n", limit.Owner(of), n)
+	}
+	fmt.Fprintf(w, "pointsman_limiters %d\n", limiters)
 	for _, p := range e.Health(DetailProviders) {
 		if p.Configured {
 			fmt.Fprintf(w, "pointsman_provider_status{provider=%q,status=%q} 1\n", p.Provider, p.Status)

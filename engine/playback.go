@@ -47,7 +47,7 @@ func (e *Engine) play(ctx *fasthttp.RequestCtx, c *call, a *answer) {
 	}
 	a.usage.Input = int64(c.env.InputTokens)
 	e.price(c, a)
-	c.usage.Credits, c.usage.CostUSD = c.spent+a.credits, c.spentUSD+a.cost
+	c.usage.Credits, c.usage.CostUSD = c.spent+a.credits, sum(c.cost.billed, a.cost.billed)
 	e.describeAnswer(ctx, c, a)
 	setInt(ctx, "X-Pointsman-Overhead-Us", c.dispatched.Sub(c.began).Microseconds())
 	a.setContentType(ctx)

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/valyala/fasthttp"
 
@@ -103,7 +102,7 @@ func (e *Engine) routedName(asked, accountLevel string) (level uint8, policyName
 }
 
 func tierNumber(t storage.AccountTier) uint8 {
-	return uint8(max(0, slices.Index([]storage.AccountTier{storage.TierFree, storage.TierStarter, storage.TierProfessional, storage.TierEnterprise}, t)))
+	return uint8(max(0, slices.Index(storage.AccountTiers(), t)))
 }
 
 // noteDeprecated tells the client, and once an hour the operator, that a retired name was used.
@@ -112,9 +111,7 @@ func (e *Engine) noteDeprecated(ctx *fasthttp.RequestCtx, found catalog.Resoluti
 		return
 	}
 	ctx.Response.Header.Set("X-Pointsman-Deprecated-Model", found.Alias.Name+" -> "+found.Model.Name)
-	last, seen := e.warned.Load(found.Alias.Name)
-	if now := e.Now(); !seen || now.Sub(last.(time.Time)) > time.Hour {
-		e.warned.Store(found.Alias.Name, now)
+	if e.hourly("retired name", found.Alias.Name) {
 		e.Logger.Warn("a retired model name is in use", "name", found.Alias.Name, "answered by", found.Model.Name, "since", found.Alias.Since)
 	}
 }

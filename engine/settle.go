@@ -26,12 +26,12 @@ func (e *Engine) measure(c *call, a *answer, verdict snapshot.Verdict) {
 		u = a.partial()
 	}
 	e.supplement(c, a, &u)
-	if limit := int64(d.Model.ContextWindow); limit > 0 {
-		u.Input, u.Output = min(u.Input, limit*c.windows()), min(u.Output, limit*int64(max(c.env.N, 1)))
-	}
+	e.believe(c, a, &u)
 	a.usage = u
-	e.price(c, a)
+	lack := e.price(c, a)
+	e.checkPrice(a, lack)
 	u = a.usage
+	e.noteTokens(c.root(), a)
 	e.live.Done(d.Index, snapshot.Outcome{
 		Verdict: verdict, Failure: abi.FailureServer, TTFT: a.ttft, Duration: a.took, OutputTokens: u.Output, End: a.began.Add(a.took),
 	})
@@ -57,11 +57,24 @@ func (e *Engine) measure(c *call, a *answer, verdict snapshot.Verdict) {
 func (c *call) bill(a *answer) {
 	u := &c.usage
 	u.Model, u.Provider, u.BYOK, u.Simulated, u.Estimated = a.deployment.Model.Name, a.provider(), a.own, a.simulated, a.estimated
-	u.InputTokens, u.OutputTokens, u.CachedTokens, u.Reasoning = a.usage.Input, a.usage.Output, a.usage.CacheRead, a.usage.Reasoning
+	n := &a.usage
+	u.InputTokens, u.OutputTokens, u.CachedTokens, u.Reasoning = n.Input, n.Output, n.CacheRead, n.Reasoning
+	u.CacheWrite, u.CacheWrite1h, u.CacheWrite12h = n.CacheWrite, n.CacheWrite1h, n.CacheWrite12h
+	u.AudioInput, u.ImageInput, u.AudioOutput, u.ImageOutput = n.AudioInput, n.ImageInput, n.AudioOutput, n.ImageOutput
+	u.ServiceTier, u.Suspect = n.ServiceTier, n.Suspect
+	if !a.own {
+		u.PriceVersion = a.deployment.version
+	}
 	u.TTFT = a.ttft + a.began.Sub(c.began)
 	c.spend(a)
-	u.Credits, u.CostUSD = c.spent, c.spentUSD
+	u.Credits = c.spent
+	c.noteCosts()
 	c.answered = a.deployment.Index
+}
+
+// noteCosts takes what the answers of all rounds cost into the request's usage.
+func (c *call) noteCosts() {
+	c.usage.CostUSD, c.usage.ListedUSD, c.usage.ReportedUSD = c.cost.billed, c.cost.listed, c.cost.reported
 }
 
 // settle ends a call exactly once: it settles or voids the hold, waits until that is durable, and hands the usage and the
@@ -71,6 +84,7 @@ func (e *Engine) settle(c *call, outcome storage.Outcome, status int) *Fault {
 		return nil
 	}
 	c.settled = true
+	e.giveBack(c)
 	u := &c.usage
 	u.Outcome, u.Status, u.Attempts = outcome, status, len(c.outcomes)
 	u.Latency = e.Now().Sub(c.began)
@@ -129,6 +143,8 @@ func (e *Engine) decisionRecord(c *call) []byte {
 
 // finish lets go of a settled call.
 func (e *Engine) finish(c *call) {
+	c.over = true
+	e.endTurn(c)
 	if c.kept != nil { // and not sent
 		c.kept.close(true)
 	}
@@ -148,7 +164,8 @@ func (e *Engine) fail(ctx *fasthttp.RequestCtx, c *call, fault *Fault) {
 	case len(c.outcomes) > 0:
 		outcome = storage.OutcomeUpstreamError
 	}
-	c.usage.Credits, c.usage.CostUSD, c.usage.ErrorCode = 0, c.spentUSD, fault.Code
+	c.usage.Credits, c.usage.ErrorCode = 0, fault.Code
+	c.noteCosts()
 	if unsettled := e.settle(c, outcome, fault.Status); unsettled != nil {
 		fault = unsettled
 	}
@@ -165,6 +182,7 @@ func (e *Engine) fail(ctx *fasthttp.RequestCtx, c *call, fault *Fault) {
 
 // refuse answers a request that was not accepted.
 func (e *Engine) refuse(ctx *fasthttp.RequestCtx, c *call, fault *Fault) {
+	e.giveBack(c)
 	e.metrics.refusal(fault.Code)
 	e.end(c)
 	fault.Write(ctx)

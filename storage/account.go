@@ -16,6 +16,11 @@ const (
 	TierEnterprise   AccountTier = "enterprise"
 )
 
+// AccountTiers are the account tiers in their order.
+func AccountTiers() []AccountTier {
+	return []AccountTier{TierFree, TierStarter, TierProfessional, TierEnterprise}
+}
+
 // Account is a customer of the gateway. Its credit balance is not here: the ledger alone holds balances.
 type Account struct {
 	ID           string      `json:"id"` // [a-z0-9][a-z0-9._-]{0,63}

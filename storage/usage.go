@@ -43,9 +43,18 @@ type Usage struct {
 	OutputTokens int64
 	CachedTokens int64 // part of InputTokens read from a prompt cache
 	Reasoning    int64 // part of OutputTokens
-	Credits      Credits
-	CostUSD      NanoUSD       // what the provider charges the operator
-	TTFT         time.Duration // to the first content byte; 0 if none came
-	Latency      time.Duration // to the last byte
-	Overhead     time.Duration // the part of Latency that was ours before the first attempt
+	// The other parts of InputTokens and OutputTokens that may have prices of their own.
+	CacheWrite, CacheWrite1h, CacheWrite12h int64 // the last two are parts of the first
+	AudioInput, ImageInput                  int64
+	AudioOutput, ImageOutput                int64
+	ServiceTier                             string // of the provider, "" for its standard service
+	Suspect                                 bool   // the provider's numbers made no sense; they were mended
+	Credits                                 Credits
+	CostUSD                                 NanoUSD       // what the provider charges the operator: as it says itself, else ListedUSD
+	ListedUSD                               NanoUSD       // by the operator's prices
+	ReportedUSD                             NanoUSD       // as the provider says itself; 0: it says nothing
+	PriceVersion                            string        // of the prices and the tariff that credits and ListedUSD follow from, "" for none
+	TTFT                                    time.Duration // to the first content byte; 0 if none came
+	Latency                                 time.Duration // to the last byte
+	Overhead                                time.Duration // the part of Latency that was ours before the first attempt
 }

@@ -271,7 +271,7 @@ allow_private = true
 	for name, rate := range map[string]string{
 		"gpt-image-1": "image", "gpt-4o-mini-tts": "speech", "whisper-1": "transcription", "omni-moderation-latest": "moderation", "rerank-3.5": "rerank",
 	} {
-		toml += fmt.Sprintf("[[models]]\nname = %q\nmode = %q\ntier = 5\ncredits_per_unit = 1\ndeployments = [{ provider = \"media\", upstream = \"m\" }]\n", name, rate)
+		toml += fmt.Sprintf("[[models]]\nname = %q\nmode = %q\ntier = 5\ncredits_per_unit = 1\nunpriced = \"free\"\ndeployments = [{ provider = \"media\", upstream = \"m\" }]\n", name, rate)
 	}
 	g := newGateway(t, toml, nil)
 	grant := map[string]string{"amount": "100000000", "reference": "plenty"}

@@ -7,6 +7,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"crypto/subtle"
+	"encoding/json"
 	"errors"
 	"io"
 	"log/slog"
@@ -18,6 +19,7 @@ import (
 	"github.com/pointsman/pointsman/engine"
 	"github.com/pointsman/pointsman/engine/directory"
 	"github.com/pointsman/pointsman/engine/openapi"
+	"github.com/pointsman/pointsman/sdk/provider"
 	"github.com/pointsman/pointsman/storage"
 )
 
@@ -32,9 +34,10 @@ type Config struct {
 	Engine    *engine.Engine
 	Directory *directory.Directory
 	Ledger    Ledger
-	MasterKey string
+	MasterKey provider.Secret
 	Status    func() Status
 	Policies  Policies        // nil: they cannot be changed
+	Vault     Vault           // nil: it cannot be seen
 	Metrics   func(io.Writer) // written behind the engine's; nil: none
 	Logger    *slog.Logger
 }
@@ -53,6 +56,7 @@ type Status struct {
 	Plugins   []PluginStatus          `json:"plugins"`
 	Providers []engine.ProviderHealth `json:"providers"`
 	Ledger    string                  `json:"ledger"` // "ok" or why it takes no work
+	Vault     string                  `json:"vault"`  // "ok" or which stored provider keys do not open
 }
 
 // PolicyStatus is one loaded policy.
@@ -89,7 +93,7 @@ func Handler(cfg Config) fasthttp.RequestHandler { return Routes(cfg).Handler(cf
 
 // Routes are all paths of the operator's API.
 func Routes(cfg Config) engine.Routes {
-	a := &api{cfg, sha256.Sum256([]byte(cfg.MasterKey))}
+	a := &api{cfg, sha256.Sum256([]byte(cfg.MasterKey.Reveal()))}
 	public := cfg.Engine.Routes()
 	table := engine.Routes{
 		"/openapi.json":            {"GET": openapi.Handler(openapi.Admin)},
@@ -99,12 +103,14 @@ func Routes(cfg Config) engine.Routes {
 		"/metrics":                 {"GET": a.metrics},
 		"/api/v1/admin/usage":      {"GET": a.admin(a.usage)},
 		"/api/v1/admin/decisions/": {"GET": a.admin(a.decision)},
+		"/api/v1/admin/prices/":    {"GET": a.admin(a.price)},
 		"/api/v1/admin/reach":      {"POST": a.admin(a.reach)},
 		"/api/v1/admin/status":     {"GET": a.admin(a.status)},
 	}
 	a.accountRoutes(table)
 	a.policyRoutes(table)
 	table["/api/v1/admin/cache"] = engine.Methods{"GET": a.admin(a.cache), "DELETE": a.admin(a.clearCache)}
+	a.vaultRoutes(table)
 	return table
 }
 
@@ -147,6 +153,20 @@ func (a *api) usage(ctx *fasthttp.RequestCtx) {
 
 func (a *api) decision(ctx *fasthttp.RequestCtx) {
 	a.Engine.WriteDecision(ctx, string(ctx.QueryArgs().Peek("account")), engine.Part(ctx))
+}
+
+// price tells the prices and the tariff of a version that usage records name.
+func (a *api) price(ctx *fasthttp.RequestCtx) {
+	version := engine.Part(ctx)
+	document, err := a.Engine.PriceOf(version)
+	if err != nil {
+		a.refuse(ctx, err, "version")
+		return
+	}
+	engine.WriteJSON(ctx, fasthttp.StatusOK, struct {
+		Version string          `json:"version"`
+		Price   json.RawMessage `json:"price"`
+	}{version, document})
 }
 
 // grant adds credits to an account, once per reference.

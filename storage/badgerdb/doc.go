@@ -34,7 +34,7 @@
 // id, among the pages that were written in the minute after it, whose ids are in the clear. Only a request that took longer,
 // or whose clock went back, has an index record.
 //
-// # Keys in <dir>/log, schema 2 (period(4) = six-hour periods since 1970 by the page's seq; period 0 is never dropped)
+// # Keys in <dir>/log, schema 3 (period(4) = six-hour periods since 1970 by the page's seq; period 0 is never dropped)
 //
 //	period(0) v                            schema version, 4 bytes
 //	period p seq(8)                        page of requests, see logpage.go; seq is its time in microseconds, made strictly
@@ -45,6 +45,7 @@
 //	period g generation(8)                 snapshot generation, an S2 block; the period is when it was logged
 //	period s policy S number(8)            state of a learning policy, an S2 block
 //	period(0) s policy                     the policy's newest state: number(8), then an S2 block
+//	period(0) m version                    prices and tariff that usage records name by their version, an S2 block
 //
 // # Keys in <dir>/results, schema 1 (period(4) = twelve-hour periods since 1970, chunk(4) counts up)
 //

@@ -35,18 +35,19 @@ type Log struct {
 	writer writer
 }
 
-// logItem is a usage record (unless its request is zero), a generation (if data is set), a state (if policy is, too), or a
-// call to close flushed once everything before it is written.
+// logItem is a usage record (unless its request is zero), a generation (if data is set), a state (if policy is, too), a price (if
+// price is, too), or a call to close flushed once everything before it is written.
 type logItem struct {
 	record     storage.LogRecord
 	policy     string
+	price      string // its version
 	generation uint64 // or the state's number
 	data       []byte
 	flushed    chan struct{}
 }
 
 const (
-	logSchema = 2
+	logSchema = 3
 	pageEvery = 20 * time.Millisecond // from the beginning of one page to the next, unless it is full
 	tidyEvery = 10 * time.Minute
 )
@@ -263,6 +264,8 @@ func (l *Log) commit(items []logItem, now time.Time) error {
 	for i := range items {
 		if items[i].policy != "" {
 			setState(w, periodOf(l.seq), items[i].policy, items[i].generation, items[i].data)
+		} else if items[i].price != "" {
+			setPrice(w, items[i].price, items[i].data)
 		} else if items[i].data != nil {
 			key := w.cut(binary.BigEndian.AppendUint64(appendLogKey(w.buf, periodOf(l.seq), logGeneration), items[i].generation))
 			w.set(key, w.cut(append(w.buf, l.pages.pack(items[i].data)...)))

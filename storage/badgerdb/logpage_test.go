@@ -229,7 +229,7 @@ func TestLogSchema(t *testing.T) {
 		t.Errorf("after that: periods %v, %v", l.known(), err)
 	}
 	setSchema(logSchema + 1)
-	if _, err := OpenLog(Config{Dir: dir}); err == nil || !strings.Contains(err.Error(), "schema 3, this program knows 2") {
+	if _, err := OpenLog(Config{Dir: dir}); err == nil || !strings.Contains(err.Error(), fmt.Sprintf("schema %d, this program knows %d", logSchema+1, logSchema)) {
 		t.Errorf("a later log gave %v", err)
 	}
 }

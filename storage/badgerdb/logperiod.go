@@ -21,6 +21,7 @@ const (
 	logLate       = 'l'
 	logGeneration = 'g'
 	logState      = 's'
+	logPrice      = 'm'
 )
 
 // periodLength is how much of the log is dropped at once.

@@ -11,6 +11,7 @@ import (
 
 	"github.com/pointsman/pointsman/engine/catalog"
 	"github.com/pointsman/pointsman/policies/signing"
+	adapter "github.com/pointsman/pointsman/sdk/provider"
 	"github.com/pointsman/pointsman/storage"
 )
 
@@ -21,6 +22,8 @@ type Config struct {
 	Providers      []Provider      // built-in ones in fixed order, then those of the file in its order
 	BuiltinCatalog bool            // [catalog] builtin
 	Models         []catalog.Entry // built-in ones first; one named in the file stands in the built-in one's place
+	Prices         Prices
+	Tariff         Tariff
 	Accounts       Accounts
 	Budgets        Budgets
 	Simulator      Simulator
@@ -29,8 +32,10 @@ type Config struct {
 	Rounds         Rounds
 	Plugins        []Plugin // in file order
 	Storage        Storage
+	Vault          Vault
 	Health         Health
 	Cache          Cache
+	Limits         Limits
 	Warnings       []string // what works but is probably not meant, each with file:line:column
 
 	fileModels map[string]bool   // names of models declared in the file
@@ -56,7 +61,7 @@ type Provider struct {
 	Adapter      string // a built-in adapter's or a plugin's name
 	BaseURL      string // no trailing slash; "" leaves it to the adapter
 	URLSource    string // "file", the environment variable's name, or "" for the default
-	APIKey       Secret
+	APIKey       adapter.Secret
 	KeySource    string            // "file", the environment variable's name, or "" if there is no key
 	KeyRequired  bool              // without a key, platform or own, the provider cannot be used
 	AllowPrivate bool              // may connect to loopback and private addresses

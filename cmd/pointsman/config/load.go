@@ -108,6 +108,7 @@ func (d *document) read(root *table) *Config {
 		adapters = append(adapters, p.Adapters...)
 	}
 	c.Providers = d.providers(root, adapters)
+	c.tariff(root.child("tariff", "in [tariff]"))
 	c.models(d, root)
 	c.accounts(root.child("accounts", "in [accounts]"))
 	budgets := root.child("budgets", "in [budgets]")
@@ -125,10 +126,12 @@ func (d *document) read(root *table) *Config {
 	health.done()
 
 	c.cache(root.child("cache", "in [cache]"))
+	c.limits(root.child("limits", "in [limits]"))
 
 	store := root.child("storage", "in [storage]")
 	c.Storage.LogDays = int(store.integer("log_days", DefaultLogDays, 1, 36_500))
 	store.done()
+	c.vault(root.child("vault", "in [vault]"))
 	root.done()
 	return c
 }

@@ -8,7 +8,6 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/pointsman/pointsman/engine/catalog"
 	"github.com/pointsman/pointsman/storage"
 )
 
@@ -397,19 +396,6 @@ func (t *table) percents(key string, otherwise []int) []int {
 	}
 	slices.Sort(percents)
 	return slices.Compact(percents)
-}
-
-// price reads US dollars per million tokens as pico-dollars per token.
-func (t *table) price(key string) int64 {
-	text, ok := t.decimal(key)
-	if !ok {
-		return 0
-	}
-	n, err := catalog.ParseUSDPerMillion(text)
-	if err != nil {
-		t.fault(key, "%s must be a decimal number of US dollars between 0 and %d with at most 6 fractional digits", key, catalog.MaxPrice/1_000_000)
-	}
-	return n
 }
 
 // decimal gives the text of a number, or of a string that should hold one.
