@@ -188,7 +188,7 @@ func (c *client) doAndDrop(t testing.TB, body any) *http.Response {
 // TestP38CacheFallback does not keep an answer of another model than the one that was named.
 func TestP38CacheFallback(t *testing.T) {
 	up, toml := upstreams(t, 1)
-	toml += "[[models]]\nname = \"other\"\ntier = 1\ncredits_per_1k = 0.002\ncontext_window = 128000\n[[models.deployments]]\nprovider = \"up0\"\nupstream = \"other\"\n"
+	toml += "[[models]]\nname = \"other\"\ntier = 1\ncredits_per_1k = 0.002\ncontext_window = 128000\n[[models.deployments]]\nprovider = \"up0\"\nupstream = \"other\"\nusd_in_per_1m = 1.0\nusd_out_per_1m = 2.0\n"
 	g := newGateway(t, toml+cacheOn, nil)
 	broken := true
 	up[0].Script(func(r *scripted.Request) *scripted.Reply {
@@ -383,7 +383,7 @@ func TestP38CacheOptOut(t *testing.T) {
 // TestP38CacheScopes does not give a key an answer of a model that it may not use.
 func TestP38CacheScopes(t *testing.T) {
 	up, toml := upstreams(t, 1)
-	toml += "[[models]]\nname = \"other\"\ntier = 1\ncredits_per_1k = 0.003\ncontext_window = 128000\n[[models.deployments]]\nprovider = \"up0\"\nupstream = \"other\"\n"
+	toml += "[[models]]\nname = \"other\"\ntier = 1\ncredits_per_1k = 0.003\ncontext_window = 128000\n[[models.deployments]]\nprovider = \"up0\"\nupstream = \"other\"\nusd_in_per_1m = 1.0\nusd_out_per_1m = 2.0\n"
 	g := newGateway(t, toml+cacheOn, nil)
 	body := ask("eco")
 	first, _ := g.api.post(t, chatPath, body)
