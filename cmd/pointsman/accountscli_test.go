@@ -68,9 +68,14 @@ func TestAccountCommands(t *testing.T) {
 		}
 	}
 	for _, c := range []struct{ line, want string }{
-		{"accounts update alice", "nothing to change"}, {"accounts update alice --budget 5", "PERIOD=CREDITS"}, {"accounts update alice --budget day=5:tear=3", "PERIOD=CREDITS"},
-		{"accounts update alice --budget year=5", "limits.budgets.2.period"}, {"teams update red --requests-per-minute many", "--requests-per-minute"},
-		{"keys update " + id + " --tiers low", "--tiers"}, {"keys update " + id + " --expires tomorrow", "--expires"}, {"keys update key_0 --name x", "not_found"},
+		{"accounts update alice", "nothing to change"},
+		{"accounts update alice --budget 5", "PERIOD=CREDITS"},
+		{"accounts update alice --budget day=5:tear=3", "PERIOD=CREDITS"},
+		{"accounts update alice --budget year=5", "limits.budgets.2.period"},
+		{"teams update red --requests-per-minute many", "--requests-per-minute"},
+		{"keys update " + id + " --tiers low", "--tiers"},
+		{"keys update " + id + " --expires tomorrow", "--expires"},
+		{"keys update key_0 --name x", "not_found"},
 	} {
 		if got := command(1, c.line); !strings.Contains(got, c.want) {
 			t.Errorf("%s: %s", c.line, got)

@@ -134,7 +134,7 @@ func benchmarkLog(b *testing.B, accounts int, clientIDs bool) {
 	b.StopTimer()
 	b.ReportMetric(float64((with-without).Nanoseconds())/float64(b.N)/1e3, "cpu-us/record")
 	l.Close()
-	b.ReportMetric(float64(l.size())/float64(b.N), "disk-B/record")
+	b.ReportMetric(float64(l.Size())/float64(b.N), "disk-B/record")
 	b.ReportMetric(float64(l.Dropped()), "dropped")
 }
 

@@ -27,7 +27,9 @@ type Config struct {
 
 	Retain   time.Duration // age at which log records expire; default 30 days
 	MaxLogMB int           // size in MiB above which the oldest days of the log are dropped; default 4096
-	Queue    int           // log records that may wait for the writer; default 8192
+	// KeepSums is how long sums of minutes, hours and days are kept: default 2 days, 90 days, 3 years.
+	KeepSums [3]time.Duration
+	Queue    int // log records that may wait for the writer; default 8192
 
 	// headEvery is how many lines old an account's head record may grow before it is written again: what a start reads at
 	// least. It spares a busy account a record in every commit. Default 100,000.
@@ -64,6 +66,9 @@ func (c Config) withDefaults() (Config, error) {
 	setDefault(&c.CommitEvery, time.Millisecond)
 	setDefault(&c.Retain, 30*24*time.Hour)
 	setDefault(&c.MaxLogMB, 4096)
+	for i, n := range [...]int{2, 90, 3 * 365} {
+		setDefault(&c.KeepSums[i], time.Duration(n)*24*time.Hour)
+	}
 	setDefault(&c.Queue, 8192)
 	setDefault(&c.headEvery, 100_000)
 	if c.MemoryMB < 16 || c.MemoryMB > 1024 {

@@ -62,6 +62,12 @@ const (
 )
 
 func TestMain(m *testing.M) {
+	if dir := os.Getenv(killLogDir); dir != "" {
+		if err := logUntilKilled(dir, os.Getenv(killLogSince)); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+	}
 	text := os.Getenv(errandKey)
 	if text == "" {
 		os.Exit(m.Run())
