@@ -19,7 +19,7 @@ const killFresh = 25
 
 // punished is a data directory whose process is killed again and again.
 type punished struct {
-	*reckoning
+	*books
 	t         *testing.T
 	dir       string
 	minFreeMB int
@@ -27,9 +27,7 @@ type punished struct {
 	restarted time.Duration // longest start
 }
 
-func punish(t *testing.T) *punished {
-	return &punished{reckoning: newReckoning(), t: t, dir: t.TempDir()}
-}
+func punish(t *testing.T) *punished { return &punished{books: openBooks(), t: t, dir: t.TempDir()} }
 
 // proves verifies the ledger as the process left it, if there is one.
 func (p *punished) proves() error {
@@ -69,7 +67,7 @@ func (p *punished) recovered(acknowledged []told) {
 	}
 }
 
-// sum reports what the tally came to.
+// sum reports what the books came to.
 func (p *punished) sum(what string) {
 	p.t.Logf("%s: %d operations acknowledged, %d lost, %d requests charged twice; %d requests, %d holds interrupted, %d expired, %d charged late; %d requests were in the log; longest start %s",
 		what, p.told, p.lost, p.twice, len(p.requests), p.open, p.expired, p.late, p.logged, p.restarted.Round(time.Millisecond))

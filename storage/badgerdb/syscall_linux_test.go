@@ -88,7 +88,7 @@ func TestFailingCalls(t *testing.T) {
 					if err := p.proves(); err != nil && f.harms {
 						ends["named at the restart"]++
 						t.Logf("%s of call %s: %v", errno, when, err)
-						p.dir, p.reckoning = t.TempDir(), newReckoning()
+						p.dir, p.books = t.TempDir(), openBooks()
 						continue
 					}
 					p.recovered(append(first.acknowledged, o.acknowledged...))

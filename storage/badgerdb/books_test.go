@@ -9,12 +9,12 @@ import (
 	"github.com/pointsman/pointsman/storage"
 )
 
-// reckoning adds up the lines of a ledger that is killed again and again, by its own plain reading of them, and holds them against
+// books add up the lines of a ledger that is killed again and again, by their own plain reading of them, and hold them against
 // what was acknowledged and what the store says of balances and budgets.
-type reckoning struct {
+type books struct {
 	seen     map[string]uint64 // position up to which an account's lines are counted
 	posted   map[string]storage.Credits
-	requests map[storage.RequestID]*tallied
+	requests map[storage.RequestID]*booked
 	granted  map[string]storage.Credits // by account and reference
 	spent    map[storage.Spender]*[3]storage.Credits
 	told     int // operations that were acknowledged
@@ -25,8 +25,8 @@ type reckoning struct {
 	open     int // holds that a restart ended
 }
 
-// tallied is what the lines say of a request.
-type tallied struct {
+// booked is what the lines say of a request.
+type booked struct {
 	account                       string
 	holds, ends, charges          int
 	held, extended, charged, loss storage.Credits
@@ -34,15 +34,15 @@ type tallied struct {
 	lapsed                        bool
 }
 
-func newReckoning() *reckoning {
-	return &reckoning{
-		seen: map[string]uint64{}, posted: map[string]storage.Credits{}, requests: map[storage.RequestID]*tallied{},
+func openBooks() *books {
+	return &books{
+		seen: map[string]uint64{}, posted: map[string]storage.Credits{}, requests: map[storage.RequestID]*booked{},
 		granted: map[string]storage.Credits{}, spent: map[storage.Spender]*[3]storage.Credits{},
 	}
 }
 
 // check reads what is new and compares all of it.
-func (y *reckoning) check(t testing.TB, s *Store, acknowledged []told) {
+func (y *books) check(t testing.TB, s *Store, acknowledged []told) {
 	t.Helper()
 	for _, account := range workAccounts {
 		y.read(t, s, account)
@@ -70,7 +70,7 @@ func (y *reckoning) check(t testing.TB, s *Store, acknowledged []told) {
 }
 
 // read counts the lines of an account that were not there before.
-func (y *reckoning) read(t testing.TB, s *Store, account string) {
+func (y *books) read(t testing.TB, s *Store, account string) {
 	t.Helper()
 	var fresh []storage.Entry
 	for from := uint64(0); ; {
@@ -100,7 +100,7 @@ func (y *reckoning) read(t testing.TB, s *Store, account string) {
 	}
 }
 
-func (y *reckoning) add(t testing.TB, e *storage.Entry) {
+func (y *books) add(t testing.TB, e *storage.Entry) {
 	t.Helper()
 	y.seen[e.Account] = e.Position
 	y.posted[e.Account] -= e.Charged
@@ -115,7 +115,7 @@ func (y *reckoning) add(t testing.TB, e *storage.Entry) {
 	}
 	r := y.requests[e.Request]
 	if r == nil {
-		r = &tallied{account: e.Account, spenders: e.Key + "/" + e.Team}
+		r = &booked{account: e.Account, spenders: e.Key + "/" + e.Team}
 		y.requests[e.Request] = r
 	}
 	switch e.Kind {
@@ -160,7 +160,7 @@ func (y *reckoning) add(t testing.TB, e *storage.Entry) {
 }
 
 // find looks for an acknowledged operation among the lines, and returns what is there instead.
-func (y *reckoning) find(a told) (problem string) {
+func (y *books) find(a told) (problem string) {
 	var account, spenders string
 	var x, z storage.Credits
 	if a.kind == 'G' || a.kind == 'T' {
@@ -200,7 +200,7 @@ func (y *reckoning) find(a told) (problem string) {
 }
 
 // repeat does every acknowledged operation once more: the store must say that it was done, and how, and change nothing.
-func (y *reckoning) repeat(t testing.TB, s *Store, acknowledged []told) {
+func (y *books) repeat(t testing.TB, s *Store, acknowledged []told) {
 	t.Helper()
 	for _, a := range acknowledged {
 		var x, z storage.Credits
