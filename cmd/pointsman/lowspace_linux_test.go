@@ -22,7 +22,7 @@ func TestP15LowSpaceOfAGateway(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, toml := upstreams(t, 1)
-	toml += "[[models]]\nname = \"free\"\ntier = 0\ncredits_per_1k = 0\ncontext_window = 1000\ndeployments = [{ provider = \"up0\", upstream = \"f\" }]\n" +
+	toml += "[[models]]\nname = \"free\"\ntier = 0\ncredits_per_1k = 0\ncontext_window = 1000\nunpriced = \"free\"\ndeployments = [{ provider = \"up0\", upstream = \"f\" }]\n" +
 		fmt.Sprintf("[storage]\nmin_free_mb = %d\nballast_mb = 8\n", int64(disk.Bavail)*disk.Bsize>>20-fill>>21)
 	g := newGateway(t, toml, nil)
 	own := g.account("own")

@@ -33,9 +33,10 @@ func BenchmarkCommitBeside(b *testing.B) {
 		b.Run(name, func(b *testing.B) {
 			s := openStore(b, Config{})
 			fund(b, s, "a", 1<<50)
-			for range 100_000 {
+			for range 50_000 {
 				settleOne(b, s, false)
 			}
+			settleOne(b, s, true)
 			stop := make(chan struct{})
 			var other sync.WaitGroup
 			if beside != nil {
