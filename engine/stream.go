@@ -45,6 +45,7 @@ func (e *Engine) relay(ctx *fasthttp.RequestCtx, c *call, a *answer) {
 	r := &relay{engine: e, call: c, answer: a, copied: c.copied}
 	c.copied = nil // the last bytes come after the call's end
 	r.replay(a.held)
+	r.copied.hear(r.out)
 	stream(ctx, c.pulse, r)
 }
 
