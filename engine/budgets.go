@@ -57,7 +57,7 @@ func (e *Engine) withinBudget(c *call, available, most storage.Credits) storage.
 			return available
 		}
 	}
-	return min(available, most-1, c.hold+c.short.Credits-c.short.Spent-c.spent)
+	return min(available, most-1, max(c.hold+c.short.Credits-c.short.Spent-c.spent, 0)) // 0: what costs nothing stays
 }
 
 // overBudget is the fault of a request that a budget has no room for.
@@ -127,7 +127,10 @@ func (e *Engine) watchBudgets(caller *directory.Caller, tier uint8, charged stor
 		spent, _ := e.Budgets.Spent(b.Spender, b.Period, b.Tier)
 		percent := e.alerts.reached(&b, e.AlertAt, b.Period.Start(now), spent, charged)
 		suspended := b.Suspend && spent >= b.Credits && e.suspend(b)
-		if percent > 0 || suspended {
+		if suspended {
+			percent = 100
+		}
+		if percent > 0 {
 			e.tell(storage.Alert{Cap: b, Time: now, Percent: percent, Spent: spent, Next: b.Period.Next(b.Period.Start(now)), Suspended: suspended})
 		}
 	}

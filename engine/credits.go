@@ -60,6 +60,7 @@ type UsageEntry struct {
 	PriceVersion string  `json:"price_version,omitempty"`
 	BYOK         bool    `json:"byok"`
 	Simulated    bool    `json:"simulated"`
+	Cache        string  `json:"cache,omitempty"`
 	Outcome      string  `json:"outcome"`
 	Status       int     `json:"status"`
 	ErrorCode    string  `json:"error_code,omitempty"`
@@ -99,7 +100,7 @@ func NewUsageEntry(u *storage.Usage) UsageEntry {
 			u.ServiceTier, u.CacheWrite, u.CacheWrite1h, u.CacheWrite12h, u.AudioInput, u.ImageInput, u.AudioOutput, u.ImageOutput,
 		},
 		Suspect: u.Suspect, ListedUSD: u.ListedUSD.String(), ReportedUSD: reported, PriceVersion: u.PriceVersion,
-		Estimated: u.Estimated, Credits: u.Credits.String(), CostUSD: u.CostUSD.String(), SavedUSD: u.SavedUSD.String(), BYOK: u.BYOK, Simulated: u.Simulated,
+		Estimated: u.Estimated, Credits: u.Credits.String(), CostUSD: u.CostUSD.String(), SavedUSD: u.SavedUSD.String(), BYOK: u.BYOK, Simulated: u.Simulated, Cache: u.Cache,
 		Outcome: string(u.Outcome), Status: u.Status, ErrorCode: u.ErrorCode, Attempts: u.Attempts,
 		TTFT: millis(u.TTFT), Latency: millis(u.Latency), Overhead: millis(u.Overhead),
 	}

@@ -15,6 +15,10 @@ const (
 	OutcomeInterrupted   Outcome = "interrupted"    // the gateway died with the hold open; found at the next start
 )
 
+// CacheHit in Usage.Cache says that the answer came from the response cache: nobody was asked, and the tokens are those of the
+// request that it was made for.
+const CacheHit = "hit"
+
 // Usage is the one terminal record of an accepted request.
 type Usage struct {
 	Request      RequestID
@@ -30,7 +34,8 @@ type Usage struct {
 	Stream       bool
 	BYOK         bool
 	Simulated    bool
-	Estimated    bool // the upstream reported no usage; tokens are our own count
+	Estimated    bool   // the upstream reported no usage; tokens are our own count
+	Cache        string // CacheHit, or "" if the answer was made for this request
 	Outcome      Outcome
 	Status       int // HTTP status the client got
 	ErrorCode    string

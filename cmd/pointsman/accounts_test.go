@@ -9,8 +9,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"github.com/pointsman/pointsman/storage"
 )
 
 // tree is an answer as a program reads it.
@@ -241,23 +239,23 @@ func TestRotationOverlaps(t *testing.T) {
 	}
 }
 
-// Where budgets stand is shown by whoever counts.
+// Where budgets stand is shown beside them.
 func TestStandings(t *testing.T) {
-	g := newGateway(t, "", nil)
-	if _, shown := g.ok("PATCH", "accounts/default", `{"limits":{"budgets":[{"period":"day","credits":"5"},{"period":"total","tier":1,"credits":"1"}]}}`)["budget_standings"]; shown {
-		t.Error("standings are shown although nobody counts")
+	_, toml := upstreams(t, 1)
+	g := newGateway(t, toml, nil)
+	g.ok("PATCH", "accounts/default", `{"limits":{"budgets":[{"period":"day","credits":"0.001"},{"period":"total","tier":1,"credits":"0.00001"},{"period":"month","tier":2,"credits":"1"}]}}`)
+	if resp, body := g.api.post(t, chatPath, ask("m")); resp.StatusCode != 402 {
+		t.Fatalf("%d %s", resp.StatusCode, body)
 	}
-	g.engine.Budgets = spentBy{"a:default": {3 * storage.CreditsPerCredit, storage.CreditsPerCredit / 2}}
+	g.ok("PATCH", "accounts/default", `{"limits":{"budgets":[{"period":"day","credits":"0.001"},{"period":"total","tier":1,"credits":"0.1"},{"period":"month","tier":2,"credits":"1"}]}}`)
+	if resp, body := g.api.post(t, chatPath, ask("m")); resp.StatusCode != 200 {
+		t.Fatalf("%d %s", resp.StatusCode, body)
+	}
 	stands := g.ok("GET", "accounts/default", "")["budget_standings"].([]any)
-	day, total := stands[0].(map[string]any), stands[1].(map[string]any)
-	if day["spent"] != "3" || day["held"] != "0.5" || day["remaining"] != "1.5" || day["next_begin"] == nil || total["remaining"] != "0" || total["began"] != nil || total["tier"] != 1.0 {
-		t.Errorf("%v %v", day, total)
+	for i, want := range []string{"day <nil> 0.001 0.00006 0 0.00094 true", "total 1 0.1 0.00006 0 0.09994 false", "month 2 1 0 0 1 true"} {
+		s := stands[i].(map[string]any)
+		if got := fmt.Sprint(s["period"], s["tier"], " ", s["credits"], " ", s["spent"], " ", s["held"], " ", s["remaining"], " ", s["began"] != nil && s["next_begin"] != nil); strings.ReplaceAll(got, " ", "") != strings.ReplaceAll(want, " ", "") {
+			t.Errorf("budget %d stands at %s, want %s", i, got, want)
+		}
 	}
-}
-
-// spentBy is a ledger that counts nothing and knows everything: spent and held, by spender.
-type spentBy map[storage.Spender][2]storage.Credits
-
-func (s spentBy) Spent(who storage.Spender, _ storage.Period, _ *uint8) (spent, held storage.Credits) {
-	return s[who][0], s[who][1]
 }

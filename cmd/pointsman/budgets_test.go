@@ -15,16 +15,16 @@ import (
 
 // twoTiers is a gateway that counts, with the models m, of tier 1 at up0 and up1, and dear, of tier 2 at up0, at a credit for a
 // thousand tokens. Every answer has 30.
-func twoTiers(t *testing.T) ([]*scripted.Server, *countingEngine) {
+func twoTiers(t *testing.T) ([]*scripted.Server, *clockedGateway) {
 	t.Helper()
 	up, toml := upstreams(t, 2)
-	toml += "[[models]]\nname = \"dear\"\ntier = 2\ncredits_per_1k = 1\ncontext_window = 128000\nmax_output = 100000\n[[models.deployments]]\nprovider = \"up0\"\nupstream = \"dear\"\n"
-	toml += "[[models]]\nname = \"free\"\ntier = 0\n[[models.deployments]]\nprovider = \"up0\"\nupstream = \"free\"\n"
-	return up, countBudgets(t, newGateway(t, toml, nil))
+	toml += "[[models]]\nname = \"dear\"\ntier = 2\ncredits_per_1k = 1\ncontext_window = 128000\nmax_output = 100000\n[[models.deployments]]\nprovider = \"up0\"\nupstream = \"dear\"\nusd_in_per_1m = 1\nusd_out_per_1m = 2\n"
+	toml += "[[models]]\nname = \"free\"\ntier = 0\n[[models.deployments]]\nprovider = \"up0\"\nupstream = \"free\"\nusd_in_per_1m = 1\nusd_out_per_1m = 2\n"
+	return up, withClock(t, newGateway(t, toml, nil))
 }
 
 // caller makes an account of a team with a key, of which each is as the JSON says, and returns a client and the key's id.
-func (c *countingEngine) caller(id, team, account, key string) (*client, string) {
+func (c *clockedGateway) caller(id, team, account, key string) (*client, string) {
 	c.t.Helper()
 	c.ok("POST", "teams", `{"id":"`+id+`"`+team+`}`)
 	c.ok("POST", "accounts", `{"id":"`+id+`","team":"`+id+`"`+account+`}`)
@@ -117,7 +117,7 @@ func TestScopesBoundWhatIsChosen(t *testing.T) {
 // A policy's side calls and escalations stay in scope, and the tier of its answer is what the ledger is told.
 func TestScopesBoundEveryRound(t *testing.T) {
 	servers, g := threeModels(t, "cascade", "", "grants = [\"side_calls\"]\n[policies.p.config]\ncheap = \"small\"\njudge = \"critic\"\nstrong = \"large\"\n")
-	c := countBudgets(t, g)
+	c := withClock(t, g)
 	says(servers["small"], "small answer", "stop")
 	says(servers["critic"], "Grade: 2", "stop")
 	says(servers["large"], "large answer", "stop")
@@ -138,8 +138,8 @@ func TestScopesBoundEveryRound(t *testing.T) {
 		t.Fatalf("%d by %s: %s", resp.StatusCode, resp.Header.Get("X-Pointsman-Model"), body)
 	}
 	three := uint8(3) // the tier of large
-	all3, _ := c.Spent(storage.Spender(storage.SpenderKey+id), storage.PeriodTotal, &three)
-	if spent, held := c.Spent(storage.Spender(storage.SpenderKey+id), storage.PeriodTotal, nil); spent == 0 || spent != all3 || held != 0 {
+	all3, _ := c.store.Spent(storage.Spender(storage.SpenderKey+id), storage.PeriodTotal, &three)
+	if spent, held := c.store.Spent(storage.Spender(storage.SpenderKey+id), storage.PeriodTotal, nil); spent == 0 || spent != all3 || held != 0 {
 		t.Errorf("spent %s, %s of them for tier 3, held %s", spent, all3, held)
 	}
 	// A tier without room is passed over in later rounds too.
@@ -227,6 +227,13 @@ func TestTierBudgetLeavesTheOtherTiers(t *testing.T) {
 	}
 	if resp, body := caller.post(t, chatPath, brief("dear")); resp.StatusCode != 402 || !strings.Contains(body, "of team poor for models of tier 2") {
 		t.Errorf("%d %s", resp.StatusCode, body)
+	}
+	// Once it is overdrawn by an answer that was longer than expected, what costs nothing is left.
+	caller, _ = c.caller("over", "", budgets(`"period":"day","credits":"0.025"`), "")
+	for i, want := range []string{"dear", "free"} {
+		if resp, body := caller.post(t, chatPath, brief("dear", "models", []string{"free"})); resp.StatusCode != 200 || resp.Header.Get("X-Pointsman-Model") != want {
+			t.Errorf("request %d: %d by %s: %s", i, resp.StatusCode, resp.Header.Get("X-Pointsman-Model"), body)
+		}
 	}
 	// A budget of all tiers leaves what still fits.
 	caller, _ = c.caller("thrifty", "", budgets(`"period":"day","credits":"0.01"`), "")

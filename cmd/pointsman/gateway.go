@@ -26,6 +26,7 @@ import (
 	"github.com/pointsman/pointsman/plugins"
 	"github.com/pointsman/pointsman/policies"
 	"github.com/pointsman/pointsman/policies/depot"
+	"github.com/pointsman/pointsman/sdk/provider"
 	"github.com/pointsman/pointsman/storage"
 	"github.com/pointsman/pointsman/storage/badgerdb"
 )
@@ -36,20 +37,24 @@ import (
 //	                ├─ engine ─┬─ policies (Wasm) ◄─ depot ◄─ files, <data>/policies
 //	operators ─ admin ┘        ├─ ledger ── store ─┐
 //	                           ├─ directory ───────┴─ <data>/ledger (Badger, synced)
-//	                           └─ log ─────────────── <data>/log    (Badger)
-//	                               └─ events ── billing, webhooks
+//	                           ├─ log ─────────────── <data>/log    (Badger)
+//	                           │   └─ events ── billing, webhooks
+//	                           └─ results ─────────── <data>/results (Badger, synced)
 type gateway struct {
 	cfg       *config.Config
 	dataDir   string
 	started   time.Time
 	log       *slog.Logger
 	env       func(string) string
-	masterKey string
+	now       func() time.Time
+	masterKey provider.Secret
 	firstKey  string // the key of the account made at the first start, shown once
 
 	store     *badgerdb.Store
 	usage     *badgerdb.Log
+	results   *badgerdb.Results // nil: idempotency keys are not heeded
 	vault     *vault.Vault
+	rotation  rotation // of the vault
 	directory *directory.Directory
 	plugins   *plugins.Host
 	policies  *policies.Host
@@ -71,11 +76,15 @@ type options struct {
 	dataDir string
 	log     *slog.Logger
 	env     func(string) string
+	now     func() time.Time // nil: time.Now
 }
 
 // start brings the gateway up and returns when it takes requests. On an error nothing is left running.
 func start(ctx context.Context, cfg *config.Config, opt options) (g *gateway, err error) {
-	g = &gateway{cfg: cfg, dataDir: opt.dataDir, started: time.Now(), log: opt.log, env: opt.env, changes: metrics.NewSet()}
+	g = &gateway{cfg: cfg, dataDir: opt.dataDir, started: time.Now(), log: opt.log, env: opt.env, now: opt.now, changes: metrics.NewSet()}
+	if g.now == nil {
+		g.now = time.Now
+	}
 	defer func() {
 		if err != nil {
 			g.stop(context.Background()) //nolint:errcheck // the first error is the one to tell
@@ -111,6 +120,7 @@ func start(ctx context.Context, cfg *config.Config, opt options) (g *gateway, er
 		func() error { return g.openStore() },
 		func() error { return g.openLog() },
 		func() error { return g.openBodies() },
+		func() error { return g.openResults() },
 		func() error { probed = probeLocal(ctx, cfg); return nil },
 	)
 	if err != nil {
@@ -120,15 +130,20 @@ func start(ctx context.Context, cfg *config.Config, opt options) (g *gateway, er
 		return g, err
 	}
 
+	var results engine.Results
+	if g.results != nil {
+		results = g.results
+	}
 	g.engine, err = engine.New(engine.Config{
 		Catalog: models, Providers: engineProviders(cfg, probed), Simulate: cfg.Simulator.Enabled,
 		Directory: g.directory, Ledger: g.store, Log: g.usage, Analytics: g.usage, Generations: g.usage, States: g.usage, Prices: g.usage, Policies: g.policies, Adapters: g.plugins,
-		Markups: cfg.Tariff.Markups, AlertAt: cfg.Budgets.AlertAt, RoundLimit: cfg.Rounds.Credits, RecordTexts: cfg.Rounds.RecordTexts,
+		Markups: cfg.Tariff.Markups, Budgets: g.store, AlertAt: cfg.Budgets.AlertAt, RoundLimit: cfg.Rounds.Credits, RecordTexts: cfg.Rounds.RecordTexts,
 		CreditUSD: cfg.Log.CreditUSD, KeptBodies: g.keptBodies(), Alert: g.usage.Alert,
 		Transport: upstream.New(upstream.Config{}), Probes: engine.Probes(cfg.Health.Probe), Plugins: g.pluginHealth,
-		MaxBody: cfg.Server.MaxBodyBytes, Problems: g.problems, Logger: g.log,
-		KeepAlive: engine.KeepAlive{After: cfg.Server.KeepAliveAfter, Every: cfg.Server.KeepAliveEvery},
-		Limits:    engine.Limits(cfg.Limits),
+		MaxBody: cfg.Server.MaxBodyBytes, Problems: g.problems, Logger: g.log, Now: g.now,
+		KeepAlive: engine.KeepAlive{After: cfg.Server.KeepAliveAfter, Every: cfg.Server.KeepAliveEvery}, Cache: cacheConfig(&cfg.Cache),
+		Results: results, MaxResult: cfg.Cache.MaxEntryKB << 10,
+		Limits: engine.Limits(cfg.Limits),
 	})
 	if err != nil {
 		return g, err
@@ -137,6 +152,7 @@ func start(ctx context.Context, cfg *config.Config, opt options) (g *gateway, er
 	if err = g.startEvents(); err != nil {
 		return g, err
 	}
+	g.resumeRotation()
 	g.api = engine.NewServer(g.engine.Handler(g.log, cfg.Server.CORSOrigins), cfg.Server.MaxBodyBytes)
 	g.admin = engine.NewServer(admin.Handler(g.adminConfig()), depot.MaxModule+1<<20)
 	g.watchPolicies()
@@ -148,7 +164,7 @@ func start(ctx context.Context, cfg *config.Config, opt options) (g *gateway, er
 func (g *gateway) adminConfig() admin.Config {
 	return admin.Config{
 		Engine: g.engine, Directory: g.directory, Ledger: g.store, MasterKey: g.masterKey, Status: g.status, Logger: g.log,
-		Policies: policyAdmin{g}, Metrics: g.writeMetrics,
+		Policies: policyAdmin{g}, Vault: vaultAdmin{g}, Metrics: g.writeMetrics,
 	}
 }
 
@@ -186,11 +202,15 @@ func (g *gateway) stop(ctx context.Context) error {
 	if g.events != nil {
 		g.events.Close()
 	}
+	if g.bodies != nil {
+		errs = append(errs, g.bodies.Close())
+	}
+	g.rotation.close()
 	if g.usage != nil {
 		errs = append(errs, g.usage.Close())
 	}
-	if g.bodies != nil {
-		errs = append(errs, g.bodies.Close())
+	if g.results != nil {
+		errs = append(errs, g.results.Close())
 	}
 	if g.store != nil {
 		errs = append(errs, g.store.Close())
@@ -209,7 +229,7 @@ func (g *gateway) stop(ctx context.Context) error {
 }
 
 func (g *gateway) openStore() (err error) {
-	g.store, err = badgerdb.Open(badgerdb.Config{Dir: g.dataDir, Logger: g.log})
+	g.store, err = badgerdb.Open(badgerdb.Config{Dir: g.dataDir, Logger: g.log, Clock: g.now})
 	if err == nil && g.store.Halted() != nil {
 		g.log.Error("the credit ledger is halted: requests that cost credits are refused", "error", g.store.Halted())
 	}
@@ -221,23 +241,30 @@ func (g *gateway) openLog() (err error) {
 	return err
 }
 
+func (g *gateway) openResults() (err error) {
+	if g.cfg.Cache.IdempotencyMB > 0 {
+		g.results, err = badgerdb.OpenResults(badgerdb.Config{Dir: g.dataDir, Logger: g.log}, int64(g.cfg.Cache.IdempotencyMB)<<20)
+	}
+	return err
+}
+
 // openDirectory opens the vault and the directory, and makes the first account with a key when there is none.
 func (g *gateway) openDirectory(env func(string) string) (err error) {
-	if g.masterKey = env("POINTSMAN_MASTER_KEY"); g.masterKey == "" {
-		if g.masterKey, err = vault.ReadOrCreateSecret(g.masterKeyPath(), vault.NewMasterKey); err != nil {
+	master := env("POINTSMAN_MASTER_KEY")
+	if master == "" {
+		if master, err = vault.ReadOrCreateSecret(g.masterKeyPath(), vault.NewMasterKey); err != nil {
 			return err
 		}
 	}
-	if len(g.masterKey) < 16 {
+	if len(master) < 16 {
 		return errors.New("the master key has fewer than 16 characters")
 	}
-	v, err := vault.Open(filepath.Join(g.dataDir, "root.key"), filepath.Join(g.dataDir, "own.keys"))
-	if err != nil {
+	g.masterKey = provider.NewSecret(master)
+	if err := g.openVault(); err != nil {
 		return err
 	}
-	g.vault = v
 	a := g.cfg.Accounts
-	g.directory, err = directory.Open(g.store, g.store, g.store, v, directory.Defaults{Credits: a.DefaultCredits, Tier: a.DefaultTier, Level: a.DefaultPowerLevel}, time.Now)
+	g.directory, err = directory.Open(g.store, g.store, g.store, g.vault, directory.Defaults{Credits: a.DefaultCredits, Tier: a.DefaultTier, Level: a.DefaultPowerLevel}, g.now)
 	if err != nil || len(g.directory.Accounts()) > 0 || g.store.Halted() != nil {
 		return err
 	}
@@ -275,7 +302,7 @@ func (g *gateway) status() admin.Status {
 	s := admin.Status{
 		Version: version, Started: g.started, Config: g.cfg.File, DataDir: g.dataDir, Listen: g.listener.Addr().String(),
 		Models: len(g.engine.Catalog.Models), Accounts: len(g.directory.Accounts()), Providers: g.engine.Health(engine.DetailLimits), Ledger: "ok",
-		Simulated: g.engine.Simulated(), Policies: []admin.PolicyStatus{},
+		Simulated: g.engine.Simulated(), Policies: []admin.PolicyStatus{}, Vault: g.vaultSummary(),
 	}
 	if err := g.store.Halted(); err != nil {
 		s.Ledger = err.Error()
@@ -293,7 +320,7 @@ func engineProviders(cfg *config.Config, probed map[string]string) []engine.Prov
 	for i := range cfg.Providers {
 		p := &cfg.Providers[i]
 		e := engine.Provider{
-			Name: p.Name, Adapter: p.Adapter, BaseURL: p.BaseURL, Key: p.APIKey.Reveal(), Usable: p.Usable(),
+			Name: p.Name, Adapter: p.Adapter, BaseURL: p.BaseURL, Key: p.APIKey, Usable: p.Usable(),
 			AllowPrivate: p.AllowPrivate, NoCollection: p.NoCollection, ZeroRetention: p.ZeroRetention, Settings: p.Settings, FirstContent: p.Timeouts.FirstContent,
 			Timeouts: upstream.Timeouts{Connect: p.Timeouts.Connect, FirstByte: p.Timeouts.FirstByte, Idle: p.Timeouts.Idle, Total: p.Timeouts.Total},
 		}
@@ -303,6 +330,13 @@ func engineProviders(cfg *config.Config, probed map[string]string) []engine.Prov
 		out = append(out, e)
 	}
 	return out
+}
+
+func cacheConfig(c *config.Cache) engine.CacheConfig {
+	return engine.CacheConfig{
+		Enabled: c.Enabled, TTL: c.TTL, MaxBytes: c.MaxMB << 20, MaxEntry: c.MaxEntryKB << 10, Scope: engine.CacheScope(c.Scope), HitShare: c.HitPrice,
+		AnyTemperature: c.AnyTemperature, Ignore: c.IgnoreFields,
+	}
 }
 
 // probeLocal finds out which local providers answer, and where. Nothing listening on loopback says so at once.

@@ -45,7 +45,7 @@ var importRules = []importRule{
 	},
 	{
 		packages: "engine/admin",
-		own:      []string{"engine/...", "storage"},
+		own:      []string{"engine/...", "sdk/provider", "storage"},
 		modules:  []string{"github.com/valyala/fasthttp", "github.com/go-json-experiment/json"},
 		reason:   "the admin API is a face of the engine and reaches everything through it",
 	},

@@ -180,6 +180,72 @@ func TestP09EveryRouteEnforcesEveryLimit(t *testing.T) {
 	t.Logf("%d cells", cells)
 }
 
+// P09: likewise the limits that a key, an account or a team has of its own, as the operator's API sets and takes them.
+func TestP09LimitsThatTheOperatorSets(t *testing.T) {
+	up, toml := operationModels(t, 1)
+	g := newGateway(t, toml, nil)
+	up[0].Script(answerOperation)
+	change := func(path string, body map[string]any) {
+		t.Helper()
+		if err := g.admin.call("PATCH", "/api/v1/admin/"+path, body, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := g.admin.call("POST", "/api/v1/admin/teams", map[string]any{"id": "blue"}, nil); err != nil {
+		t.Fatal(err)
+	}
+	change("accounts/default", map[string]any{"team": "blue"})
+	routes := inferenceRoutes(t, g.engine.Routes())
+	for owner, path := range map[string]string{"key": "keys/" + g.directory.Keys("default")[0].ID, "account": "accounts/default", "team": "teams/blue"} {
+		for _, unit := range []string{"requests_per_minute", "tokens_per_minute", "concurrent_requests"} {
+			change(path, map[string]any{"limits": map[string]any{unit: 0}})
+			for name, send := range routes {
+				if resp, text := send(g.api); resp.StatusCode != 429 || !strings.Contains(text, unit+" of your "+owner+" is 0") {
+					t.Errorf("%s, %s of %s: %d %s", name, unit, owner, resp.StatusCode, text)
+				}
+			}
+			change(path, map[string]any{"limits": map[string]any{unit: nil}})
+		}
+	}
+	if up[0].Count() != 0 {
+		t.Errorf("%d requests reached the provider", up[0].Count())
+	}
+	if resp, text := g.api.post(t, chatPath, ask("m")); resp.StatusCode != 200 {
+		t.Errorf("without limits again: %d %s", resp.StatusCode, text)
+	}
+}
+
+// A change of a limit counts from the next request on, with what was used before; a key that replaces another has its limits and
+// what is left of them.
+func TestLimitsThatChange(t *testing.T) {
+	_, toml := upstreams(t, 1)
+	g := newGateway(t, toml, nil)
+	path := "/api/v1/admin/keys/" + g.directory.Keys("default")[0].ID
+	c := g.api
+	for _, step := range []struct {
+		limit  any // nil: as before
+		rotate bool
+		status int
+		left   string
+	}{{3, false, 200, "2"}, {nil, false, 200, "1"}, {10, false, 200, "7"}, {3, false, 429, "0"}, {4, true, 200, "0"}, {nil, false, 429, "0"}} {
+		if step.limit != nil {
+			if err := g.admin.call("PATCH", path, map[string]any{"limits": map[string]any{"requests_per_minute": step.limit}}, nil); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if step.rotate {
+			var next keyEntry
+			if err := g.admin.call("POST", path+"/rotate", map[string]any{}, &next); err != nil {
+				t.Fatal(err)
+			}
+			c = newClient(g.api.base, next.Key)
+		}
+		if resp, text := c.post(t, chatPath, ask("m")); resp.StatusCode != step.status || resp.Header.Get("x-ratelimit-remaining-requests") != step.left {
+			t.Errorf("%+v: %d %v %s", step, resp.StatusCode, resp.Header, text)
+		}
+	}
+}
+
 // keyHeader sends the key as Anthropic's clients do.
 type keyHeader string
 

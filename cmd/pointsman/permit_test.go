@@ -4,11 +4,10 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"net"
 	"net/http"
+	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -17,97 +16,22 @@ import (
 	"github.com/pointsman/pointsman/storage"
 )
 
-// counting is a ledger that counts what is spent and held, in front of one that does not.
-type counting struct {
-	engine.Ledger
-	now func() time.Time
-
-	mu    sync.Mutex
-	holds map[storage.RequestID]storage.Hold
-	spent map[string]storage.Credits
-	held  map[string]storage.Credits
-}
-
-func (l *counting) name(s storage.Spender, p storage.Period, tier *uint8) string {
-	of := "all"
-	if tier != nil {
-		of = fmt.Sprint(*tier)
-	}
-	return fmt.Sprint(s, " ", p, " ", p.Start(l.now()), " ", of)
-}
-
-func (l *counting) Reserve(h storage.Hold) (*storage.Batch, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for _, c := range h.Caps {
-		if name := l.name(c.Spender, c.Period, c.Tier); l.spent[name]+l.held[name]+h.Amount > c.Credits {
-			return nil, fmt.Errorf("reserving: %w", &storage.BudgetError{Cap: c, Spent: l.spent[name] + l.held[name], Next: c.Period.Next(c.Period.Start(l.now()))})
-		}
-	}
-	batch, err := l.Ledger.Reserve(h)
-	if err == nil {
-		l.holds[h.Request] = h
-		l.count(h, l.held, h.Amount, 0, 1, 2, 3, 4, 5)
-	}
-	return batch, err
-}
-
-func (l *counting) Settle(s storage.Settlement) (storage.Receipt, *storage.Batch, error) {
-	receipt, batch, err := l.Ledger.Settle(s)
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if h, open := l.holds[s.Request]; open {
-		l.count(h, l.held, -h.Amount, 0, 1, 2, 3, 4, 5)
-		l.count(h, l.spent, receipt.Charged, s.Tier)
-		delete(l.holds, s.Request)
-	}
-	return receipt, batch, err
-}
-
-func (l *counting) count(h storage.Hold, where map[string]storage.Credits, amount storage.Credits, tiers ...uint8) {
-	for _, s := range []string{storage.SpenderKey + h.Key, storage.SpenderAccount + h.Account, storage.SpenderTeam + h.Team} {
-		for p := range storage.Period(4) {
-			where[l.name(storage.Spender(s), p, nil)] += amount
-			for _, tier := range tiers {
-				where[l.name(storage.Spender(s), p, &tier)] += amount
-			}
-		}
-	}
-}
-
-func (l *counting) Spent(s storage.Spender, p storage.Period, tier *uint8) (spent, held storage.Credits) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	name := l.name(s, p, tier)
-	return l.spent[name], l.held[name]
-}
-
-// countingEngine serves the gateway's API once more, with a ledger that counts and a clock that is set by hand.
-type countingEngine struct {
+// clockedGateway is a gateway whose clock is set by hand, and that tells the test of alerts.
+type clockedGateway struct {
 	*testGateway
-	*counting
-	api    *client
-	routes engine.Routes
-	clock  atomic.Int64 // Unix time in nanoseconds
+	clock  *atomic.Int64 // Unix time in nanoseconds
 	alerts chan storage.Alert
 }
 
-func countBudgets(t *testing.T, g *testGateway) *countingEngine {
+// withClock starts a gateway of that configuration anew, with the clock.
+func withClock(t *testing.T, g *testGateway) *clockedGateway {
 	t.Helper()
-	c := &countingEngine{testGateway: g, alerts: make(chan storage.Alert, 100)}
+	cfg := g.cfg
+	g.stopAndVerify()
+	c := &clockedGateway{clock: new(atomic.Int64), alerts: make(chan storage.Alert, 100)}
 	c.clock.Store(time.Now().UnixNano())
-	now := func() time.Time { return time.Unix(0, c.clock.Load()) }
-	c.counting = &counting{Ledger: g.store, now: now, holds: map[storage.RequestID]storage.Hold{}, spent: map[string]storage.Credits{}, held: map[string]storage.Credits{}}
-	cfg := g.engine.Config
-	cfg.Ledger, cfg.Budgets, cfg.Now = c.counting, c.counting, now
-	cfg.Alert = func(a storage.Alert) { c.alerts <- a }
-	e, err := engine.New(cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { e.Close(t.Context()) }) //nolint:errcheck // nothing is under way
-	c.routes = e.Routes()
-	c.api = newClient(serveOn(t, func(ln net.Listener) error { return engine.NewServer(c.routes.Handler(g.log), 1<<20).Serve(ln) }), g.api.key)
+	c.testGateway = startGatewayAt(t, cfg, filepath.Join(t.TempDir(), "data"), func() time.Time { return time.Unix(0, c.clock.Load()) })
+	c.engine.Alert = func(a storage.Alert) { c.alerts <- a }
 	return c
 }
 
@@ -158,7 +82,7 @@ const (
 	everyCall                    // that has a policy choose a provider
 )
 
-// limitKinds lists them all; a new kind of limit belongs here, such as those of rates.
+// limitKinds lists them all; a new kind of limit belongs here.
 func limitKinds() []limitKind {
 	kinds := []limitKind{
 		{name: "expired", key: `{"expires":"2030-01-01T00:00:00Z"}`, later: true, status: 401, code: "key_expired"},
@@ -172,17 +96,20 @@ func limitKinds() []limitKind {
 		{name: "another tier", key: `{"scopes":{"tiers":[0,2,3,4,5]}}`, status: 403, code: "model_not_allowed", when: everyModel},
 		{name: "another policy", key: `{"scopes":{"policies":["eco","balanced","precision"]}}`, status: 403, code: "policy_not_allowed", when: everyCall},
 	}
+	add := func(status int, code, limits string) {
+		for _, of := range []string{"team", "account", "key"} {
+			kind := limitKind{name: of + " " + limits, status: status, code: code, when: everyCall}
+			*map[string]*string{"team": &kind.team, "account": &kind.account, "key": &kind.key}[of] = `{"limits":` + limits + `}`
+			kinds = append(kinds, kind)
+		}
+	}
 	for _, period := range storage.Periods() {
 		for _, tier := range []string{"null", "1"} {
-			budget := fmt.Sprintf(`{"limits":{"budgets":[{"period":%q,"tier":%s,"credits":"0.000001"}]}}`, period, tier)
-			refused := limitKind{status: 402, code: "budget_exceeded", when: everyCall}
-			for _, of := range []string{"team", "account", "key"} {
-				kind := refused
-				kind.name = "budget of " + of + " by " + period + ", tier " + tier
-				*map[string]*string{"team": &kind.team, "account": &kind.account, "key": &kind.key}[of] = budget
-				kinds = append(kinds, kind)
-			}
+			add(402, "budget_exceeded", fmt.Sprintf(`{"budgets":[{"period":%q,"tier":%s,"credits":"0.000001"}]}`, period, tier))
 		}
+	}
+	for _, rate := range []string{"requests_per_minute", "tokens_per_minute", "concurrent_requests"} {
+		add(429, "rate_limit_exceeded", `{"`+rate+`":0}`)
 	}
 	return kinds
 }
@@ -191,15 +118,15 @@ func limitKinds() []limitKind {
 // is charged. The routes are those that are served, so that none can be forgotten.
 func TestLimitsHoldOnEveryRoute(t *testing.T) {
 	up, toml := operationModels(t, 1)
-	toml += "[[models]]\nname = \"other\"\ntier = 2\ncredits_per_1k = 1\n[[models.deployments]]\nprovider = \"up0\"\nupstream = \"other\"\n"
-	c := countBudgets(t, newGateway(t, toml, nil))
+	toml += "[[models]]\nname = \"other\"\ntier = 2\ncredits_per_1k = 1\n[[models.deployments]]\nprovider = \"up0\"\nupstream = \"other\"\nusd_in_per_1m = 1\nusd_out_per_1m = 2\n"
+	c := withClock(t, newGateway(t, toml, nil))
 	up[0].Script(answerOperation)
 	// The same requests without a limit are answered, so that the refusals mean something.
 	c.ok("POST", "teams", `{"id":"free"}`)
 	c.ok("POST", "accounts", `{"id":"free","team":"free"}`)
 	free := c.ok("POST", "keys", `{"account":"free"}`)["key"].(string)
 	calls := 0
-	for _, call := range routeCalls(t, c.routes) {
+	for _, call := range routeCalls(t, c.engine.Routes()) {
 		resp, text := call.send(t, c.api.base, free, calls%2 == 0)
 		if calls++; call.scope > everyRoute && resp.StatusCode != 200 || resp.StatusCode == 401 || resp.StatusCode == 403 {
 			t.Errorf("%s without a limit: %d %s", call, resp.StatusCode, text)
@@ -227,7 +154,7 @@ func TestLimitsHoldOnEveryRoute(t *testing.T) {
 				defer c.clock.Add(-int64(10 * 365 * 24 * time.Hour))
 			}
 			asked := up[0].Count()
-			for _, call := range routeCalls(t, c.routes) {
+			for _, call := range routeCalls(t, c.engine.Routes()) {
 				if call.scope < kind.when {
 					continue
 				}

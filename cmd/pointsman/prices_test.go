@@ -266,7 +266,7 @@ func newLoggedGateway(t *testing.T, toml string) (*testGateway, *logBuffer) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	tg := &testGateway{gateway: g, t: t, api: newClient("http://"+g.listener.Addr().String(), g.firstKey), admin: newClient("http://"+g.adminListn.Addr().String(), g.masterKey)}
+	tg := &testGateway{gateway: g, t: t, api: newClient("http://"+g.listener.Addr().String(), g.firstKey), admin: newClient("http://"+g.adminListn.Addr().String(), g.masterKey.Reveal())}
 	t.Cleanup(tg.stopAndVerify)
 	return tg, log
 }

@@ -118,10 +118,11 @@ func (c *certificate) listen(ln net.Listener) net.Listener {
 
 // problems are what is wrong with the configuration of the gateway while it serves, for everybody: neither paths nor contents.
 func (g *gateway) problems() []string {
+	problems := g.vaultProblems()
 	if g.certificate != nil && g.certificate.check() != nil {
-		return []string{"the TLS certificate in the files of [server] cannot be used; the one before serves on"}
+		problems = append(problems, "the TLS certificate in the files of [server] cannot be used; the one before serves on")
 	}
-	return nil
+	return problems
 }
 
 // apiURL is where the API answers.

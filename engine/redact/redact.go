@@ -1,167 +1,167 @@
-// Package redact takes out of a body what must not be kept: texts that look like secrets, wherever they are, and the values of JSON
-// members that the operator names.
+// Package redact blanks what looks like a key in text on its way out: in the gateway's log, and in what providers say that is
+// passed on. It is the last net, below types that do not print and code that does not log: it knows the common beginnings of
+// keys, and the values that it is told.
 package redact
 
 import (
 	"bytes"
-	"fmt"
-	"regexp"
-	"strconv"
-	"strings"
-
-	"github.com/go-json-experiment/json/jsontext"
+	"encoding/json"
+	"io"
 )
 
-// Redactor redacts bodies. It is safe for concurrent use.
-type Redactor struct {
-	paths   [][]string
-	secrets *regexp.Regexp
-}
+// least is how long what follows the beginning must be, in bytes, to be taken for a key.
+const least = 16
 
-// mark stands for what was taken out.
-const mark = "[redacted]"
-
-// secretForms are the forms of common keys and tokens.
-const secretForms = `\b(?:sk|pk|rk|pm|gsk|hf|r8|fw|tgp)[-_][A-Za-z0-9_-]{16,}` + // provider and gateway keys
-	`|\b(?:AKIA|ASIA)[A-Z0-9]{16}\b` + // AWS
-	`|\bAIza[A-Za-z0-9_-]{30,}` + // Google
-	`|\b(?:gh[oprsu]_|github_pat_|glpat-)[A-Za-z0-9_-]{20,}` +
-	`|\bxox[abeprs]-[A-Za-z0-9-]{10,}` + // Slack
-	`|\bwhsec_[A-Za-z0-9+/=]{16,}` +
-	`|\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*` + // JWT
-	`|(?i:\bbearer) +[A-Za-z0-9._~+/=-]{16,}` +
-	`|-----BEGIN [A-Z ]*PRIVATE KEY-----(?s:.*?)(?:-----END [A-Z ]*PRIVATE KEY-----|$)`
-
-// New returns a redactor. A path is names of members with dots between them, from the top of the body; * stands for any member or
-// element, a number for an element. expressions are regular expressions of further secrets. The error names the one that is wrong.
-func New(paths, expressions []string) (*Redactor, error) {
-	r := &Redactor{}
-	for _, path := range paths {
-		steps := strings.Split(path, ".")
-		for _, step := range steps {
-			if step == "" {
-				return nil, fmt.Errorf("redaction path %.80q must be names with a dot between them", path)
-			}
-		}
-		r.paths = append(r.paths, steps)
-	}
-	all := secretForms
-	for _, e := range expressions {
-		if _, err := regexp.Compile(e); err != nil || e == "" {
-			return nil, fmt.Errorf("redaction expression %.80q is no regular expression", e)
-		}
-		all += "|(?:" + e + ")"
-	}
-	var err error
-	r.secrets, err = regexp.Compile(all)
-	return r, err
-}
-
-// Body returns what may be kept of a body: JSON, server-sent events with JSON, or any text. Where paths are named and JSON breaks off
-// or is none, everything from there on is taken out, for nothing tells what it holds.
-func (r *Redactor) Body(body []byte) []byte {
-	if len(r.paths) > 0 && len(body) > 0 {
-		body = r.members(body)
-	}
-	return r.secrets.ReplaceAll(body, []byte(mark))
-}
-
-// members takes the values at the paths out of a JSON text, or out of each event of a stream.
-func (r *Redactor) members(body []byte) []byte {
-	if start := bytes.TrimLeft(body, " \t\r\n"); len(start) == 0 || start[0] == '{' || start[0] == '[' {
-		return r.value(nil, body)
-	}
-	var out []byte
-	for line := range bytes.Lines(body) {
-		text := bytes.TrimRight(line, "\r\n")
-		data, is := bytes.CutPrefix(text, []byte("data:"))
-		switch {
-		case !is && (len(text) == 0 || text[0] == ':' || bytes.HasPrefix(text, []byte("event:")) || bytes.HasPrefix(text, []byte("id:"))),
-			string(bytes.TrimSpace(data)) == "[DONE]":
-			out = append(out, line...)
-		case is:
-			out = append(r.value(append(out, "data: "...), bytes.TrimLeft(data, " ")), line[len(text):]...)
+// Bytes returns text with stars for everything of a key but its beginning, byte for byte as long. It returns text itself if
+// there is nothing to blank, and never changes it.
+func Bytes(text []byte) []byte {
+	out := text
+	blanked := 0    // up to here
+	var ends [2]int // of the latest run of a key's bytes, and of a token's
+	for i, c := range text {
+		switch c { // most bytes are none of these
+		case 's', 'p', 'g', 'h', 'f', 't', 'x', 'n', 'A', 'B', 'b':
 		default:
-			out = append(append(out, mark...), line[len(text):]...)
+			continue
+		}
+		n := beginning(text[i:])
+		if n == 0 {
+			continue
+		}
+		kind := 0
+		if text[i+n-1] == ' ' {
+			kind = 1
+		}
+		if ends[kind] < i+n {
+			ends[kind] = i + n + length(text[i+n:], kind == 1)
+		}
+		from, to := max(i+n, blanked), ends[kind]
+		if to-(i+n) < least || to <= blanked {
+			continue
+		}
+		if blanked == 0 {
+			out = bytes.Clone(text)
+		}
+		for j := from; j < to; j++ {
+			out[j] = '*'
+		}
+		blanked = to // and look on inside, for another key may begin there that goes on behind
+	}
+	return out
+}
+
+// String is [Bytes] of a string.
+func String(text string) string { return new(Redactor).String(text) }
+
+// Redactor also blanks values that it was told. The zero value was told none. It is safe for concurrent use.
+type Redactor struct{ values [][]byte }
+
+// New returns a redactor for some values. Those under 8 bytes are left out: they would be found in ordinary words.
+func New(values ...string) *Redactor {
+	r := &Redactor{}
+	for _, value := range values {
+		if len(value) < 8 {
+			continue
+		}
+		r.values = append(r.values, []byte(value))
+		if escaped, err := json.Marshal(value); err == nil && string(escaped[1:len(escaped)-1]) != value {
+			r.values = append(r.values, escaped[1:len(escaped)-1])
+		}
+	}
+	return r
+}
+
+// Bytes is [Bytes], with the values blanked too.
+func (r *Redactor) Bytes(text []byte) []byte {
+	out := Bytes(text)
+	for _, value := range r.values {
+		for from := 0; ; from += len(value) {
+			at := bytes.Index(text[from:], value)
+			if at < 0 {
+				break
+			}
+			if &out[0] == &text[0] {
+				out = bytes.Clone(text)
+			}
+			from += at
+			copy(out[from:], bytes.Repeat([]byte("*"), len(value)))
 		}
 	}
 	return out
 }
 
-// value appends a JSON text without what the paths name.
-func (r *Redactor) value(out, text []byte) []byte {
-	c := cutter{
-		decoder: jsontext.NewDecoder(bytes.NewReader(text), jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true)),
-		text:    text, out: out,
+// String is Bytes of a string.
+func (r *Redactor) String(text string) string {
+	if out := r.Bytes([]byte(text)); !bytes.Equal(out, []byte(text)) {
+		return string(out)
 	}
-	err := c.value(r.paths)
-	end := int(c.decoder.InputOffset())
-	if err == nil && len(bytes.TrimSpace(text[end:])) == 0 {
-		return append(c.out, text[c.copied:]...)
-	}
-	return append(append(c.out, text[c.copied:max(c.copied, end)]...), mark...)
+	return text
 }
 
-// cutter copies a JSON text and leaves values out.
-type cutter struct {
-	decoder   *jsontext.Decoder
-	text, out []byte
-	copied    int // of text
+// beginning is the length of the beginning of a key that text begins with, or 0.
+func beginning(text []byte) int {
+	known := ""
+	switch text[0] {
+	case 's':
+		known = "sk-" // OpenAI, Anthropic, DeepInfra, OpenRouter; our master key
+	case 'p':
+		known = "pm-" // our virtual keys
+	case 'g':
+		known = "gsk_" // Groq
+	case 'h':
+		known = "hf_" // Hugging Face
+	case 'f':
+		known = "fw_" // Fireworks
+	case 't':
+		known = "tgp_" // Together
+	case 'x':
+		known = "xai-"
+	case 'n':
+		known = "nvapi-"
+	case 'A':
+		if len(text) < 4 {
+			return 0
+		}
+		switch string(text[:4]) {
+		case "AIza", "AKIA", "ASIA": // Google, AWS
+			return 4
+		}
+		return 0
+	case 'B', 'b':
+		if len(text) > 7 && text[6] == ' ' && bytes.EqualFold(text[:6], []byte("bearer")) {
+			return 7
+		}
+		return 0
+	default:
+		return 0
+	}
+	if len(text) > len(known) && text[1] == known[1] && string(text[:len(known)]) == known {
+		return len(known)
+	}
+	return 0
 }
 
-// value reads the next value; paths lead to what is left out of it.
-func (c *cutter) value(paths [][]string) error {
-	if len(paths) == 0 {
-		return c.decoder.SkipValue()
-	}
-	for _, path := range paths {
-		if len(path) == 0 {
-			return c.leaveOut()
+// length is how many bytes may belong to a key; a token of HTTP's authentication has some more.
+func length(text []byte, token bool) int {
+	for i, c := range text {
+		switch {
+		case c|0x20 >= 'a' && c|0x20 <= 'z', c >= '0' && c <= '9', c == '-', c == '_':
+		case token && (c == '.' || c == '~' || c == '+' || c == '/' || c == '='):
+		default:
+			return i
 		}
 	}
-	open := c.decoder.PeekKind()
-	if open != '{' && open != '[' {
-		return c.decoder.SkipValue()
-	}
-	if _, err := c.decoder.ReadToken(); err != nil {
-		return err
-	}
-	for i := 0; ; i++ {
-		if kind := c.decoder.PeekKind(); kind == '}' || kind == ']' {
-			_, err := c.decoder.ReadToken()
-			return err
-		}
-		step := strconv.Itoa(i)
-		if open == '{' {
-			name, err := c.decoder.ReadToken()
-			if err != nil {
-				return err
-			}
-			step = name.String()
-		}
-		var inside [][]string
-		for _, path := range paths {
-			if path[0] == "*" || path[0] == step {
-				inside = append(inside, path[1:])
-			}
-		}
-		if err := c.value(inside); err != nil {
-			return err
-		}
-	}
+	return len(text)
 }
 
-// leaveOut reads a value and puts the mark in its place.
-func (c *cutter) leaveOut() error {
-	from := int(c.decoder.InputOffset())
-	from += len(c.text[from:]) - len(bytes.TrimLeft(c.text[from:], " \t\r\n:,"))
-	c.out = append(c.out, c.text[c.copied:from]...)
-	c.copied = from
-	if err := c.decoder.SkipValue(); err != nil {
-		c.copied = len(c.text) // the rest belongs to it
-		return err
-	}
-	c.out = append(c.out, `"`+mark+`"`...)
-	c.copied = int(c.decoder.InputOffset())
-	return nil
+// Writer blanks keys in all that is written through it. A key that is split between two writes is not found: a logger writes
+// whole lines.
+func (r *Redactor) Writer(w io.Writer) io.Writer { return writer{r, w} }
+
+type writer struct {
+	by *Redactor
+	to io.Writer
 }
+
+// Write writes all of p.
+func (w writer) Write(p []byte) (int, error) { return w.to.Write(w.by.Bytes(p)) }

@@ -1,6 +1,6 @@
 // Package badgerdb keeps what Pointsman must not lose in embedded Badger databases: accounts, keys and the credits ledger
 // in <dir>/ledger (every commit is synced to disk), usage and decision records in <dir>/log (asynchronous, expiring,
-// droppable).
+// droppable), and what became of requests with idempotency keys in <dir>/results (synced, for a day).
 //
 // # The ledger
 //
@@ -57,6 +57,12 @@
 //	                                       the pieces of six hours, ten days, a hundred days since 1970; start is in minutes since 1970
 //	unit s start(4) chunk(2)               the same of hours and days without accounts, teams and keys
 //	unit t start(4) chunk(2)               the same of hours and days by accounts, teams, keys and outcomes alone
+//
+// # Keys in <dir>/results, schema 1 (period(4) = twelve-hour periods since 1970, chunk(4) counts up)
+//
+//	v                                      schema version, 4 bytes
+//	m period id(32)                        mark: time, request, fingerprint, state, status, and where the answer is
+//	b chunk id(32) piece(2)                piece of the answer, an S2 block in all
 //
 // A period, or a unit of sums, is dropped as one key range, because Badger gives the space of expired records back only when it happens to
 // rewrite their tables.

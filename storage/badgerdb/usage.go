@@ -28,6 +28,7 @@ const (
 	flagEstimated
 	flagPackedKey // the key is "key_" and 16 hex digits, kept as 8 bytes
 	flagSuspect
+	flagCacheHit
 )
 
 // appendUsage encodes a usage record without its request id, which is in the key.
@@ -44,6 +45,9 @@ func appendUsage(b []byte, u *storage.Usage) []byte {
 	packed := packKey(u.Key)
 	if packed != nil {
 		flags |= flagPackedKey
+	}
+	if u.Cache == storage.CacheHit {
+		flags |= flagCacheHit
 	}
 	outcome := byte(0)
 	for i, o := range outcomes {
@@ -85,6 +89,9 @@ func decodeUsage(id storage.RequestID, value []byte) (u storage.Usage, err error
 	u.Request = id
 	u.Stream, u.BYOK = flags&flagStream != 0, flags&flagBYOK != 0
 	u.Simulated, u.Estimated, u.Suspect = flags&flagSimulated != 0, flags&flagEstimated != 0, flags&flagSuspect != 0
+	if flags&flagCacheHit != 0 {
+		u.Cache = storage.CacheHit
+	}
 	switch {
 	case outcome == 0:
 		u.Outcome = storage.Outcome(r.Text())

@@ -11,6 +11,7 @@ import (
 
 	"github.com/pointsman/pointsman/engine/catalog"
 	"github.com/pointsman/pointsman/policies/signing"
+	adapter "github.com/pointsman/pointsman/sdk/provider"
 	"github.com/pointsman/pointsman/storage"
 )
 
@@ -33,8 +34,10 @@ type Config struct {
 	Storage        Storage
 	Log            Log
 	Events         Events
+	Vault          Vault
 	Health         Health
 	Limits         Limits
+	Cache          Cache
 	Warnings       []string // what works but is probably not meant, each with file:line:column
 
 	fileModels map[string]bool   // names of models declared in the file
@@ -60,7 +63,7 @@ type Provider struct {
 	Adapter      string // a built-in adapter's or a plugin's name
 	BaseURL      string // no trailing slash; "" leaves it to the adapter
 	URLSource    string // "file", the environment variable's name, or "" for the default
-	APIKey       Secret
+	APIKey       adapter.Secret
 	KeySource    string            // "file", the environment variable's name, or "" if there is no key
 	KeyRequired  bool              // without a key, platform or own, the provider cannot be used
 	AllowPrivate bool              // may connect to loopback and private addresses
@@ -146,6 +149,19 @@ type Plugin struct {
 // Storage is the [storage] table.
 type Storage struct {
 	LogDays int // days that usage logs are kept
+}
+
+// Cache is the [cache] table: answers that are kept to be given again.
+type Cache struct {
+	Enabled        bool
+	TTL            time.Duration
+	MaxMB          int      // of all answers
+	MaxEntryKB     int      // of one answer, there and of those with an idempotency key
+	Scope          string   // who shares answers: account, key or team
+	HitPrice       uint32   // what a hit costs, in millionths of what the answer cost
+	AnyTemperature bool     // answers to requests with a temperature above 0 are kept too
+	IgnoreFields   []string // of bodies, that make no difference
+	IdempotencyMB  int      // of answers to requests with an idempotency key; 0: such keys are not heeded
 }
 
 // Provider finds a provider by name, nil if there is none.

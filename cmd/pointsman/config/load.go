@@ -126,11 +126,13 @@ func (d *document) read(root *table) *Config {
 	health.done()
 
 	c.limits(root.child("limits", "in [limits]"))
+	c.cache(root.child("cache", "in [cache]"))
 
 	store := root.child("storage", "in [storage]")
 	c.Storage.LogDays = int(store.integer("log_days", DefaultLogDays, 1, 36_500))
 	store.done()
 	c.usage(root)
+	c.vault(root.child("vault", "in [vault]"))
 	root.done()
 	return c
 }

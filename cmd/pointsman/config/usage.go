@@ -6,7 +6,8 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/pointsman/pointsman/engine/redact"
+	"github.com/pointsman/pointsman/engine/scrub"
+	adapter "github.com/pointsman/pointsman/sdk/provider"
 	"github.com/pointsman/pointsman/storage"
 )
 
@@ -25,7 +26,7 @@ type Log struct {
 // Events is the [events] table: where usage is told to.
 type Events struct {
 	URL          string // "" for nowhere
-	Secret       Secret
+	Secret       adapter.Secret
 	Kind         string // lago or webhook
 	Code         string // of Lago's billable metric
 	Batch        int
@@ -58,12 +59,12 @@ func (c *Config) usage(root *table) {
 	c.Log.RedactPaths = t.strs("redact_paths")
 	c.Log.RedactExpressions = t.strs("redact_expressions")
 	for i, path := range c.Log.RedactPaths {
-		if _, err := redact.New([]string{path}, nil); err != nil {
+		if _, err := scrub.New([]string{path}, nil); err != nil {
 			t.faultAt(t.path.key("redact_paths").at(i), "an element of redact_paths must be names of members with a dot between them, like messages.*.content")
 		}
 	}
 	for i, e := range c.Log.RedactExpressions {
-		if _, err := redact.New(nil, []string{e}); err != nil {
+		if _, err := scrub.New(nil, []string{e}); err != nil {
 			t.faultAt(t.path.key("redact_expressions").at(i), "an element of redact_expressions must be a regular expression")
 		}
 	}
@@ -78,7 +79,7 @@ func (c *Config) usage(root *table) {
 
 	e := root.child("events", "in [events]")
 	c.Events = Events{
-		URL: e.str("url", ""), Secret: NewSecret(e.hidden().str("secret", "")), Kind: e.oneOf("kind", "webhook", []string{"lago", "webhook"}),
+		URL: e.str("url", ""), Secret: adapter.NewSecret(e.hidden().str("secret", "")), Kind: e.oneOf("kind", "webhook", []string{"lago", "webhook"}),
 		Code: e.str("code", "llm_request"), Batch: int(e.integer("batch", 100, 1, 1000)), AllowPrivate: e.flag("allow_private", false),
 		Timeout:    seconds(e.number("timeout", 30, 0.1, 600)),
 		RetryFirst: seconds(e.number("retry_first", 1, 0.01, 3600)), RetryMost: seconds(e.number("retry_most", 300, 0.01, 86_400)),
