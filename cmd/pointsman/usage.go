@@ -16,7 +16,7 @@ import (
 	"github.com/pointsman/pointsman/cmd/pointsman/config"
 	"github.com/pointsman/pointsman/engine"
 	"github.com/pointsman/pointsman/engine/outbox"
-	"github.com/pointsman/pointsman/engine/redact"
+	"github.com/pointsman/pointsman/engine/scrub"
 	"github.com/pointsman/pointsman/storage"
 	"github.com/pointsman/pointsman/storage/badgerdb"
 )
@@ -248,7 +248,7 @@ func (g *gateway) openBodies() error {
 	if !c.Bodies {
 		return nil
 	}
-	r, err := redact.NewBodies(c.RedactPaths, c.RedactExpressions)
+	r, err := scrub.New(c.RedactPaths, c.RedactExpressions)
 	if err != nil {
 		return err
 	}
