@@ -14,6 +14,7 @@ import (
 	"github.com/pointsman/pointsman/engine/catalog"
 	"github.com/pointsman/pointsman/engine/dialect"
 	"github.com/pointsman/pointsman/engine/limit"
+	"github.com/pointsman/pointsman/engine/redact"
 	"github.com/pointsman/pointsman/engine/snapshot"
 	"github.com/pointsman/pointsman/engine/sse"
 	"github.com/pointsman/pointsman/engine/upstream"
@@ -44,6 +45,7 @@ type answer struct {
 	estimated   bool // the provider reported no usage; it is our own count
 	credits     storage.Credits
 	cost        costs
+	dearest     storage.NanoUSD      // what the dearest model of the power level would have cost; 0 if that says nothing
 	outcome     int                  // its number in the call's outcomes
 	measured    bool                 // its usage is counted and its outcome noted
 	spent       bool                 // its price is counted
@@ -52,9 +54,10 @@ type answer struct {
 	text        speech               // what no usage has covered so far
 	dropped     []string             // request fields the provider could not take
 	rules       []adapter.ErrorRule  // of the provider
-	key         string               // that was used
+	key         adapter.Secret       // that was used
 	keyID       string               // of an own key
 	firstByte   time.Duration        // how long to wait for it
+	stored      *cachedAnswer        // it comes from the cache
 	close       func(bool)           // true after the whole answer was read
 }
 
@@ -151,20 +154,13 @@ func (e *Engine) try(c *call, a *answer) *failure {
 }
 
 // ownKey opens the account's own key for an attempt, unless it is not to be used at the moment.
-func (e *Engine) ownKey(c *call, a *answer) (string, *failure) {
-	sealed := c.caller.OwnKey(a.deployment.Provider)
-	own, err := e.Directory.Unseal(sealed)
-	if err != nil { // replaced since the request came, perhaps
-		if now := e.Directory.OwnKey(c.caller.Account.ID, a.deployment.Provider); now != nil && now.ID != sealed.ID {
-			sealed = now
-			own, err = e.Directory.Unseal(sealed)
-		}
-	}
+func (e *Engine) ownKey(c *call, a *answer) (adapter.Secret, *failure) {
+	sealed, own, err := e.Directory.OpenOwnKey(c.caller.Account.ID, a.deployment.Provider)
 	if err != nil {
-		return "", &failure{class: adapter.ClassAuth, unsent: true, err: fmt.Errorf("the stored key for provider %s cannot be opened: %w", a.deployment.Provider, err)}
+		return own, &failure{class: adapter.ClassAuth, unsent: true, err: fmt.Errorf("the stored key for provider %s cannot be opened: %w", a.deployment.Provider, err)}
 	}
 	if f := e.heldBack(c, a.deployment, sealed); f != nil {
-		return "", f
+		return own, f
 	}
 	a.keyID = sealed.ID
 	if s := e.keys.find(sealed.ID); s != nil {
@@ -234,10 +230,10 @@ func (a *answer) failure(status int, body []byte) *failure {
 	f := &failure{status: status, class: adapter.Classify(a.rules, status, body)}
 	detail, _ := dialect.ReadError(body)
 	f.message = detail.Message
-	if a.key != "" {
-		f.message = strings.ReplaceAll(f.message, a.key, "***")
+	if a.key.IsSet() {
+		f.message = strings.ReplaceAll(f.message, a.key.Reveal(), "***")
 	}
-	f.message = clip(f.message, 512)
+	f.message = clip(redact.String(f.message), 512) // and what looks like another key
 	return f
 }
 

@@ -24,7 +24,7 @@ type ownKeyEntry struct {
 	Key      string `json:"key"` // masked
 	Version  uint32 `json:"version"`
 	Created  string `json:"created"`
-	Status   string `json:"status"`             // healthy, degraded, down, or unknown until something is to be told
+	Status   string `json:"status"`             // healthy, degraded, down, undecryptable, or unknown until something is to be told
 	Reason   string `json:"reason,omitempty"`   // of one that is not used at the moment
 	Retry    string `json:"retry_at,omitempty"` // when it is used again
 }
@@ -33,6 +33,10 @@ type ownKeyEntry struct {
 func (e *Engine) showOwn(k *storage.ProviderKey) ownKeyEntry {
 	entry := ownKeyEntry{
 		Provider: k.Provider, ID: k.ID, Key: "…" + k.Hint, Version: k.Version, Created: k.Created.UTC().Format(time.RFC3339), Status: policy.HealthName(abi.HealthUnknown),
+	}
+	if e.Directory.Undecryptable(k) {
+		entry.Status, entry.Reason = "undecryptable", "it cannot be opened any more: store it again"
+		return entry
 	}
 	s := e.keys.find(k.ID)
 	if s == nil {
@@ -157,7 +161,7 @@ func (e *Engine) testOwnKey(ctx *fasthttp.RequestCtx) {
 		}).Write(ctx)
 		return
 	}
-	key, err := e.Directory.Unseal(k)
+	_, key, err := e.Directory.OpenOwnKey(caller.Account.ID, name)
 	if err != nil {
 		(&failure{class: adapter.ClassAuth, own: true, unsent: true, err: err, provider: name}).ownKeyFault().Write(ctx)
 		return

@@ -79,7 +79,11 @@ type call struct {
 	dispatched time.Time        // of the first attempt
 	usage      storage.Usage
 	settled    bool
-	over       bool // it was let go of
+	copied     *keptBody // what is kept of the bodies, nil for nothing
+	over       bool      // it was let go of
+
+	cache caching
+	claim *claim // of its idempotency key, nil without one
 
 	watch *watch
 	pulse *pulse // of a stream, nil if it cannot be kept alive
@@ -121,8 +125,12 @@ func (e *Engine) end(c *call) {
 	e.calls.Put(fresh)
 }
 
-// leave notes that the client is gone and cuts the attempt under way. The watcher calls it from its own goroutine.
+// leave notes that the client is gone and cuts the attempt under way, unless the client may come again for the answer. The watcher
+// calls it from its own goroutine.
 func (c *call) leave() {
+	if c.claim != nil {
+		return
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.left = true

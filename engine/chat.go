@@ -21,16 +21,26 @@ func (e *Engine) serve(ctx *fasthttp.RequestCtx, d dialect.Dialect, op operation
 	defer e.abandon(c)
 	c.dialect, c.op = d, op
 	fault := e.admit(ctx, c)
-	if fault != nil { // not accepted: no usage record
+	answered := false
+	if fault == nil {
+		answered, fault = e.claim(ctx, c)
+	}
+	switch {
+	case fault != nil: // not accepted: no usage record
 		e.refuse(ctx, c, fault)
 		return
+	case answered: // before, under the same idempotency key
+		e.giveBack(c)
+		e.end(c)
+		return
 	}
+	defer c.claim.finish(ctx)
 	e.inflight.Add(1)
 	if c.env.Stream {
 		c.pulse = newPulse(ctx, e.KeepAlive, c.began)
 	}
 	c.watch = e.watch.add(ctx.Conn(), c.id[15], c.leave, c.pulse)
-	var a *answer
+	a, fault := e.cached(ctx, c)
 	for a == nil && fault == nil { // once, unless the policy wants rounds
 		if fault = e.decide(c); fault == nil {
 			fault = e.reserve(c)
@@ -68,9 +78,10 @@ func (e *Engine) admit(ctx *fasthttp.RequestCtx, c *call) (fault *Fault) {
 	if fault = e.resolve(ctx, c); fault != nil {
 		return fault
 	}
-	c.usage.Account, c.usage.Key = c.caller.Account.ID, c.caller.KeyID
+	c.usage.Account, c.usage.Team, c.usage.Key = c.caller.Account.ID, c.caller.Account.Team, c.caller.KeyID
 	c.usage.Endpoint, c.usage.Stream = c.endpointName(), c.env.Stream
 	c.usage.PowerLevel, c.usage.Policy = levelName(c.level), c.policy
+	c.copied = e.keepBody(c)
 	return nil
 }
 
@@ -136,7 +147,7 @@ func (e *Engine) reserve(c *call) *Fault {
 		if c.spent+most <= c.hold {
 			return nil // own keys and free models leave the ledger alone
 		}
-		err := e.holdAtLeast(c, c.spent+most)
+		err := e.holdAtLeast(c, c.spent+most, e.capsOfHold(c))
 		switch {
 		case err == nil:
 			return nil
@@ -153,14 +164,14 @@ func (e *Engine) reserve(c *call) *Fault {
 	}
 }
 
-// holdAtLeast opens the request's hold, or extends it, to so much.
-func (e *Engine) holdAtLeast(c *call, amount storage.Credits) (err error) {
+// holdAtLeast opens the request's hold, for which the budgets must have room, or extends it, to so much.
+func (e *Engine) holdAtLeast(c *call, amount storage.Credits, caps []storage.Cap) (err error) {
 	if c.holding {
 		c.held, err = e.Ledger.Extend(c.id, amount-c.hold)
 	} else {
 		c.held, err = e.Ledger.Reserve(storage.Hold{
 			Request: c.id, Account: c.caller.Account.ID, Amount: amount, Expires: c.began.Add(holdLife),
-			Key: c.caller.Key.SpendsAs(), Team: c.caller.Account.Team, Caps: e.capsOfHold(c),
+			Key: c.caller.Key.SpendsAs(), Team: c.caller.Account.Team, Caps: caps,
 		})
 	}
 	if err == nil {
@@ -216,10 +227,12 @@ func (e *Engine) reply(ctx *fasthttp.RequestCtx, c *call, a *answer) {
 		fault.Write(ctx)
 		return
 	}
+	e.keep(c, a)
 	e.describeAnswer(ctx, c, a)
 	a.setContentType(ctx)
 	body := ctx.Response.SwapBody(nil) // the server's own buffer, used again from answer to answer
 	ctx.Response.SwapBody(a.priced(body[:0], c))
+	c.copied.hear(ctx.Response.Body())
 	setInt(ctx, "X-Pointsman-Overhead-Us", (e.Now().Sub(c.began) - a.took).Microseconds())
 	a.close(true)
 	e.finish(c)

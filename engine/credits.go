@@ -37,6 +37,7 @@ type UsageEntry struct {
 	RequestID    string `json:"request_id"`
 	Time         string `json:"time"`
 	Account      string `json:"account"`
+	Team         string `json:"team,omitempty"`
 	Key          string `json:"key"`
 	Endpoint     string `json:"endpoint"`
 	Model        string `json:"model"`
@@ -53,11 +54,13 @@ type UsageEntry struct {
 	Suspect      bool    `json:"suspect,omitempty"`
 	Credits      string  `json:"credits"`
 	CostUSD      string  `json:"cost_usd"`
+	SavedUSD     string  `json:"saved_usd"`
 	ListedUSD    string  `json:"cost_listed_usd"`
 	ReportedUSD  string  `json:"cost_reported_usd,omitempty"`
 	PriceVersion string  `json:"price_version,omitempty"`
 	BYOK         bool    `json:"byok"`
 	Simulated    bool    `json:"simulated"`
+	Cache        string  `json:"cache,omitempty"`
 	Outcome      string  `json:"outcome"`
 	Status       int     `json:"status"`
 	ErrorCode    string  `json:"error_code,omitempty"`
@@ -90,14 +93,14 @@ func NewUsageEntry(u *storage.Usage) UsageEntry {
 		reported = u.ReportedUSD.String()
 	}
 	return UsageEntry{
-		RequestID: id, Time: u.Request.Time().UTC().Format(time.RFC3339Nano), Account: u.Account, Key: u.Key, Endpoint: u.Endpoint,
+		RequestID: id, Time: u.Request.Time().UTC().Format(time.RFC3339Nano), Account: u.Account, Team: u.Team, Key: u.Key, Endpoint: u.Endpoint,
 		Model: u.Model, Provider: u.Provider, PowerLevel: u.PowerLevel, Policy: u.Policy, Stream: u.Stream,
 		InputTokens: u.InputTokens, OutputTokens: u.OutputTokens, CachedTokens: u.CachedTokens, Reasoning: u.Reasoning,
 		UsageParts: UsageParts{
 			u.ServiceTier, u.CacheWrite, u.CacheWrite1h, u.CacheWrite12h, u.AudioInput, u.ImageInput, u.AudioOutput, u.ImageOutput,
 		},
 		Suspect: u.Suspect, ListedUSD: u.ListedUSD.String(), ReportedUSD: reported, PriceVersion: u.PriceVersion,
-		Estimated: u.Estimated, Credits: u.Credits.String(), CostUSD: u.CostUSD.String(), BYOK: u.BYOK, Simulated: u.Simulated,
+		Estimated: u.Estimated, Credits: u.Credits.String(), CostUSD: u.CostUSD.String(), SavedUSD: u.SavedUSD.String(), BYOK: u.BYOK, Simulated: u.Simulated, Cache: u.Cache,
 		Outcome: string(u.Outcome), Status: u.Status, ErrorCode: u.ErrorCode, Attempts: u.Attempts,
 		TTFT: millis(u.TTFT), Latency: millis(u.Latency), Overhead: millis(u.Overhead),
 	}
@@ -105,11 +108,17 @@ func NewUsageEntry(u *storage.Usage) UsageEntry {
 
 func millis(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
 
-// listUsage lists the caller's requests, newest first, a page at a time: ?limit=1..1000&cursor=NEXT.
+// listUsage lists the caller's requests, newest first, a page at a time: ?limit=1..1000&cursor=NEXT. Asked for groups or a time, it sums
+// them up.
 func (e *Engine) listUsage(ctx *fasthttp.RequestCtx) {
 	caller, fault := e.permit(ctx, endpointUsage)
 	if fault != nil {
 		fault.Write(ctx)
+		return
+	}
+	args := ctx.QueryArgs()
+	if args.Has("group_by") || args.Has("from") || args.Has("to") {
+		e.writeSummary(ctx, caller.Account.ID)
 		return
 	}
 	e.WriteUsage(ctx, caller.Account.ID)

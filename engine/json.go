@@ -10,6 +10,8 @@ import (
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 	"github.com/valyala/fasthttp"
+
+	"github.com/pointsman/pointsman/engine/redact"
 )
 
 // ReadJSON decodes a small JSON body into v, refusing unknown fields, fields that come twice, and trailing data. Its faults name
@@ -44,7 +46,7 @@ func fieldName(p jsontext.Pointer) string {
 	for name := range p.Tokens() {
 		names = append(names, name)
 	}
-	return clip(strings.ToValidUTF8(strings.Join(names, "."), "�"), 80)
+	return clip(redact.String(strings.ToValidUTF8(strings.Join(names, "."), "�")), 80) // somebody may have put a key there
 }
 
 // kindOf says in the words of JSON what a Go type is read from.

@@ -51,7 +51,7 @@ func (e *Engine) play(ctx *fasthttp.RequestCtx, c *call, a *answer) {
 	e.describeAnswer(ctx, c, a)
 	setInt(ctx, "X-Pointsman-Overhead-Us", c.dispatched.Sub(c.began).Microseconds())
 	a.setContentType(ctx)
-	ctx.SetBodyStream(&playback{engine: e, call: c, answer: a}, -1)
+	ctx.SetBodyStream(c.claim.record(ctx, &playback{engine: e, call: c, answer: a}), -1)
 }
 
 // playback is the body of an answer that is a sound.

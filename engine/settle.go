@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"errors"
 	"slices"
 	"strings"
 
@@ -29,6 +30,7 @@ func (e *Engine) measure(c *call, a *answer, verdict snapshot.Verdict) {
 	a.usage = u
 	lack := e.price(c, a)
 	e.checkPrice(a, lack)
+	a.dearest = e.dearest(c, a)
 	u = a.usage
 	e.noteTokens(c.root(), a)
 	e.live.Done(d.Index, snapshot.Outcome{
@@ -68,6 +70,9 @@ func (c *call) bill(a *answer) {
 	c.spend(a)
 	u.Credits = c.spent
 	c.noteCosts()
+	if a.dearest > 0 {
+		u.SavedUSD = a.dearest - u.CostUSD
+	}
 	c.answered = a.deployment.Index
 }
 
@@ -90,22 +95,28 @@ func (e *Engine) settle(c *call, outcome storage.Outcome, status int) *Fault {
 	if !c.dispatched.IsZero() {
 		u.Overhead = c.dispatched.Sub(c.began)
 	}
-	var fault *Fault
+	err := c.claim.settles(outcome, len(c.outcomes))
+	if err != nil {
+		u.Credits = 0 // a retry would not know of the charge
+	}
 	if c.holding {
 		tier := e.deployments[c.answered].Model.Tier
-		receipt, batch, err := e.Ledger.Settle(storage.Settlement{Request: c.id, Charge: u.Credits, Tier: tier, Reason: string(outcome)})
-		if err == nil {
+		receipt, batch, failed := e.Ledger.Settle(storage.Settlement{Request: c.id, Charge: u.Credits, Tier: tier, Reason: string(outcome)})
+		if failed == nil {
 			u.Credits = receipt.Charged
-			err = batch.Wait()
+			failed = batch.Wait()
 		}
-		if err == nil {
+		if failed == nil {
 			e.watchBudgets(c.caller, tier, receipt.Charged)
 		}
-		if err != nil {
-			e.Logger.Error("settling credits", "request", c.id, "account", u.Account, "charge", u.Credits, "error", err)
-			fault = storageUnavailable()
-			u.Credits, u.Outcome, u.Status, u.ErrorCode = 0, storage.OutcomeInterrupted, fault.Status, fault.Code
-		}
+		err = errors.Join(err, failed)
+	}
+	var fault *Fault
+	if err != nil {
+		e.Logger.Error("settling credits", "request", c.id, "account", u.Account, "charge", u.Credits, "error", err)
+		fault = storageUnavailable()
+		u.Credits, u.Outcome, u.Status, u.ErrorCode = 0, storage.OutcomeInterrupted, fault.Status, fault.Code
+		c.claim.release()
 	}
 	if outcome == storage.OutcomeOK {
 		e.sessions.note(c.session, c.answered, e.Now())
@@ -141,6 +152,10 @@ func (e *Engine) finish(c *call) {
 	if c.kept != nil { // and not sent
 		c.kept.close(true)
 	}
+	if c.claim != nil {
+		c.claim.over = true
+	}
+	c.copied.hand()
 	e.end(c)
 	e.inflight.Done()
 }
@@ -160,10 +175,11 @@ func (e *Engine) fail(ctx *fasthttp.RequestCtx, c *call, fault *Fault) {
 		fault = unsettled
 	}
 	e.describeDecision(ctx, c)
-	p, d := c.pulse, c.dialect
+	p, d, k := c.pulse, c.dialect, c.claim
 	e.finish(c)
 	if p.stop() { // the status is gone already
-		stream(ctx, p, &faultBody{event: d.AppendErrorEvent(nil, fault.Status, fault.detail(), 0)})
+		ctx.SetContentType("text/event-stream; charset=utf-8")
+		stream(ctx, p, k.record(ctx, &faultBody{event: d.AppendErrorEvent(nil, fault.Status, fault.detail(), 0)}))
 		return
 	}
 	fault.Write(ctx)
@@ -206,7 +222,7 @@ func (e *Engine) describeAnswer(ctx *fasthttp.RequestCtx, c *call, a *answer) {
 	if len(dropped) > 0 {
 		h.Set("X-Pointsman-Dropped", strings.Join(dropped, ", "))
 	}
-	if !c.env.Stream {
+	if !c.env.Stream || a.stored != nil {
 		h.Set("X-Pointsman-Credits", c.usage.Credits.String())
 		h.Set("X-Pointsman-Cost-Usd", c.usage.CostUSD.String())
 		if a.estimated {

@@ -31,6 +31,7 @@ type Account struct {
 	Overdraft    Credits     `json:"overdraft,omitempty"` // how far below zero what it has available may go, >= 0
 	Disabled     string      `json:"disabled,omitempty"`  // why it may do nothing, "" while it may
 	Limits       Limits      `json:"limits,omitzero"`
+	NoCache      bool        `json:"no_cache,omitempty"` // its answers are neither kept in the response cache nor taken from it
 }
 
 // Team is a number of accounts with limits in common.
@@ -68,7 +69,8 @@ type VirtualKey struct {
 	// Replaces is the id of the key that this one was made to replace, which expires after the overlap; "" for none. The spender of both
 	// is the first of them, so that a rotation fills no budget again.
 	Replaces string `json:"replaces,omitempty"`
-	Spends   string `json:"spends,omitempty"` // id of the key whose budgets it uses; "": its own
+	Spends   string `json:"spends,omitempty"`   // id of the key whose budgets it uses; "": its own
+	NoCache  bool   `json:"no_cache,omitempty"` // as of an account
 }
 
 // SpendsAs is the id of the key whose budgets and rate limits the key uses: that of the first of a row of rotations.

@@ -1,10 +1,14 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/pointsman/pointsman/cmd/pointsman/backup"
@@ -34,7 +38,7 @@ func (a archive) Backup(w io.Writer, withLog bool) error {
 	g := a.g
 	g.archiving.Add(1)
 	defer g.archiving.Done()
-	root, err := os.ReadFile(filepath.Join(g.dataDir, rootKeyFile))
+	root, err := rootKeyOf(g.dataDir)
 	if err != nil {
 		return fmt.Errorf("reading the root key for its fingerprint: %w", err)
 	}
@@ -46,12 +50,12 @@ func (a archive) Backup(w io.Writer, withLog bool) error {
 			}
 		}
 		var snapshot *badgerdb.Snapshot
-		var shares []byte
+		var keys vaultFiles
 		err := g.directory.Still(func() (err error) {
 			if snapshot, err = g.store.Snapshot(); err != nil {
 				return err
 			}
-			shares, err = os.ReadFile(filepath.Join(g.dataDir, ownKeysFile))
+			keys, err = readVaultFiles(g.dataDir)
 			return err
 		})
 		if snapshot != nil {
@@ -61,7 +65,7 @@ func (a archive) Backup(w io.Writer, withLog bool) error {
 			return err
 		}
 		m := backup.Manifest{Gateway: version, RootKey: backup.Fingerprint(root)}
-		if err := addLedger(out, snapshot, shares, &m); err != nil {
+		if err := addLedger(out, snapshot, keys, &m); err != nil {
 			return err
 		}
 		return out.Finish(m)
@@ -74,17 +78,43 @@ func (a archive) Backup(w io.Writer, withLog bool) error {
 	return nil
 }
 
-// addLedger adds the ledger with the shares of its sealed keys, and notes its standing. A ledger that does not prove is not backed
-// up: the copy would be no better, and might take the place of one that is.
-func addLedger(out *backup.Writer, snapshot *badgerdb.Snapshot, shares []byte, m *backup.Manifest) error {
-	err := out.Add(backup.OwnKeys, func(w io.Writer) error {
-		_, err := w.Write(shares)
-		return err
-	})
-	if err == nil {
-		err = out.Add(backup.Ledger, func(w io.Writer) error { return discardCount(snapshot.Copy(w)) })
+// rootKeyOf is the root key that a data directory holds, nil if the key-encryption key is kept elsewhere.
+func rootKeyOf(dir string) ([]byte, error) {
+	root, err := os.ReadFile(filepath.Join(dir, rootKeyFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
 	}
-	if err != nil {
+	return root, err
+}
+
+// vaultFiles are what sealed keys need beside the key-encryption key, none of it secret without that, by name.
+type vaultFiles map[string][]byte
+
+func readVaultFiles(dir string) (vaultFiles, error) {
+	files := vaultFiles{}
+	for _, name := range []string{backup.OwnKeys, backup.Vault} {
+		content, err := os.ReadFile(filepath.Join(dir, name))
+		if err != nil {
+			return nil, err
+		}
+		files[name] = content
+	}
+	return files, nil
+}
+
+// addLedger adds the ledger with what its sealed keys need, and notes its standing. A ledger that does not prove is not backed
+// up: the copy would be no better, and might take the place of one that is.
+func addLedger(out *backup.Writer, snapshot *badgerdb.Snapshot, keys vaultFiles, m *backup.Manifest) error {
+	for _, name := range slices.Sorted(maps.Keys(keys)) {
+		err := out.Add(name, func(w io.Writer) error {
+			_, err := w.Write(keys[name])
+			return err
+		})
+		if err != nil {
+			return err
+		}
+	}
+	if err := out.Add(backup.Ledger, func(w io.Writer) error { return discardCount(snapshot.Copy(w)) }); err != nil {
 		return err
 	}
 	sum, err := snapshot.Prove()
@@ -100,7 +130,6 @@ func discardCount(_ uint64, err error) error { return err }
 // The names of what the data directory holds beside the databases.
 const (
 	rootKeyFile   = "root.key"
-	ownKeysFile   = "own.keys"
 	masterKeyFile = "master.key"
 )
 
@@ -115,9 +144,8 @@ func (g *gateway) ledgerHealth() engine.LedgerHealth {
 	return h
 }
 
-// writeMetrics writes what the parts count that the engine does not know.
-func (g *gateway) writeMetrics(w io.Writer) {
-	g.writePolicyMetrics(w)
+// writeLedgerMetrics writes how the ledger and the disk under it are.
+func (g *gateway) writeLedgerMetrics(w io.Writer) {
 	v := g.store.Verification()
 	low, free := g.store.Space()
 	if !v.Proven.IsZero() {
@@ -128,7 +156,6 @@ func (g *gateway) writeMetrics(w io.Writer) {
 	fmt.Fprintf(w, "pointsman_ledger_halted %d\n", oneIf(g.store.Halted() != nil))
 	fmt.Fprintf(w, "pointsman_disk_free_bytes %d\n", free)
 	fmt.Fprintf(w, "pointsman_disk_low %d\n", oneIf(low))
-	fmt.Fprintf(w, "pointsman_log_dropped_total %d\n", g.usage.Dropped())
 }
 
 func oneIf(b bool) int {
@@ -140,6 +167,7 @@ func oneIf(b bool) int {
 
 // problems are what keeps the gateway from serving as it should while it serves, for everybody: neither paths nor contents.
 func (g *gateway) problems() (list []string) {
+	list = g.vaultProblems()
 	if p := g.certificateProblem(); p != "" {
 		list = append(list, p)
 	}

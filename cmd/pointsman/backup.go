@@ -95,13 +95,13 @@ func (b *backupCreate) Run(term terminal) error {
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(term.out, "%s: %.1f MiB, ledger proven up to position %d, %d accounts, posted %s credits%s\n", path, float64(info.Size())/(1<<20), m.Position, m.Accounts, m.Posted, b.without())
+	fmt.Fprintf(term.out, "%s: %.1f MiB, ledger proven up to position %d, %d accounts, posted %s credits%s\n", path, float64(info.Size())/(1<<20), m.Position, m.Accounts, m.Posted, b.without(m))
 	return nil
 }
 
 // without says what is missing that a restore will need.
-func (b *backupCreate) without() string {
-	if b.WithRootKey {
+func (b *backupCreate) without(m backup.Manifest) string {
+	if b.WithRootKey || m.RootKey == "" {
 		return ""
 	}
 	return "; without root.key, which must be kept elsewhere"
@@ -128,7 +128,7 @@ func (b *backupCreate) copyRunning(out *backup.Writer, c *client) (m backup.Mani
 
 // copyStopped makes a backup of a data directory. It has no manifest yet.
 func (b *backupCreate) copyStopped(out *backup.Writer, snapshot *badgerdb.Snapshot) (m backup.Manifest, err error) {
-	root, err := os.ReadFile(filepath.Join(b.Data, rootKeyFile))
+	root, err := rootKeyOf(b.Data)
 	if err != nil {
 		return m, err
 	}
@@ -143,11 +143,11 @@ func (b *backupCreate) copyStopped(out *backup.Writer, snapshot *badgerdb.Snapsh
 			return m, err
 		}
 	}
-	shares, err := os.ReadFile(filepath.Join(b.Data, ownKeysFile))
+	keys, err := readVaultFiles(b.Data)
 	if err != nil {
 		return m, err
 	}
-	return m, addLedger(out, snapshot, shares, &m)
+	return m, addLedger(out, snapshot, keys, &m)
 }
 
 // addRootKey adds the root key, which must be the gateway's.
@@ -279,7 +279,7 @@ func (b *backupRestore) Run(term terminal) error {
 			return badgerdb.RestoreLedger(scratch, content)
 		case backup.Log:
 			return badgerdb.RestoreLog(scratch, content)
-		case backup.OwnKeys, backup.RootKey:
+		case backup.OwnKeys, backup.Vault, backup.RootKey:
 			text, err := io.ReadAll(content)
 			if err != nil {
 				return err
@@ -305,7 +305,7 @@ func (b *backupRestore) Run(term terminal) error {
 	}
 	fmt.Fprintf(term.out, "restored into %s: ledger proven up to position %d, %d accounts, posted %s credits; %d holds that were open are released at the start\n",
 		b.Data, m.Position, m.Accounts, m.Posted, m.Open)
-	if b.WithoutRootKey && !m.Holds(backup.RootKey) {
+	if b.WithoutRootKey && m.RootKey != "" && !m.Holds(backup.RootKey) {
 		fmt.Fprintf(term.out, "put root.key there before the start: a gateway that finds none makes another, and no key matches it\n")
 	}
 	return nil
@@ -313,7 +313,7 @@ func (b *backupRestore) Run(term terminal) error {
 
 // placeRootKey makes sure that the restored directory has the root key that belongs to it.
 func (b *backupRestore) placeRootKey(dir string, m backup.Manifest) error {
-	if m.Holds(backup.RootKey) || b.RootKey == "" && b.WithoutRootKey {
+	if m.RootKey == "" || m.Holds(backup.RootKey) || b.RootKey == "" && b.WithoutRootKey {
 		return nil
 	}
 	if b.RootKey == "" {

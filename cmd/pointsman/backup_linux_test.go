@@ -142,13 +142,13 @@ func checkOwnKeys(t *testing.T, dir string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	v, err := vault.Open(filepath.Join(dir, "root.key"), filepath.Join(dir, "own.keys"))
+	v, err := vault.Open(vault.Config{Dir: dir})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer v.Close()
 	for i := range keys {
-		if key, err := v.Unseal(&keys[i]); err != nil || !strings.HasPrefix(key, "sk-own-") {
+		if key, err := v.Unseal(&keys[i]); err != nil || !strings.HasPrefix(key.Reveal(), "sk-own-") {
 			t.Errorf("own key %s: %q, %v", keys[i].ID, key, err)
 		}
 	}
@@ -160,7 +160,7 @@ func TestBackupOfAStoppedGateway(t *testing.T) {
 	g := newGateway(t, toml, nil)
 	g.api.storeKey(t, "sk-own-canary-0123456789")
 	g.api.post(t, chatPath, ask("m"))
-	data, master, balance, cfg, key := g.dataDir, g.masterKey, g.api.balance(t), g.cfg, g.api.key
+	data, master, balance, cfg, key := g.dataDir, g.masterKey.Reveal(), g.api.balance(t), g.cfg, g.api.key
 	g.stopAndVerify()
 	dir := t.TempDir()
 	passphrase := filepath.Join(dir, "passphrase")

@@ -20,11 +20,13 @@ import (
 	"github.com/pointsman/pointsman/engine/admin"
 	"github.com/pointsman/pointsman/engine/catalog"
 	"github.com/pointsman/pointsman/engine/directory"
+	"github.com/pointsman/pointsman/engine/outbox"
 	"github.com/pointsman/pointsman/engine/upstream"
 	"github.com/pointsman/pointsman/engine/vault"
 	"github.com/pointsman/pointsman/plugins"
 	"github.com/pointsman/pointsman/policies"
 	"github.com/pointsman/pointsman/policies/depot"
+	"github.com/pointsman/pointsman/sdk/provider"
 	"github.com/pointsman/pointsman/storage"
 	"github.com/pointsman/pointsman/storage/badgerdb"
 )
@@ -35,7 +37,9 @@ import (
 //	                ├─ engine ─┬─ policies (Wasm) ◄─ depot ◄─ files, <data>/policies
 //	operators ─ admin ┘        ├─ ledger ── store ─┐
 //	                           ├─ directory ───────┴─ <data>/ledger (Badger, synced)
-//	                           └─ log ─────────────── <data>/log    (Badger)
+//	                           ├─ log ─────────────── <data>/log    (Badger)
+//	                           │   └─ events ── billing, webhooks
+//	                           └─ results ─────────── <data>/results (Badger, synced)
 type gateway struct {
 	cfg       *config.Config
 	dataDir   string
@@ -43,12 +47,14 @@ type gateway struct {
 	log       *slog.Logger
 	env       func(string) string
 	now       func() time.Time
-	masterKey string
+	masterKey provider.Secret
 	firstKey  string // the key of the account made at the first start, shown once
 
 	store     *badgerdb.Store
 	usage     *badgerdb.Log
+	results   *badgerdb.Results // nil: idempotency keys are not heeded
 	vault     *vault.Vault
+	rotation  rotation // of the vault
 	directory *directory.Directory
 	plugins   *plugins.Host
 	policies  *policies.Host
@@ -56,6 +62,8 @@ type gateway struct {
 	changes   *metrics.Set // of policies
 	unwatch   context.CancelFunc
 	engine    *engine.Engine
+	events    *outbox.Sender   // nil: nobody is told
+	bodies    *badgerdb.Bodies // nil: none are kept
 
 	api, admin           *engine.Server
 	listener, adminListn net.Listener
@@ -115,6 +123,8 @@ func start(ctx context.Context, cfg *config.Config, opt options) (g *gateway, er
 		func() error { return g.loadPolicies(ctx) },
 		func() error { return g.openStore() },
 		func() error { return g.openLog() },
+		func() error { return g.openResults() },
+		func() error { return g.openBodies() },
 		func() error { probed = probeLocal(ctx, cfg); return nil },
 	)
 	if err != nil {
@@ -124,19 +134,29 @@ func start(ctx context.Context, cfg *config.Config, opt options) (g *gateway, er
 		return g, err
 	}
 
+	var results engine.Results
+	if g.results != nil {
+		results = g.results
+	}
 	g.engine, err = engine.New(engine.Config{
 		Catalog: models, Providers: engineProviders(cfg, probed), Simulate: cfg.Simulator.Enabled,
-		Directory: g.directory, Ledger: g.store, Log: g.usage, Generations: g.usage, States: g.usage, Prices: g.usage, Policies: g.policies, Adapters: g.plugins,
+		Directory: g.directory, Ledger: g.store, Log: g.usage, Analytics: g.usage, Generations: g.usage, States: g.usage, Prices: g.usage, Policies: g.policies, Adapters: g.plugins,
 		Markups: cfg.Tariff.Markups, Budgets: g.store, AlertAt: cfg.Budgets.AlertAt, RoundLimit: cfg.Rounds.Credits, RecordTexts: cfg.Rounds.RecordTexts,
+		CreditUSD: cfg.Log.CreditUSD, KeptBodies: g.keptBodies(), Alert: g.usage.Alert,
 		Transport: upstream.New(upstream.Config{}), Probes: engine.Probes(cfg.Health.Probe), Plugins: g.pluginHealth,
 		MaxBody: cfg.Server.MaxBodyBytes, Problems: g.problems, LedgerHealth: g.ledgerHealth, Logger: g.log, Now: g.now,
-		KeepAlive: engine.KeepAlive{After: cfg.Server.KeepAliveAfter, Every: cfg.Server.KeepAliveEvery},
-		Limits:    engine.Limits(cfg.Limits),
+		KeepAlive: engine.KeepAlive{After: cfg.Server.KeepAliveAfter, Every: cfg.Server.KeepAliveEvery}, Cache: cacheConfig(&cfg.Cache),
+		Results: results, MaxResult: cfg.Cache.MaxEntryKB << 10,
+		Limits: engine.Limits(cfg.Limits),
 	})
 	if err != nil {
 		return g, err
 	}
 	g.recordInterrupted()
+	g.resumeRotation()
+	if err = g.startEvents(); err != nil {
+		return g, err
+	}
 	g.api = engine.NewServer(g.engine.Handler(g.log, cfg.Server.CORSOrigins), cfg.Server.MaxBodyBytes)
 	g.admin = engine.NewServer(admin.Handler(g.adminConfig()), depot.MaxModule+1<<20)
 	g.watchPolicies()
@@ -148,7 +168,7 @@ func start(ctx context.Context, cfg *config.Config, opt options) (g *gateway, er
 func (g *gateway) adminConfig() admin.Config {
 	return admin.Config{
 		Engine: g.engine, Directory: g.directory, Ledger: g.store, MasterKey: g.masterKey, Status: g.status, Logger: g.log,
-		Policies: policyAdmin{g}, Metrics: g.writeMetrics, Books: g.store, Archive: archive{g}, Life: g.life,
+		Policies: policyAdmin{g}, Vault: vaultAdmin{g}, Metrics: g.writeMetrics, Books: g.store, Archive: archive{g}, Life: g.life,
 	}
 }
 
@@ -184,9 +204,19 @@ func (g *gateway) stop(ctx context.Context) error {
 	if g.engine != nil {
 		errs = append(errs, g.engine.Close(ctx))
 	}
+	g.rotation.close()
+	if g.events != nil {
+		g.events.Close()
+	}
 	g.archiving.Wait()
 	if g.usage != nil {
 		errs = append(errs, g.usage.Close())
+	}
+	if g.results != nil {
+		errs = append(errs, g.results.Close())
+	}
+	if g.bodies != nil {
+		errs = append(errs, g.bodies.Close())
 	}
 	if g.store != nil {
 		errs = append(errs, g.store.Close())
@@ -215,13 +245,20 @@ func (g *gateway) openStore() (err error) {
 }
 
 func (g *gateway) openLog() (err error) {
-	c := g.storeConfig()
-	c.Retain = time.Duration(g.cfg.Storage.LogDays) * 24 * time.Hour
+	c, all := logConfig(g.cfg, g.dataDir, g.log), g.storeConfig()
+	c.Clock, c.MemoryMB, c.MinFreeMB = all.Clock, all.MemoryMB, all.MinFreeMB
 	g.usage, err = badgerdb.OpenLog(c)
 	return err
 }
 
-// storeConfig is what both databases are given.
+func (g *gateway) openResults() (err error) {
+	if g.cfg.Cache.IdempotencyMB > 0 {
+		g.results, err = badgerdb.OpenResults(g.storeConfig(), int64(g.cfg.Cache.IdempotencyMB)<<20)
+	}
+	return err
+}
+
+// storeConfig is what all databases are given.
 func (g *gateway) storeConfig() badgerdb.Config {
 	c := badgerdb.Config{Dir: g.dataDir, Logger: g.log, Clock: g.now, MemoryMB: g.cfg.Storage.MemoryMB, MinFreeMB: g.cfg.Storage.MinFreeMB}
 	if c.MinFreeMB == 0 {
@@ -232,21 +269,21 @@ func (g *gateway) storeConfig() badgerdb.Config {
 
 // openDirectory opens the vault and the directory, and makes the first account with a key when there is none.
 func (g *gateway) openDirectory(env func(string) string) (err error) {
-	if g.masterKey = env("POINTSMAN_MASTER_KEY"); g.masterKey == "" {
-		if g.masterKey, err = vault.ReadOrCreateSecret(g.masterKeyPath(), vault.NewMasterKey); err != nil {
+	master := env("POINTSMAN_MASTER_KEY")
+	if master == "" {
+		if master, err = vault.ReadOrCreateSecret(g.masterKeyPath(), vault.NewMasterKey); err != nil {
 			return err
 		}
 	}
-	if len(g.masterKey) < 16 {
+	if len(master) < 16 {
 		return errors.New("the master key has fewer than 16 characters")
 	}
-	v, err := vault.Open(filepath.Join(g.dataDir, rootKeyFile), filepath.Join(g.dataDir, ownKeysFile))
-	if err != nil {
+	g.masterKey = provider.NewSecret(master)
+	if err := g.openVault(); err != nil {
 		return err
 	}
-	g.vault = v
 	a := g.cfg.Accounts
-	g.directory, err = directory.Open(g.store, g.store, g.store, v, directory.Defaults{Credits: a.DefaultCredits, Tier: a.DefaultTier, Level: a.DefaultPowerLevel}, g.now)
+	g.directory, err = directory.Open(g.store, g.store, g.store, g.vault, directory.Defaults{Credits: a.DefaultCredits, Tier: a.DefaultTier, Level: a.DefaultPowerLevel}, g.now)
 	if err != nil || len(g.directory.Accounts()) > 0 || g.store.Halted() != nil {
 		return err
 	}
@@ -284,7 +321,7 @@ func (g *gateway) status() admin.Status {
 	s := admin.Status{
 		Version: version, Started: g.started, Config: g.cfg.File, DataDir: g.dataDir, Listen: g.listener.Addr().String(),
 		Models: len(g.engine.Catalog.Models), Accounts: len(g.directory.Accounts()), Providers: g.engine.Health(engine.DetailLimits), Ledger: "ok",
-		Simulated: g.engine.Simulated(), Policies: []admin.PolicyStatus{},
+		Simulated: g.engine.Simulated(), Policies: []admin.PolicyStatus{}, Vault: g.vaultSummary(),
 	}
 	if err := g.store.Halted(); err != nil {
 		s.Ledger = err.Error()
@@ -302,7 +339,7 @@ func engineProviders(cfg *config.Config, probed map[string]string) []engine.Prov
 	for i := range cfg.Providers {
 		p := &cfg.Providers[i]
 		e := engine.Provider{
-			Name: p.Name, Adapter: p.Adapter, BaseURL: p.BaseURL, Key: p.APIKey.Reveal(), Usable: p.Usable(),
+			Name: p.Name, Adapter: p.Adapter, BaseURL: p.BaseURL, Key: p.APIKey, Usable: p.Usable(),
 			AllowPrivate: p.AllowPrivate, NoCollection: p.NoCollection, ZeroRetention: p.ZeroRetention, Settings: p.Settings, FirstContent: p.Timeouts.FirstContent,
 			Timeouts: upstream.Timeouts{Connect: p.Timeouts.Connect, FirstByte: p.Timeouts.FirstByte, Idle: p.Timeouts.Idle, Total: p.Timeouts.Total},
 		}
@@ -312,6 +349,13 @@ func engineProviders(cfg *config.Config, probed map[string]string) []engine.Prov
 		out = append(out, e)
 	}
 	return out
+}
+
+func cacheConfig(c *config.Cache) engine.CacheConfig {
+	return engine.CacheConfig{
+		Enabled: c.Enabled, TTL: c.TTL, MaxBytes: c.MaxMB << 20, MaxEntry: c.MaxEntryKB << 10, Scope: engine.CacheScope(c.Scope), HitShare: c.HitPrice,
+		AnyTemperature: c.AnyTemperature, Ignore: c.IgnoreFields,
+	}
 }
 
 // probeLocal finds out which local providers answer, and where. Nothing listening on loopback says so at once.

@@ -70,7 +70,7 @@ func TestLedgerExportIsVerifiedByOthers(t *testing.T) {
 		missing(t, "python3")
 	}
 	g := booked(t)
-	url, data, master := g.admin.base, g.dataDir, g.masterKey
+	url, data, master := g.admin.base, g.dataDir, g.masterKey.Reveal()
 	mustRun(t, master, "accounts", "transfer", "alice", "default", "1.5", "--reference", "gift", "--admin-url", url)
 	dir := t.TempDir()
 	verify := func(files ...string) string {
@@ -123,7 +123,7 @@ func TestLedgerExportIsVerifiedByOthers(t *testing.T) {
 // TestLedgerShow shows the same of a running gateway and of its directory.
 func TestLedgerShow(t *testing.T) {
 	g := booked(t)
-	url, data, master := g.admin.base, g.dataDir, g.masterKey
+	url, data, master := g.admin.base, g.dataDir, g.masterKey.Reveal()
 	show := func(args ...string) string {
 		t.Helper()
 		return mustRun(t, master, append([]string{"ledger", "show", "--admin-url", url, "--data", data}, args...)...)
@@ -244,7 +244,7 @@ func TestOnlineVerification(t *testing.T) {
 func TestLedgerRepairCommand(t *testing.T) {
 	_, toml := upstreams(t, 1)
 	g := newGateway(t, toml, nil)
-	key, cfg, master, data := g.api.key, g.cfg, g.masterKey, g.dataDir
+	key, cfg, master, data := g.api.key, g.cfg, g.masterKey.Reveal(), g.dataDir
 	for range 3 {
 		g.api.post(t, chatPath, ask("m"))
 	}

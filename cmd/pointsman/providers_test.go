@@ -397,7 +397,7 @@ func (v *vendor) checkFree(t *testing.T, g *testGateway, up *scripted.Server, li
 	if err := providertest.ValidateEndpoint(e); err != nil {
 		t.Error(err)
 	}
-	req := provider.ModelsRequest{Provider: v.name(), BaseURL: base, Credential: v.key, Settings: v.settings, AllowPrivate: true}
+	req := provider.ModelsRequest{Provider: v.name(), BaseURL: base, Credential: provider.NewSecret(v.key), Settings: v.settings, AllowPrivate: true}
 	up.Script(func(r *scripted.Request) *scripted.Reply {
 		if r.Method != "GET" || len(r.Body) > 0 {
 			t.Errorf("a free call was %s %s", r.Method, r.Path)

@@ -26,6 +26,7 @@ type accountBody struct {
 	Overdraft    optional[string]              `json:"overdraft"`
 	Disabled     optional[string]              `json:"disabled"`
 	Limits       optional[limitsBody]          `json:"limits"`
+	NoCache      optional[bool]                `json:"no_cache"`
 
 	overdraft storage.Credits
 }
@@ -51,6 +52,7 @@ func (b *accountBody) apply(to *storage.Account) {
 	b.DefaultLevel.set(&to.DefaultLevel)
 	b.Team.set(&to.Team)
 	b.Disabled.set(&to.Disabled)
+	b.NoCache.set(&to.NoCache)
 	if b.Overdraft.given {
 		to.Overdraft = b.overdraft
 	}
@@ -69,6 +71,7 @@ type accountEntry struct {
 	Remaining    string      `json:"credits_remaining"`
 	Held         string      `json:"credits_held"`
 	Limits       limitsEntry `json:"limits"`
+	NoCache      bool        `json:"no_cache"`
 	Standings    []standing  `json:"budget_standings,omitempty"`
 }
 
@@ -78,7 +81,7 @@ func (a *api) entryOf(account storage.Account) (accountEntry, error) {
 		ID: account.ID, Tier: string(account.Tier), DefaultLevel: account.DefaultLevel, Created: account.Created.UTC().Format(time.RFC3339),
 		Team: orNull(account.Team), Disabled: orNull(account.Disabled), Overdraft: account.Overdraft.String(),
 		Remaining: b.Available().String(), Held: b.Held.String(),
-		Limits: showLimits(account.Limits), Standings: a.standings(storage.SpenderAccount, account.ID, account.Limits.Budgets),
+		Limits: showLimits(account.Limits), NoCache: account.NoCache, Standings: a.standings(storage.SpenderAccount, account.ID, account.Limits.Budgets),
 	}, err
 }
 

@@ -19,6 +19,7 @@ import (
 	"github.com/pointsman/pointsman/engine"
 	"github.com/pointsman/pointsman/engine/directory"
 	"github.com/pointsman/pointsman/engine/openapi"
+	"github.com/pointsman/pointsman/sdk/provider"
 	"github.com/pointsman/pointsman/storage"
 )
 
@@ -36,9 +37,10 @@ type Config struct {
 	Books     Books
 	Archive   Archive
 	Life      context.Context // ends when the gateway stops: what is being written out is cut
-	MasterKey string
+	MasterKey provider.Secret
 	Status    func() Status
 	Policies  Policies        // nil: they cannot be changed
+	Vault     Vault           // nil: it cannot be seen
 	Metrics   func(io.Writer) // written behind the engine's; nil: none
 	Logger    *slog.Logger
 }
@@ -57,6 +59,7 @@ type Status struct {
 	Plugins   []PluginStatus          `json:"plugins"`
 	Providers []engine.ProviderHealth `json:"providers"`
 	Ledger    string                  `json:"ledger"` // "ok" or why it takes no work
+	Vault     string                  `json:"vault"`  // "ok" or which stored provider keys do not open
 }
 
 // PolicyStatus is one loaded policy.
@@ -93,7 +96,7 @@ func Handler(cfg Config) fasthttp.RequestHandler { return Routes(cfg).Handler(cf
 
 // Routes are all paths of the operator's API.
 func Routes(cfg Config) engine.Routes {
-	a := &api{cfg, sha256.Sum256([]byte(cfg.MasterKey))}
+	a := &api{cfg, sha256.Sum256([]byte(cfg.MasterKey.Reveal()))}
 	public := cfg.Engine.Routes()
 	table := engine.Routes{
 		"/openapi.json":            {"GET": openapi.Handler(openapi.Admin)},
@@ -109,6 +112,9 @@ func Routes(cfg Config) engine.Routes {
 	}
 	a.accountRoutes(table)
 	a.policyRoutes(table)
+	a.vaultRoutes(table)
+	table["/api/v1/admin/cache"] = engine.Methods{"GET": a.admin(a.cache), "DELETE": a.admin(a.clearCache)}
+	a.usageRoutes(table)
 	a.ledgerRoutes(table)
 	return table
 }

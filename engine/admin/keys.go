@@ -17,6 +17,7 @@ type keyBody struct {
 	Disabled optional[string]     `json:"disabled"`
 	Scopes   optional[scopesBody] `json:"scopes"`
 	Limits   optional[limitsBody] `json:"limits"`
+	NoCache  optional[bool]       `json:"no_cache"`
 }
 
 func (b *keyBody) check(e *engine.Engine) *engine.Fault {
@@ -45,6 +46,7 @@ func (b *keyBody) apply(to *storage.VirtualKey) {
 	b.Expires.set(&to.Expires)
 	to.Expires = to.Expires.UTC()
 	b.Disabled.set(&to.Disabled)
+	b.NoCache.set(&to.NoCache)
 	changeScopes(&b.Scopes, &to.Scopes)
 	changeLimits(&b.Limits, &to.Limits)
 }
@@ -64,6 +66,7 @@ type keyEntry struct {
 	SpendsAs  string      `json:"spends_as"`
 	Scopes    scopesEntry `json:"scopes"`
 	Limits    limitsEntry `json:"limits"`
+	NoCache   bool        `json:"no_cache"`
 	Standings []standing  `json:"budget_standings,omitempty"`
 }
 
@@ -80,7 +83,7 @@ func (a *api) showKey(k storage.VirtualKey, text string) keyEntry {
 		ID: k.ID, Account: k.Account, Name: k.Name, Hint: k.Hint, Key: text, Created: k.Created.UTC().Format(time.RFC3339),
 		Disabled: orNull(k.Disabled), Replaces: k.Replaces, SpendsAs: k.SpendsAs(),
 		Scopes: scopesEntry{Models: k.Scopes.Models, Policies: k.Scopes.Policies, Endpoints: k.Scopes.Endpoints},
-		Limits: showLimits(k.Limits), Standings: a.standings(storage.SpenderKey, k.SpendsAs(), k.Limits.Budgets),
+		Limits: showLimits(k.Limits), NoCache: k.NoCache, Standings: a.standings(storage.SpenderKey, k.SpendsAs(), k.Limits.Budgets),
 	}
 	if k.Scopes.Tiers != nil {
 		entry.Scopes.Tiers = []int{}

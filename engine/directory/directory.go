@@ -96,6 +96,7 @@ type Directory struct {
 	vault    *vault.Vault
 	defaults Defaults
 	now      func() time.Time
+	damaged  sync.Map // ids of own keys that were found not to open
 
 	mu       sync.Mutex // serialises writers
 	accounts shards[string, *account]
@@ -176,6 +177,7 @@ func Open(accounts Accounts, teams Teams, keys Keys, v *vault.Vault, defaults De
 			d.callers.fill(virtual[i].Hash, k)
 		}
 	}
+	d.CheckOwnKeys()
 	return d, nil
 }
 
@@ -244,6 +246,7 @@ func (d *Directory) SetOwnKey(account, provider, key string) (storage.ProviderKe
 	state.own = with(state.own, &k)
 	a.state.Store(&state)
 	if old != nil {
+		d.damaged.Delete(old.ID)
 		return k, d.vault.Shred(old)
 	}
 	return k, nil
@@ -273,6 +276,7 @@ func (d *Directory) DeleteOwnKey(account, provider string) (id string, err error
 	state.own = maps.Clone(state.own)
 	delete(state.own, provider)
 	a.state.Store(&state)
+	d.damaged.Delete(old.ID)
 	return old.ID, nil
 }
 
@@ -295,9 +299,6 @@ func (d *Directory) OwnKey(account, provider string) *storage.ProviderKey {
 	}
 	return nil
 }
-
-// Unseal opens an account's own provider key for one call.
-func (d *Directory) Unseal(k *storage.ProviderKey) (string, error) { return d.vault.Unseal(k) }
 
 // Still runs fn while nothing in the directory changes, and returns its error: sealed keys in the store and what opens them fit each
 // other then.

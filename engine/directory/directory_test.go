@@ -27,6 +27,7 @@ func (m *memory) CreateAccount(a storage.Account, _ storage.Credits) error {
 	}
 	return m.fail
 }
+
 func (m *memory) Accounts() ([]storage.Account, error) { return m.accounts, m.fail }
 
 func (m *memory) UpdateAccount(a storage.Account) error {
@@ -178,17 +179,17 @@ func TestOwnKeysReachCallersAndLeaveThem(t *testing.T) {
 	if before.HasOwnKeys() || c.OwnKey("openai") == nil || c.OwnKey("groq") != nil {
 		t.Fatal("own keys are not where they belong")
 	}
-	if key, err := d.Unseal(c.OwnKey("openai")); err != nil || key != "sk-0987654321" {
-		t.Fatalf("%q, %v", key, err)
+	if k, key, err := d.OpenOwnKey("alice", "openai"); err != nil || k.ID != second.ID || key.Reveal() != "sk-0987654321" {
+		t.Fatalf("%q, %v", key.Reveal(), err)
 	}
-	if _, err := d.Unseal(&first); err == nil {
+	if _, err := d.vault.Unseal(&first); err == nil {
 		t.Fatal("the replaced key still opens")
 	}
 	kept := *c.OwnKey("openai") // as a copy of the store would have it
 	if id, err := d.DeleteOwnKey("alice", "openai"); err != nil || id != kept.ID {
 		t.Fatal(err)
 	}
-	if _, err := d.Unseal(&kept); err == nil {
+	if _, err := d.vault.Unseal(&kept); err == nil {
 		t.Fatal("the deleted key still opens")
 	}
 	if c, _ := d.Caller([]byte(text)); c.HasOwnKeys() {

@@ -53,7 +53,7 @@ func (d *Directory) CreateKey(k storage.VirtualKey) (storage.VirtualKey, string,
 	return k, text, nil
 }
 
-// UpdateKey is UpdateAccount for a virtual key, of which name, expiry, scopes, limits and whether it is disabled may change.
+// UpdateKey is UpdateAccount for a virtual key, of which name, expiry, scopes, limits, and whether it is disabled or out of the cache may change.
 // Errors: ErrRevoked, storage.ErrNotFound.
 func (d *Directory) UpdateKey(id string, change func(*storage.VirtualKey)) (storage.VirtualKey, error) {
 	d.mu.Lock()
@@ -64,7 +64,7 @@ func (d *Directory) UpdateKey(id string, change func(*storage.VirtualKey)) (stor
 	}
 	next := record
 	change(&next)
-	record.Name, record.Expires, record.Disabled, record.Scopes, record.Limits = next.Name, next.Expires, next.Disabled, next.Scopes, next.Limits
+	record.Name, record.Expires, record.Disabled, record.Scopes, record.Limits, record.NoCache = next.Name, next.Expires, next.Disabled, next.Scopes, next.Limits, next.NoCache
 	if err := d.store.keys.PutVirtualKey(record); err != nil {
 		return record, err
 	}

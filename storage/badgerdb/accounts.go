@@ -93,7 +93,7 @@ func (s *Store) DeleteTeam(id string) error {
 	s.keysMu.Lock()
 	defer s.keysMu.Unlock()
 	var t storage.Team
-	err := s.db.View(func(txn *badger.Txn) error { return get(txn, textKey(keyTeam, id), &t) })
+	err := s.view("reading a team", func(txn *badger.Txn) error { return get(txn, textKey(keyTeam, id), &t) })
 	if err == nil && t.ID == "" {
 		err = storage.ErrNotFound
 	}
@@ -146,7 +146,7 @@ func (s *Store) DeleteProviderKey(account, provider string) error {
 	defer s.keysMu.Unlock()
 	key := providerKeyKey(account, provider)
 	var k storage.ProviderKey
-	err := s.db.View(func(txn *badger.Txn) error { return get(txn, key, &k) })
+	err := s.view("reading a key", func(txn *badger.Txn) error { return get(txn, key, &k) })
 	if err == nil && k.ID == "" {
 		err = storage.ErrNotFound
 	}
@@ -162,7 +162,7 @@ func (s *Store) ProviderKeys() ([]storage.ProviderKey, error) {
 	return slices.DeleteFunc(keys, func(k storage.ProviderKey) bool { return k.ID == "" }), err
 }
 
-// put stores a record as JSON and returns once it is on disk.
+// put stores a record as JSON and returns once it is on disk. Errors: ErrLowSpace, ErrClosed.
 func (s *Store) put(key []byte, record any) error {
 	return s.putAll(map[string]any{string(key): record})
 }
@@ -176,6 +176,9 @@ func (s *Store) putAll(records map[string]any) error {
 			return fmt.Errorf("encoding %T: %w", record, err)
 		}
 		values[key] = value
+	}
+	if !s.config.roomy() {
+		return storage.ErrLowSpace
 	}
 	return guard("storing a record", func() error {
 		err := s.db.Update(func(txn *badger.Txn) error {

@@ -72,8 +72,11 @@ func (s *Store) Transfer(t storage.Transfer) (storage.Balance, error) {
 	return s.Balance(t.From)
 }
 
-// durably decides an operation and waits until it is on disk.
+// durably decides an operation and waits until it is on disk. Errors: ErrLowSpace, ErrHalted, ErrClosed.
 func (s *Store) durably(decide func() (*storage.Batch, error)) error {
+	if !s.config.roomy() {
+		return storage.ErrLowSpace
+	}
 	s.mu.Lock()
 	err := s.usable()
 	var batch *storage.Batch

@@ -28,26 +28,32 @@ type Log struct {
 
 	mu      sync.Mutex
 	periods []uint32 // that have records, ascending
+	shelves []uint32 // the same of sums
+	folding folding
+
+	dropping sync.RWMutex // held while a range of keys is dropped, which fails other writes
 
 	// The writer's own.
 	seq    uint64 // of the last page
+	total  uint64 // requests in all pages so far
 	pages  pageWriter
 	writer writer
 }
 
 // logItem is a usage record (unless its request is zero), a generation (if data is set), a state (if policy is, too), a price (if
-// price is, too), or a call to close flushed once everything before it is written.
+// price is, too), an alert, or a call to close flushed once everything before it is written.
 type logItem struct {
 	record     storage.LogRecord
 	policy     string
 	price      string // its version
 	generation uint64 // or the state's number
 	data       []byte
+	alert      []byte
 	flushed    chan struct{}
 }
 
 const (
-	logSchema = 3
+	logSchema = 4
 	pageEvery = 20 * time.Millisecond // from the beginning of one page to the next, unless it is full
 	tidyEvery = 10 * time.Minute
 )
@@ -93,7 +99,7 @@ func (l *Log) checkSchema() error {
 	if have > logSchema {
 		return errSchema(have, logSchema)
 	}
-	l.config.Logger.Warn("the log is in a layout of a former version and begins anew", "dropped_mib", l.size()>>20)
+	l.config.Logger.Warn("the log is in a layout of a former version and begins anew", "dropped_mib", l.Size()>>20)
 	if err := guard("dropping the log", l.db.DropAll); err != nil {
 		return err
 	}
@@ -167,6 +173,7 @@ func (l *Log) writeAll() {
 	defer close(l.stopped)
 	tidy := time.NewTicker(tidyEvery)
 	defer tidy.Stop()
+	l.resume()
 	l.tidy()
 	reported := uint64(0)
 	items := make([]logItem, 0, pageRequests)
@@ -232,6 +239,10 @@ func (l *Log) write(items []logItem) {
 		err := l.commit(items, now)
 		switch {
 		case err == nil:
+			if len(l.pages.items) > 0 {
+				l.counted(l.seq, len(l.pages.items))
+				l.count(l.seq, l.pages.each)
+			}
 			for i := range items {
 				if items[i].flushed != nil {
 					close(items[i].flushed)
@@ -295,10 +306,19 @@ func (l *Log) commit(items []logItem, now time.Time) error {
 			w.set(key, w.cut(append(w.buf, l.pages.pack(items[i].data)...)))
 		}
 	}
-	l.pages.add(w, items, l.seq)
+	addAlerts(w, items, l.seq)
+	l.pages.add(w, items, l.seq, l.total)
 	if len(w.records) == 0 {
 		return nil
 	}
 	l.used(periodOf(l.seq))
-	return guard("committing to the log", w.commit)
+	l.config.reach("logging")
+	if !l.config.roomy() {
+		return storage.ErrLowSpace
+	}
+	if err := guard("committing to the log", w.commit); err != nil {
+		return err
+	}
+	l.config.reach("logged")
+	return nil
 }

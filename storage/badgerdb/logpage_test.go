@@ -185,7 +185,7 @@ func TestLogDamagedPage(t *testing.T) {
 func FuzzReadPage(f *testing.F) {
 	u := usageAt(time.Now(), 1, "acme")
 	p := pageWriter{items: []*logItem{{record: storage.LogRecord{Usage: u, Decision: []byte("why")}}}}
-	f.Add(p.encode(nil))
+	f.Add(p.encode(nil, 7))
 	f.Fuzz(func(t *testing.T, value []byte) {
 		head, err := readHead(value)
 		if err != nil {

@@ -111,7 +111,7 @@ func (s *Store) proveNow() {
 	case errors.Is(err, storage.ErrClosed):
 		o.change(func(v *storage.Verification) { v.Running, v.Checked = false, min(o.checked.Load(), v.Of) })
 	case err != nil:
-		err = oneLine(err)
+		err = inOneLine(err)
 		o.change(func(v *storage.Verification) {
 			v.Running, v.Checked, v.Fault = false, min(o.checked.Load(), v.Of), err.Error()
 		})

@@ -66,7 +66,7 @@ func TestRecordSize(t *testing.T) {
 		t.Fatalf("%d dropped", l.Dropped())
 	}
 	l.Close()
-	if size := l.size() / n; size > most {
+	if size := l.Size() / n; size > most {
 		t.Errorf("a request takes %d bytes", size)
 	} else {
 		t.Logf("a request takes %d bytes", size)

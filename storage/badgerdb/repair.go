@@ -37,7 +37,7 @@ func (s *Snapshot) Assess(lost func(e *storage.Entry) error) (*Damage, error) {
 	if _, err := s.prove(0, s.pace.step); err == nil {
 		return d, nil
 	} else {
-		d.Fault = oneLine(err).Error()
+		d.Fault = inOneLine(err).Error()
 	}
 	a, err := s.believe(nil, nil)
 	if err != nil {
@@ -49,7 +49,7 @@ func (s *Snapshot) Assess(lost func(e *storage.Entry) error) (*Damage, error) {
 		d.Last = max(d.Last, end.Position)
 		return err
 	}); err != nil {
-		d.Fault += "; " + oneLine(err).Error()
+		d.Fault += "; " + inOneLine(err).Error()
 	}
 	err = s.unproven(a.Position, func(e *storage.Entry) error {
 		d.Unproven++

@@ -223,3 +223,26 @@ func TestRepairAfterFlippedBytes(t *testing.T) {
 	}
 	t.Logf("%d repaired", repaired)
 }
+
+// flip changes eight bytes in the written part of a file.
+func flip(t *testing.T, path string, r *rand.Rand) {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	used := len(b)
+	for used > 0 && b[used-1] == 0 {
+		used--
+	}
+	if used == 0 {
+		return
+	}
+	at := r.IntN(used)
+	for i := at; i < min(at+8, used); i++ {
+		b[i] ^= byte(1 + r.IntN(255))
+	}
+	if err := os.WriteFile(path, b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}

@@ -3,7 +3,6 @@ package badgerdb
 import (
 	"errors"
 	"fmt"
-	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -97,10 +96,7 @@ func openCopy(dir, name string) (db *badger.DB, discard func() error, err error)
 	}
 	config, err := Config{Dir: scratch, MinFreeMB: -1}.withDefaults()
 	if err == nil {
-		db, err = openDatabase(config, name, func(o badger.Options) badger.Options {
-			// Nothing compacts the copy, so what a killed gateway left in its log must never wait for room among the tables.
-			return o.WithNumCompactors(0).WithNumLevelZeroTablesStall(math.MaxInt)
-		})
+		db, err = openDatabase(config, name, uncompacted)
 	}
 	if err != nil {
 		return nil, nil, errors.Join(err, removeScratch(scratch), lock.Close())
@@ -155,7 +151,7 @@ func summaryOf(end ledger.Checkpoint) storage.LedgerSummary {
 func (s *Snapshot) Prove() (storage.LedgerSummary, error) {
 	a, err := s.prove(0, s.pace.step)
 	if err != nil {
-		return storage.LedgerSummary{}, oneLine(err)
+		return storage.LedgerSummary{}, inOneLine(err)
 	}
 	return summaryOf(a.Checkpoint), nil
 }

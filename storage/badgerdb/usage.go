@@ -12,7 +12,7 @@ import (
 )
 
 // usageVersion is the first byte of every stored usage record.
-const usageVersion = 2
+const usageVersion = 3
 
 // outcomes are stored by their index; 0 stands for a text that follows. Never reorder.
 var outcomes = [...]storage.Outcome{
@@ -28,6 +28,7 @@ const (
 	flagEstimated
 	flagPackedKey // the key is "key_" and 16 hex digits, kept as 8 bytes
 	flagSuspect
+	flagCacheHit
 )
 
 // appendUsage encodes a usage record without its request id, which is in the key.
@@ -45,6 +46,9 @@ func appendUsage(b []byte, u *storage.Usage) []byte {
 	if packed != nil {
 		flags |= flagPackedKey
 	}
+	if u.Cache == storage.CacheHit {
+		flags |= flagCacheHit
+	}
 	outcome := byte(0)
 	for i, o := range outcomes {
 		if o == u.Outcome {
@@ -61,14 +65,14 @@ func appendUsage(b []byte, u *storage.Usage) []byte {
 		b = fields.AppendText(b, u.Key)
 	}
 	for _, text := range [...]string{
-		u.Account, u.Model, u.Provider, u.PowerLevel, u.Policy, u.Endpoint, u.ErrorCode, u.ClientID, u.ServiceTier, u.PriceVersion,
+		u.Account, u.Team, u.Model, u.Provider, u.PowerLevel, u.Policy, u.Endpoint, u.ErrorCode, u.ClientID, u.ServiceTier, u.PriceVersion,
 	} {
 		b = fields.AppendText(b, text)
 	}
 	for _, n := range [...]int64{
 		int64(u.Status), int64(u.Attempts), u.InputTokens, u.OutputTokens, u.CachedTokens, u.Reasoning,
 		u.CacheWrite, u.CacheWrite1h, u.CacheWrite12h, u.AudioInput, u.ImageInput, u.AudioOutput, u.ImageOutput,
-		int64(u.Credits), int64(u.CostUSD), int64(u.ListedUSD - u.CostUSD), int64(u.ReportedUSD), int64(u.TTFT), int64(u.Latency), int64(u.Overhead),
+		int64(u.Credits), int64(u.CostUSD), int64(u.ListedUSD - u.CostUSD), int64(u.ReportedUSD), int64(u.SavedUSD), int64(u.TTFT), int64(u.Latency), int64(u.Overhead),
 	} {
 		b = binary.AppendVarint(b, n)
 	}
@@ -85,6 +89,9 @@ func decodeUsage(id storage.RequestID, value []byte) (u storage.Usage, err error
 	u.Request = id
 	u.Stream, u.BYOK = flags&flagStream != 0, flags&flagBYOK != 0
 	u.Simulated, u.Estimated, u.Suspect = flags&flagSimulated != 0, flags&flagEstimated != 0, flags&flagSuspect != 0
+	if flags&flagCacheHit != 0 {
+		u.Cache = storage.CacheHit
+	}
 	switch {
 	case outcome == 0:
 		u.Outcome = storage.Outcome(r.Text())
@@ -99,7 +106,7 @@ func decodeUsage(id storage.RequestID, value []byte) (u storage.Usage, err error
 		u.Key = r.Text()
 	}
 	for _, text := range [...]*string{
-		&u.Account, &u.Model, &u.Provider, &u.PowerLevel, &u.Policy, &u.Endpoint, &u.ErrorCode, &u.ClientID, &u.ServiceTier, &u.PriceVersion,
+		&u.Account, &u.Team, &u.Model, &u.Provider, &u.PowerLevel, &u.Policy, &u.Endpoint, &u.ErrorCode, &u.ClientID, &u.ServiceTier, &u.PriceVersion,
 	} {
 		*text = r.Text()
 	}
@@ -112,6 +119,7 @@ func decodeUsage(id storage.RequestID, value []byte) (u storage.Usage, err error
 	}
 	u.Credits, u.CostUSD = storage.Credits(r.Varint()), storage.NanoUSD(r.Varint())
 	u.ListedUSD, u.ReportedUSD = u.CostUSD+storage.NanoUSD(r.Varint()), storage.NanoUSD(r.Varint())
+	u.SavedUSD = storage.NanoUSD(r.Varint())
 	for _, d := range [...]*time.Duration{&u.TTFT, &u.Latency, &u.Overhead} {
 		*d = time.Duration(r.Varint())
 	}

@@ -16,7 +16,7 @@ func Verify(dir string, w io.Writer) error {
 	began := time.Now()
 	s, err := OpenSnapshot(dir)
 	if err != nil {
-		return oneLine(err)
+		return inOneLine(err)
 	}
 	defer s.Close()
 	a, err := s.prove(0, s.pace.step)
@@ -24,17 +24,17 @@ func Verify(dir string, w io.Writer) error {
 		err = guard("verifying the ledger", s.db.VerifyChecksum)
 	}
 	if err != nil {
-		return oneLine(err)
+		return inOneLine(err)
 	}
 	_, err = fmt.Fprintf(w, "ledger ok: %d entries, %d accounts, %d open holds, posted %s credits, sum %s, head %x, checked in %s\n",
 		a.Position, len(a.Standing), len(a.Holds), a.Posted, a.Sum(), a.Hash, time.Since(began).Round(time.Millisecond))
 	return err
 }
 
-// oneLine is an error without the line breaks that Badger's messages may have.
-func oneLine(err error) error {
+// inOneLine is an error without the line breaks that Badger's messages may have.
+func inOneLine(err error) error {
 	if text := err.Error(); strings.Contains(text, "\n") {
-		return errors.New(strings.Join(strings.Fields(text), " "))
+		return errors.New(oneLine(text))
 	}
 	return err
 }

@@ -25,9 +25,10 @@ const Format = 1
 
 // Names of the files in a backup.
 const (
-	Ledger  = "ledger"   // stream of records
-	Log     = "log"      // stream of records
-	OwnKeys = "own.keys" // shares that own provider keys are sealed with
+	Ledger  = "ledger"     // stream of records
+	Log     = "log"        // stream of records
+	OwnKeys = "own.keys"   // shares that own provider keys are sealed with
+	Vault   = "vault.json" // the pepper, sealed, and under which keys
 	RootKey = "root.key"
 
 	manifestName = "manifest.json"
@@ -46,7 +47,8 @@ type Manifest struct {
 	Accounts uint64    `json:"accounts"`
 	Open     uint64    `json:"open_holds"`
 	Posted   string    `json:"credits_posted"`
-	// RootKey is the fingerprint of the root key that belongs to it, see Fingerprint.
+	// RootKey is the fingerprint of the root key that belongs to it, see Fingerprint; "" if there is none, because the
+	// key-encryption key is kept elsewhere.
 	RootKey string `json:"root_key_fingerprint"`
 	Files   []File `json:"files"`
 }
@@ -68,8 +70,11 @@ func (m *Manifest) Holds(name string) bool {
 	return slices.ContainsFunc(m.Files, func(f File) bool { return f.Name == name })
 }
 
-// Fingerprint tells root keys apart without telling anything of them.
+// Fingerprint tells root keys apart without telling anything of them; "" of none.
 func Fingerprint(rootKey []byte) string {
+	if rootKey == nil {
+		return ""
+	}
 	sum := sha256.Sum256(append([]byte("pointsman root key\n"), bytes.TrimSpace(rootKey)...))
 	return hex.EncodeToString(sum[:8])
 }

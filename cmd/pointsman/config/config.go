@@ -11,6 +11,7 @@ import (
 
 	"github.com/pointsman/pointsman/engine/catalog"
 	"github.com/pointsman/pointsman/policies/signing"
+	adapter "github.com/pointsman/pointsman/sdk/provider"
 	"github.com/pointsman/pointsman/storage"
 )
 
@@ -31,9 +32,13 @@ type Config struct {
 	Rounds         Rounds
 	Plugins        []Plugin // in file order
 	Storage        Storage
+	Vault          Vault
+	Log            Log
+	Events         Events
 	Ledger         Ledger
 	Health         Health
 	Limits         Limits
+	Cache          Cache
 	Warnings       []string // what works but is probably not meant, each with file:line:column
 
 	fileModels map[string]bool   // names of models declared in the file
@@ -59,7 +64,7 @@ type Provider struct {
 	Adapter      string // a built-in adapter's or a plugin's name
 	BaseURL      string // no trailing slash; "" leaves it to the adapter
 	URLSource    string // "file", the environment variable's name, or "" for the default
-	APIKey       Secret
+	APIKey       adapter.Secret
 	KeySource    string            // "file", the environment variable's name, or "" if there is no key
 	KeyRequired  bool              // without a key, platform or own, the provider cannot be used
 	AllowPrivate bool              // may connect to loopback and private addresses
@@ -154,6 +159,19 @@ type Storage struct {
 type Ledger struct {
 	VerifyEvery   time.Duration // how often all of the ledger is proven while it works; 0: only on demand
 	VerifyPercent int           // of one processor that this takes at most
+}
+
+// Cache is the [cache] table: answers that are kept to be given again.
+type Cache struct {
+	Enabled        bool
+	TTL            time.Duration
+	MaxMB          int      // of all answers
+	MaxEntryKB     int      // of one answer, there and of those with an idempotency key
+	Scope          string   // who shares answers: account, key or team
+	HitPrice       uint32   // what a hit costs, in millionths of what the answer cost
+	AnyTemperature bool     // answers to requests with a temperature above 0 are kept too
+	IgnoreFields   []string // of bodies, that make no difference
+	IdempotencyMB  int      // of answers to requests with an idempotency key; 0: such keys are not heeded
 }
 
 // Provider finds a provider by name, nil if there is none.

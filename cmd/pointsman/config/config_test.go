@@ -166,6 +166,9 @@ func TestLoadFull(t *testing.T) {
 	if len(c.Plugins) != 1 || c.Plugins[0].Path != absolute(t, "testdata/plugins/labwire") || !slices.Equal(c.Plugins[0].Env, []string{"LAB_TOKEN"}) || c.Plugins[0].Args[1] != "--token=lab-token-secret-value" {
 		t.Errorf("plugins %+v", c.Plugins)
 	}
+	if want := (Cache{true, 10 * time.Minute, 64, 512, "team", 250_000, true, []string{"user"}, 100}); !reflect.DeepEqual(c.Cache, want) {
+		t.Errorf("cache %+v", c.Cache)
+	}
 	if len(c.Warnings) != 0 {
 		t.Errorf("warnings %v", c.Warnings)
 	}
@@ -192,7 +195,7 @@ func TestEffective(t *testing.T) {
 	for i := range again.Policies {
 		again.Policies[i].Place = c.Policies[i].Place
 	}
-	if !reflect.DeepEqual(again.Models, c.Models) || !reflect.DeepEqual(again.Trust, c.Trust) || again.Rounds != c.Rounds || !reflect.DeepEqual(again.Server, c.Server) || again.Accounts != c.Accounts || again.Tariff != c.Tariff || !reflect.DeepEqual(again.Prices.Overrides, c.Prices.Overrides) || !reflect.DeepEqual(again.Limits, c.Limits) || !reflect.DeepEqual(again.Policies, c.Policies) {
+	if !reflect.DeepEqual(again.Models, c.Models) || !reflect.DeepEqual(again.Trust, c.Trust) || again.Rounds != c.Rounds || !reflect.DeepEqual(again.Server, c.Server) || again.Accounts != c.Accounts || again.Tariff != c.Tariff || !reflect.DeepEqual(again.Prices.Overrides, c.Prices.Overrides) || !reflect.DeepEqual(again.Cache, c.Cache) || !reflect.DeepEqual(again.Limits, c.Limits) || !reflect.DeepEqual(again.Policies, c.Policies) {
 		t.Error("the effective configuration does not mean the same")
 	}
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/pointsman/pointsman/engine/catalog"
 	"github.com/pointsman/pointsman/sdk/policy"
+	adapter "github.com/pointsman/pointsman/sdk/provider"
 )
 
 // WriteEffective writes the configuration as TOML with defaults filled in and secrets masked. Where a secret may hide
@@ -54,7 +55,10 @@ func (c *Config) WriteEffective(w io.Writer) error {
 	p.table("[health]")
 	p.pair("probe", quote(c.Health.Probe))
 	p.limits(&c.Limits)
+	p.cache(&c.Cache)
 	p.stores(c)
+	p.vault(c.Vault)
+	p.usage(c)
 	if _, err := io.WriteString(w, p.out.String()); err != nil {
 		return fmt.Errorf("writing the effective configuration: %w", err)
 	}
@@ -157,7 +161,7 @@ func (p *printer) guarded(key, value string, print func(string) string) string {
 		return basicString(raw)
 	}
 	if looksSecret(key) {
-		return quote(NewSecret(value).Mask())
+		return quote(adapter.NewSecret(value).Mask())
 	}
 	return print(value)
 }

@@ -126,7 +126,10 @@ func (d *document) read(root *table) *Config {
 	health.done()
 
 	c.limits(root.child("limits", "in [limits]"))
+	c.cache(root.child("cache", "in [cache]"))
 	c.stores(root)
+	c.vault(root.child("vault", "in [vault]"))
+	c.usage(root)
 	root.done()
 	return c
 }
