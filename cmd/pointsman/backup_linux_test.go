@@ -259,3 +259,37 @@ func TestBackupEndsWithTheGateway(t *testing.T) {
 		t.Errorf("stopping took %s", took)
 	}
 }
+
+// A ledger that does not prove is not backed up, and whoever asked is told why; what costs nothing goes on.
+func TestBackupOfADamagedLedgerFails(t *testing.T) {
+	_, toml := upstreams(t, 1)
+	g := newGateway(t, toml, nil)
+	cfg, data, master, key := g.cfg, g.dataDir, g.masterKey, g.api.key
+	g.api.storeKey(t, "sk-own-0123456789")
+	g.stopAndVerify()
+	if err := os.WriteFile(filepath.Join(data, "ledger.head"), []byte("nonsense"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	halted := startGateway(t, cfg, data)
+	halted.api.key = key
+	file := filepath.Join(t.TempDir(), "backup.tar")
+	for _, where := range []string{"running", "stopped"} {
+		if out, err := runs(t, master, "backup", "create", "--to", file, "--data", data, "--admin-url", halted.admin.base); err == nil || !strings.Contains(err.Error(), "ledger.head is damaged") {
+			t.Errorf("%s: %s%v", where, out, err)
+		}
+		if left, _ := filepath.Glob(file + "*"); len(left) > 0 {
+			t.Errorf("%s: left behind: %v", where, left)
+		}
+		if where == "running" {
+			if resp, body := halted.api.post(t, chatPath, ask("m")); resp.StatusCode != 200 {
+				t.Errorf("with an own key: %d %s", resp.StatusCode, body)
+			}
+			_, health := halted.api.send(t, "GET", "/health", nil)
+			if !strings.Contains(health, "the credit ledger is halted") {
+				t.Error(health)
+			}
+			halted.stop(t.Context()) //nolint:errcheck // what it does is looked at elsewhere
+			halted.gateway = nil
+		}
+	}
+}

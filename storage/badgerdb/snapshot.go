@@ -18,7 +18,7 @@ import (
 var ErrInUse = errors.New("is in use by")
 
 // snapshotPercent is how much of one processor reading a snapshot of a ledger at work takes at most: requests have the rest.
-const snapshotPercent = 50
+const snapshotPercent = 25
 
 // Snapshot is the ledger's database as it was at one moment. It belongs to one goroutine and must be closed; until then the
 // store that it is of does not close. Its methods fail with ErrClosed once the store wants to.
