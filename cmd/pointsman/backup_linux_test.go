@@ -229,7 +229,7 @@ func TestBackupOfAStoppedGateway(t *testing.T) {
 	for _, e := range entries {
 		names = append(names, e.Name())
 	}
-	if want := []string{"ledger", "ledger.head", "log", "own.keys", "root.key"}; !slices.Equal(names, want) {
+	if want := []string{"ledger", "ledger.head", "log", "own.keys", "root.key", "vault.json"}; !slices.Equal(names, want) {
 		t.Errorf("restored %v, want %v", names, want)
 	}
 	restored := startGateway(t, cfg, again)
@@ -264,7 +264,7 @@ func TestBackupEndsWithTheGateway(t *testing.T) {
 func TestBackupOfADamagedLedgerFails(t *testing.T) {
 	_, toml := upstreams(t, 1)
 	g := newGateway(t, toml, nil)
-	cfg, data, master, key := g.cfg, g.dataDir, g.masterKey, g.api.key
+	cfg, data, master, key := g.cfg, g.dataDir, g.masterKey.Reveal(), g.api.key
 	g.api.storeKey(t, "sk-own-0123456789")
 	g.stopAndVerify()
 	if err := os.WriteFile(filepath.Join(data, "ledger.head"), []byte("nonsense"), 0o600); err != nil {
