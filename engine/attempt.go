@@ -13,6 +13,8 @@ import (
 
 	"github.com/pointsman/pointsman/engine/catalog"
 	"github.com/pointsman/pointsman/engine/dialect"
+	"github.com/pointsman/pointsman/engine/limit"
+	"github.com/pointsman/pointsman/engine/redact"
 	"github.com/pointsman/pointsman/engine/snapshot"
 	"github.com/pointsman/pointsman/engine/sse"
 	"github.com/pointsman/pointsman/engine/upstream"
@@ -42,7 +44,8 @@ type answer struct {
 	signed      dialect.Signatures
 	estimated   bool // the provider reported no usage; it is our own count
 	credits     storage.Credits
-	cost        storage.NanoUSD
+	cost        costs
+	dearest     storage.NanoUSD      // what the dearest model of the power level would have cost; 0 if that says nothing
 	outcome     int                  // its number in the call's outcomes
 	measured    bool                 // its usage is counted and its outcome noted
 	spent       bool                 // its price is counted
@@ -51,10 +54,11 @@ type answer struct {
 	text        speech               // what no usage has covered so far
 	dropped     []string             // request fields the provider could not take
 	rules       []adapter.ErrorRule  // of the provider
-	key         string               // that was used
+	key         adapter.Secret       // that was used
 	keyID       string               // of an own key
 	firstByte   time.Duration        // how long to wait for it
 	total       time.Duration        // how long the whole answer may take
+	stored      *cachedAnswer        // it comes from the cache
 	close       func(bool)           // true after the whole answer was read
 }
 
@@ -77,7 +81,8 @@ type failure struct {
 	param      string // the request's field that is at fault, "" if unknown
 	// inexpressible: the request means something that the provider's dialect has no words for.
 	inexpressible bool
-	unsent        bool // the provider was not asked, because of what it said before of an own key
+	unsent        bool           // the provider was not asked, because of what it said before of an own key, or of limited
+	limited       *limit.Refusal // a limit of the gateway's own is used up
 	own           bool
 	model         *catalog.Model
 	provider      string
@@ -113,6 +118,7 @@ func (e *Engine) attempt(c *call, step policy.Step) (*answer, *failure) {
 	o := c.root().begun(a, i)
 	o.TTFT, o.Latency = float32(millis(a.ttft)), float32(millis(took))
 	if f != nil {
+		e.endTurn(c.root())
 		f.own, f.model, f.provider = a.own, d.Model, d.Provider
 		o.HTTP, o.Failure = uint16(f.status), policy.ParseFailure(f.label())
 		e.live.Done(i, snapshot.Outcome{Verdict: f.verdict(), Failure: o.Failure, Duration: took, End: ended})
@@ -124,6 +130,9 @@ func (e *Engine) attempt(c *call, step policy.Step) (*answer, *failure) {
 
 // try reaches the provider, directly or through its plugin.
 func (e *Engine) try(c *call, a *answer) *failure {
+	if f := e.takeTurn(c, a); f != nil {
+		return f
+	}
 	p := a.deployment.endpoint
 	if a.simulated {
 		p = e.providers[simulatorName]
@@ -150,24 +159,17 @@ func (e *Engine) try(c *call, a *answer) *failure {
 }
 
 // ownKey opens the account's own key for an attempt, unless it is not to be used at the moment.
-func (e *Engine) ownKey(c *call, a *answer) (string, *failure) {
-	sealed := c.caller.OwnKey(a.deployment.Provider)
-	own, err := e.Directory.Unseal(sealed)
-	if err != nil { // replaced since the request came, perhaps
-		if now := e.Directory.OwnKey(c.caller.Account.ID, a.deployment.Provider); now != nil && now.ID != sealed.ID {
-			sealed = now
-			own, err = e.Directory.Unseal(sealed)
-		}
-	}
+func (e *Engine) ownKey(c *call, a *answer) (adapter.Secret, *failure) {
+	sealed, own, err := e.Directory.OpenOwnKey(c.caller.Account.ID, a.deployment.Provider)
 	if err != nil {
-		return "", &failure{class: adapter.ClassAuth, unsent: true, err: fmt.Errorf("the stored key for provider %s cannot be opened: %w", a.deployment.Provider, err)}
+		return own, &failure{class: adapter.ClassAuth, unsent: true, err: fmt.Errorf("the stored key for provider %s cannot be opened: %w", a.deployment.Provider, err)}
 	}
 	if f := e.heldBack(c, a.deployment, sealed); f != nil {
-		return "", f
+		return own, f
 	}
 	a.keyID = sealed.ID
 	if s := e.keys.find(sealed.ID); s != nil && !s.circuit.Start() {
-		return "", &failure{class: adapter.ClassRateLimited, retryAfter: time.Second, unsent: true}
+		return own, &failure{class: adapter.ClassRateLimited, retryAfter: time.Second, unsent: true}
 	}
 	return own, nil
 }
@@ -233,10 +235,10 @@ func (a *answer) failure(status int, body []byte) *failure {
 	f := &failure{status: status, class: adapter.Classify(a.rules, status, body)}
 	detail, _ := dialect.ReadError(body)
 	f.message = detail.Message
-	if a.key != "" {
-		f.message = strings.ReplaceAll(f.message, a.key, "***")
+	if a.key.IsSet() {
+		f.message = strings.ReplaceAll(f.message, a.key.Reveal(), "***")
 	}
-	f.message = clip(f.message, 512)
+	f.message = clip(redact.String(f.message), 512) // and what looks like another key
 	return f
 }
 
@@ -309,6 +311,9 @@ func (f *failure) fault(c *call) *Fault {
 		what = "all " + strconv.Itoa(n) + " attempts failed; the last provider"
 	}
 	of := &Fault{Status: fasthttp.StatusBadGateway, Type: typeProvider, Code: "provider_error", Message: what + " failed to answer"}
+	if f.limited != nil {
+		return limitFault(f.limited)
+	}
 	if f.unserved != "" {
 		return badRequest("unsupported_parameter", f.unserved, "no provider that was tried serves the parameter "+f.unserved)
 	}

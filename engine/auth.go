@@ -8,14 +8,14 @@ import (
 	"github.com/pointsman/pointsman/engine/directory"
 )
 
-// authenticate finds the caller by the bearer key. Every failure looks the same, and costs one hash and one look-up
-// whatever the key, so that nothing can be learnt from it.
+// authenticate finds the caller by the bearer key. Every key that is not known looks the same, and costs one hash and one
+// look-up whatever it is, so that nothing can be learnt from it. A key that is known may still be one that is allowed nothing.
 func (e *Engine) authenticate(ctx *fasthttp.RequestCtx) (*directory.Caller, *Fault) {
 	key := Bearer(ctx)
 	caller, ok := e.Directory.Caller(key)
 	switch {
 	case ok && len(key) > 0:
-		return caller, nil
+		return caller, barred(caller, e.Now())
 	case len(key) == 0:
 		return nil, unauthorized("no API key: send Authorization: Bearer pm-…")
 	default:

@@ -1,9 +1,7 @@
 package engine
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -26,7 +24,7 @@ type ownKeyEntry struct {
 	Key      string `json:"key"` // masked
 	Version  uint32 `json:"version"`
 	Created  string `json:"created"`
-	Status   string `json:"status"`             // healthy, degraded, down, or unknown until something is to be told
+	Status   string `json:"status"`             // healthy, degraded, down, undecryptable, or unknown until something is to be told
 	Reason   string `json:"reason,omitempty"`   // of one that is not used at the moment
 	Retry    string `json:"retry_at,omitempty"` // when it is used again
 }
@@ -35,6 +33,10 @@ type ownKeyEntry struct {
 func (e *Engine) showOwn(k *storage.ProviderKey) ownKeyEntry {
 	entry := ownKeyEntry{
 		Provider: k.Provider, ID: k.ID, Key: "…" + k.Hint, Version: k.Version, Created: k.Created.UTC().Format(time.RFC3339), Status: policy.HealthName(abi.HealthUnknown),
+	}
+	if e.Directory.Undecryptable(k) {
+		entry.Status, entry.Reason = "undecryptable", "it cannot be opened any more: store it again"
+		return entry
 	}
 	s := e.keys.find(k.ID)
 	if s == nil {
@@ -60,7 +62,7 @@ func (e *Engine) showOwn(k *storage.ProviderKey) ownKeyEntry {
 
 // listOwnKeys lists the caller's own provider keys, masked.
 func (e *Engine) listOwnKeys(ctx *fasthttp.RequestCtx) {
-	caller, fault := e.authenticate(ctx)
+	caller, fault := e.permit(ctx, endpointOwnKeys)
 	if fault != nil {
 		fault.Write(ctx)
 		return
@@ -80,7 +82,7 @@ func (e *Engine) ownKeyRequest(ctx *fasthttp.RequestCtx) (*directory.Caller, str
 }
 
 func (e *Engine) ownKeyCaller(ctx *fasthttp.RequestCtx, provider string) (*directory.Caller, *Fault) {
-	caller, fault := e.authenticate(ctx)
+	caller, fault := e.permit(ctx, endpointOwnKeys)
 	if fault != nil {
 		return nil, fault
 	}
@@ -159,7 +161,7 @@ func (e *Engine) testOwnKey(ctx *fasthttp.RequestCtx) {
 		}).Write(ctx)
 		return
 	}
-	key, err := e.Directory.Unseal(k)
+	_, key, err := e.Directory.OpenOwnKey(caller.Account.ID, name)
 	if err != nil {
 		(&failure{class: adapter.ClassAuth, own: true, unsent: true, err: err, provider: name}).ownKeyFault().Write(ctx)
 		return
@@ -221,30 +223,5 @@ func (e *Engine) deleteOwnKey(ctx *fasthttp.RequestCtx) {
 		e.keys.forget(id)
 		e.Logger.Info("an account deleted a provider key", "account", caller.Account.ID, "by", caller.KeyID, "provider", name, "key", id)
 		ctx.SetStatusCode(fasthttp.StatusNoContent)
-	}
-}
-
-// ReadJSON decodes a small JSON body into v, refusing unknown fields and trailing data. Its faults do not quote the body,
-// which may hold a secret.
-func ReadJSON(ctx *fasthttp.RequestCtx, v any) *Fault {
-	if fault := checkMedia(ctx); fault != nil {
-		return fault
-	}
-	d := json.NewDecoder(bytes.NewReader(ctx.PostBody()))
-	d.DisallowUnknownFields()
-	err := d.Decode(v)
-	if err == nil && d.More() {
-		return badRequest("invalid_json", "", "the body holds more than one JSON value")
-	}
-	var wrongType *json.UnmarshalTypeError
-	switch {
-	case err == nil:
-		return nil
-	case errors.As(err, &wrongType):
-		return badRequest("invalid_value", wrongType.Field, fmt.Sprintf("%s must be a %s", wrongType.Field, wrongType.Type))
-	case bytes.HasPrefix([]byte(err.Error()), []byte("json: unknown field")):
-		return badRequest("unknown_parameter", "", clip(err.Error()[len("json: "):], 80))
-	default:
-		return badRequest("invalid_json", "", "the body is not valid JSON")
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/pointsman/pointsman/engine/dialect"
 	"github.com/pointsman/pointsman/engine/directory"
 	"github.com/pointsman/pointsman/engine/envelope"
+	"github.com/pointsman/pointsman/engine/limit"
 	"github.com/pointsman/pointsman/sdk/policy"
 	"github.com/pointsman/pointsman/storage"
 )
@@ -55,22 +56,35 @@ type call struct {
 	holding bool          // a hold is open in the ledger
 	hold    storage.Credits
 	held    *storage.Batch
+	full    uint8                // bits of the model tiers whose budget has no room
+	short   *storage.BudgetError // the last budget that had no room, or nil
 
 	// Rounds before the plan that is final; see rounds.go.
 	round    uint8
 	earlier  []policy.Plan
 	kept     *answer // held back for review
 	spent    storage.Credits
-	spentUSD storage.NanoUSD
+	cost     costs
 	answered int   // number of the candidate whose answer the client gets
 	side     *call // the side call of this round, nil if it is none
 	parent   *call // of a side call
+
+	// What it has taken of rate limits; see ratelimit.go.
+	limits limit.Hold // of the caller's
+	trying limit.Hold // of those of the model and the provider that are being tried
+	tokens int64      // that its answers have used
+	turn   int64      // of those, what is to be settled with trying
 
 	// What happened.
 	outcomes   []policy.Outcome // one an attempt
 	dispatched time.Time        // of the first attempt
 	usage      storage.Usage
 	settled    bool
+	copied     *keptBody // what is kept of the bodies, nil for nothing
+	over       bool      // it was let go of
+
+	cache caching
+	claim *claim // of its idempotency key, nil without one
 
 	watch *watch
 	pulse *pulse // of a stream, nil if it cannot be kept alive
@@ -112,8 +126,12 @@ func (e *Engine) end(c *call) {
 	e.calls.Put(fresh)
 }
 
-// leave notes that the client is gone and cuts the attempt under way. The watcher calls it from its own goroutine.
+// leave notes that the client is gone and cuts the attempt under way, unless the client may come again for the answer. The watcher
+// calls it from its own goroutine.
 func (c *call) leave() {
+	if c.claim != nil {
+		return
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.left = true

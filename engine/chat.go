@@ -18,18 +18,29 @@ import (
 // other operation. A step that cannot go on returns the fault the client gets.
 func (e *Engine) serve(ctx *fasthttp.RequestCtx, d dialect.Dialect, op operation) {
 	c := e.begin(ctx)
+	defer e.abandon(c)
 	c.dialect, c.op = d, op
 	fault := e.admit(ctx, c)
-	if fault != nil { // not accepted: no usage record
+	answered := false
+	if fault == nil {
+		answered, fault = e.claim(ctx, c)
+	}
+	switch {
+	case fault != nil: // not accepted: no usage record
 		e.refuse(ctx, c, fault)
 		return
+	case answered: // before, under the same idempotency key
+		e.giveBack(c)
+		e.end(c)
+		return
 	}
+	defer c.claim.finish(ctx)
 	e.inflight.Add(1)
 	if c.env.Stream {
 		c.pulse = newPulse(ctx, e.KeepAlive, c.began)
 	}
 	c.watch = e.watch.add(ctx.Conn(), c.id[15], c.leave, c.pulse)
-	var a *answer
+	a, fault := e.cached(ctx, c)
 	for a == nil && fault == nil { // once, unless the policy wants rounds
 		if fault = e.decide(c); fault == nil {
 			fault = e.reserve(c)
@@ -51,10 +62,10 @@ func (e *Engine) serve(ctx *fasthttp.RequestCtx, d dialect.Dialect, op operation
 	}
 }
 
-// admit authenticates the caller, reads the few fields of the body that routing depends on, and resolves what was asked
-// for: a level, a model or both, and the policy that decides.
+// admit authenticates the caller, reads the few fields of the body that routing depends on, takes what the request needs of the
+// caller's limits, and resolves what was asked for: a level, a model or both, and the policy that decides.
 func (e *Engine) admit(ctx *fasthttp.RequestCtx, c *call) (fault *Fault) {
-	if c.caller, fault = e.authenticate(ctx); fault != nil {
+	if c.caller, fault = e.permit(ctx, c.endpointName()); fault != nil {
 		return fault
 	}
 	if fault = c.read(ctx); fault != nil {
@@ -63,13 +74,17 @@ func (e *Engine) admit(ctx *fasthttp.RequestCtx, c *call) (fault *Fault) {
 	if fault = c.readTimeout(ctx); fault != nil {
 		return fault
 	}
+	if fault = e.takeLimits(ctx, c); fault != nil {
+		return fault
+	}
 	c.identify(ctx)
 	if fault = e.resolve(ctx, c); fault != nil {
 		return fault
 	}
-	c.usage.Account, c.usage.Key = c.caller.Account.ID, c.caller.KeyID
+	c.usage.Account, c.usage.Team, c.usage.Key = c.caller.Account.ID, c.caller.Account.Team, c.caller.KeyID
 	c.usage.Endpoint, c.usage.Stream = c.endpointName(), c.env.Stream
 	c.usage.PowerLevel, c.usage.Policy = levelName(c.level), c.policy
+	c.copied = e.keepBody(c)
 	return nil
 }
 
@@ -118,9 +133,12 @@ func (e *Engine) reserve(c *call) *Fault {
 	available := e.roundLimit(c, storage.Credits(c.req.Credits)-c.spent)
 	for {
 		worst := func(s policy.Step) storage.Credits { return e.worstCase(c.tried(), int(s.Candidate)) }
-		c.steps = e.onePayer(c, slices.DeleteFunc(c.steps, func(s policy.Step) bool { return worst(s) > available }))
+		c.steps = e.onePayer(c, slices.DeleteFunc(c.steps, func(s policy.Step) bool { return worst(s) > available || worst(s) > 0 && c.isFull(e.tierOf(s)) }))
 		if len(c.steps) == 0 && c.halted {
 			return storageUnavailable()
+		}
+		if len(c.steps) == 0 && c.short != nil {
+			return e.overBudget(c.short)
 		}
 		if len(c.steps) == 0 {
 			return noCredits(fmt.Sprintf("the account has %s credits available, which does not cover the worst case of any model this request may use", available))
@@ -132,12 +150,16 @@ func (e *Engine) reserve(c *call) *Fault {
 		if c.spent+most <= c.hold {
 			return nil // own keys and free models leave the ledger alone
 		}
-		err := e.holdAtLeast(c, c.spent+most)
+		err := e.holdAtLeast(c, c.spent+most, e.capsOfHold(c))
 		switch {
 		case err == nil:
 			return nil
 		case errors.Is(err, storage.ErrInsufficientCredits): // another request was faster: less is available now
 			available = most - 1
+		case errors.Is(err, storage.ErrLowSpace), errors.Is(err, storage.ErrHalted): // what costs nothing goes on
+			available, c.halted = 0, true
+		case errors.As(err, &c.short):
+			available = e.withinBudget(c, available, most)
 		default:
 			e.Logger.Error("reserving credits", "request", c.id, "error", err)
 			return storageUnavailable()
@@ -145,13 +167,14 @@ func (e *Engine) reserve(c *call) *Fault {
 	}
 }
 
-// holdAtLeast opens the request's hold, or extends it, to so much.
-func (e *Engine) holdAtLeast(c *call, amount storage.Credits) (err error) {
+// holdAtLeast opens the request's hold, for which the budgets must have room, or extends it, to so much.
+func (e *Engine) holdAtLeast(c *call, amount storage.Credits, caps []storage.Cap) (err error) {
 	if c.holding {
 		c.held, err = e.Ledger.Extend(c.id, amount-c.hold)
 	} else {
 		c.held, err = e.Ledger.Reserve(storage.Hold{
 			Request: c.id, Account: c.caller.Account.ID, Amount: amount, Expires: c.began.Add(holdLife),
+			Key: c.caller.Key.SpendsAs(), Team: c.caller.Account.Team, Caps: caps,
 		})
 	}
 	if err == nil {
@@ -217,10 +240,12 @@ func (e *Engine) reply(ctx *fasthttp.RequestCtx, c *call, a *answer) {
 		fault.Write(ctx)
 		return
 	}
+	e.keep(c, a)
 	e.describeAnswer(ctx, c, a)
 	a.setContentType(ctx)
 	body := ctx.Response.SwapBody(nil) // the server's own buffer, used again from answer to answer
 	ctx.Response.SwapBody(a.priced(body[:0], c))
+	c.copied.hear(ctx.Response.Body())
 	setInt(ctx, "X-Pointsman-Overhead-Us", (e.Now().Sub(c.began) - a.took).Microseconds())
 	a.close(true)
 	e.finish(c)

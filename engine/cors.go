@@ -114,7 +114,7 @@ func sendable(asked string) string {
 func exposed(h *fasthttp.ResponseHeader) string {
 	names := []string{"X-Request-Id", "Retry-After"}
 	for key := range h.All() {
-		if bytes.HasPrefix(key, []byte("X-Pointsman-")) || bytes.HasPrefix(key, []byte("X-Ratelimit-")) {
+		if bytes.HasPrefix(key, []byte("X-Pointsman-")) || isLimitHeader(key) {
 			names = append(names, string(key))
 		}
 	}

@@ -8,7 +8,6 @@ import (
 
 	"github.com/valyala/fasthttp"
 
-	"github.com/pointsman/pointsman/engine/catalog"
 	"github.com/pointsman/pointsman/engine/record"
 	"github.com/pointsman/pointsman/sdk/abi"
 	"github.com/pointsman/pointsman/sdk/policy"
@@ -113,7 +112,7 @@ type ExplainedTry struct {
 
 // showDecision explains a decision of the caller's own.
 func (e *Engine) showDecision(ctx *fasthttp.RequestCtx) {
-	caller, fault := e.authenticate(ctx)
+	caller, fault := e.permit(ctx, endpointDecisions)
 	if fault != nil {
 		fault.Write(ctx)
 		return
@@ -317,11 +316,9 @@ func (e *Engine) explainOptions(d *record.Decision, snap *policy.Published, plan
 			Inflight: o.Inflight, ContextWindow: c.ContextWindow, Capabilities: capabilities(c.Capabilities),
 			Warm: o.Flags&abi.OptionWarm != 0, OwnKey: o.Flags&abi.OptionOwnKey != 0, Simulated: o.Flags&abi.OptionSimulated != 0,
 		}
-		model := catalog.Model{Rate: storage.Credits(c.CreditsPer1K)}
+		x.WorstCase = "0"
 		if !x.OwnKey {
-			x.WorstCase = model.Charge(e.familyByKey(c.Key, c.ModelName).Reserve(int64(d.Request.InputTokens)) + int64(output)).String()
-		} else {
-			x.WorstCase = "0"
+			x.WorstCase = e.worstText(d.Request, c, int64(output)).String()
 		}
 		reason := uint16(o.Excluded)
 		if reason == 0 && i < len(plan.Verdicts) {

@@ -20,7 +20,7 @@ const maxErrorBody = 64 << 10
 
 // direct calls a provider over HTTP as its descriptor says. The client's bytes go out as they came, but for what is spliced
 // in or out; a provider of another dialect gets a translation, see wire.go.
-func (e *Engine) direct(c *call, a *answer, desc *adapter.Endpoint, target *upstream.Target, key string) *failure {
+func (e *Engine) direct(c *call, a *answer, desc *adapter.Endpoint, target *upstream.Target, key adapter.Secret) *failure {
 	speaks, path, ok := c.way(desc)
 	if !ok {
 		return c.lacking()
@@ -38,8 +38,8 @@ func (e *Engine) direct(c *call, a *answer, desc *adapter.Endpoint, target *upst
 	if speaks == dialect.Messages && c.beta != "" { // the client's own wish for features, beside the operator's
 		x.Request.Header.Set("anthropic-beta", joinBetas(desc.Headers["anthropic-beta"], c.beta))
 	}
-	if desc.Auth.Header != "" && key != "" {
-		x.Request.Header.Set(desc.Auth.Header, desc.Auth.Prefix+key)
+	if desc.Auth.Header != "" && key.IsSet() {
+		x.Request.Header.Set(desc.Auth.Header, desc.Auth.Prefix+key.Reveal())
 	}
 	x.Request.SetBodyRaw(body)
 	if !c.cutWith(x.Cancel) {

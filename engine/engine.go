@@ -20,9 +20,11 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/pointsman/pointsman/engine/cache"
 	"github.com/pointsman/pointsman/engine/catalog"
 	"github.com/pointsman/pointsman/engine/dialect"
 	"github.com/pointsman/pointsman/engine/directory"
+	"github.com/pointsman/pointsman/engine/limit"
 	"github.com/pointsman/pointsman/engine/record"
 	"github.com/pointsman/pointsman/engine/snapshot"
 	"github.com/pointsman/pointsman/engine/tokens"
@@ -49,6 +51,12 @@ type Log interface {
 	Find(account, requestID string) (storage.Usage, []byte, error)
 }
 
+// Analytics reads the usage log as a whole.
+type Analytics interface {
+	Summary(q storage.SummaryQuery) (storage.Summary, error)
+	Forward(after storage.Place, until time.Time, limit int) (records []storage.Usage, next storage.Place, missed uint64, err error)
+}
+
 // Generations keeps the snapshots that decisions were made on.
 type Generations interface {
 	AppendGeneration(generation uint64, data []byte)
@@ -61,6 +69,7 @@ type Policies interface {
 	Observe(name string, state *policy.State, outcomes []policy.Outcome, dst []byte) ([]byte, error)
 	Needs(name string) (grants uint32, ok bool)
 	Names() []string
+	Version(name string) uint64 // another one whenever the policy was loaded anew
 }
 
 // Adapters reaches the provider plugins.
@@ -73,9 +82,9 @@ type Adapters interface {
 type Provider struct {
 	Name         string
 	Adapter      string
-	BaseURL      string // "" for the adapter's default
-	Key          string // the platform's key, "" if it has none
-	Usable       bool   // the platform can use it: it has a key, or needs none
+	BaseURL      string         // "" for the adapter's default
+	Key          adapter.Secret // the platform's key, not set if it has none
+	Usable       bool           // the platform can use it: it has a key, or needs none
 	AllowPrivate bool
 	// NoCollection says that the provider neither keeps nor trains on what it is sent longer than it must, ZeroRetention that it
 	// keeps nothing at all: fit for callers who want that.
@@ -93,21 +102,35 @@ type Config struct {
 	Directory   *directory.Directory
 	Ledger      Ledger
 	Log         Log
+	Analytics   Analytics
+	CreditUSD   storage.NanoUSD // what a credit is worth, for margins; 0: there are none
 	Generations Generations
 	States      States
+	Prices      Prices
+	Markups     catalog.Markups // of the account tiers, where users are charged by the cost
 	Policies    Policies
 	Adapters    Adapters
 	Transport   *upstream.Transport
 	Probes      Probes // which providers are probed, which is always free; zero: those that are down
 	Retries     Retries
-	RoundLimit  storage.Credits       // that the rounds of a request before its last may cost in all; 0: no limit of their own
+	RoundLimit  storage.Credits // that the rounds of a request before its last may cost in all; 0: no limit of their own
+	Limits      Limits          // of rates, beside those of accounts, teams and keys
+	KeptBodies  KeptBodies
 	RecordTexts bool                  // keep what policies are granted of messages, metadata and side calls in decision records
 	MaxBody     int                   // bytes of a request body; 0: 32 MiB
 	KeepAlive   KeepAlive             // of silent streams
+	Cache       CacheConfig           // of answers; zero: none
+	Results     Results               // of requests with idempotency keys; nil: such keys are not heeded
+	MaxResult   int                   // bytes of an answer that is kept there
 	Plugins     func() []PluginHealth // for /health; nil: none are told
+	Budgets     Budgets               // what budgets have left; nil: nobody is warned of them, and answers are not cut short for them
+	AlertAt     []int                 // percent of a budget at which the operator is told, ascending
+	Alert       func(storage.Alert)   // is told what the log is told of budgets; must not block; nil: nobody else is
 	Problems    func() []string       // for /health: what is wrong with the configuration while it serves on; nil: never anything
-	Logger      *slog.Logger          // nil: the default logger
-	Now         func() time.Time      // nil: time.Now
+	// LedgerHealth, for /health, tells how far the ledger is proven; nil: that is not told.
+	LedgerHealth func() LedgerHealth
+	Logger       *slog.Logger     // nil: the default logger
+	Now          func() time.Time // nil: time.Now
 }
 
 // Engine serves requests. It is safe for concurrent use.
@@ -119,15 +142,20 @@ type Engine struct {
 	watch       *watcher
 	metrics     *metricSet
 	learners    *learners
+	rates       *limit.Set
 	keys        ownKeys
 	probing     *prober
 	sessions    sessions
 	signers     signers
 	tokens      *tokens.Counter
-	comparing   atomic.Bool // a count of ours with what a provider reported
-	texts       sync.Pool   // of *dialect.Texts
+	cache       *cache.Cache[cachedAnswer] // nil: answers are not kept
+	claims      claims
+	cacheTime   atomic.Uint64 // counts what makes all kept answers old
+	comparing   atomic.Bool   // a count of ours with what a provider reported
+	texts       sync.Pool     // of *dialect.Texts
 	calls       sync.Pool
-	warned      sync.Map // deprecated name -> time of the last warning
+	warned      sync.Map // what and of what, [2]string -> time of the last warning, see hourly
+	alerts      alerts
 	inflight    sync.WaitGroup
 	draining    atomic.Bool
 }
@@ -139,9 +167,12 @@ type deployment struct {
 	platform bool                            // the platform can use its provider
 	simulate bool                            // no provider of its model is usable by the platform, so the simulator stands in
 	limits   atomic.Pointer[snapshot.Limits] // of the platform's key, as last told; nil: nothing was
+	claims   []limit.Claim                   // of its model, then of its provider; none where there are no limits
 	family   tokens.Family                   // how its tokens are counted where the provider does not
 	ratio    tokens.Ratio                    // of what the provider reports to our count
 	answered atomic.Uint64                   // requests whose usage could have been compared with our count
+	version  string                          // of its prices and tariff, see Prices
+	bills    bills                           // of the provider's answers
 }
 
 // simulatorName is the provider and adapter that answers in place of providers without a key.
@@ -161,7 +192,10 @@ func New(cfg Config) (*Engine, error) {
 	cfg.KeepAlive, cfg.Retries = cfg.KeepAlive.orDefault(), cfg.Retries.orDefault()
 	e := &Engine{
 		Config: cfg, providers: map[string]*endpoint{}, watch: newWatcher(), metrics: newMetricSet(), signers: signers{seed: maphash.MakeSeed()},
-		tokens: tokens.New(),
+		tokens: tokens.New(), rates: limit.NewSet(cfg.Now()),
+	}
+	if cfg.Cache.Enabled {
+		e.cache = cache.New[cachedAnswer](cfg.Cache.MaxBytes, cfg.Cache.MaxEntry)
 	}
 	for _, p := range append(cfg.Providers, Provider{Name: simulatorName, Adapter: simulatorName}) {
 		if e.providers[p.Name] != nil {
@@ -181,7 +215,9 @@ func New(cfg Config) (*Engine, error) {
 		if p == nil {
 			return nil, fmt.Errorf("model %q is deployed at provider %q, which is not defined", d.Model.Name, d.Provider)
 		}
-		e.deployments = append(e.deployments, &deployment{Deployment: d, endpoint: p, platform: p.Usable, family: familyOf(d)})
+		version, document := d.Sheet(cfg.Markups)
+		cfg.Prices.AppendPrice(version, document)
+		e.deployments = append(e.deployments, &deployment{Deployment: d, endpoint: p, platform: p.Usable, claims: cfg.Limits.of(d), family: familyOf(d), version: version})
 		usable[d.Model] = usable[d.Model] || p.Usable
 	}
 	for _, d := range e.deployments {
@@ -249,6 +285,7 @@ const prepareTime = 2 * time.Second
 // ForgetEndpoints has every provider's descriptor asked from its adapter again when it is next needed; the old one stays
 // for the case that the adapter does not answer.
 func (e *Engine) ForgetEndpoints() {
+	e.cacheTime.Add(1) // another adapter may ask providers otherwise
 	for _, p := range e.providers {
 		p.mu.Lock()
 		p.stale = true

@@ -83,6 +83,8 @@ func (e *Engine) option(c *call, i int, d *deployment, now time.Time) (excluded,
 	switch {
 	case d.Model.Mode != c.op.mode():
 		excluded = abi.ReasonMode
+	case !inScope(&c.caller.Key.Scopes, d.Model):
+		excluded = abi.ReasonNotGranted
 	case c.op != opChat && !named: // another model would answer something else, whatever the policy thinks
 		excluded = abi.ReasonNotRequested
 	case named && !here:
@@ -97,7 +99,7 @@ func (e *Engine) option(c *call, i int, d *deployment, now time.Time) (excluded,
 		excluded = abi.ReasonNotLocal
 	case flags&abi.OptionOwnKey == 0 && !d.Model.AllowedFor(c.caller.Account.Tier):
 		excluded = abi.ReasonAccountTier
-	case !e.live.Usable(i, now):
+	case !e.live.Usable(i, now), flags&abi.OptionOwnKey == 0 && e.usedUp(c, d, flags, now) != nil:
 		excluded = abi.ReasonDown
 	case flags == 0: // with the platform's key
 		if at, _ := d.ready(c.env.InputTokens, now); !at.IsZero() {

@@ -41,7 +41,7 @@ type pulse struct {
 	every time.Duration
 	conn  net.Conn
 	id    string // of the request, for the head
-	cors  string // header fields for the head
+	more  string // header fields for the head
 
 	mu      sync.Mutex
 	waiting bool
@@ -57,7 +57,7 @@ func newPulse(ctx *fasthttp.RequestCtx, k KeepAlive, began time.Time) *pulse {
 	}
 	return &pulse{
 		every: k.Every, conn: ctx.Conn(), id: string(ctx.Response.Header.Peek("X-Request-Id")), waiting: true, due: began.Add(k.After),
-		cors: originFields(&ctx.Response.Header),
+		more: originFields(&ctx.Response.Header) + limitFields(&ctx.Response.Header),
 	}
 }
 
@@ -82,7 +82,7 @@ func (p *pulse) ping() {
 	if !p.begun {
 		out = append(out, "HTTP/1.1 200 OK\r\nServer: pointsman\r\nContent-Type: text/event-stream; charset=utf-8\r\nCache-Control: no-cache\r\n"+
 			"X-Accel-Buffering: no\r\nTransfer-Encoding: chunked\r\nConnection: close\r\nX-Request-Id: "...)
-		out = append(append(append(append(out, p.id...), "\r\n"...), p.cors...), "\r\n"...)
+		out = append(append(append(append(out, p.id...), "\r\n"...), p.more...), "\r\n"...)
 	}
 	p.conn.SetWriteDeadline(time.Now().Add(pingTime)) //nolint:errcheck // the write tells
 	_, err := p.conn.Write(appendChunk(out, []byte(": ping\n\n")))

@@ -5,13 +5,15 @@ import (
 
 	"github.com/valyala/fasthttp"
 
+	"github.com/pointsman/pointsman/engine/dialect"
 	"github.com/pointsman/pointsman/engine/envelope"
 	"github.com/pointsman/pointsman/engine/tokens"
 )
 
 // countTokens answers Anthropic's POST /v1/messages/count_tokens by our own count for the model, which asks nobody.
 func (e *Engine) countTokens(ctx *fasthttp.RequestCtx) {
-	if _, fault := e.authenticate(ctx); fault != nil {
+	caller, fault := e.permit(ctx, dialect.Messages.String())
+	if fault != nil {
 		fault.Write(ctx)
 		return
 	}
@@ -24,19 +26,23 @@ func (e *Engine) countTokens(ctx *fasthttp.RequestCtx) {
 		fromEnvelope(err).Write(ctx)
 		return
 	}
-	ctx.Response.Header.Set("X-Pointsman-Estimated", "true")
-	ctx.SetContentType("application/json")
 	family, ratio := tokens.FamilyOf(env.Model), new(tokens.Ratio)
 	if found, ok := e.Catalog.Resolve(env.Model); ok && len(found.Model.Deployments) > 0 {
+		if fault := permitModel(caller, found.Model, "model"); fault != nil {
+			fault.Write(ctx)
+			return
+		}
 		d := e.deployments[found.Model.Deployments[0].Index]
 		family, ratio = d.family, &d.ratio
 	}
+	ctx.Response.Header.Set("X-Pointsman-Estimated", "true")
+	ctx.SetContentType("application/json")
 	ctx.SetBodyString(`{"input_tokens":` + strconv.FormatInt(e.countPrompt(&env, ctx.PostBody(), family, ratio), 10) + `}`)
 }
 
 // noResponse answers for the stored responses of OpenAI's API, of which there are none.
 func (e *Engine) noResponse(ctx *fasthttp.RequestCtx) {
-	if _, fault := e.authenticate(ctx); fault != nil {
+	if _, fault := e.permit(ctx, dialect.Responses.String()); fault != nil {
 		fault.Write(ctx)
 		return
 	}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/VictoriaMetrics/metrics"
 
+	"github.com/pointsman/pointsman/engine/limit"
 	"github.com/pointsman/pointsman/storage"
 )
 
@@ -45,6 +46,16 @@ func (m *metricSet) add(k key, n int) {
 	c.(*metrics.Counter).Add(n)
 }
 
+// each visits the counters of one name.
+func (m *metricSet) each(name string, visit func(k key, n uint64)) {
+	m.counters.Range(func(k, c any) bool {
+		if k := k.(key); k.name == name {
+			visit(k, c.(*metrics.Counter).Get())
+		}
+		return true
+	})
+}
+
 func (m *metricSet) request(u *storage.Usage) {
 	m.add(key{"pointsman_requests_total", "outcome", string(u.Outcome), "policy", u.Policy}, 1)
 	m.latency.Update(u.Latency.Seconds())
@@ -61,6 +72,11 @@ func (m *metricSet) request(u *storage.Usage) {
 
 func (m *metricSet) refusal(code string) {
 	m.add(key{"pointsman_refusals_total", "code", code, "", ""}, 1)
+}
+
+// limited counts a request that a rate limit refused.
+func (m *metricSet) limited(r *limit.Refusal) {
+	m.add(key{"pointsman_limit_refusals_total", "limit", r.Unit.String(), "of", r.Of.String()}, 1)
 }
 
 func (m *metricSet) attempt(provider, outcome string) {
@@ -80,6 +96,16 @@ func (m *metricSet) policyFailure(name string) {
 	m.add(key{"pointsman_policy_failures_total", "policy", name, "", ""}, 1)
 }
 
+// cached counts what the cache did for a request. The reason tells why it was bypassed.
+func (m *metricSet) cached(result, reason string) {
+	m.add(key{"pointsman_cache_requests_total", "result", result, "reason", reason}, 1)
+}
+
+// idempotent counts what was done for an idempotency key.
+func (m *metricSet) idempotent(what string) {
+	m.add(key{"pointsman_idempotent_requests_total", "result", what, "", ""}, 1)
+}
+
 // round counts a plan that was not the last of its request.
 func (m *metricSet) round(policy, kind string) {
 	m.add(key{"pointsman_policy_rounds_total", "policy", policy, "kind", kind}, 1)
@@ -88,6 +114,12 @@ func (m *metricSet) round(policy, kind string) {
 // WriteMetrics writes all metrics in the Prometheus text format.
 func (e *Engine) WriteMetrics(w io.Writer) {
 	e.metrics.set.WritePrometheus(w)
+	running, limiters := e.rates.Running()
+	for of, n := range running {
+		fmt.Fprintf(w, "pointsman_limited_requests{of=%q} %d\n", limit.Owner(of), n)
+	}
+	fmt.Fprintf(w, "pointsman_limiters %d\n", limiters)
+	e.writeCacheMetrics(w)
 	for _, p := range e.Health(DetailProviders) {
 		if p.Configured {
 			fmt.Fprintf(w, "pointsman_provider_status{provider=%q,status=%q} 1\n", p.Provider, p.Status)

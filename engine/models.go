@@ -69,7 +69,7 @@ type modelAlias struct {
 
 // listModels lists the models the caller may use.
 func (e *Engine) listModels(ctx *fasthttp.RequestCtx) {
-	caller, fault := e.authenticate(ctx)
+	caller, fault := e.permit(ctx, endpointModels)
 	if fault != nil {
 		fault.Write(ctx)
 		return
@@ -97,7 +97,7 @@ func (e *Engine) listModels(ctx *fasthttp.RequestCtx) {
 
 // showModel describes one model by its name or an alias.
 func (e *Engine) showModel(ctx *fasthttp.RequestCtx) {
-	caller, fault := e.authenticate(ctx)
+	caller, fault := e.permit(ctx, endpointModels)
 	if fault != nil {
 		fault.Write(ctx)
 		return
@@ -141,7 +141,7 @@ func (e *Engine) entryOf(m *catalog.Model, caller *directory.Caller, live []poli
 	for _, a := range m.Aliases {
 		entry.Aliases = append(entry.Aliases, modelAlias{a.Name, a.Deprecated, a.Since, a.Reason})
 	}
-	return entry, reachable && (usable || entry.OwnKey)
+	return entry, reachable && (usable || entry.OwnKey) && inScope(&caller.Key.Scopes, m)
 }
 
 // capabilities lists names for an answer, in which a list is never null.

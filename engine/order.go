@@ -84,6 +84,10 @@ func (e *Engine) rejection(c *call) *Fault {
 		f.Status, f.Type, f.Code = int(c.plan.Status), typeRequest, "rejected_by_policy"
 	}
 	if f.Status == fasthttp.StatusServiceUnavailable {
+		if r := e.allUsedUp(c); r != nil {
+			e.metrics.limited(r)
+			return limitFault(r)
+		}
 		f.RetryAfter = 5 * time.Second
 		if at, limited := e.soonest(c); !at.IsZero() {
 			f.RetryAfter = max(at.Sub(e.Now()), time.Second)

@@ -47,11 +47,11 @@ func (e *Engine) play(ctx *fasthttp.RequestCtx, c *call, a *answer) {
 	}
 	a.usage.Input = int64(c.env.InputTokens)
 	e.price(c, a)
-	c.usage.Credits, c.usage.CostUSD = c.spent+a.credits, c.spentUSD+a.cost
+	c.usage.Credits, c.usage.CostUSD = c.spent+a.credits, sum(c.cost.billed, a.cost.billed)
 	e.describeAnswer(ctx, c, a)
 	setInt(ctx, "X-Pointsman-Overhead-Us", c.dispatched.Sub(c.began).Microseconds())
 	a.setContentType(ctx)
-	ctx.SetBodyStream(&playback{engine: e, call: c, answer: a}, -1)
+	ctx.SetBodyStream(c.claim.record(ctx, &playback{engine: e, call: c, answer: a}), -1)
 }
 
 // playback is the body of an answer that is a sound.

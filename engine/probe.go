@@ -190,7 +190,7 @@ func (p *prober) last(name string) *ProbeResult {
 }
 
 // probe asks a provider whether it and a key work, for free.
-func (e *Engine) probe(ctx context.Context, p *endpoint, key string) (*ProbeResult, *failure) {
+func (e *Engine) probe(ctx context.Context, p *endpoint, key adapter.Secret) (*ProbeResult, *failure) {
 	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
 	began := e.Now()
@@ -202,7 +202,7 @@ func (e *Engine) probe(ctx context.Context, p *endpoint, key string) (*ProbeResu
 	return result, f
 }
 
-func (e *Engine) probeWith(ctx context.Context, p *endpoint, key string) (checked string, f *failure) {
+func (e *Engine) probeWith(ctx context.Context, p *endpoint, key adapter.Secret) (checked string, f *failure) {
 	desc, target, err := p.prepare(e.Now())
 	if err != nil {
 		return "connection", transportFailure(err)
@@ -222,8 +222,8 @@ func (e *Engine) probeWith(ctx context.Context, p *endpoint, key string) (checke
 		x.Request.Header.Set(name, value)
 	}
 	checked = "connection"
-	if desc.Auth.Header != "" && key != "" {
-		x.Request.Header.Set(desc.Auth.Header, desc.Auth.Prefix+key)
+	if desc.Auth.Header != "" && key.IsSet() {
+		x.Request.Header.Set(desc.Auth.Header, desc.Auth.Prefix+key.Reveal())
 		checked = "key"
 	}
 	x.Timeouts.Total = probeTimeout
@@ -246,7 +246,7 @@ func (e *Engine) probeWith(ctx context.Context, p *endpoint, key string) (checke
 }
 
 // probePlugin lets the plugin ask. One that cannot is at least running.
-func (e *Engine) probePlugin(ctx context.Context, p *endpoint, key string) (checked string, f *failure) {
+func (e *Engine) probePlugin(ctx context.Context, p *endpoint, key adapter.Secret) (checked string, f *failure) {
 	plugin, ok := e.Adapters.(KeyProber)
 	if !ok {
 		return "connection", nil

@@ -21,7 +21,7 @@ var errAnswerTooLarge = errors.New("the plugin's answer is larger than 32 MiB")
 
 // proxied lets the provider's plugin make the call and takes the answer from it: a buffered one whole, a streamed one
 // through a pipe that holds the plugin back when the client is slow.
-func (e *Engine) proxied(c *call, a *answer, p *endpoint, desc *adapter.Endpoint, key string) *failure {
+func (e *Engine) proxied(c *call, a *answer, p *endpoint, desc *adapter.Endpoint, key adapter.Secret) *failure {
 	speaks, _, ok := c.way(desc)
 	if !ok {
 		return c.lacking()

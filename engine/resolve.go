@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/valyala/fasthttp"
 
@@ -31,6 +30,7 @@ func (e *Engine) resolve(ctx *fasthttp.RequestCtx, c *call) *Fault {
 	if fault != nil {
 		return fault
 	}
+	levelAsked := c.level
 	if level, policyName, routed := e.routedName(asked, c.caller.Account.DefaultLevel); routed {
 		if c.op != opChat {
 			return c.op.unrouted()
@@ -42,10 +42,16 @@ func (e *Engine) resolve(ctx *fasthttp.RequestCtx, c *call) *Fault {
 			return badRequest("invalid_power_level", "power_level", "power_level custom needs the exact name of a model in model")
 		}
 		c.policy = policyName
+		if fault := e.permitAny(c); fault != nil {
+			return fault
+		}
 	} else {
 		found, ok := e.Catalog.Resolve(asked)
 		if !ok || found.Model.Mode != c.op.mode() {
 			return c.op.noSuchModel(asked)
+		}
+		if fault := permitModel(c.caller, found.Model, "model"); fault != nil {
+			return fault
 		}
 		c.model, c.pinned = found.Model, found.Provider
 		c.usage.Model = c.model.Name
@@ -65,7 +71,7 @@ func (e *Engine) resolve(ctx *fasthttp.RequestCtx, c *call) *Fault {
 	if c.needs, known = e.Policies.Needs(c.policy); !known {
 		return notFound("policy_not_found", "model", fmt.Sprintf("policy %.64q does not exist", c.policy))
 	}
-	return nil
+	return permitPolicy(c.caller, c.policy, levelAsked)
 }
 
 var levels = [...]string{abi.LevelEco: "eco", abi.LevelBalanced: "balanced", abi.LevelPrecision: "precision", abi.LevelCustom: "custom"}
@@ -96,7 +102,7 @@ func (e *Engine) routedName(asked, accountLevel string) (level uint8, policyName
 }
 
 func tierNumber(t storage.AccountTier) uint8 {
-	return uint8(max(0, slices.Index([]storage.AccountTier{storage.TierFree, storage.TierStarter, storage.TierProfessional, storage.TierEnterprise}, t)))
+	return uint8(max(0, slices.Index(storage.AccountTiers(), t)))
 }
 
 // noteDeprecated tells the client, and once an hour the operator, that a retired name was used.
@@ -105,9 +111,7 @@ func (e *Engine) noteDeprecated(ctx *fasthttp.RequestCtx, found catalog.Resoluti
 		return
 	}
 	ctx.Response.Header.Set("X-Pointsman-Deprecated-Model", found.Alias.Name+" -> "+found.Model.Name)
-	last, seen := e.warned.Load(found.Alias.Name)
-	if now := e.Now(); !seen || now.Sub(last.(time.Time)) > time.Hour {
-		e.warned.Store(found.Alias.Name, now)
+	if e.hourly("retired name", found.Alias.Name) {
 		e.Logger.Warn("a retired model name is in use", "name", found.Alias.Name, "answered by", found.Model.Name, "since", found.Alias.Since)
 	}
 }

@@ -76,7 +76,7 @@ func (c *call) spend(a *answer) {
 	if !a.spent {
 		a.spent = true
 		c.spent += a.credits
-		c.spentUSD += a.cost
+		c.cost.add(a.cost)
 	}
 }
 

@@ -18,12 +18,15 @@ const (
 	maxSessionName = 256
 )
 
+// sessionHeaders may name the conversation; the first goes before the second.
+func sessionHeaders() [2]string { return [2]string{"X-Pointsman-Session", "X-Session-Id"} }
+
 // identify finds out which conversation a request belongs to. The client may name it, in the body or in a header; else a later
 // turn is told by the opening that all turns repeat. A first turn has no session yet, but is remembered under the one that its
 // next turn will have. Two conversations of an account that open alike count as one, which costs nothing: what is warm for one
 // of them is warm for the other.
 func (c *call) identify(ctx *fasthttp.RequestCtx) {
-	for _, header := range []string{"X-Pointsman-Session", "X-Session-Id"} {
+	for _, header := range sessionHeaders() {
 		if name := ctx.Request.Header.Peek(header); c.env.Session == 0 && len(name) > 0 && len(name) <= maxSessionName {
 			c.env.Session = envelope.Session(name)
 		}

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"errors"
 	"slices"
 	"strings"
 
@@ -25,12 +26,13 @@ func (e *Engine) measure(c *call, a *answer, verdict snapshot.Verdict) {
 		u = a.partial()
 	}
 	e.supplement(c, a, &u)
-	if limit := int64(d.Model.ContextWindow); limit > 0 {
-		u.Input, u.Output = min(u.Input, limit*c.windows()), min(u.Output, limit*int64(max(c.env.N, 1)))
-	}
+	e.believe(c, a, &u)
 	a.usage = u
-	e.price(c, a)
+	lack := e.price(c, a)
+	e.checkPrice(a, lack)
+	a.dearest = e.dearest(c, a)
 	u = a.usage
+	e.noteTokens(c.root(), a)
 	e.live.Done(d.Index, snapshot.Outcome{
 		Verdict: verdict, Failure: abi.FailureServer, TTFT: a.ttft, Duration: a.took, OutputTokens: u.Output, End: a.began.Add(a.took),
 	})
@@ -56,11 +58,27 @@ func (e *Engine) measure(c *call, a *answer, verdict snapshot.Verdict) {
 func (c *call) bill(a *answer) {
 	u := &c.usage
 	u.Model, u.Provider, u.BYOK, u.Simulated, u.Estimated = a.deployment.Model.Name, a.provider(), a.own, a.simulated, a.estimated
-	u.InputTokens, u.OutputTokens, u.CachedTokens, u.Reasoning = a.usage.Input, a.usage.Output, a.usage.CacheRead, a.usage.Reasoning
+	n := &a.usage
+	u.InputTokens, u.OutputTokens, u.CachedTokens, u.Reasoning = n.Input, n.Output, n.CacheRead, n.Reasoning
+	u.CacheWrite, u.CacheWrite1h, u.CacheWrite12h = n.CacheWrite, n.CacheWrite1h, n.CacheWrite12h
+	u.AudioInput, u.ImageInput, u.AudioOutput, u.ImageOutput = n.AudioInput, n.ImageInput, n.AudioOutput, n.ImageOutput
+	u.ServiceTier, u.Suspect = n.ServiceTier, n.Suspect
+	if !a.own {
+		u.PriceVersion = a.deployment.version
+	}
 	u.TTFT = a.ttft + a.began.Sub(c.began)
 	c.spend(a)
-	u.Credits, u.CostUSD = c.spent, c.spentUSD
+	u.Credits = c.spent
+	c.noteCosts()
+	if a.dearest > 0 {
+		u.SavedUSD = a.dearest - u.CostUSD
+	}
 	c.answered = a.deployment.Index
+}
+
+// noteCosts takes what the answers of all rounds cost into the request's usage.
+func (c *call) noteCosts() {
+	c.usage.CostUSD, c.usage.ListedUSD, c.usage.ReportedUSD = c.cost.billed, c.cost.listed, c.cost.reported
 }
 
 // settle ends a call exactly once: it settles or voids the hold, waits until that is durable, and hands the usage and the
@@ -70,24 +88,35 @@ func (e *Engine) settle(c *call, outcome storage.Outcome, status int) *Fault {
 		return nil
 	}
 	c.settled = true
+	e.giveBack(c)
 	u := &c.usage
 	u.Outcome, u.Status, u.Attempts = outcome, status, len(c.outcomes)
 	u.Latency = e.Now().Sub(c.began)
 	if !c.dispatched.IsZero() {
 		u.Overhead = c.dispatched.Sub(c.began)
 	}
-	var fault *Fault
+	err := c.claim.settles(outcome, len(c.outcomes))
+	if err != nil {
+		u.Credits = 0 // a retry would not know of the charge
+	}
 	if c.holding {
-		receipt, batch, err := e.Ledger.Settle(storage.Settlement{Request: c.id, Charge: u.Credits, Reason: string(outcome)})
-		if err == nil {
+		tier := e.deployments[c.answered].Model.Tier
+		receipt, batch, failed := e.Ledger.Settle(storage.Settlement{Request: c.id, Charge: u.Credits, Tier: tier, Reason: string(outcome)})
+		if failed == nil {
 			u.Credits = receipt.Charged
-			err = batch.Wait()
+			failed = batch.Wait()
 		}
-		if err != nil {
-			e.Logger.Error("settling credits", "request", c.id, "account", u.Account, "charge", u.Credits, "error", err)
-			fault = storageUnavailable()
-			u.Credits, u.Outcome, u.Status, u.ErrorCode = 0, storage.OutcomeInterrupted, fault.Status, fault.Code
+		if failed == nil {
+			e.watchBudgets(c.caller, tier, receipt.Charged)
 		}
+		err = errors.Join(err, failed)
+	}
+	var fault *Fault
+	if err != nil {
+		e.Logger.Error("settling credits", "request", c.id, "account", u.Account, "charge", u.Credits, "error", err)
+		fault = storageUnavailable()
+		u.Credits, u.Outcome, u.Status, u.ErrorCode = 0, storage.OutcomeInterrupted, fault.Status, fault.Code
+		c.claim.release()
 	}
 	if outcome == storage.OutcomeOK {
 		e.sessions.note(c.session, c.answered, e.Now())
@@ -118,9 +147,15 @@ func (e *Engine) decisionRecord(c *call) []byte {
 
 // finish lets go of a settled call.
 func (e *Engine) finish(c *call) {
+	c.over = true
+	e.endTurn(c)
 	if c.kept != nil { // and not sent
 		c.kept.close(true)
 	}
+	if c.claim != nil {
+		c.claim.over = true
+	}
+	c.copied.hand()
 	e.end(c)
 	e.inflight.Done()
 }
@@ -134,15 +169,17 @@ func (e *Engine) fail(ctx *fasthttp.RequestCtx, c *call, fault *Fault) {
 	case len(c.outcomes) > 0:
 		outcome = storage.OutcomeUpstreamError
 	}
-	c.usage.Credits, c.usage.CostUSD, c.usage.ErrorCode = 0, c.spentUSD, fault.Code
+	c.usage.Credits, c.usage.ErrorCode = 0, fault.Code
+	c.noteCosts()
 	if unsettled := e.settle(c, outcome, fault.Status); unsettled != nil {
 		fault = unsettled
 	}
 	e.describeDecision(ctx, c)
-	p, d := c.pulse, c.dialect
+	p, d, k := c.pulse, c.dialect, c.claim
 	e.finish(c)
 	if p.stop() { // the status is gone already
-		stream(ctx, p, &faultBody{event: d.AppendErrorEvent(nil, fault.Status, fault.detail(), 0)})
+		ctx.SetContentType("text/event-stream; charset=utf-8")
+		stream(ctx, p, k.record(ctx, &faultBody{event: d.AppendErrorEvent(nil, fault.Status, fault.detail(), 0)}))
 		return
 	}
 	fault.Write(ctx)
@@ -150,6 +187,7 @@ func (e *Engine) fail(ctx *fasthttp.RequestCtx, c *call, fault *Fault) {
 
 // refuse answers a request that was not accepted.
 func (e *Engine) refuse(ctx *fasthttp.RequestCtx, c *call, fault *Fault) {
+	e.giveBack(c)
 	e.metrics.refusal(fault.Code)
 	e.end(c)
 	fault.Write(ctx)
@@ -184,7 +222,7 @@ func (e *Engine) describeAnswer(ctx *fasthttp.RequestCtx, c *call, a *answer) {
 	if len(dropped) > 0 {
 		h.Set("X-Pointsman-Dropped", strings.Join(dropped, ", "))
 	}
-	if !c.env.Stream {
+	if !c.env.Stream || a.stored != nil {
 		h.Set("X-Pointsman-Credits", c.usage.Credits.String())
 		h.Set("X-Pointsman-Cost-Usd", c.usage.CostUSD.String())
 		if a.estimated {

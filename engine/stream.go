@@ -42,9 +42,15 @@ func (e *Engine) relay(ctx *fasthttp.RequestCtx, c *call, a *answer) {
 	if c.pulse.stop() { // the request's buffers do not outlive the handler then
 		c.body = bytes.Clone(c.body)
 	}
-	r := &relay{engine: e, call: c, answer: a}
-	r.replay(a.held)
-	stream(ctx, c.pulse, r)
+	r, p, k := &relay{engine: e, call: c, answer: a, copied: c.copied}, c.pulse, c.claim
+	c.copied = nil // the last bytes come after the call's end
+	if a.stored != nil {
+		r.repeat(a.stored)
+	} else {
+		r.replay(a.held)
+	}
+	r.copied.hear(r.out)
+	stream(ctx, p, k.record(ctx, r))
 }
 
 // stream makes body the answer. If pings have begun it already, the rest follows them.
@@ -68,7 +74,8 @@ type relay struct {
 	passed   int    // events handed on
 	finished bool   // the reason why the answer ends came
 	last     []byte // the event with the usage as it came, to be sent with the price in it
-	end      error  // nil while the stream runs; then what Read returns after out
+	copied   *keptBody
+	end      error // nil while the stream runs; then what Read returns after out
 }
 
 // Read hands on what is ready, or waits for one event and takes all that are there with it.
@@ -77,6 +84,10 @@ func (r *relay) Read(p []byte) (int, error) {
 		r.out, r.sent = r.out[:0], 0
 		for r.end == nil && (len(r.out) == 0 || r.answer.events.Buffered() && len(r.out) < relayBatch) {
 			r.next()
+		}
+		r.copied.hear(r.out)
+		if r.end != nil {
+			r.copied.hand()
 		}
 		if len(r.out) == 0 {
 			return 0, r.end
@@ -93,6 +104,7 @@ func (r *relay) Close() error {
 		r.settle(storage.OutcomeClientAbort)
 		r.finish(errCut)
 	}
+	r.copied.hand()
 	return nil
 }
 
@@ -138,6 +150,12 @@ func (r *relay) replay(held []byte) {
 	}
 }
 
+// repeat gives a stream again that the cache has.
+func (r *relay) repeat(k *cachedAnswer) {
+	r.out, r.last = append(r.out, k.body...), k.last
+	r.complete(k.done)
+}
+
 // event passes one event on, byte for byte, unless it is about usage the client did not ask for.
 func (r *relay) event(data, raw []byte) {
 	d := r.call.dialect
@@ -152,9 +170,11 @@ func (r *relay) event(data, raw []byte) {
 	}
 	r.engine.noteSigned(r.answer, d, data)
 	r.passed++
+	from := len(r.out)
 	switch {
 	case info.Done:
 		r.complete(data)
+		return
 	case info.Last:
 		r.last = append(r.last[:0], data...)
 	case (info.Usage || info.UsageNull) && r.call.usageHidden():
@@ -162,6 +182,7 @@ func (r *relay) event(data, raw []byte) {
 	default:
 		r.out = append(r.out, raw...)
 	}
+	r.engine.gather(r.call, data, r.out[from:])
 }
 
 // complete settles and then ends the stream: with the usage and its price, and the event that ends it. done is that event as
@@ -172,6 +193,7 @@ func (r *relay) complete(done []byte) {
 		return
 	}
 	c := r.call
+	r.engine.keepStream(c, r.answer, r.last, done)
 	r.out = c.dialect.AppendEnd(r.out, &dialect.End{
 		Last: r.last, Done: done, Usage: r.answer.usage, Extra: c.extra(), Hidden: c.usageHidden(),
 		ID: c.answerID(), Model: c.usage.Model, Created: c.began.Unix(),
@@ -230,6 +252,9 @@ func (r *relay) finish(end error) {
 
 // drained reads the little that may follow the last event, so that the provider's connection can be used again.
 func (r *relay) drained() bool {
+	if r.answer.stored != nil {
+		return true
+	}
 	for deadline := time.Now().Add(time.Second); time.Now().Before(deadline); {
 		if _, err := r.answer.events.Next(); err != nil {
 			return errors.Is(err, io.EOF)

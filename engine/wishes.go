@@ -84,6 +84,9 @@ func (e *Engine) list(c *call, name string) *Fault {
 		f.Param = "models"
 		return f
 	}
+	if fault := permitModel(c.caller, found.Model, "models"); fault != nil {
+		return fault
+	}
 	l := listed{Resolution: found, sort: c.wish.Sort}
 	applySuffix(suffix, &l.free, &l.sort)
 	c.wish.listed = append(c.wish.listed, l)
@@ -186,12 +189,12 @@ func (w *wishes) excludes(d *deployment, flags uint8) uint8 {
 	case len(w.only) > 0 && !slices.Contains(w.only, d.Provider),
 		slices.Contains(w.ignore, d.Provider),
 		w.NoFallback && len(w.order) > 0 && !slices.Contains(w.order, d.Provider),
-		w.MaxPrompt != envelope.NoMaxPrice && d.Price.In > w.MaxPrompt,
-		w.MaxCompletion != envelope.NoMaxPrice && d.Price.Out > w.MaxCompletion,
+		w.MaxPrompt != envelope.NoMaxPrice && d.Price.Rate(catalog.RateIn) > w.MaxPrompt,
+		w.MaxCompletion != envelope.NoMaxPrice && d.Price.Rate(catalog.RateOut) > w.MaxCompletion,
 		w.DenyCollection && !stays && !p.NoCollection && !p.ZeroRetention,
 		w.ZeroRetention && !stays && !p.ZeroRetention,
 		// To a policy the reason for models that are not free says that credits are missing, which they are not here.
-		free && (d.Model.Rate > 0 || d.Model.ByUnit()) && flags&abi.OptionOwnKey == 0:
+		free && d.Model.Charges() && flags&abi.OptionOwnKey == 0:
 		return abi.ReasonNotRequested
 	}
 	return 0
@@ -317,8 +320,8 @@ func unknown(f float32) int {
 func (e *Engine) cheaper(a, b int) int {
 	price := func(i int) (hidden int, sum int64) {
 		d := e.deployments[i]
-		sum = d.Price.In + d.Price.Out
-		if sum == 0 && d.Model.Rate > 0 && !d.Local {
+		sum = d.Price.Rate(catalog.RateIn) + d.Price.Rate(catalog.RateOut)
+		if sum == 0 && d.Model.Charges() && !d.Local {
 			hidden = 1
 		}
 		return hidden, sum

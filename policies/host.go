@@ -84,6 +84,7 @@ type Host struct {
 
 	mu      sync.Mutex // guards changes of the set
 	closed  bool
+	loads   uint64                             // so far
 	modules atomic.Pointer[map[string]*module] // replaced, never changed
 }
 
@@ -127,6 +128,8 @@ func (h *Host) Load(name string, wasm []byte, settings Settings) (Info, error) {
 		m.retire()
 		return Info{}, ErrClosed
 	}
+	h.loads++
+	m.version = h.loads
 	h.replace(name, m)
 	return m.info(), nil
 }
@@ -198,6 +201,16 @@ func (h *Host) Needs(name string) (grants uint32, ok bool) {
 		return 0, false
 	}
 	return m.needs, true
+}
+
+// Version is a number that no other load of any policy has: it stands for the module, its parameters and its limits together. 0 if
+// there is no policy of that name.
+func (h *Host) Version(name string) uint64 {
+	m := (*h.modules.Load())[name]
+	if m == nil {
+		return 0
+	}
+	return m.version
 }
 
 // Info describes the policy of that name; false if there is none.

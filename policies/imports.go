@@ -21,6 +21,9 @@ const (
 // maxLine is how much of a logged line is kept.
 const maxLine = 256
 
+// shownValue is how long a parameter's value must be, in bytes, to be left out of lines.
+const shownValue = 12
+
 // hostFunction is a function that guests may import. Its first result, if it has one, is a WASI error number.
 type hostFunction struct {
 	module, name string
@@ -90,16 +93,28 @@ func (m *module) hostFunction(module, name string) (hostFunction, bool) {
 
 // log passes a line on to the operator.
 func (m *module) log(guest api.Module, a []uint64) uint64 {
-	text, ok := guest.Memory().Read(uint32(a[1]), min(uint32(a[2]), maxLine))
+	text, ok := guest.Memory().Read(uint32(a[1]), min(uint32(a[2]), 2*maxLine))
 	if !ok {
 		return 0
 	}
-	line := strings.ToValidUTF8(string(text), "")
+	line := m.withoutParameters(string(text))
+	line = strings.ToValidUTF8(line[:min(len(line), maxLine)], "")
 	m.mu.Lock()
 	m.said = line
 	m.mu.Unlock()
 	m.host.config.Log(m.name, int(min(uint32(a[0]), 3)), line)
 	return 0
+}
+
+// withoutParameters leaves out of a line the values of parameters that are long enough for secrets: lines go to logs, errors and
+// the depot's audit file, and a policy that refuses a parameter likes to quote it.
+func (m *module) withoutParameters(line string) string {
+	for parameter := range strings.Lines(m.config) {
+		if _, value, _ := strings.Cut(strings.TrimSuffix(parameter, "\n"), "="); len(value) >= shownValue {
+			line = strings.ReplaceAll(line, value, "…")
+		}
+	}
+	return line
 }
 
 // lastLine is what the module logged last, in which a failure is usually explained.

@@ -59,6 +59,7 @@ type module struct {
 	needs    uint32 // abi.Grant*
 	about    string
 	loaded   time.Time
+	version  uint64                  // see Host.Version
 	cache    wazero.CompilationCache // nil without a cache directory
 	runtime  wazero.Runtime
 	compiled wazero.CompiledModule

@@ -2,7 +2,7 @@
 # Installs what the tests need beside Go, into directories that version control ignores: the official clients in Python into
 # .cache/venv, frameworks on them into .cache/frameworks, those in JavaScript into examples/clients/judges/node/node_modules,
 # those in Go into Go's caches; gRPC for the example plugins in Python and JavaScript into .cache/plugins-python and
-# examples/provider-node/node_modules; schemathesis into .cache/schemathesis; compilers for policies as toolchains.sh says.
+# examples/provider-node/node_modules; schemathesis into .cache/schemathesis; pyarrow into .cache/parquet; strace on Linux; compilers for policies as toolchains.sh says.
 # Versions are pinned, and nothing is done when they are there already. What cannot be had is left out and said, unless
 # CI=true, where it is a failure.
 set -euo pipefail
@@ -80,9 +80,13 @@ setup_node "the JavaScript clients" "$judges/node"
 setup_go "the Go clients" .cache/judges-go "$judges/go"
 setup_python "what the Python plugin needs" .cache/plugins-python examples/provider-python/requirements.txt
 setup_python "what checks the OpenAPI documents" .cache/schemathesis cmd/pointsman/testdata/openapi/requirements.txt
+setup_python "what reads Parquet files" .cache/parquet cmd/pointsman/testdata/parquet/requirements.txt
 setup_node "what the Node plugin needs" examples/provider-node
 
 source scripts/toolchains.sh
+if [ "$(uname)" = Linux ] && ! command -v strace >/dev/null && ! packages strace; then
+	without "failing system calls" "there is no strace, and it cannot be installed: apt-get install strace"
+fi
 setup_c
 setup_zig
 setup_assemblyscript

@@ -1,6 +1,9 @@
 package storage
 
-import "time"
+import (
+	"cmp"
+	"time"
+)
 
 // AccountTier bounds the model tiers an account may use and carries its markup under the cost-plus tariff.
 type AccountTier string
@@ -13,6 +16,11 @@ const (
 	TierEnterprise   AccountTier = "enterprise"
 )
 
+// AccountTiers are the account tiers in their order.
+func AccountTiers() []AccountTier {
+	return []AccountTier{TierFree, TierStarter, TierProfessional, TierEnterprise}
+}
+
 // Account is a customer of the gateway. Its credit balance is not here: the ledger alone holds balances.
 type Account struct {
 	ID           string      `json:"id"` // [a-z0-9][a-z0-9._-]{0,63}
@@ -23,6 +31,7 @@ type Account struct {
 	Overdraft    Credits     `json:"overdraft,omitempty"` // how far below zero what it has available may go, >= 0
 	Disabled     string      `json:"disabled,omitempty"`  // why it may do nothing, "" while it may
 	Limits       Limits      `json:"limits,omitzero"`
+	NoCache      bool        `json:"no_cache,omitempty"` // its answers are neither kept in the response cache nor taken from it
 }
 
 // Team is a number of accounts with limits in common.
@@ -60,8 +69,12 @@ type VirtualKey struct {
 	// Replaces is the id of the key that this one was made to replace, which expires after the overlap; "" for none. The spender of both
 	// is the first of them, so that a rotation fills no budget again.
 	Replaces string `json:"replaces,omitempty"`
-	Spends   string `json:"spends,omitempty"` // id of the key whose budgets it uses; "": its own
+	Spends   string `json:"spends,omitempty"`   // id of the key whose budgets it uses; "": its own
+	NoCache  bool   `json:"no_cache,omitempty"` // as of an account
 }
+
+// SpendsAs is the id of the key whose budgets and rate limits the key uses: that of the first of a row of rotations.
+func (k *VirtualKey) SpendsAs() string { return cmp.Or(k.Spends, k.ID) }
 
 // ProviderKey is an account's own key at a provider (BYOK), encrypted. Sealed can be opened only with the same
 // (Account, Provider, ID, Version), which are its additional authenticated data.

@@ -21,6 +21,8 @@ var (
 	ErrInvalid = errors.New("invalid record")
 	// ErrLowSpace: the disk is below its low-water mark; holds are refused until space is made, settlements go on.
 	ErrLowSpace = errors.New("disk space is below the low-water mark")
+	// ErrTooManyGroups: a summary would have more than MostSummaryGroups groups.
+	ErrTooManyGroups = errors.New("too many groups")
 	// ErrClosed: the store was closed.
 	ErrClosed = errors.New("store closed")
 )

@@ -96,11 +96,33 @@ const (
 	SpenderTeam    = "t:"
 )
 
+// Whose says in words who spends: "key key_0123456789abcdef", "account alice", "team red".
+func (s Spender) Whose() string {
+	kind, id := s[:min(2, len(s))], string(s[min(2, len(s)):])
+	switch kind {
+	case SpenderKey:
+		return "key " + id
+	case SpenderTeam:
+		return "team " + id
+	}
+	return "account " + id
+}
+
 // Cap is a budget as a hold is checked against it: the hold is refused with a [BudgetError] when what the spender has spent in
 // the period, what is held for it, and the hold's amount exceed the budget.
 type Cap struct {
 	Spender Spender
 	Budget
+}
+
+// Alert tells that what was spent reached a part of a budget.
+type Alert struct {
+	Cap
+	Time      time.Time
+	Percent   int       // of the budget, that was reached
+	Spent     Credits   // in the period
+	Next      time.Time // when the next period begins; zero: never
+	Suspended bool      // the spender was disabled for it
 }
 
 // BudgetError refuses a hold for a budget. It is ErrBudget.

@@ -15,11 +15,16 @@ const (
 	OutcomeInterrupted   Outcome = "interrupted"    // the gateway died with the hold open; found at the next start
 )
 
+// CacheHit in Usage.Cache says that the answer came from the response cache: nobody was asked, and the tokens are those of the
+// request that it was made for.
+const CacheHit = "hit"
+
 // Usage is the one terminal record of an accepted request.
 type Usage struct {
 	Request      RequestID
 	ClientID     string // x-request-id as the client sent it, "" if we made the id
 	Account      string
+	Team         string // of the account at the time; "" if it has none
 	Key          string // virtual key id
 	Model        string // public name of the model that answered, or was asked for
 	Provider     string // who answered: a provider's name or "simulator"
@@ -29,7 +34,8 @@ type Usage struct {
 	Stream       bool
 	BYOK         bool
 	Simulated    bool
-	Estimated    bool // the upstream reported no usage; tokens are our own count
+	Estimated    bool   // the upstream reported no usage; tokens are our own count
+	Cache        string // CacheHit, or "" if the answer was made for this request
 	Outcome      Outcome
 	Status       int // HTTP status the client got
 	ErrorCode    string
@@ -38,9 +44,19 @@ type Usage struct {
 	OutputTokens int64
 	CachedTokens int64 // part of InputTokens read from a prompt cache
 	Reasoning    int64 // part of OutputTokens
-	Credits      Credits
-	CostUSD      NanoUSD       // what the provider charges the operator
-	TTFT         time.Duration // to the first content byte; 0 if none came
-	Latency      time.Duration // to the last byte
-	Overhead     time.Duration // the part of Latency that was ours before the first attempt
+	// The other parts of InputTokens and OutputTokens that may have prices of their own.
+	CacheWrite, CacheWrite1h, CacheWrite12h int64 // the last two are parts of the first
+	AudioInput, ImageInput                  int64
+	AudioOutput, ImageOutput                int64
+	ServiceTier                             string // of the provider, "" for its standard service
+	Suspect                                 bool   // the provider's numbers made no sense; they were mended
+	Credits                                 Credits
+	CostUSD                                 NanoUSD       // what the provider charges the operator: as it says itself, else ListedUSD
+	ListedUSD                               NanoUSD       // by the operator's prices
+	ReportedUSD                             NanoUSD       // as the provider says itself; 0: it says nothing
+	PriceVersion                            string        // of the prices and the tariff that credits and ListedUSD follow from, "" for none
+	SavedUSD                                NanoUSD       // what the dearest model of the power level would have cost beyond CostUSD; 0 where no level chose
+	TTFT                                    time.Duration // to the first content byte; 0 if none came
+	Latency                                 time.Duration // to the last byte
+	Overhead                                time.Duration // the part of Latency that was ours before the first attempt
 }

@@ -87,7 +87,7 @@ func newCanary(t *testing.T) (c *canary, behave *atomic.Int64) {
 		"[providers.direct]\nadapter = \"openai\"\nbase_url = %q\napi_key = %q\nallow_private = true\ntimeouts = { first_byte = 1, idle = 0.3 }\n"+
 		"[providers.proxied]\nadapter = \"simulator\"\napi_key = %q\nsettings = { pause_ms = \"20\" }\n", up.URL()+"/v1", secret("direct"), secret("proxied"))
 	for _, name := range []string{"direct", "proxied"} {
-		toml += fmt.Sprintf("[[models]]\nname = \"m-%s\"\ntier = 1\ncredits_per_1k = 0.002\ncontext_window = 128000\n[[models.deployments]]\nprovider = %q\nupstream = \"x\"\n", name, name)
+		toml += fmt.Sprintf("[[models]]\nname = \"m-%s\"\ntier = 1\ncredits_per_1k = 0.002\ncontext_window = 128000\n[[models.deployments]]\nprovider = %q\nupstream = \"x\"\nusd_in_per_1m = 1\nusd_out_per_1m = 2\n", name, name)
 	}
 	file := filepath.Join(t.TempDir(), "pointsman.toml")
 	if err := os.WriteFile(file, []byte(toml), 0o600); err != nil {
@@ -102,7 +102,7 @@ func newCanary(t *testing.T) (c *canary, behave *atomic.Int64) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.g = &testGateway{gateway: g, t: t, api: newClient("http://"+g.listener.Addr().String(), g.firstKey), admin: newClient("http://"+g.adminListn.Addr().String(), g.masterKey)}
+	c.g = watched(t, g, &evidence{})
 	c.secrets = append(c.secrets, secret("own-direct"), secret("own-proxied"))
 	t.Cleanup(func() { c.g.stopAndVerify() })
 	return c, behave
@@ -254,17 +254,4 @@ func (c *canary) processes() (n int) {
 		}
 	}
 	return n
-}
-
-// The search finds what it is to find.
-func TestCanaryIsFoundInEveryForm(t *testing.T) {
-	secret := "sk-direct-canary-7f3a9c5e1b"
-	for _, text := range []string{"x" + secret + "y", "736b2d6469726563742d63616e6172792d37663361396335653162", "eHhzay1kaXJlY3QtY2FuYXJ5LTdmM2E5YzVlMWJ6"} {
-		if finds([]byte(text), "sk-other", secret) != secret {
-			t.Errorf("not found in %s", text)
-		}
-	}
-	if finds([]byte("sk-direct-canary-7f3a9c5e1"), secret) != "" {
-		t.Error("found where it is not")
-	}
 }

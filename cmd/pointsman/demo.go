@@ -141,7 +141,7 @@ func demoConfig(vendorURL string) (*config.Config, error) {
 
 // demoTraffic makes an account and sends the requests one after another.
 func demoTraffic(g *gateway) ([]demoResult, error) {
-	operator := newClient("http://"+g.adminListn.Addr().String(), g.masterKey)
+	operator := newClient("http://"+g.adminListn.Addr().String(), g.masterKey.Reveal())
 	if err := operator.call("POST", "/api/v1/admin/accounts", map[string]string{"id": "alice"}, nil); err != nil {
 		return nil, err
 	}

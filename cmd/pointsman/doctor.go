@@ -101,7 +101,7 @@ func examine(x *examination, w io.Writer) error {
 }
 
 var checks = []check{
-	{"records", "start the gateway with `pointsman serve`, then give --admin-url and --data", checkRecords},
+	{"records", "start the gateway with `pointsman serve`, then give --admin-url and --data; a key that does not open has to be stored again by its account", checkRecords},
 	{"gateway health", "start the gateway with `pointsman serve`, or give its address with --url", checkHealth},
 	{"provider configuration", "set a provider's key (OPENAI_API_KEY, GROQ_API_KEY, …) or leave [simulator] enabled = true", checkProviders},
 	{"models listed", "see `pointsman config check FILE` for the effective catalog", checkModels},
@@ -125,7 +125,10 @@ func checkRecords(x *examination) (string, error) {
 	if err := x.admin.call("GET", "/api/v1/admin/keys", nil, &keys); err != nil {
 		return "", fmt.Errorf("the keys cannot be read: %w", err)
 	}
-	return fmt.Sprintf("%d accounts, %d keys, %d providers, usage log readable", x.status.Accounts, len(keys.Data), len(x.status.Providers)), nil
+	if x.status.Vault != "ok" {
+		return "", errors.New(x.status.Vault)
+	}
+	return fmt.Sprintf("%d accounts, %d keys, %d providers, usage log readable, vault ok", x.status.Accounts, len(keys.Data), len(x.status.Providers)), nil
 }
 
 func checkHealth(x *examination) (string, error) {
@@ -271,10 +274,10 @@ func checkFiles(x *examination) (string, error) {
 	for _, f := range []struct {
 		path string
 		mode fs.FileMode
-	}{{"", 0o700}, {"root.key", 0o600}, {"own.keys", 0o600}, {"master.key", 0o600}} {
+	}{{"", 0o700}, {"root.key", 0o600}, {"vault.json", 0o600}, {"own.keys", 0o600}, {"master.key", 0o600}} {
 		info, err := os.Stat(filepath.Join(x.data, f.path))
-		if errors.Is(err, fs.ErrNotExist) && f.path == "master.key" {
-			continue // it is in the environment then
+		if errors.Is(err, fs.ErrNotExist) && (f.path == "master.key" || f.path == "root.key") {
+			continue // it is elsewhere then
 		}
 		if err != nil {
 			return "", err

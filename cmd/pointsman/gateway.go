@@ -20,11 +20,13 @@ import (
 	"github.com/pointsman/pointsman/engine/admin"
 	"github.com/pointsman/pointsman/engine/catalog"
 	"github.com/pointsman/pointsman/engine/directory"
+	"github.com/pointsman/pointsman/engine/outbox"
 	"github.com/pointsman/pointsman/engine/upstream"
 	"github.com/pointsman/pointsman/engine/vault"
 	"github.com/pointsman/pointsman/plugins"
 	"github.com/pointsman/pointsman/policies"
 	"github.com/pointsman/pointsman/policies/depot"
+	"github.com/pointsman/pointsman/sdk/provider"
 	"github.com/pointsman/pointsman/storage"
 	"github.com/pointsman/pointsman/storage/badgerdb"
 )
@@ -35,19 +37,24 @@ import (
 //	                ├─ engine ─┬─ policies (Wasm) ◄─ depot ◄─ files, <data>/policies
 //	operators ─ admin ┘        ├─ ledger ── store ─┐
 //	                           ├─ directory ───────┴─ <data>/ledger (Badger, synced)
-//	                           └─ log ─────────────── <data>/log    (Badger)
+//	                           ├─ log ─────────────── <data>/log    (Badger)
+//	                           │   └─ events ── billing, webhooks
+//	                           └─ results ─────────── <data>/results (Badger, synced)
 type gateway struct {
 	cfg       *config.Config
 	dataDir   string
 	started   time.Time
 	log       *slog.Logger
 	env       func(string) string
-	masterKey string
+	now       func() time.Time
+	masterKey provider.Secret
 	firstKey  string // the key of the account made at the first start, shown once
 
 	store     *badgerdb.Store
 	usage     *badgerdb.Log
+	results   *badgerdb.Results // nil: idempotency keys are not heeded
 	vault     *vault.Vault
+	rotation  rotation // of the vault
 	directory *directory.Directory
 	plugins   *plugins.Host
 	policies  *policies.Host
@@ -55,11 +62,16 @@ type gateway struct {
 	changes   *metrics.Set // of policies
 	unwatch   context.CancelFunc
 	engine    *engine.Engine
+	events    *outbox.Sender   // nil: nobody is told
+	bodies    *badgerdb.Bodies // nil: none are kept
 
 	api, admin           *engine.Server
 	listener, adminListn net.Listener
 	certificate          *certificate // of the API; nil: it speaks plain HTTP
 	serving              sync.WaitGroup
+	life                 context.Context // ends when the gateway begins to stop
+	end                  context.CancelFunc
+	archiving            sync.WaitGroup // what reads whole databases
 }
 
 // options are what the command line adds to the configuration.
@@ -67,11 +79,16 @@ type options struct {
 	dataDir string
 	log     *slog.Logger
 	env     func(string) string
+	now     func() time.Time // nil: time.Now
 }
 
 // start brings the gateway up and returns when it takes requests. On an error nothing is left running.
 func start(ctx context.Context, cfg *config.Config, opt options) (g *gateway, err error) {
-	g = &gateway{cfg: cfg, dataDir: opt.dataDir, started: time.Now(), log: opt.log, env: opt.env, changes: metrics.NewSet()}
+	g = &gateway{cfg: cfg, dataDir: opt.dataDir, started: time.Now(), log: opt.log, env: opt.env, now: opt.now, changes: metrics.NewSet()}
+	if g.now == nil {
+		g.now = time.Now
+	}
+	g.life, g.end = context.WithCancel(context.Background())
 	defer func() {
 		if err != nil {
 			g.stop(context.Background()) //nolint:errcheck // the first error is the one to tell
@@ -106,6 +123,8 @@ func start(ctx context.Context, cfg *config.Config, opt options) (g *gateway, er
 		func() error { return g.loadPolicies(ctx) },
 		func() error { return g.openStore() },
 		func() error { return g.openLog() },
+		func() error { return g.openResults() },
+		func() error { return g.openBodies() },
 		func() error { probed = probeLocal(ctx, cfg); return nil },
 	)
 	if err != nil {
@@ -115,18 +134,29 @@ func start(ctx context.Context, cfg *config.Config, opt options) (g *gateway, er
 		return g, err
 	}
 
+	var results engine.Results
+	if g.results != nil {
+		results = g.results
+	}
 	g.engine, err = engine.New(engine.Config{
 		Catalog: models, Providers: engineProviders(cfg, probed), Simulate: cfg.Simulator.Enabled,
-		Directory: g.directory, Ledger: g.store, Log: g.usage, Generations: g.usage, States: g.usage, Policies: g.policies, Adapters: g.plugins,
-		Retries: engine.Retries(cfg.Retries), RoundLimit: cfg.Rounds.Credits, RecordTexts: cfg.Rounds.RecordTexts,
+		Directory: g.directory, Ledger: g.store, Log: g.usage, Analytics: g.usage, Generations: g.usage, States: g.usage, Prices: g.usage, Policies: g.policies, Adapters: g.plugins,
+		Retries: engine.Retries(cfg.Retries), Markups: cfg.Tariff.Markups, Budgets: g.store, AlertAt: cfg.Budgets.AlertAt, RoundLimit: cfg.Rounds.Credits, RecordTexts: cfg.Rounds.RecordTexts,
+		CreditUSD: cfg.Log.CreditUSD, KeptBodies: g.keptBodies(), Alert: g.usage.Alert,
 		Transport: upstream.New(upstream.Config{}), Probes: engine.Probes(cfg.Health.Probe), Plugins: g.pluginHealth,
-		MaxBody: cfg.Server.MaxBodyBytes, Problems: g.problems, Logger: g.log,
-		KeepAlive: engine.KeepAlive{After: cfg.Server.KeepAliveAfter, Every: cfg.Server.KeepAliveEvery},
+		MaxBody: cfg.Server.MaxBodyBytes, Problems: g.problems, LedgerHealth: g.ledgerHealth, Logger: g.log, Now: g.now,
+		KeepAlive: engine.KeepAlive{After: cfg.Server.KeepAliveAfter, Every: cfg.Server.KeepAliveEvery}, Cache: cacheConfig(&cfg.Cache),
+		Results: results, MaxResult: cfg.Cache.MaxEntryKB << 10,
+		Limits: engine.Limits(cfg.Limits),
 	})
 	if err != nil {
 		return g, err
 	}
 	g.recordInterrupted()
+	g.resumeRotation()
+	if err = g.startEvents(); err != nil {
+		return g, err
+	}
 	g.api = engine.NewServer(g.engine.Handler(g.log, cfg.Server.CORSOrigins), cfg.Server.MaxBodyBytes)
 	g.admin = engine.NewServer(admin.Handler(g.adminConfig()), depot.MaxModule+1<<20)
 	g.watchPolicies()
@@ -138,7 +168,7 @@ func start(ctx context.Context, cfg *config.Config, opt options) (g *gateway, er
 func (g *gateway) adminConfig() admin.Config {
 	return admin.Config{
 		Engine: g.engine, Directory: g.directory, Ledger: g.store, MasterKey: g.masterKey, Status: g.status, Logger: g.log,
-		Policies: policyAdmin{g}, Metrics: g.writePolicyMetrics,
+		Policies: policyAdmin{g}, Vault: vaultAdmin{g}, Metrics: g.writeMetrics, Books: g.store, Archive: archive{g}, Life: g.life,
 	}
 }
 
@@ -154,6 +184,7 @@ func (g *gateway) serve(s *engine.Server, ln net.Listener) {
 // written and closed.
 func (g *gateway) stop(ctx context.Context) error {
 	var errs []error
+	g.end()
 	if g.unwatch != nil {
 		g.unwatch()
 	}
@@ -173,8 +204,19 @@ func (g *gateway) stop(ctx context.Context) error {
 	if g.engine != nil {
 		errs = append(errs, g.engine.Close(ctx))
 	}
+	g.rotation.close()
+	if g.events != nil {
+		g.events.Close()
+	}
+	g.archiving.Wait()
 	if g.usage != nil {
 		errs = append(errs, g.usage.Close())
+	}
+	if g.results != nil {
+		errs = append(errs, g.results.Close())
+	}
+	if g.bodies != nil {
+		errs = append(errs, g.bodies.Close())
 	}
 	if g.store != nil {
 		errs = append(errs, g.store.Close())
@@ -193,7 +235,9 @@ func (g *gateway) stop(ctx context.Context) error {
 }
 
 func (g *gateway) openStore() (err error) {
-	g.store, err = badgerdb.Open(badgerdb.Config{Dir: g.dataDir, Logger: g.log})
+	c := g.storeConfig()
+	c.VerifyEvery, c.VerifyPercent, c.BallastMB = g.cfg.Ledger.VerifyEvery, g.cfg.Ledger.VerifyPercent, g.cfg.Storage.BallastMB
+	g.store, err = badgerdb.Open(c)
 	if err == nil && g.store.Halted() != nil {
 		g.log.Error("the credit ledger is halted: requests that cost credits are refused", "error", g.store.Halted())
 	}
@@ -201,38 +245,56 @@ func (g *gateway) openStore() (err error) {
 }
 
 func (g *gateway) openLog() (err error) {
-	g.usage, err = badgerdb.OpenLog(badgerdb.Config{Dir: g.dataDir, Logger: g.log, Retain: time.Duration(g.cfg.Storage.LogDays) * 24 * time.Hour})
+	c, all := logConfig(g.cfg, g.dataDir, g.log), g.storeConfig()
+	c.Clock, c.MemoryMB, c.MinFreeMB = all.Clock, all.MemoryMB, all.MinFreeMB
+	g.usage, err = badgerdb.OpenLog(c)
 	return err
+}
+
+func (g *gateway) openResults() (err error) {
+	if g.cfg.Cache.IdempotencyMB > 0 {
+		g.results, err = badgerdb.OpenResults(g.storeConfig(), int64(g.cfg.Cache.IdempotencyMB)<<20)
+	}
+	return err
+}
+
+// storeConfig is what all databases are given.
+func (g *gateway) storeConfig() badgerdb.Config {
+	c := badgerdb.Config{Dir: g.dataDir, Logger: g.log, Clock: g.now, MemoryMB: g.cfg.Storage.MemoryMB, MinFreeMB: g.cfg.Storage.MinFreeMB}
+	if c.MinFreeMB == 0 {
+		c.MinFreeMB = -1 // no check
+	}
+	return c
 }
 
 // openDirectory opens the vault and the directory, and makes the first account with a key when there is none.
 func (g *gateway) openDirectory(env func(string) string) (err error) {
-	if g.masterKey = env("POINTSMAN_MASTER_KEY"); g.masterKey == "" {
-		if g.masterKey, err = vault.ReadOrCreateSecret(g.masterKeyPath(), vault.NewMasterKey); err != nil {
+	master := env("POINTSMAN_MASTER_KEY")
+	if master == "" {
+		if master, err = vault.ReadOrCreateSecret(g.masterKeyPath(), vault.NewMasterKey); err != nil {
 			return err
 		}
 	}
-	if len(g.masterKey) < 16 {
+	if len(master) < 16 {
 		return errors.New("the master key has fewer than 16 characters")
 	}
-	v, err := vault.Open(filepath.Join(g.dataDir, "root.key"), filepath.Join(g.dataDir, "own.keys"))
-	if err != nil {
+	g.masterKey = provider.NewSecret(master)
+	if err := g.openVault(); err != nil {
 		return err
 	}
-	g.vault = v
 	a := g.cfg.Accounts
-	g.directory, err = directory.Open(g.store, g.store, v, directory.Defaults{Credits: a.DefaultCredits, Tier: a.DefaultTier, Level: a.DefaultPowerLevel}, time.Now)
+	g.directory, err = directory.Open(g.store, g.store, g.store, g.vault, directory.Defaults{Credits: a.DefaultCredits, Tier: a.DefaultTier, Level: a.DefaultPowerLevel}, g.now)
 	if err != nil || len(g.directory.Accounts()) > 0 || g.store.Halted() != nil {
 		return err
 	}
-	if _, err = g.directory.CreateAccount("default", "", ""); err != nil {
+	if _, err = g.directory.CreateAccount(storage.Account{ID: "default"}); err != nil {
 		return fmt.Errorf("creating the first account: %w", err)
 	}
-	_, g.firstKey, err = g.directory.CreateKey("default", "made at the first start")
+	_, g.firstKey, err = g.directory.CreateKey(storage.VirtualKey{Account: "default", Name: "made at the first start"})
 	return err
 }
 
-func (g *gateway) masterKeyPath() string { return filepath.Join(g.dataDir, "master.key") }
+func (g *gateway) masterKeyPath() string { return filepath.Join(g.dataDir, masterKeyFile) }
 
 // recordInterrupted writes a usage record for every request that the last run of the gateway left without an end, and for
 // those whose record was lost with it. A damaged log is no reason not to serve.
@@ -259,7 +321,7 @@ func (g *gateway) status() admin.Status {
 	s := admin.Status{
 		Version: version, Started: g.started, Config: g.cfg.File, DataDir: g.dataDir, Listen: g.listener.Addr().String(),
 		Models: len(g.engine.Catalog.Models), Accounts: len(g.directory.Accounts()), Providers: g.engine.Health(engine.DetailLimits), Ledger: "ok",
-		Simulated: g.engine.Simulated(), Policies: []admin.PolicyStatus{},
+		Simulated: g.engine.Simulated(), Policies: []admin.PolicyStatus{}, Vault: g.vaultSummary(),
 	}
 	if err := g.store.Halted(); err != nil {
 		s.Ledger = err.Error()
@@ -277,7 +339,7 @@ func engineProviders(cfg *config.Config, probed map[string]string) []engine.Prov
 	for i := range cfg.Providers {
 		p := &cfg.Providers[i]
 		e := engine.Provider{
-			Name: p.Name, Adapter: p.Adapter, BaseURL: p.BaseURL, Key: p.APIKey.Reveal(), Usable: p.Usable(),
+			Name: p.Name, Adapter: p.Adapter, BaseURL: p.BaseURL, Key: p.APIKey, Usable: p.Usable(),
 			AllowPrivate: p.AllowPrivate, NoCollection: p.NoCollection, ZeroRetention: p.ZeroRetention, Settings: p.Settings, FirstContent: p.Timeouts.FirstContent,
 			Timeouts: upstream.Timeouts{Connect: p.Timeouts.Connect, FirstByte: p.Timeouts.FirstByte, Idle: p.Timeouts.Idle, Total: p.Timeouts.Total},
 		}
@@ -287,6 +349,13 @@ func engineProviders(cfg *config.Config, probed map[string]string) []engine.Prov
 		out = append(out, e)
 	}
 	return out
+}
+
+func cacheConfig(c *config.Cache) engine.CacheConfig {
+	return engine.CacheConfig{
+		Enabled: c.Enabled, TTL: c.TTL, MaxBytes: c.MaxMB << 20, MaxEntry: c.MaxEntryKB << 10, Scope: engine.CacheScope(c.Scope), HitShare: c.HitPrice,
+		AnyTemperature: c.AnyTemperature, Ignore: c.IgnoreFields,
+	}
 }
 
 // probeLocal finds out which local providers answer, and where. Nothing listening on loopback says so at once.

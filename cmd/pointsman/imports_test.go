@@ -27,7 +27,7 @@ var importRules = []importRule{
 		packages: "engine",
 		own:      []string{"engine/...", "sdk/abi", "sdk/policy", "sdk/provider", "storage"},
 		not:      []string{"engine/admin"},
-		modules:  []string{"github.com/valyala/fasthttp", "github.com/VictoriaMetrics/metrics", "github.com/cespare/xxhash/v2", "golang.org/x/sys"},
+		modules:  []string{"github.com/valyala/fasthttp", "github.com/go-json-experiment/json", "github.com/VictoriaMetrics/metrics", "github.com/cespare/xxhash/v2", "golang.org/x/sys"},
 		reason:   "the engine declares the interfaces it needs; what runs Wasm, plugins and databases is given to it by cmd",
 	},
 	{
@@ -38,9 +38,15 @@ var importRules = []importRule{
 		reason:   "the engine's packages are used by it and know neither the engine nor what runs Wasm, plugins and databases",
 	},
 	{
+		packages: "engine/report",
+		own:      []string{"storage"},
+		modules:  []string{"github.com/parquet-go/parquet-go"},
+		reason:   "tables of usage are made of storage's records alone; Parquet is written by what knows Parquet",
+	},
+	{
 		packages: "engine/admin",
-		own:      []string{"engine/...", "storage"},
-		modules:  []string{"github.com/valyala/fasthttp"},
+		own:      []string{"engine/...", "sdk/provider", "storage"},
+		modules:  []string{"github.com/valyala/fasthttp", "github.com/go-json-experiment/json"},
 		reason:   "the admin API is a face of the engine and reaches everything through it",
 	},
 	{

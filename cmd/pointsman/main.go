@@ -1,4 +1,5 @@
-// Command pointsman is the gateway and its tools in one binary: serve, demo, doctor, policy, plugin, accounts, keys, ledger, config.
+// Command pointsman is the gateway and its tools in one binary: serve, demo, doctor, policy, plugin, accounts, teams, keys, vault, ledger, backup,
+// usage, catalog, config.
 //
 // The same binary is also the process of the built-in provider adapters, and the one that compiles policies: the gateway
 // starts itself once more for them.
@@ -24,9 +25,14 @@ type cli struct {
 	Doctor   doctorCmd   `cmd:"" help:"Run ten checks on a running gateway or a data directory."`
 	Policy   policyCmd   `cmd:"" help:"Write, test, measure, sign and deploy routing policies."`
 	Plugin   pluginCmd   `cmd:"" help:"Start, check, try and list provider plugins."`
-	Accounts accountsCmd `cmd:"" help:"Create and list accounts, grant credits."`
-	Keys     keysCmd     `cmd:"" help:"Create, list and revoke virtual keys."`
-	Ledger   ledgerCmd   `cmd:"" help:"Prove the credit ledger."`
+	Accounts accountsCmd `cmd:"" help:"Create, list and change accounts, grant credits."`
+	Teams    teamsCmd    `cmd:"" help:"Create, list and change teams of accounts."`
+	Keys     keysCmd     `cmd:"" help:"Create, list, change, rotate and revoke virtual keys."`
+	Vault    vaultCmd    `cmd:"" help:"See, check and rotate the key that stored provider keys are sealed under."`
+	Ledger   ledgerCmd   `cmd:"" help:"Prove, show, export and repair the credit ledger."`
+	Backup   backupCmd   `cmd:"" help:"Make, check and restore backups."`
+	Usage    usageCmd    `cmd:"" help:"List, sum up, export and recount usage."`
+	Catalog  catalogCmd  `cmd:"" help:"List models and prices, compare them with other lists, take over theirs."`
 	Config   configCmd   `cmd:"" help:"Check configuration files."`
 	Bench    benchCmd    `cmd:"" help:"Measure what the gateway costs beside a bare reverse proxy."`
 	Version  versionCmd  `cmd:"" help:"Print the version."`
@@ -42,6 +48,7 @@ type terminal struct {
 
 func main() {
 	if builtin.IsProcess() { // before anything else: this process is a plugin
+		forbidInheritedDumps()
 		builtin.Serve()
 		return
 	}

@@ -35,9 +35,10 @@ func noEnv(string) string { return "" }
 // testGateway is a real gateway on free ports with a data directory of its own.
 type testGateway struct {
 	*gateway
-	t     testing.TB
-	api   *client // with the key of the first account, "default"
-	admin *client
+	t        testing.TB
+	api      *client // with the key of the first account, "default"
+	admin    *client
+	evidence *evidence
 }
 
 // newGateway starts a gateway from TOML text. env resolves ${NAME} references; nil: there are none.
@@ -59,13 +60,43 @@ func newGateway(t testing.TB, toml string, env func(string) string) *testGateway
 
 func startGateway(t testing.TB, cfg *config.Config, data string) *testGateway {
 	t.Helper()
-	g, err := start(context.Background(), cfg, options{dataDir: data, log: slog.New(slog.NewTextHandler(testLog{t}, nil)), env: noEnv})
+	return startGatewayAt(t, cfg, data, nil)
+}
+
+// startGatewayAt is startGateway with a clock of the test's.
+func startGatewayAt(t testing.TB, cfg *config.Config, data string, now func() time.Time) *testGateway {
+	t.Helper()
+	e := &evidence{}
+	log := slog.New(slog.NewTextHandler(io.MultiWriter(testLog{t}, e), &slog.HandlerOptions{Level: slog.LevelDebug}))
+	g, err := start(context.Background(), cfg, options{dataDir: data, log: log, env: noEnv, now: now})
 	if err != nil {
 		t.Fatal(err)
 	}
-	tg := &testGateway{gateway: g, t: t, api: newClient("http://"+g.listener.Addr().String(), g.firstKey), admin: newClient("http://"+g.adminListn.Addr().String(), g.masterKey)}
+	tg := watched(t, g, e)
 	t.Cleanup(func() { tg.stopAndVerify() })
 	return tg
+}
+
+// watched is a gateway of a test with clients, and with what must never be seen of it.
+func watched(t testing.TB, g *gateway, e *evidence) *testGateway {
+	t.Helper()
+	tg := &testGateway{gateway: g, t: t, evidence: e}
+	tg.api = tg.client("http://"+g.listener.Addr().String(), g.firstKey)
+	tg.admin = tg.client("http://"+g.adminListn.Addr().String(), g.masterKey.Reveal())
+	for _, p := range g.cfg.Providers {
+		e.secret(p.APIKey.Reveal())
+	}
+	if root, err := os.ReadFile(filepath.Join(g.dataDir, "root.key")); err == nil {
+		e.secret(strings.TrimSpace(string(root)))
+	}
+	return tg
+}
+
+// client is a client whose key, and those that it stores, must never be seen.
+func (g *testGateway) client(base, key string) *client {
+	g.evidence.secret(key)
+	evidences.Store(base, g.evidence)
+	return newClient(base, key)
 }
 
 // stopAndVerify ends the gateway and proves its ledger. It may be called before the test's end.
@@ -80,6 +111,7 @@ func (g *testGateway) stopAndVerify() {
 		g.t.Errorf("stopping: %v", err)
 	}
 	g.gateway = nil
+	g.evidence.search(g.t, data)
 	if err := badgerdb.Verify(data, io.Discard); err != nil {
 		g.t.Errorf("ledger: %v", err)
 	}
@@ -95,7 +127,7 @@ func (g *testGateway) account(id string) *client {
 	if err := g.admin.call("POST", "/api/v1/admin/keys", map[string]string{"account": id}, &key); err != nil {
 		g.t.Fatal(err)
 	}
-	return newClient(g.api.base, key.Key)
+	return g.client(g.api.base, key.Key)
 }
 
 // post sends a chat request and returns the answer with its body read.

@@ -150,7 +150,7 @@ func errorCodes(f *sourceFile) (codes, unclear []string) {
 			unclear = append(unclear, fmt.Sprintf("%s:%d: %s", f.path, f.line(value.Pos()), text))
 		}
 	}
-	argument := map[string]int{"badRequest": 0, "notFound": 0, "headersTooLarge": 0, "fault": 2} // which is the code
+	argument := map[string]int{"badRequest": 0, "notFound": 0, "forbidden": 0, "headersTooLarge": 0, "fault": 2} // which is the code
 	ast.Inspect(f.ast, func(n ast.Node) bool {
 		switch n := n.(type) {
 		case *ast.CallExpr:
@@ -236,9 +236,9 @@ func TestOpenAPIKeys(t *testing.T) {
 					refused++
 				}
 			}
-			resp, _ := newClient(c.base, "").send(t, "PATCH", parameter.ReplaceAllString(op.path, "x"), nil)
+			resp, _ := newClient(c.base, "").send(t, "PROPFIND", parameter.ReplaceAllString(op.path, "x"), nil)
 			if resp.StatusCode != http.StatusMethodNotAllowed || !strings.Contains(resp.Header.Get("Allow"), op.method) {
-				t.Errorf("%s: PATCH %s: %s, Allow: %s", c.name, op.path, resp.Status, resp.Header.Get("Allow"))
+				t.Errorf("%s: PROPFIND %s: %s, Allow: %s", c.name, op.path, resp.Status, resp.Header.Get("Allow"))
 			}
 		}
 	}
@@ -271,7 +271,7 @@ allow_private = true
 	for name, rate := range map[string]string{
 		"gpt-image-1": "image", "gpt-4o-mini-tts": "speech", "whisper-1": "transcription", "omni-moderation-latest": "moderation", "rerank-3.5": "rerank",
 	} {
-		toml += fmt.Sprintf("[[models]]\nname = %q\nmode = %q\ntier = 5\ncredits_per_unit = 1\ndeployments = [{ provider = \"media\", upstream = \"m\" }]\n", name, rate)
+		toml += fmt.Sprintf("[[models]]\nname = %q\nmode = %q\ntier = 5\ncredits_per_unit = 1\nunpriced = \"free\"\ndeployments = [{ provider = \"media\", upstream = \"m\" }]\n", name, rate)
 	}
 	g := newGateway(t, toml, nil)
 	grant := map[string]string{"amount": "100000000", "reference": "plenty"}

@@ -21,6 +21,7 @@ import (
 func operationModels(t testing.TB, n int) ([]*scripted.Server, string) {
 	t.Helper()
 	up, toml := upstreams(t, n)
+	toml += "[tariff]\nmarkup_percent = { enterprise = 0 }\n"
 	model := func(name, mode, rates, prices string) {
 		toml += fmt.Sprintf("[[models]]\nname = %q\nmode = %q\ntier = 1\ncontext_window = 1000\n%s\n", name, mode, rates)
 		for i := range n {
@@ -323,7 +324,7 @@ func TestOperationsFallBack(t *testing.T) {
 func TestProviderWithoutTheOperation(t *testing.T) {
 	up, toml := upstreams(t, 1)
 	toml = strings.Replace(toml, `adapter = "openai"`, `adapter = "fireworks"`, 1) + "[[models]]\nname = \"img\"\nmode = \"image\"\ntier = 1\ncredits_per_unit = 1\n" +
-		"deployments = [{ provider = \"up0\", upstream = \"u\" }]\n"
+		"deployments = [{ provider = \"up0\", upstream = \"u\", usd_per_image = 0.04 }]\n"
 	g := newGateway(t, toml, nil)
 	for range 10 {
 		resp, body := g.api.post(t, "/v1/images/generations", map[string]any{"model": "img", "prompt": "x"})

@@ -62,9 +62,13 @@ context_window = 128000
   [[models.deployments]]
   provider = "bird"
   upstream = "m"
+  usd_in_per_1m = 1
+  usd_out_per_1m = 2
   [[models.deployments]]
   provider = "other"
   upstream = "m"
+  usd_in_per_1m = 1
+  usd_out_per_1m = 2
 `, nil)
 
 	var good, bad atomic.Int64

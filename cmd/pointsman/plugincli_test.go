@@ -102,6 +102,8 @@ context_window = 128000
   [[models.deployments]]
   provider = "%[1]s"
   upstream = "m"
+  usd_in_per_1m = 1
+  usd_out_per_1m = 2
 `, provider)
 }
 
@@ -220,7 +222,7 @@ func TestPluginReload(t *testing.T) {
 		t.Errorf("status %s: %s", resp.Status, body)
 	}
 
-	t.Setenv("POINTSMAN_MASTER_KEY", g.masterKey)
+	t.Setenv("POINTSMAN_MASTER_KEY", g.masterKey.Reveal())
 	out := ok(t, "plugin", "list", "--admin-url", g.admin.base)
 	if !regexp.MustCompile(`example +running +\d+ +acme 0\.1\.0, parrot 0\.1\.0 +0 +1 +`+sum[:12]).MatchString(out) || !strings.Contains(out, "example: starting plugin") {
 		t.Errorf("list:\n%s", out)

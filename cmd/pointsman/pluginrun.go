@@ -97,7 +97,7 @@ func (r *pluginRun) do(ctx context.Context, host *plugins.Host, op pluginOperati
 	}
 	req := &provider.CallRequest{
 		Provider: "run", Operation: op.Operation, Model: op.Model, Stream: op.Stream, Body: op.Body, BaseURL: op.BaseURL,
-		Settings: op.Settings, RequestID: "run", Credential: os.Getenv(r.CredentialEnv),
+		Settings: op.Settings, RequestID: "run", Credential: provider.NewSecret(os.Getenv(r.CredentialEnv)),
 	}
 	if len(req.Body) == 0 {
 		req.Body = []byte(sampleChat)

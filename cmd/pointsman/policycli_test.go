@@ -213,7 +213,7 @@ func TestPolicyMistakes(t *testing.T) {
 // TestPolicyDeploy uploads, activates, lists and rolls back by the command line.
 func TestPolicyDeploy(t *testing.T) {
 	g := newGateway(t, "", nil)
-	t.Setenv("POINTSMAN_MASTER_KEY", g.masterKey)
+	t.Setenv("POINTSMAN_MASTER_KEY", g.masterKey.Reveal())
 	t.Setenv("POINTSMAN_ADMIN_URL", g.admin.base)
 	contains(t, ok(t, "policy", "upload", "eco", "--name", "mine", "--config", "min_quality=0.7", "--validate-only"), "this module is validated")
 	contains(t, ok(t, "policy", "upload", "eco", "--name", "mine", "--config", "min_quality=0.7"), "version 1 is staged", "pointsman policy activate mine 1")

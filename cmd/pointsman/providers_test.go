@@ -397,7 +397,7 @@ func (v *vendor) checkFree(t *testing.T, g *testGateway, up *scripted.Server, li
 	if err := providertest.ValidateEndpoint(e); err != nil {
 		t.Error(err)
 	}
-	req := provider.ModelsRequest{Provider: v.name(), BaseURL: base, Credential: v.key, Settings: v.settings, AllowPrivate: true}
+	req := provider.ModelsRequest{Provider: v.name(), BaseURL: base, Credential: provider.NewSecret(v.key), Settings: v.settings, AllowPrivate: true}
 	up.Script(func(r *scripted.Request) *scripted.Reply {
 		if r.Method != "GET" || len(r.Body) > 0 {
 			t.Errorf("a free call was %s %s", r.Method, r.Path)
@@ -608,7 +608,7 @@ func TestUnservedFieldGoesElsewhere(t *testing.T) {
 		fmt.Fprintf(&deployments, "[[models.deployments]]\nprovider = \"%s-x\"\nupstream = \"u\"\nusd_in_per_1m = %d.0\nusd_out_per_1m = 2.0\n", adapter, i+1)
 	}
 	b.WriteString("[[models]]\nname = \"m\"\ntier = 1\ncredits_per_1k = 0.002\ncontext_window = 128000\n" + deployments.String() +
-		"[[models]]\nname = \"only\"\ntier = 1\ncredits_per_1k = 0.002\ncontext_window = 128000\n[[models.deployments]]\nprovider = \"groq-x\"\nupstream = \"u\"\n")
+		"[[models]]\nname = \"only\"\ntier = 1\ncredits_per_1k = 0.002\ncontext_window = 128000\n[[models.deployments]]\nprovider = \"groq-x\"\nupstream = \"u\"\nusd_in_per_1m = 1\nusd_out_per_1m = 2\n")
 	g := newGateway(t, b.String(), nil)
 	resp, text := g.api.post(t, chatPath, ask("m", "logprobs", true))
 	if resp.StatusCode != 200 || resp.Header.Get("X-Pointsman-Provider") != "openai-x" || resp.Header.Get("X-Pointsman-Attempts") != "2" || servers[0].Count() != 0 {

@@ -64,7 +64,7 @@ func TestAttemptsAreBounded(t *testing.T) {
 		}
 		before := up[0].Count() + up[1].Count()
 		resp, _ := g.api.post(t, chatPath, ask("m"))
-		if asked := up[0].Count() + up[1].Count() - before; asked != want || resp.StatusCode != http.StatusBadGateway {
+		if asked := up[0].Count() + up[1].Count() - before; asked != int64(want) || resp.StatusCode != http.StatusBadGateway {
 			t.Errorf("attempts = %s: %d attempts, want %d; status %d", attempts, asked, want, resp.StatusCode)
 		}
 	}

@@ -16,6 +16,7 @@ import (
 
 	"github.com/pointsman/pointsman/cmd/pointsman/config"
 	"github.com/pointsman/pointsman/engine"
+	"github.com/pointsman/pointsman/engine/redact"
 )
 
 // drainTime is how long requests under way may go on after the first SIGTERM.
@@ -27,6 +28,7 @@ type serveCmd struct {
 	Listen      string `help:"Address of the API, in place of the configured one." env:"POINTSMAN_LISTEN"`
 	AdminListen string `help:"Address of the admin API, in place of the configured one." env:"POINTSMAN_ADMIN_LISTEN"`
 	Log         string `help:"Least level that is logged." enum:"debug,info,warn,error" default:"info" env:"POINTSMAN_LOG"`
+	AllowDumps  bool   `help:"For debugging: let core files be written and debuggers attach. The memory holds keys." env:"POINTSMAN_ALLOW_DUMPS"`
 	CPUProfile  string `name:"cpu-profile" help:"Write a CPU profile to this file." type:"path" hidden:""`
 }
 
@@ -53,12 +55,18 @@ func (s *serveCmd) Run(term terminal) error {
 	if err != nil {
 		return err
 	}
-	log := newLogger(term.err, s.Log)
+	known := redact.New(append(cfg.Secrets(), os.Getenv("POINTSMAN_MASTER_KEY"))...)
+	log := newLogger(known.Writer(term.err), s.Log)
+	if s.AllowDumps {
+		log.Warn("core files and debuggers are allowed, and with them whatever keys are in the memory")
+	} else if err := forbidDumps(); err != nil {
+		log.Warn("the memory of this process, with the keys in it, may be dumped or read by other processes of its user", "error", err)
+	}
 	ctx, cancel := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer cancel()
 	g, err := start(ctx, cfg, options{dataDir: data, log: log, env: os.Getenv})
 	if err != nil {
-		return err
+		return errors.New(known.String(err.Error())) // which may be what a policy says of its parameters
 	}
 	g.banner(term.out)
 	g.reloadOnHangup(ctx)

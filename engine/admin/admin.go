@@ -7,6 +7,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"crypto/subtle"
+	"encoding/json"
 	"errors"
 	"io"
 	"log/slog"
@@ -18,6 +19,7 @@ import (
 	"github.com/pointsman/pointsman/engine"
 	"github.com/pointsman/pointsman/engine/directory"
 	"github.com/pointsman/pointsman/engine/openapi"
+	"github.com/pointsman/pointsman/sdk/provider"
 	"github.com/pointsman/pointsman/storage"
 )
 
@@ -32,9 +34,13 @@ type Config struct {
 	Engine    *engine.Engine
 	Directory *directory.Directory
 	Ledger    Ledger
-	MasterKey string
+	Books     Books
+	Archive   Archive
+	Life      context.Context // ends when the gateway stops: what is being written out is cut
+	MasterKey provider.Secret
 	Status    func() Status
 	Policies  Policies        // nil: they cannot be changed
+	Vault     Vault           // nil: it cannot be seen
 	Metrics   func(io.Writer) // written behind the engine's; nil: none
 	Logger    *slog.Logger
 }
@@ -53,6 +59,7 @@ type Status struct {
 	Plugins   []PluginStatus          `json:"plugins"`
 	Providers []engine.ProviderHealth `json:"providers"`
 	Ledger    string                  `json:"ledger"` // "ok" or why it takes no work
+	Vault     string                  `json:"vault"`  // "ok" or which stored provider keys do not open
 }
 
 // PolicyStatus is one loaded policy.
@@ -89,7 +96,7 @@ func Handler(cfg Config) fasthttp.RequestHandler { return Routes(cfg).Handler(cf
 
 // Routes are all paths of the operator's API.
 func Routes(cfg Config) engine.Routes {
-	a := &api{cfg, sha256.Sum256([]byte(cfg.MasterKey))}
+	a := &api{cfg, sha256.Sum256([]byte(cfg.MasterKey.Reveal()))}
 	public := cfg.Engine.Routes()
 	table := engine.Routes{
 		"/openapi.json":            {"GET": openapi.Handler(openapi.Admin)},
@@ -97,16 +104,18 @@ func Routes(cfg Config) engine.Routes {
 		"/health/live":             public["/health/live"],
 		"/health/ready":            public["/health/ready"],
 		"/metrics":                 {"GET": a.metrics},
-		"/api/v1/admin/accounts":   {"GET": a.admin(a.listAccounts), "POST": a.admin(a.createAccount)},
-		"/api/v1/admin/accounts/":  {"GET": a.admin(a.account), "POST": a.admin(a.grant)},
-		"/api/v1/admin/keys":       {"GET": a.admin(a.listKeys), "POST": a.admin(a.createKey)},
-		"/api/v1/admin/keys/":      {"DELETE": a.admin(a.revokeKey)},
 		"/api/v1/admin/usage":      {"GET": a.admin(a.usage)},
 		"/api/v1/admin/decisions/": {"GET": a.admin(a.decision)},
+		"/api/v1/admin/prices/":    {"GET": a.admin(a.price)},
 		"/api/v1/admin/reach":      {"POST": a.admin(a.reach)},
 		"/api/v1/admin/status":     {"GET": a.admin(a.status)},
 	}
+	a.accountRoutes(table)
 	a.policyRoutes(table)
+	a.vaultRoutes(table)
+	table["/api/v1/admin/cache"] = engine.Methods{"GET": a.admin(a.cache), "DELETE": a.admin(a.clearCache)}
+	a.usageRoutes(table)
+	a.ledgerRoutes(table)
 	return table
 }
 
@@ -151,73 +160,18 @@ func (a *api) decision(ctx *fasthttp.RequestCtx) {
 	a.Engine.WriteDecision(ctx, string(ctx.QueryArgs().Peek("account")), engine.Part(ctx))
 }
 
-// accountEntry is an account as the API shows it.
-type accountEntry struct {
-	ID           string `json:"id"`
-	Tier         string `json:"tier"`
-	DefaultLevel string `json:"default_power_level"`
-	Created      string `json:"created"`
-	Remaining    string `json:"credits_remaining"`
-	Held         string `json:"credits_held"`
-}
-
-func (a *api) entryOf(account storage.Account) (accountEntry, error) {
-	b, err := a.Ledger.Balance(account.ID)
-	return accountEntry{
-		account.ID, string(account.Tier), account.DefaultLevel, account.Created.UTC().Format(time.RFC3339),
-		b.Available().String(), b.Held.String(),
-	}, err
-}
-
-func (a *api) createAccount(ctx *fasthttp.RequestCtx) {
-	var body struct {
-		ID           string              `json:"id"`
-		Tier         storage.AccountTier `json:"tier"`
-		DefaultLevel string              `json:"default_power_level"`
-	}
-	if f := engine.ReadJSON(ctx, &body); f != nil {
-		f.Write(ctx)
-		return
-	}
-	account, err := a.Directory.CreateAccount(body.ID, body.Tier, body.DefaultLevel)
+// price tells the prices and the tariff of a version that usage records name.
+func (a *api) price(ctx *fasthttp.RequestCtx) {
+	version := engine.Part(ctx)
+	document, err := a.Engine.PriceOf(version)
 	if err != nil {
-		a.refuse(ctx, err, "id")
+		a.refuse(ctx, err, "version")
 		return
 	}
-	entry, err := a.entryOf(account)
-	if err != nil {
-		a.refuse(ctx, err, "id")
-		return
-	}
-	engine.WriteJSON(ctx, fasthttp.StatusCreated, entry)
-}
-
-func (a *api) listAccounts(ctx *fasthttp.RequestCtx) {
-	list := []accountEntry{}
-	for _, account := range a.Directory.Accounts() {
-		entry, err := a.entryOf(account)
-		if err != nil {
-			a.refuse(ctx, err, "")
-			return
-		}
-		list = append(list, entry)
-	}
-	engine.WriteJSON(ctx, fasthttp.StatusOK, map[string]any{"data": list})
-}
-
-func (a *api) account(ctx *fasthttp.RequestCtx) {
-	for _, account := range a.Directory.Accounts() {
-		if account.ID == engine.Part(ctx) {
-			entry, err := a.entryOf(account)
-			if err != nil {
-				a.refuse(ctx, err, "")
-				return
-			}
-			engine.WriteJSON(ctx, fasthttp.StatusOK, entry)
-			return
-		}
-	}
-	a.refuse(ctx, storage.ErrNotFound, "account")
+	engine.WriteJSON(ctx, fasthttp.StatusOK, struct {
+		Version string          `json:"version"`
+		Price   json.RawMessage `json:"price"`
+	}{version, document})
 }
 
 // grant adds credits to an account, once per reference.
@@ -241,15 +195,16 @@ func (a *api) grant(ctx *fasthttp.RequestCtx) {
 	case err != nil:
 		fault(ctx, fasthttp.StatusBadRequest, "invalid_value", "amount", err.Error())
 		return
-	case amount <= 0 || amount > maxGrant:
-		fault(ctx, fasthttp.StatusBadRequest, "invalid_value", "amount", "amount must be above 0 and at most 1000000000 credits")
-		return
 	case len(body.Reference) == 0 || len(body.Reference) > 128:
 		fault(ctx, fasthttp.StatusBadRequest, "invalid_value", "reference", "reference must have 1 to 128 bytes: it makes the grant idempotent")
 		return
 	}
 	if body.Kind == "" {
 		body.Kind = "purchase"
+	}
+	if param, wrong := checkGrant(body.Kind, amount); wrong != "" {
+		fault(ctx, fasthttp.StatusBadRequest, "invalid_value", param, wrong)
+		return
 	}
 	b, err := a.Ledger.Grant(storage.Grant{Account: id, Amount: amount, Reference: body.Reference, Kind: body.Kind})
 	if err != nil {
@@ -263,77 +218,42 @@ func (a *api) grant(ctx *fasthttp.RequestCtx) {
 
 const maxGrant = 1_000_000_000 * storage.CreditsPerCredit
 
-// keyEntry is a virtual key as the API shows it.
-type keyEntry struct {
-	ID      string `json:"id"`
-	Account string `json:"account"`
-	Name    string `json:"name,omitempty"`
-	Hint    string `json:"hint"`
-	Key     string `json:"key,omitempty"` // at creation only
-	Created string `json:"created"`
-	Revoked string `json:"revoked,omitempty"`
-}
-
-func showKey(k storage.VirtualKey, text string) keyEntry {
-	entry := keyEntry{ID: k.ID, Account: k.Account, Name: k.Name, Hint: k.Hint, Key: text, Created: k.Created.UTC().Format(time.RFC3339)}
-	if !k.Revoked.IsZero() {
-		entry.Revoked = k.Revoked.UTC().Format(time.RFC3339)
-	}
-	return entry
-}
-
-func (a *api) createKey(ctx *fasthttp.RequestCtx) {
-	var body struct {
-		Account string `json:"account"`
-		Name    string `json:"name"`
-	}
-	if f := engine.ReadJSON(ctx, &body); f != nil {
-		f.Write(ctx)
-		return
-	}
-	if len(body.Name) > 128 {
-		fault(ctx, fasthttp.StatusBadRequest, "invalid_value", "name", "name may have 128 bytes")
-		return
-	}
-	k, text, err := a.Directory.CreateKey(body.Account, body.Name)
-	if err != nil {
-		a.refuse(ctx, err, "account")
-		return
-	}
-	engine.WriteJSON(ctx, fasthttp.StatusCreated, showKey(k, text))
-}
-
-func (a *api) listKeys(ctx *fasthttp.RequestCtx) {
-	list := []keyEntry{}
-	for _, k := range a.Directory.Keys(string(ctx.QueryArgs().Peek("account"))) {
-		list = append(list, showKey(k, ""))
-	}
-	engine.WriteJSON(ctx, fasthttp.StatusOK, map[string]any{"data": list})
-}
-
-func (a *api) revokeKey(ctx *fasthttp.RequestCtx) {
-	if err := a.Directory.RevokeKey(engine.Part(ctx)); err != nil {
-		a.refuse(ctx, err, "id")
-		return
-	}
-	ctx.SetStatusCode(fasthttp.StatusNoContent)
-}
-
-// refuse answers with the status of a store's or the directory's error.
+// refuse answers with the status of a store's or the directory's error. param is for those that do not tell by themselves.
 func (a *api) refuse(ctx *fasthttp.RequestCtx, err error, param string) {
 	switch {
+	case errors.Is(err, directory.ErrID):
+		param = "id"
+	case errors.Is(err, directory.ErrTier):
+		param = "tier"
+	case errors.Is(err, directory.ErrLevel):
+		param = "default_power_level"
+	case errors.Is(err, directory.ErrTeam):
+		param = "team"
+	case errors.Is(err, storage.ErrInvalid):
 	case errors.Is(err, storage.ErrNotFound):
 		fault(ctx, fasthttp.StatusNotFound, "not_found", param, err.Error())
+		return
 	case errors.Is(err, storage.ErrExists):
 		fault(ctx, fasthttp.StatusConflict, "already_exists", param, err.Error())
+		return
+	case errors.Is(err, storage.ErrInsufficientCredits):
+		fault(ctx, fasthttp.StatusPaymentRequired, "insufficient_credits", "amount", err.Error())
+		return
 	case errors.Is(err, storage.ErrConflict):
 		fault(ctx, fasthttp.StatusConflict, "reference_conflict", param, err.Error())
-	case errors.Is(err, directory.ErrAccountID), errors.Is(err, directory.ErrTier), errors.Is(err, directory.ErrLevel), errors.Is(err, storage.ErrInvalid):
-		fault(ctx, fasthttp.StatusBadRequest, "invalid_value", param, err.Error())
+		return
+	case errors.Is(err, directory.ErrTeamInUse):
+		fault(ctx, fasthttp.StatusConflict, "team_in_use", param, err.Error())
+		return
+	case errors.Is(err, directory.ErrRevoked):
+		fault(ctx, fasthttp.StatusConflict, "key_revoked", param, err.Error())
+		return
 	default:
 		a.Logger.Error("admin request failed", "path", string(ctx.Path()), "error", err)
 		fault(ctx, fasthttp.StatusServiceUnavailable, "storage_unavailable", "", "the store cannot take requests at the moment")
+		return
 	}
+	fault(ctx, fasthttp.StatusBadRequest, "invalid_value", param, err.Error())
 }
 
 func fault(ctx *fasthttp.RequestCtx, status int, code, param, message string) {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/fnv"
+	"slices"
 
 	"github.com/pointsman/pointsman/sdk/abi"
 )
@@ -127,12 +128,7 @@ func (b *builder) deployment(m *Model, e DeploymentEntry) {
 	if e.Upstream == "" {
 		b.fault(m.Name, "deployment at %.40q: upstream is missing", e.Provider)
 	}
-	p := e.Price
-	for _, price := range []int64{p.In, p.Out, p.CacheRead, p.CacheWrite, p.Reasoning, p.InAbove, p.OutAbove, p.CacheReadAbove, p.CacheWriteAbove} {
-		if price < 0 || price > MaxPrice {
-			b.fault(m.Name, "deployment at %.40q: price %d is not between 0 and %d pico-dollars a token", e.Provider, price, int64(MaxPrice))
-		}
-	}
+	b.checkPrice(m, e)
 	number, ok := b.providers[e.Provider]
 	if !ok {
 		number = uint16(len(b.catalog.Providers))
@@ -145,7 +141,8 @@ func (b *builder) deployment(m *Model, e DeploymentEntry) {
 		Provider:       e.Provider,
 		ProviderNumber: number,
 		Upstream:       e.Upstream,
-		Price:          p,
+		Price:          e.Price,
+		Unpriced:       e.Unpriced,
 		Key:            deploymentKey(m.Name, e.Provider, e.Upstream),
 		Local:          e.Local,
 	}
@@ -155,6 +152,38 @@ func (b *builder) deployment(m *Model, e DeploymentEntry) {
 	b.keys[d.Key] = d
 	b.catalog.Deployments = append(b.catalog.Deployments, d)
 	m.Deployments = append(m.Deployments, d)
+}
+
+// checkPrice reports prices that are none, and sets of them that could not be found or would give something away.
+func (b *builder) checkPrice(m *Model, e DeploymentEntry) {
+	check := func(rates *Rates) {
+		for k, n := range rates {
+			if n < Free || n > MaxPrice {
+				b.fault(m.Name, "deployment at %.40q: price %d of %s is not between 0 and %d pico-dollars a token", e.Provider, n, RateNames()[k], int64(MaxPrice))
+			}
+		}
+	}
+	check(&e.Price.Rates)
+	whole := map[string]bool{"": true} // services with a set without a threshold
+	for i := range e.Price.Sets {
+		s := &e.Price.Sets[i]
+		check(&s.Rates)
+		switch {
+		case i > 0 && s.Above < e.Price.Sets[i-1].Above:
+			b.fault(m.Name, "deployment at %.40q: the thresholds of its prices do not ascend", e.Provider)
+		case slices.ContainsFunc(e.Price.Sets[:i], func(o Set) bool { return o.ServiceTier == s.ServiceTier && o.Above == s.Above }), s.ServiceTier == "" && s.Above == 0:
+			b.fault(m.Name, "deployment at %.40q: prices of service tier %.40q above %d tokens are given twice", e.Provider, s.ServiceTier, s.Above)
+		case s.Above == 0:
+			whole[s.ServiceTier] = true
+			for _, k := range []Rate{RateIn, RateOut} {
+				if e.Price.Rates[k] > 0 && s.Rates[k] == 0 {
+					b.fault(m.Name, "deployment at %.40q: service tier %.40q lists no price of %s", e.Provider, s.ServiceTier, RateNames()[k])
+				}
+			}
+		case !whole[s.ServiceTier]:
+			b.fault(m.Name, "deployment at %.40q: service tier %.40q has prices above a threshold alone", e.Provider, s.ServiceTier)
+		}
+	}
 }
 
 func (b *builder) aliases(m *Model, aliases []Alias) {

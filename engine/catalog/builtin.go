@@ -12,6 +12,9 @@ import (
 //go:embed builtin.tsv
 var builtinModels string
 
+//go:embed prices.tsv
+var builtinPrices string
+
 //go:embed aliases.tsv
 var builtinAliases string
 
@@ -34,6 +37,17 @@ func Builtin() ([]Entry, error) {
 	})
 	if err != nil {
 		return nil, fmt.Errorf("reading builtin.tsv: %w", err)
+	}
+	prices, err := ReadPriceTable(builtinPrices)
+	if err != nil {
+		return nil, fmt.Errorf("reading prices.tsv: %w", err)
+	}
+	for _, row := range prices {
+		i, ok := index[row.Name]
+		if !ok {
+			return nil, fmt.Errorf("reading prices.tsv: no model %q", row.Name)
+		}
+		entries[i].Deployments[0].Price.Add(row.Set)
 	}
 	err = eachRow(builtinAliases, 5, func(cell []string) error {
 		i, ok := index[cell[1]]
@@ -84,11 +98,11 @@ func parseEntry(cell []string) (Entry, error) {
 	if e.CreditsPer1K, err = storage.ParseCredits(cell[6]); err != nil {
 		return e, fmt.Errorf("credits_per_1k: %w", err)
 	}
-	for i, to := range []*int64{&d.Price.In, &d.Price.Out, &d.Price.CacheRead} {
+	for i, k := range []Rate{RateIn, RateOut, RateCacheRead} {
 		if cell[7+i] == "" {
 			continue
 		}
-		if *to, err = ParseUSDPerMillion(cell[7+i]); err != nil {
+		if d.Price.Rates[k], err = ParseRate(cell[7+i]); err != nil {
 			return e, err
 		}
 	}

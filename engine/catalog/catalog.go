@@ -42,8 +42,18 @@ type DeploymentEntry struct {
 	Provider string
 	Upstream string // the provider's id of the model
 	Price    Price
+	Unpriced Unpriced
 	Local    bool // runs on the operator's own machines: fit for requests that must stay private
 }
+
+// Unpriced is why a deployment may serve although nobody has said what it costs, "" if somebody has.
+type Unpriced string
+
+// The reasons.
+const (
+	UnpricedFree    Unpriced = "free"    // the operator says that it costs nothing
+	UnpricedDefault Unpriced = "default" // the operator's default prices are assumed
+)
 
 // Catalog is every model and deployment that can be routed to. It is immutable and safe for concurrent use.
 type Catalog struct {
@@ -62,7 +72,7 @@ type Model struct {
 	Tier          uint8           // 0..5
 	Rate          storage.Credits // micro-credits per 1,000 tokens
 	UnitRate      storage.Credits // micro-credits for a unit of the mode, see [UnitName]
-	CostRate      storage.Credits // micro-credits for a dollar of what the provider charges
+	CostRate      storage.Credits // micro-credits for a dollar of what the provider charges, before the markup
 	ContextWindow uint32          // tokens
 	MaxOutput     uint32          // tokens, 0 unknown
 	Capabilities  uint32          // abi.Cap* bits
@@ -81,6 +91,7 @@ type Deployment struct {
 	ProviderNumber uint16
 	Upstream       string
 	Price          Price
+	Unpriced       Unpriced
 	Key            uint64 // FNV-1a of "model|provider|upstream": the same across restarts and configurations
 	Local          bool
 }
@@ -124,10 +135,10 @@ func (c *Catalog) Candidates() []policy.Candidate {
 			Strengths:      m.Strengths,
 			ContextWindow:  m.ContextWindow,
 			MaxOutput:      m.MaxOutput,
-			CreditsPer1K:   int64(m.Rate),
-			PriceIn:        d.Price.In,
-			PriceOut:       d.Price.Out,
-			PriceCacheRead: orElse(d.Price.CacheRead, d.Price.In),
+			CreditsPer1K:   int64(d.Per1K()),
+			PriceIn:        d.Price.Rate(RateIn),
+			PriceOut:       d.Price.Rate(RateOut),
+			PriceCacheRead: d.Price.Rate(RateCacheRead),
 			Quality:        m.Quality,
 			ModelName:      m.Name,
 			ProviderName:   d.Provider,

@@ -86,7 +86,7 @@ func TestBuiltinRow(t *testing.T) {
 	if want := uint32(abi.CapTools | abi.CapVision | abi.CapReasoning | abi.CapJSONSchema | abi.CapPromptCache | abi.CapPDF); m.Capabilities != want {
 		t.Errorf("capabilities %v", CapabilityNames(m.Capabilities))
 	}
-	if d.Provider != "anthropic" || d.Upstream != "claude-sonnet-5-5" || d.Local || d.Price != (Price{In: 2_000_000, Out: 10_000_000, CacheRead: 100_000}) {
+	if d.Provider != "anthropic" || d.Upstream != "claude-sonnet-5-5" || d.Local || d.Price.Rates != (Rates{RateIn: 2_000_000, RateOut: 10_000_000, RateCacheRead: 100_000, RateCacheWrite: 2_500_000, RateCacheWrite1h: 4_000_000}) || len(d.Price.Sets) != 1 {
 		t.Errorf("deployment %+v", d)
 	}
 	h := fnv.New64a()
@@ -177,7 +177,11 @@ func TestBuildFaults(t *testing.T) {
 		{"no deployment", []Entry{{Name: "a"}}, "deployments: none"},
 		{"no upstream", []Entry{{Name: "a", Deployments: []DeploymentEntry{{Provider: "p"}}}}, "upstream is missing"},
 		{"no provider", []Entry{{Name: "a", Deployments: []DeploymentEntry{{Upstream: "u"}}}}, "provider is missing"},
-		{"price", []Entry{{Name: "a", Deployments: []DeploymentEntry{{Provider: "p", Upstream: "u", Price: Price{In: -1}}}}}, "price -1"},
+		{"price", []Entry{{Name: "a", Deployments: []DeploymentEntry{{Provider: "p", Upstream: "u", Price: Price{Rates: Rates{-2}}}}}}, "price -2 of in"},
+		{"service tier", []Entry{{Name: "a", Deployments: []DeploymentEntry{{Provider: "p", Upstream: "u", Price: Price{Rates: Rates{1, 1}, Sets: []Set{{ServiceTier: "flex", Rates: Rates{1}}}}}}}}, `"flex" lists no price of out`},
+		{"threshold alone", []Entry{{Name: "a", Deployments: []DeploymentEntry{{Provider: "p", Upstream: "u", Price: Price{Sets: []Set{{ServiceTier: "flex", Above: 1}}}}}}}, `"flex" has prices above a threshold alone`},
+		{"prices twice", []Entry{{Name: "a", Deployments: []DeploymentEntry{{Provider: "p", Upstream: "u", Price: Price{Sets: []Set{{Above: 1}, {Above: 1}}}}}}}, "given twice"},
+		{"order of thresholds", []Entry{{Name: "a", Deployments: []DeploymentEntry{{Provider: "p", Upstream: "u", Price: Price{Sets: []Set{{Above: 2}, {Above: 1}}}}}}}, "do not ascend"},
 		{"same deployment", []Entry{{Name: "a", Deployments: append(good, good...)}}, "has the same key"},
 	}
 	for _, test := range tests {
@@ -198,8 +202,8 @@ func TestCandidates(t *testing.T) {
 		Name: "m", Mode: "embedding", Tier: 5, CreditsPer1K: 7, ContextWindow: 100, MaxOutput: 50, Quality: 0.5,
 		Capabilities: []string{"tools"}, Strengths: []string{"code"},
 		Deployments: []DeploymentEntry{
-			{Provider: "p", Upstream: "u", Price: Price{In: 3, Out: 4}},
-			{Provider: "local", Upstream: "u", Price: Price{In: 3, Out: 4, CacheRead: 1}, Local: true},
+			{Provider: "p", Upstream: "u", Price: Price{Rates: Rates{3, 4}}},
+			{Provider: "local", Upstream: "u", Price: Price{Rates: Rates{3, 4, 1}}, Local: true},
 		},
 	}})
 	if err != nil {

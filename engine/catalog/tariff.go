@@ -32,6 +32,29 @@ func (m *Model) Charge(tokens int64) storage.Credits {
 	return storage.Credits(quotient(hi+carry, lo, 1000))
 }
 
+// Markup is what is added to the cost of a provider where users are charged by it, in percent.
+type Markup uint32
+
+// MaxMarkup is the highest one.
+const MaxMarkup Markup = 10_000
+
+// Markups are those of the account tiers, poorest first.
+type Markups [4]Markup
+
+// DefaultMarkups are the markups of an operator who gives none.
+func DefaultMarkups() Markups { return Markups{0, 40, 60, 80} }
+
+// Per1K is what 1,000 tokens are charged, for policies and lists, before a markup: the model's rate, and where users are
+// charged by the cost, that of one token written for three that are read.
+func (d *Deployment) Per1K() storage.Credits {
+	m := d.Model
+	if m.CostRate == 0 {
+		return m.Rate
+	}
+	cost, _ := d.Price.Cost(Usage{Input: 750, Output: 250})
+	return m.Rate + m.ChargeUnits(0, cost, 0)
+}
+
 // TierBand is the band of rates of a tier in micro-credits per 1,000 tokens. Tier 5 has none of its own: its band is
 // everything. An unknown tier has an empty band (lo > hi).
 func TierBand(tier uint8) (lo, hi storage.Credits) {

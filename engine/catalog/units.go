@@ -41,7 +41,7 @@ const (
 
 // UnitCost is what the provider charges for so many units, rounded half up to the nano-dollar. A negative number costs
 // nothing, a cost beyond int64 is the largest amount.
-func (p Price) UnitCost(n Units) storage.NanoUSD {
+func (p *Price) UnitCost(n Units) storage.NanoUSD {
 	if n <= 0 || p.Unit <= 0 {
 		return 0
 	}
@@ -50,10 +50,12 @@ func (p Price) UnitCost(n Units) storage.NanoUSD {
 	return storage.NanoUSD(quotient(hi+carry, lo, UnitMicros))
 }
 
-// ChargeUnits is what a user is charged for so many units that cost the operator so much: by the model's rate for a unit and
-// by its rate for a dollar, each rounded up to the next micro-credit. It does not count tokens: see [Model.Charge].
-func (m *Model) ChargeUnits(n Units, cost storage.NanoUSD) storage.Credits {
-	byUnit, byCost := roundUp(int64(n), int64(m.UnitRate), UnitMicros), roundUp(int64(cost), int64(m.CostRate), 1_000_000_000)
+// ChargeUnits is what a user is charged for so many units and for what the answer cost the operator: by the model's rate for
+// a unit, and by its rate for a dollar with the markup in percent, each rounded up once to the next micro-credit. It does not
+// count tokens: see [Model.Charge].
+func (m *Model) ChargeUnits(n Units, cost storage.NanoUSD, markup Markup) storage.Credits {
+	byUnit := roundUp(int64(n), int64(m.UnitRate), UnitMicros)
+	byCost := roundUp(int64(cost), int64(m.CostRate)*int64(100+markup), 100*1_000_000_000)
 	if sum := byUnit + byCost; sum >= byUnit {
 		return sum
 	}
@@ -62,6 +64,9 @@ func (m *Model) ChargeUnits(n Units, cost storage.NanoUSD) storage.Credits {
 
 // ByUnit says that users are charged for something other than tokens.
 func (m *Model) ByUnit() bool { return m.UnitRate > 0 || m.CostRate > 0 }
+
+// Charges says that users are charged at all.
+func (m *Model) Charges() bool { return m.Rate > 0 || m.ByUnit() }
 
 const maxCredits = storage.Credits(1<<63 - 1)
 
@@ -82,9 +87,9 @@ func (b *builder) checkUnits(e Entry) {
 		if rate < 0 || rate > MaxUnitRate {
 			b.fault(e.Name, "credits per unit or dollar: %s is not between 0 and %s", rate, storage.Credits(MaxUnitRate))
 		}
-		if rate > 0 && UnitName(mode) == "" {
-			b.fault(e.Name, "credits per unit or dollar: a model of mode %s is charged by tokens", ModeName(mode))
-		}
+	}
+	if e.CreditsPerUnit > 0 && UnitName(mode) == "" {
+		b.fault(e.Name, "credits per unit: a model of mode %s has no unit", ModeName(mode))
 	}
 	for _, d := range e.Deployments {
 		if d.Price.Unit < 0 || d.Price.Unit > MaxUnitPrice {

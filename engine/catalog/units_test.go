@@ -29,8 +29,9 @@ func TestUnitsArePricedExactly(t *testing.T) {
 		"no price and no rate":              {0, UnitMicros, 0, Model{}, 0},
 		"charged by the unit, costs nought": {0, UnitMicros, 0, Model{UnitRate: 7, CostRate: 1}, 7},
 	} {
-		cost := Price{Unit: tc.price}.UnitCost(tc.units)
-		if charge := tc.model.ChargeUnits(tc.units, cost); cost != tc.cost || charge != tc.charge {
+		price := Price{Unit: tc.price}
+		cost := price.UnitCost(tc.units)
+		if charge := tc.model.ChargeUnits(tc.units, cost, 0); cost != tc.cost || charge != tc.charge {
 			t.Errorf("%s: costs %s, charges %s; want %s and %s", name, cost, charge, tc.cost, tc.charge)
 		}
 	}
@@ -47,9 +48,9 @@ func TestUnitsAreForModesThatHaveOne(t *testing.T) {
 		want    string
 	}{
 		"an image":              {entry("image", func(e *Entry) { e.CreditsPerUnit, e.Deployments[0].Price.Unit = 5, 7 }), ""},
-		"a rate of a chat":      {entry("chat", func(e *Entry) { e.CreditsPerUnit = 5 }), "charged by tokens"},
+		"a rate of a chat":      {entry("chat", func(e *Entry) { e.CreditsPerUnit = 5 }), "has no unit"},
 		"a price of a chat":     {entry("", func(e *Entry) { e.Deployments[0].Price.Unit = 5 }), "no price by the unit"},
-		"cost of an embedding":  {entry("embedding", func(e *Entry) { e.CreditsPerUSD = 5 }), "charged by tokens"},
+		"cost of an embedding":  {entry("embedding", func(e *Entry) { e.CreditsPerUSD, e.CreditsPerUnit = 5, 5 }), "has no unit"},
 		"a negative rate":       {entry("image", func(e *Entry) { e.CreditsPerUnit = -5 }), "not between"},
 		"a negative price":      {entry("image", func(e *Entry) { e.Deployments[0].Price.Unit = -5 }), "not between"},
 		"a rate beyond bounds":  {entry("image", func(e *Entry) { e.CreditsPerUSD = MaxUnitRate + 1 }), "not between"},

@@ -63,6 +63,10 @@ func (a *Answer) choice(data []byte) {
 			}
 		case "message", "delta":
 			a.message(c.value())
+		case "text": // of a legacy completion
+			if v := c.value(); isString(v) {
+				a.Text = append(a.Text, unquoted(v)...)
+			}
 		default:
 			c.value()
 		}

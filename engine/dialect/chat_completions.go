@@ -100,9 +100,7 @@ func (s *chatToCompletions) event(dst, data []byte) ([]byte, bool, error) {
 			usage = v
 		}
 	}
-	if u, ok := OpenAIUsage(data); ok {
-		s.reported = u
-	}
+	s.reported.take(OpenAIUsage(data))
 	var list []byte
 	for choice := range elements(choices) {
 		out := completionChoice(choice, "delta", "0")

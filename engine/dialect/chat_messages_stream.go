@@ -101,9 +101,7 @@ func (s *chatToMessages) event(dst, data []byte) ([]byte, bool, error) {
 		return appendMessagesError(dst, data), false, nil
 	}
 	if usage {
-		if u, ok := OpenAIUsage(data); ok {
-			s.reported = u
-		}
+		s.reported.take(OpenAIUsage(data))
 	}
 	if len(tier) > 0 {
 		s.tier = append(s.tier[:0], tier...)
@@ -131,7 +129,7 @@ func (s *chatToMessages) start(dst []byte) []byte {
 	if !u.Reported {
 		u.Input = s.opt.InputTokens
 	}
-	u.Output, u.Reasoning = 0, 0
+	u.Output, u.Reasoning, u.AudioOutput, u.ImageOutput = 0, 0, 0, 0
 	s.data = append(s.data[:0], `{"type":"message_start","message":{"id":`...)
 	s.data = appendQuoted(s.data, s.opt.ID)
 	s.data = append(s.data, `,"type":"message","role":"assistant","model":`...)

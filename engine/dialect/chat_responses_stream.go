@@ -60,9 +60,7 @@ func (s *chatToResponses) event(dst, data []byte) ([]byte, bool, error) {
 	if !chunk.read(data) {
 		return dst, false, ErrMalformed
 	}
-	if u, ok := OpenAIUsage(data); ok {
-		s.reported = u
-	}
+	s.reported.take(OpenAIUsage(data))
 	if !isNull(chunk.failure) {
 		s.failed = true
 		detail, _ := ReadError(data)

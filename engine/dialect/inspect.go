@@ -174,13 +174,9 @@ func (m *Meter) Add(d Dialect, data []byte) {
 			m.reported = m.counts.usage()
 		}
 	case Responses:
-		if u, ok := OpenAIUsage(topMember(data, "response")); ok {
-			m.reported = u
-		}
+		m.reported.take(OpenAIUsage(topMember(data, "response")))
 	default:
-		if u, ok := OpenAIUsage(data); ok {
-			m.reported = u
-		}
+		m.reported.take(OpenAIUsage(data))
 	}
 }
 

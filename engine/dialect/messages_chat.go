@@ -48,8 +48,8 @@ func AnswerMessagesToChat(dst, body []byte, opt AnswerOptions) ([]byte, Usage, e
 	dst = appendFinish(dst, stop, sequence, m.calls > 0)
 	dst = append(dst, `}],"usage":`...)
 	u := counts.usage()
-	dst = append(Chat.appendCounts(dst, u), '}', '}')
-	return dst, u, nil
+	dst = append(Chat.appendCounts(dst, u), '}')
+	return append(appendServiceTier(dst, u), '}'), u, nil
 }
 
 // message gathers the blocks of an answer by kind, as raw JSON.

@@ -80,7 +80,8 @@ func (s *messagesToChat) event(dst, data []byte) ([]byte, bool, error) {
 		}
 	case "message_stop":
 		chunk := append(appendChunkHead(nil, s.opt.ID, s.opt.Model, s.opt.Created), `"choices":[],"usage":`...)
-		chunk = append(Chat.appendCounts(chunk, s.usage()), `}}`...)
+		u := s.usage()
+		chunk = append(appendServiceTier(append(Chat.appendCounts(chunk, u), '}'), u), '}')
 		dst = sse.AppendEvent(dst, "", chunk)
 		return sse.AppendEvent(dst, "", []byte(sse.Done)), true, nil
 	case "error":

@@ -391,7 +391,7 @@ func (s *responsesToChat) finish(ev *responseEvent) bool {
 	s.chunk = append(s.chunk, `}]}`...)
 	s.out = sse.AppendEvent(s.out, "", s.chunk)
 	if u, reported := OpenAIUsage(ev.response); reported {
-		s.counted = u
+		s.counted = u.after(s.counted)
 		s.chunk = append(appendChunkHead(s.chunk[:0], s.opt.ID, s.opt.Model, s.opt.Created), `"choices":[],"usage":`...)
 		s.chunk = appendReported(s.chunk, u)
 		if isString(r.tier) {
@@ -407,9 +407,7 @@ func (s *responsesToChat) finish(ev *responseEvent) bool {
 func (s *responsesToChat) fail(data []byte) {
 	s.failed = true
 	for _, of := range [][]byte{data, topMember(data, "response")} {
-		if u, reported := OpenAIUsage(of); reported {
-			s.counted = u
-		}
+		s.counted.take(OpenAIUsage(of))
 	}
 	d, _ := ReadError(data)
 	if d.Type == "" || d.Type == "error" { // the type of the event, not of the error

@@ -128,19 +128,45 @@ func (d Dialect) appendCounts(dst []byte, u Usage) []byte {
 		dst = append(dst, name...)
 		dst = strconv.AppendInt(dst, n, 10)
 	}
+	some := func(name string, n int64) {
+		if n > 0 {
+			number(name, n)
+		}
+	}
+	inputParts := func() { // that most answers do not have
+		if u.CacheWrite1h+u.CacheWrite12h > 0 {
+			number(`,"cache_write_tokens_details":{"ttl_1h_tokens":`, u.CacheWrite1h)
+			number(`,"ttl_12h_tokens":`, u.CacheWrite12h)
+			dst = append(dst, '}')
+		}
+		some(`,"audio_tokens":`, u.AudioInput)
+		some(`,"image_tokens":`, u.ImageInput)
+	}
+	outputParts := func() {
+		some(`,"audio_tokens":`, u.AudioOutput)
+		some(`,"image_tokens":`, u.ImageOutput)
+	}
 	switch d {
 	case Messages: // whose input tokens are those that no cache had a part in
 		number(`{"input_tokens":`, u.Input-u.CacheRead-u.CacheWrite)
 		number(`,"cache_creation_input_tokens":`, u.CacheWrite)
 		number(`,"cache_read_input_tokens":`, u.CacheRead)
-		if u.CacheWrite1h > 0 {
-			number(`,"cache_creation":{"ephemeral_5m_input_tokens":`, u.CacheWrite-u.CacheWrite1h)
+		if u.CacheWrite1h+u.CacheWrite12h > 0 {
+			number(`,"cache_creation":{"ephemeral_5m_input_tokens":`, u.CacheWrite-u.CacheWrite1h-u.CacheWrite12h)
 			number(`,"ephemeral_1h_input_tokens":`, u.CacheWrite1h)
+			some(`,"ephemeral_12h_input_tokens":`, u.CacheWrite12h)
+			dst = append(dst, '}')
+		}
+		if u.AudioInput+u.ImageInput > 0 {
+			number(`,"input_tokens_details":{"audio_tokens":`, u.AudioInput)
+			number(`,"image_tokens":`, u.ImageInput)
 			dst = append(dst, '}')
 		}
 		number(`,"output_tokens":`, u.Output)
-		if u.Reasoning > 0 {
+		if u.Reasoning+u.AudioOutput+u.ImageOutput > 0 {
 			number(`,"output_tokens_details":{"thinking_tokens":`, u.Reasoning)
+			some(`,"audio_tokens":`, u.AudioOutput)
+			some(`,"image_tokens":`, u.ImageOutput)
 			dst = append(dst, '}')
 		}
 		return dst
@@ -148,8 +174,10 @@ func (d Dialect) appendCounts(dst []byte, u Usage) []byte {
 		number(`{"input_tokens":`, u.Input)
 		number(`,"input_tokens_details":{"cached_tokens":`, u.CacheRead)
 		number(`,"cache_write_tokens":`, u.CacheWrite)
+		inputParts()
 		number(`},"output_tokens":`, u.Output)
 		number(`,"output_tokens_details":{"reasoning_tokens":`, u.Reasoning)
+		outputParts()
 		number(`},"total_tokens":`, u.Input+u.Output)
 		return dst
 	}
@@ -157,11 +185,19 @@ func (d Dialect) appendCounts(dst []byte, u Usage) []byte {
 	number(`,"completion_tokens":`, u.Output)
 	number(`,"total_tokens":`, u.Input+u.Output)
 	number(`,"prompt_tokens_details":{"cached_tokens":`, u.CacheRead)
-	if u.CacheWrite > 0 {
-		number(`,"cache_write_tokens":`, u.CacheWrite)
-	}
+	some(`,"cache_write_tokens":`, u.CacheWrite)
+	inputParts()
 	number(`},"completion_tokens_details":{"reasoning_tokens":`, u.Reasoning)
+	outputParts()
 	return append(dst, '}')
+}
+
+// appendServiceTier appends the member that tells who answered, unless that was the standard service.
+func appendServiceTier(dst []byte, u Usage) []byte {
+	if u.ServiceTier == "" {
+		return dst
+	}
+	return append(append(append(dst, `,"service_tier":"`...), u.ServiceTier...), '"')
 }
 
 // StripUsage appends an OpenAI chunk without its top-level usage member: what the upstream would have sent if the

@@ -2,20 +2,29 @@ package dialect
 
 import (
 	"bytes"
+	"cmp"
 	"strconv"
 )
 
 // MaxTokens is the largest count of tokens that is believed; larger ones are cut to it and flagged.
 const MaxTokens = 1_000_000_000
 
-// Usage is what an upstream says a request has used, in the normal form.
+// Usage is what an upstream says a request has used, in the normal form. The parts of a whole do not overlap.
 type Usage struct {
-	Input        int64 // all prompt tokens, with those read from and written to a prompt cache
-	Output       int64 // all completion tokens, with reasoning
-	CacheRead    int64 // part of Input
-	CacheWrite   int64 // part of Input
-	CacheWrite1h int64 // part of CacheWrite, kept for an hour and dearer
-	Reasoning    int64 // part of Output
+	Input         int64 // all prompt tokens, with those read from and written to a prompt cache
+	Output        int64 // all completion tokens, with reasoning
+	CacheRead     int64 // part of Input
+	CacheWrite    int64 // part of Input
+	CacheWrite1h  int64 // part of CacheWrite, kept for an hour and dearer
+	CacheWrite12h int64 // part of CacheWrite, kept for 12 hours
+	AudioInput    int64 // part of Input
+	ImageInput    int64 // part of Input
+	Reasoning     int64 // part of Output
+	AudioOutput   int64 // part of Output
+	ImageOutput   int64 // part of Output
+	// ServiceTier is the upstream's service that answered: "flex", "priority", "batch", or another name of at most 32 letters,
+	// digits, - or _; "" is the standard one.
+	ServiceTier string
 	// Reported is set if the upstream gave a count of prompt or completion tokens.
 	Reported bool
 	// Suspect is set if a number was out of range, of the wrong type, inconsistent or decreasing, and has been mended.
@@ -30,12 +39,77 @@ func OpenAIUsage(body []byte) (Usage, bool) {
 	if !bytes.Contains(body, []byte("usage")) && bytes.IndexByte(body, '\\') < 0 {
 		return Usage{}, false
 	}
-	raw := topMember(body, "usage")
-	if len(raw) == 0 || raw[0] != '{' {
+	var raw, tier, key []byte
+	c := cursor{b: body}
+	for c.object(); c.member(&key); {
+		switch v := c.value(); string(key) {
+		case "usage":
+			raw = v
+		case "service_tier":
+			tier = v
+		}
+	}
+	if !c.end() || len(raw) == 0 || raw[0] != '{' {
 		return Usage{}, false
 	}
 	u := parseOpenAIUsage(raw)
+	u.ServiceTier = serviceTier(tier)
 	return u, u.Reported
+}
+
+// serviceTier reads the name of the service that answered.
+func serviceTier(v []byte) string {
+	name := inner(v)
+	switch string(name) {
+	case "", "default", "standard", "standard_only", "auto", "on_demand":
+		return ""
+	case "flex":
+		return "flex"
+	case "priority", "fast": // OpenAI's two names of one service
+		return "priority"
+	case "batch":
+		return "batch"
+	}
+	for _, b := range name {
+		letter := b|0x20 >= 'a' && b|0x20 <= 'z'
+		if !letter && (b < '0' || b > '9') && b != '-' && b != '_' {
+			return ""
+		}
+	}
+	if len(name) > 32 {
+		return ""
+	}
+	return string(name)
+}
+
+// after is what has been reported once u is, when before was: a stream may report over and over. A count that has become lower
+// is not believed.
+func (u Usage) after(before Usage) Usage {
+	old, counts := before.counts(), u.counts()
+	for i, n := range counts {
+		if *n < *old[i] {
+			*n = *old[i]
+			u.Suspect = true
+		}
+	}
+	u.Reported, u.Suspect = u.Reported || before.Reported, u.Suspect || before.Suspect
+	u.ServiceTier, u.CostUSD = cmp.Or(u.ServiceTier, before.ServiceTier), cmp.Or(u.CostUSD, before.CostUSD)
+	return u
+}
+
+// take adds what a stream reports next, unless it says nothing.
+func (u *Usage) take(next Usage, reported bool) {
+	if reported || next.Suspect {
+		*u = next.after(*u)
+	}
+}
+
+// counts are all of the counts.
+func (u *Usage) counts() [11]*int64 {
+	return [...]*int64{
+		&u.Input, &u.Output, &u.CacheRead, &u.CacheWrite, &u.CacheWrite1h, &u.CacheWrite12h, &u.AudioInput, &u.ImageInput,
+		&u.Reasoning, &u.AudioOutput, &u.ImageOutput,
+	}
 }
 
 // AnthropicUsage finds the usage object of a buffered Anthropic answer, see [OpenAIUsage].
@@ -135,8 +209,10 @@ func parseOpenAIUsage(raw []byte) Usage {
 			if n, ok := t.count(c.value()); ok {
 				u.CacheRead = n
 			}
-		case "prompt_tokens_details", "completion_tokens_details", "input_tokens_details", "output_tokens_details":
-			t.details(&c, &u)
+		case "prompt_tokens_details", "input_tokens_details":
+			t.details(&c, &u, &u.AudioInput, &u.ImageInput)
+		case "completion_tokens_details", "output_tokens_details":
+			t.details(&c, &u, &u.AudioOutput, &u.ImageOutput)
 		case "cost":
 			u.CostUSD = t.cost(c.value())
 		default:
@@ -151,15 +227,31 @@ func parseOpenAIUsage(raw []byte) Usage {
 	if hasTotal && hasIn && total != u.Input+u.Output {
 		t.suspect = true
 	}
-	u.CacheRead = t.within(u.CacheRead, u.Input)
-	u.CacheWrite = t.within(u.CacheWrite, u.Input-u.CacheRead)
-	u.Reasoning = t.within(u.Reasoning, u.Output)
-	u.Suspect = t.suspect
+	t.parts(&u)
 	return u
 }
 
+// parts cuts the parts of a usage to what they are parts of.
+func (t *tally) parts(u *Usage) {
+	if kept := u.CacheWrite1h + u.CacheWrite12h; kept > u.CacheWrite {
+		u.CacheWrite = kept
+		t.suspect = true
+	}
+	u.CacheRead = t.within(u.CacheRead, u.Input)
+	u.CacheWrite = t.within(u.CacheWrite, u.Input-u.CacheRead)
+	u.CacheWrite12h = t.within(u.CacheWrite12h, u.CacheWrite)
+	u.CacheWrite1h = t.within(u.CacheWrite1h, u.CacheWrite-u.CacheWrite12h)
+	u.Reasoning = t.within(u.Reasoning, u.Output)
+	// Audio that came from a cache is reported as both, so these may overlap with the parts above. They count once.
+	u.AudioInput = min(t.within(u.AudioInput, u.Input), u.Input-u.CacheRead-u.CacheWrite)
+	u.ImageInput = min(t.within(u.ImageInput, u.Input), u.Input-u.CacheRead-u.CacheWrite-u.AudioInput)
+	u.AudioOutput = min(t.within(u.AudioOutput, u.Output), u.Output-u.Reasoning)
+	u.ImageOutput = min(t.within(u.ImageOutput, u.Output), u.Output-u.Reasoning-u.AudioOutput)
+	u.Suspect = t.suspect
+}
+
 // details reads one of the objects that break a count down.
-func (t *tally) details(c *cursor, u *Usage) {
+func (t *tally) details(c *cursor, u *Usage, audio, image *int64) {
 	if c.kind() != '{' {
 		t.suspect = t.suspect || !isNull(c.value())
 		return
@@ -172,8 +264,15 @@ func (t *tally) details(c *cursor, u *Usage) {
 			into = &u.CacheRead
 		case "cache_write_tokens":
 			into = &u.CacheWrite
+		case "cache_write_tokens_details":
+			t.durations(c.value(), "ttl_1h_tokens", "ttl_12h_tokens", u)
+			continue
 		case "reasoning_tokens":
 			into = &u.Reasoning
+		case "audio_tokens":
+			into = audio
+		case "image_tokens":
+			into = image
 		}
 		v := c.value()
 		if into == nil {
@@ -183,6 +282,13 @@ func (t *tally) details(c *cursor, u *Usage) {
 			*into = n
 		}
 	}
+}
+
+// durations reads how long written tokens are kept.
+func (t *tally) durations(v []byte, hour, longer string, u *Usage) {
+	m := members(v, hour, longer)
+	u.CacheWrite1h, _ = t.count(m[0])
+	u.CacheWrite12h, _ = t.count(m[1])
 }
 
 // cost turns an upstream's price into a plain decimal; "" if it is none.
@@ -204,9 +310,11 @@ func (t *tally) cost(v []byte) string {
 // anthropicCounts are the counts of Anthropic's usage object, which a stream reports cumulatively and in parts.
 type anthropicCounts struct {
 	tally
-	input, output, read, write, write1h, thinking int64
-	reported                                      bool
-	costUSD                                       string // not Anthropic's: a router's that speaks the dialect
+	input, output, read, write, write1h, write12h, thinking int64
+	audioIn, imageIn, audioOut, imageOut                    int64 // not Anthropic's: of a translated answer
+	reported                                                bool
+	tier                                                    string
+	costUSD                                                 string // not Anthropic's: a router's that speaks the dialect
 }
 
 // merge takes over one usage object. A count never decreases.
@@ -228,9 +336,20 @@ func (n *anthropicCounts) merge(raw []byte) {
 				n.costUSD = cost
 			}
 		case "cache_creation":
-			n.raise(&n.write1h, members(c.value(), "ephemeral_1h_input_tokens")[0])
+			m := members(c.value(), "ephemeral_1h_input_tokens", "ephemeral_12h_input_tokens")
+			n.raise(&n.write1h, m[0])
+			n.raise(&n.write12h, m[1])
+		case "input_tokens_details":
+			m := members(c.value(), "audio_tokens", "image_tokens")
+			n.raise(&n.audioIn, m[0])
+			n.raise(&n.imageIn, m[1])
 		case "output_tokens_details":
-			n.raise(&n.thinking, members(c.value(), "thinking_tokens")[0])
+			m := members(c.value(), "thinking_tokens", "audio_tokens", "image_tokens")
+			n.raise(&n.thinking, m[0])
+			n.raise(&n.audioOut, m[1])
+			n.raise(&n.imageOut, m[2])
+		case "service_tier":
+			n.tier = serviceTier(c.value())
 		default:
 			c.value()
 		}
@@ -252,16 +371,23 @@ func (n *anthropicCounts) raise(to *int64, v []byte) bool {
 
 // usage is the normal form of the counts.
 func (n *anthropicCounts) usage() Usage {
+	t := n.tally
 	u := Usage{
-		Input:      n.input + n.read + n.write,
-		Output:     n.output,
-		CacheRead:  n.read,
-		CacheWrite: n.write,
-		Reported:   n.reported,
-		CostUSD:    n.costUSD,
+		Input:         n.input + n.read + max(n.write, n.write1h+n.write12h),
+		Output:        n.output,
+		CacheRead:     n.read,
+		CacheWrite:    n.write,
+		CacheWrite1h:  n.write1h,
+		CacheWrite12h: n.write12h,
+		AudioInput:    n.audioIn,
+		ImageInput:    n.imageIn,
+		Reasoning:     n.thinking,
+		AudioOutput:   n.audioOut,
+		ImageOutput:   n.imageOut,
+		ServiceTier:   n.tier,
+		Reported:      n.reported,
+		CostUSD:       n.costUSD,
 	}
-	u.CacheWrite1h = n.within(n.write1h, n.write)
-	u.Reasoning = n.within(n.thinking, n.output)
-	u.Suspect = n.suspect
+	t.parts(&u)
 	return u
 }

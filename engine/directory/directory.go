@@ -1,18 +1,17 @@
-// Package directory answers who is calling: accounts, their virtual keys and their own provider keys, held in memory for
-// the request path and written through to the store for keeps.
+// Package directory answers who is calling: accounts, their teams, their virtual keys and their own provider keys, held in
+// memory for the request path and written through to the store for keeps.
 //
-// Reads take no lock: they load one immutable index through an atomic pointer. Writes are rare; they go to the store
-// first and publish a new index only after the store has them.
+// Looking up a caller takes no lock and allocates nothing. Writes are rare and one at a time: they go to the store first, and
+// then change what is affected and nothing else, so that they cost the same with ten accounts and with a million.
 package directory
 
 import (
-	"cmp"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"maps"
-	"regexp"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -25,12 +24,20 @@ import (
 // transaction.
 type Accounts interface {
 	CreateAccount(a storage.Account, opening storage.Credits) error
+	UpdateAccount(a storage.Account) error
 	Accounts() ([]storage.Account, error)
 }
 
-// Keys is the part of the store that keeps keys.
+// Teams is the part of the store that keeps teams.
+type Teams interface {
+	PutTeam(t storage.Team) error
+	DeleteTeam(id string) error
+	Teams() ([]storage.Team, error)
+}
+
+// Keys is the part of the store that keeps keys. PutVirtualKey writes all of its keys or none.
 type Keys interface {
-	PutVirtualKey(k storage.VirtualKey) error
+	PutVirtualKey(keys ...storage.VirtualKey) error
 	VirtualKeys() ([]storage.VirtualKey, error)
 	PutProviderKey(k storage.ProviderKey) error
 	DeleteProviderKey(account, provider string) error
@@ -39,17 +46,21 @@ type Keys interface {
 
 // Errors of the directory, beside those of storage.
 var (
-	// ErrAccountID: an account id is not of the form [a-z0-9][a-z0-9._-]{0,63}.
-	ErrAccountID = errors.New("account id must be 1 to 64 of a-z, 0-9, '.', '_', '-', beginning with a letter or digit")
+	// ErrID: the id of an account or a team is not of the form [a-z0-9][a-z0-9._-]{0,63}.
+	ErrID = errors.New("id must be 1 to 64 of a-z, 0-9, '.', '_', '-', beginning with a letter or digit")
 	// ErrTier: no such account tier.
 	ErrTier = errors.New("tier must be free, starter, professional or enterprise")
 	// ErrLevel: no such power level, or custom, which needs a model and so is no default.
 	ErrLevel = errors.New("default_power_level must be eco, balanced or precision")
+	// ErrTeam: no such team.
+	ErrTeam = errors.New("team must be the id of a team")
+	// ErrTeamInUse: a team that has accounts cannot be deleted.
+	ErrTeamInUse = errors.New("the team has accounts")
+	// ErrRevoked: a key that was revoked cannot be changed.
+	ErrRevoked = errors.New("the key is revoked")
 	// ErrProviderKey: a provider key is malformed.
 	ErrProviderKey = errors.New("provider key must be 1 to 4096 visible ASCII characters without spaces")
 )
-
-var accountID = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{0,63}$`)
 
 // Defaults are what a new account gets.
 type Defaults struct {
@@ -58,10 +69,14 @@ type Defaults struct {
 	Level   string
 }
 
-// Caller is what one virtual key stands for. It is immutable.
+// Caller is what one virtual key stands for. It is immutable: after a change of the key, its account or its team the next
+// look-up gives another one.
 type Caller struct {
 	Account *storage.Account
+	Team    *storage.Team // nil: none
+	Key     *storage.VirtualKey
 	KeyID   string
+	Caps    []storage.Cap                   // budgets of the key, the account and the team
 	own     map[string]*storage.ProviderKey // by provider; nil for most accounts
 }
 
@@ -73,147 +88,133 @@ func (c *Caller) OwnKey(provider string) *storage.ProviderKey { return c.own[pro
 
 // Directory is safe for concurrent use.
 type Directory struct {
-	accounts Accounts
-	keys     Keys
+	store struct {
+		accounts Accounts
+		teams    Teams
+		keys     Keys
+	}
 	vault    *vault.Vault
 	defaults Defaults
 	now      func() time.Time
+	damaged  sync.Map // ids of own keys that were found not to open
 
-	mu    sync.Mutex // serialises writers
-	index atomic.Pointer[index]
+	mu       sync.Mutex // serialises writers
+	accounts shards[string, *account]
+	teams    shards[string, *team]
+	virtual  shards[string, *virtual]   // by id
+	callers  shards[[32]byte, *virtual] // by hash of the virtual key; revoked ones are absent
 }
 
-type index struct {
-	accounts map[string]*storage.Account
-	virtual  map[string]storage.VirtualKey // by id
-	own      map[string]map[string]*storage.ProviderKey
-	callers  map[[32]byte]*Caller // by hash of the virtual key; revoked ones are absent
+// account is an account with what belongs to it.
+type account struct {
+	state atomic.Pointer[accountState]
+	keys  []*virtual // revoked ones too; guarded by Directory.mu
+}
+
+// accountState is immutable.
+type accountState struct {
+	storage.Account
+	team *team                           // nil: none
+	own  map[string]*storage.ProviderKey // by provider
+}
+
+type team struct {
+	record atomic.Pointer[storage.Team]
+	size   atomic.Int64 // accounts
+}
+
+// virtual is a virtual key. Its caller is the one that it stood for when it was last looked up.
+type virtual struct {
+	account *account // nil: there is none
+	record  atomic.Pointer[storage.VirtualKey]
+	caller  atomic.Pointer[Caller]
 }
 
 // Open loads the directory from the store.
-func Open(accounts Accounts, keys Keys, v *vault.Vault, defaults Defaults, now func() time.Time) (*Directory, error) {
-	d := &Directory{accounts: accounts, keys: keys, vault: v, defaults: defaults, now: now}
-	list, err := accounts.Accounts()
+func Open(accounts Accounts, teams Teams, keys Keys, v *vault.Vault, defaults Defaults, now func() time.Time) (*Directory, error) {
+	d := &Directory{vault: v, defaults: defaults, now: now}
+	d.store.accounts, d.store.teams, d.store.keys = accounts, teams, keys
+	seed := maphash.MakeSeed()
+	byName := func(name string) uint64 { return maphash.String(seed, name) }
+	d.accounts.hash, d.teams.hash, d.virtual.hash = byName, byName, byName
+	d.callers.hash = func(sum [32]byte) uint64 { return uint64(binary.LittleEndian.Uint16(sum[:2])) }
+
+	groups, err := teams.Teams()
 	if err != nil {
-		return nil, fmt.Errorf("loading accounts: %w", err)
+		return nil, fmt.Errorf("loading teams: %w", err)
 	}
-	virtual, err := keys.VirtualKeys()
-	if err != nil {
-		return nil, fmt.Errorf("loading virtual keys: %w", err)
+	for _, t := range groups {
+		d.teams.fill(t.ID, newTeam(t))
 	}
 	own, err := keys.ProviderKeys()
 	if err != nil {
 		return nil, fmt.Errorf("loading provider keys: %w", err)
 	}
-	ix := &index{map[string]*storage.Account{}, map[string]storage.VirtualKey{}, map[string]map[string]*storage.ProviderKey{}, nil}
-	for i := range list {
-		ix.accounts[list[i].ID] = &list[i]
-	}
-	for _, k := range virtual {
-		ix.virtual[k.ID] = k
-	}
-	for i := range own {
-		ix.putOwn(&own[i])
-	}
 	if err := v.Finish(own); err != nil {
 		return nil, fmt.Errorf("shredding replaced provider keys: %w", err)
 	}
-	ix.link()
-	d.index.Store(ix)
+	ownOf := map[string]map[string]*storage.ProviderKey{}
+	for i := range own {
+		ownOf[own[i].Account] = with(ownOf[own[i].Account], &own[i])
+	}
+	list, err := accounts.Accounts()
+	if err != nil {
+		return nil, fmt.Errorf("loading accounts: %w", err)
+	}
+	for _, record := range list {
+		a := &account{}
+		a.enter(&accountState{record, d.teamOf(record), ownOf[record.ID]})
+		d.accounts.fill(record.ID, a)
+	}
+	virtual, err := keys.VirtualKeys()
+	if err != nil {
+		return nil, fmt.Errorf("loading virtual keys: %w", err)
+	}
+	for i := range virtual {
+		k := d.newKey(&virtual[i])
+		d.virtual.fill(k.record.Load().ID, k)
+		if k.account != nil && virtual[i].Revoked.IsZero() {
+			d.callers.fill(virtual[i].Hash, k)
+		}
+	}
+	d.CheckOwnKeys()
 	return d, nil
 }
 
-// Caller finds who a bearer key belongs to.
+// Caller finds who a bearer key belongs to. Whether it is allowed anything now is for the user of the directory to see: keys
+// that are disabled or have expired are found.
 func (d *Directory) Caller(key []byte) (*Caller, bool) {
-	c, ok := d.index.Load().callers[d.vault.Hash(key)]
-	return c, ok
+	k, ok := d.callers.get(d.vault.Hash(key))
+	if !ok {
+		return nil, false
+	}
+	return k.stands(), true
 }
 
-// CreateAccount adds an account with the opening credits. Empty tier and level take the defaults. Errors: ErrAccountID,
-// ErrTier, storage.ErrExists.
-func (d *Directory) CreateAccount(id string, tier storage.AccountTier, level string) (storage.Account, error) {
-	a := storage.Account{ID: id, Tier: tier, DefaultLevel: level, Created: d.now().UTC()}
-	if a.Tier == "" {
-		a.Tier = d.defaults.Tier
+// stands is who the key stands for now: the caller of last time unless something changed.
+func (k *virtual) stands() *Caller {
+	record, a := k.record.Load(), k.account.state.Load()
+	var t *storage.Team
+	if a.team != nil {
+		t = a.team.record.Load()
 	}
-	if a.DefaultLevel == "" {
-		a.DefaultLevel = d.defaults.Level
+	if c := k.caller.Load(); c != nil && c.Key == record && c.Account == &a.Account && c.Team == t {
+		return c
 	}
-	switch {
-	case !accountID.MatchString(id):
-		return a, ErrAccountID
-	case !slices.Contains([]storage.AccountTier{storage.TierFree, storage.TierStarter, storage.TierProfessional, storage.TierEnterprise}, a.Tier):
-		return a, ErrTier
-	case !slices.Contains([]string{"eco", "balanced", "precision"}, a.DefaultLevel):
-		return a, ErrLevel
+	c := &Caller{Account: &a.Account, Team: t, Key: record, KeyID: record.ID, own: a.own}
+	c.cap(storage.SpenderKey+record.SpendsAs(), record.Limits.Budgets)
+	c.cap(storage.SpenderAccount+a.ID, a.Limits.Budgets)
+	if t != nil {
+		c.cap(storage.SpenderTeam+t.ID, t.Limits.Budgets)
 	}
-	return a, d.update(func(ix *index) error {
-		if ix.accounts[id] != nil {
-			return fmt.Errorf("account %s: %w", id, storage.ErrExists)
-		}
-		ix.accounts[id] = &a
-		return d.accounts.CreateAccount(a, d.defaults.Credits)
-	})
+	k.caller.Store(c)
+	return c
 }
 
-// Accounts lists all accounts by id.
-func (d *Directory) Accounts() []storage.Account {
-	ix := d.index.Load()
-	out := make([]storage.Account, 0, len(ix.accounts))
-	for _, id := range slices.Sorted(maps.Keys(ix.accounts)) {
-		out = append(out, *ix.accounts[id])
+func (c *Caller) cap(spender string, budgets []storage.Budget) {
+	for _, b := range budgets {
+		c.Caps = append(c.Caps, storage.Cap{Spender: storage.Spender(spender), Budget: b})
 	}
-	return out
-}
-
-// CreateKey makes a virtual key for an account and returns it with the only copy of its text.
-func (d *Directory) CreateKey(account, name string) (storage.VirtualKey, string, error) {
-	key := vault.NewVirtualKey()
-	k := storage.VirtualKey{
-		ID: vault.NewID("key_"), Account: account, Name: name, Hint: "pm-…" + key[len(key)-4:],
-		Hash: d.vault.Hash([]byte(key)), Created: d.now().UTC(),
-	}
-	err := d.update(func(ix *index) error {
-		if ix.accounts[account] == nil {
-			return fmt.Errorf("account %.64q: %w", account, storage.ErrNotFound)
-		}
-		ix.virtual[k.ID] = k
-		return d.keys.PutVirtualKey(k)
-	})
-	if err != nil {
-		return storage.VirtualKey{}, "", err
-	}
-	return k, key, nil
-}
-
-// Keys lists the virtual keys of an account, or of all when account is empty, oldest first.
-func (d *Directory) Keys(account string) []storage.VirtualKey {
-	var out []storage.VirtualKey
-	for _, k := range d.index.Load().virtual {
-		if account == "" || k.Account == account {
-			out = append(out, k)
-		}
-	}
-	slices.SortFunc(out, func(a, b storage.VirtualKey) int {
-		return cmp.Or(a.Created.Compare(b.Created), strings.Compare(a.ID, b.ID))
-	})
-	return out
-}
-
-// RevokeKey ends a virtual key at once. Revoking it again changes nothing.
-func (d *Directory) RevokeKey(id string) error {
-	return d.update(func(ix *index) error {
-		k, ok := ix.virtual[id]
-		if !ok {
-			return fmt.Errorf("key %.64q: %w", id, storage.ErrNotFound)
-		}
-		if !k.Revoked.IsZero() {
-			return nil
-		}
-		k.Revoked = d.now().UTC()
-		ix.virtual[id] = k
-		return d.keys.PutVirtualKey(k)
-	})
 }
 
 // SetOwnKey seals and stores an account's key for a provider, in place of a former one, which nothing can open afterwards.
@@ -225,99 +226,96 @@ func (d *Directory) SetOwnKey(account, provider, key string) (storage.ProviderKe
 	if len(key) >= 12 {
 		k.Hint = key[len(key)-4:]
 	}
-	var old *storage.ProviderKey
-	err := d.update(func(ix *index) error {
-		if old = ix.own[account][provider]; old != nil {
-			k.Version = old.Version + 1
-		}
-		if err := d.vault.Seal(&k, key, old); err != nil {
-			return err
-		}
-		ix.putOwn(&k)
-		if err := d.keys.PutProviderKey(k); err != nil {
-			return errors.Join(err, d.vault.Shred(&k))
-		}
-		return nil
-	})
-	if err == nil && old != nil {
-		err = d.vault.Shred(old)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	a, ok := d.accounts.get(account)
+	if !ok {
+		return k, noAccount(account)
 	}
-	return k, err
+	state := *a.state.Load()
+	old := state.own[provider]
+	if old != nil {
+		k.Version = old.Version + 1
+	}
+	if err := d.vault.Seal(&k, key, old); err != nil {
+		return k, err
+	}
+	if err := d.store.keys.PutProviderKey(k); err != nil {
+		return k, errors.Join(err, d.vault.Shred(&k))
+	}
+	state.own = with(state.own, &k)
+	a.state.Store(&state)
+	if old != nil {
+		d.damaged.Delete(old.ID)
+		return k, d.vault.Shred(old)
+	}
+	return k, nil
 }
 
 // DeleteOwnKey removes an account's key for a provider for good: nothing can open it afterwards, whatever a copy of the
 // store still holds. The key is shredded first: what fails then leaves a record that opens nothing, and can be deleted again. It
 // returns the id of the key.
 func (d *Directory) DeleteOwnKey(account, provider string) (id string, err error) {
-	var old *storage.ProviderKey
-	err = d.update(func(ix *index) error {
-		if old = ix.own[account][provider]; old == nil {
-			return fmt.Errorf("key for provider %.64q: %w", provider, storage.ErrNotFound)
-		}
-		mine := maps.Clone(ix.own[account])
-		delete(mine, provider)
-		ix.own[account] = mine
-		if err := d.vault.Shred(old); err != nil {
-			return err
-		}
-		return d.keys.DeleteProviderKey(account, provider)
-	})
-	if err != nil {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	a, ok := d.accounts.get(account)
+	if !ok {
+		return "", noAccount(account)
+	}
+	state := *a.state.Load()
+	old := state.own[provider]
+	if old == nil {
+		return "", fmt.Errorf("key for provider %.64q: %w", provider, storage.ErrNotFound)
+	}
+	if err := d.vault.Shred(old); err != nil {
 		return "", err
 	}
+	if err := d.store.keys.DeleteProviderKey(account, provider); err != nil {
+		return "", err
+	}
+	state.own = maps.Clone(state.own)
+	delete(state.own, provider)
+	a.state.Store(&state)
+	d.damaged.Delete(old.ID)
 	return old.ID, nil
 }
 
 // OwnKeys lists an account's provider keys by provider.
 func (d *Directory) OwnKeys(account string) []storage.ProviderKey {
 	var out []storage.ProviderKey
-	mine := d.index.Load().own[account]
-	for _, p := range slices.Sorted(maps.Keys(mine)) {
-		out = append(out, *mine[p])
+	if a, ok := d.accounts.get(account); ok {
+		mine := a.state.Load().own
+		for _, p := range slices.Sorted(maps.Keys(mine)) {
+			out = append(out, *mine[p])
+		}
 	}
 	return out
 }
 
 // OwnKey returns an account's sealed key for a provider as it is now, or nil.
 func (d *Directory) OwnKey(account, provider string) *storage.ProviderKey {
-	return d.index.Load().own[account][provider]
-}
-
-// Unseal opens an account's own provider key for one call.
-func (d *Directory) Unseal(k *storage.ProviderKey) (string, error) { return d.vault.Unseal(k) }
-
-// update runs change on a copy of the index, which change must also have stored, and publishes it if that went well.
-func (d *Directory) update(change func(*index) error) error {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	old := d.index.Load()
-	next := &index{maps.Clone(old.accounts), maps.Clone(old.virtual), maps.Clone(old.own), nil}
-	if err := change(next); err != nil {
-		return err
+	if a, ok := d.accounts.get(account); ok {
+		return a.state.Load().own[provider]
 	}
-	next.link()
-	d.index.Store(next)
 	return nil
 }
 
-// link rebuilds the callers from the other maps.
-func (ix *index) link() {
-	ix.callers = make(map[[32]byte]*Caller, len(ix.virtual))
-	for _, k := range ix.virtual {
-		if account := ix.accounts[k.Account]; account != nil && k.Revoked.IsZero() {
-			ix.callers[k.Hash] = &Caller{Account: account, KeyID: k.ID, own: ix.own[k.Account]}
-		}
-	}
+// Still runs fn while nothing in the directory changes, and returns its error: sealed keys in the store and what opens them fit each
+// other then.
+func (d *Directory) Still(fn func() error) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return fn()
 }
 
-// putOwn replaces the account's map rather than changing it, for published callers hold the old one.
-func (ix *index) putOwn(k *storage.ProviderKey) {
-	mine := maps.Clone(ix.own[k.Account])
-	if mine == nil {
-		mine = map[string]*storage.ProviderKey{}
+// with is a copy of an account's provider keys with one added or replaced: published callers hold the old ones.
+func with(own map[string]*storage.ProviderKey, k *storage.ProviderKey) map[string]*storage.ProviderKey {
+	next := maps.Clone(own)
+	if next == nil {
+		next = map[string]*storage.ProviderKey{}
 	}
-	mine[k.Provider] = k
-	ix.own[k.Account] = mine
+	next[k.Provider] = k
+	return next
 }
 
 func validProviderKey(key string) bool {

@@ -3,6 +3,8 @@ package directory
 import (
 	"bytes"
 	"errors"
+	"maps"
+	"slices"
 	"testing"
 	"time"
 
@@ -14,6 +16,7 @@ import (
 type memory struct {
 	fail     error
 	accounts []storage.Account
+	teams    map[string]storage.Team
 	virtual  map[string]storage.VirtualKey
 	own      map[[2]string]storage.ProviderKey
 }
@@ -24,10 +27,37 @@ func (m *memory) CreateAccount(a storage.Account, _ storage.Credits) error {
 	}
 	return m.fail
 }
+
 func (m *memory) Accounts() ([]storage.Account, error) { return m.accounts, m.fail }
-func (m *memory) PutVirtualKey(k storage.VirtualKey) error {
+
+func (m *memory) UpdateAccount(a storage.Account) error {
 	if m.fail == nil {
-		m.virtual[k.ID] = k
+		m.accounts[slices.IndexFunc(m.accounts, func(b storage.Account) bool { return a.ID == b.ID })] = a
+	}
+	return m.fail
+}
+
+func (m *memory) PutTeam(t storage.Team) error {
+	if m.fail == nil {
+		m.teams[t.ID] = t
+	}
+	return m.fail
+}
+
+func (m *memory) DeleteTeam(id string) error {
+	if m.fail == nil {
+		delete(m.teams, id)
+	}
+	return m.fail
+}
+
+func (m *memory) Teams() ([]storage.Team, error) { return slices.Collect(maps.Values(m.teams)), m.fail }
+
+func (m *memory) PutVirtualKey(keys ...storage.VirtualKey) error {
+	for _, k := range keys {
+		if m.fail == nil {
+			m.virtual[k.ID] = k
+		}
 	}
 	return m.fail
 }
@@ -66,9 +96,9 @@ func open(t *testing.T) (*Directory, *memory, func() *Directory) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m := &memory{virtual: map[string]storage.VirtualKey{}, own: map[[2]string]storage.ProviderKey{}}
+	m := &memory{teams: map[string]storage.Team{}, virtual: map[string]storage.VirtualKey{}, own: map[[2]string]storage.ProviderKey{}}
 	reopen := func() *Directory {
-		d, err := Open(m, m, v, Defaults{Credits: 1000 * storage.CreditsPerCredit, Tier: storage.TierEnterprise, Level: "balanced"}, time.Now)
+		d, err := Open(m, m, m, v, Defaults{Credits: 1000 * storage.CreditsPerCredit, Tier: storage.TierEnterprise, Level: "balanced"}, time.Now)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -79,10 +109,10 @@ func open(t *testing.T) (*Directory, *memory, func() *Directory) {
 
 func TestKeysFindTheirAccountAlsoAfterARestart(t *testing.T) {
 	d, _, reopen := open(t)
-	if _, err := d.CreateAccount("alice", "", ""); err != nil {
+	if _, err := d.CreateAccount(storage.Account{ID: "alice"}); err != nil {
 		t.Fatal(err)
 	}
-	k, text, err := d.CreateKey("alice", "laptop")
+	k, text, err := d.CreateKey(storage.VirtualKey{Account: "alice", Name: "laptop"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -107,18 +137,18 @@ func TestKeysFindTheirAccountAlsoAfterARestart(t *testing.T) {
 
 func TestNothingChangesWhenTheStoreFails(t *testing.T) {
 	d, m, _ := open(t)
-	if _, err := d.CreateAccount("alice", "", ""); err != nil {
+	if _, err := d.CreateAccount(storage.Account{ID: "alice"}); err != nil {
 		t.Fatal(err)
 	}
-	k, text, err := d.CreateKey("alice", "")
+	k, text, err := d.CreateKey(storage.VirtualKey{Account: "alice"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	m.fail = errors.New("disk on fire")
-	if _, err := d.CreateAccount("bob", "", ""); err == nil {
+	if _, err := d.CreateAccount(storage.Account{ID: "bob"}); err == nil {
 		t.Error("account created")
 	}
-	if _, _, err := d.CreateKey("alice", ""); err == nil {
+	if _, _, err := d.CreateKey(storage.VirtualKey{Account: "alice"}); err == nil {
 		t.Error("key created")
 	}
 	if err := d.RevokeKey(k.ID); err == nil {
@@ -134,8 +164,8 @@ func TestNothingChangesWhenTheStoreFails(t *testing.T) {
 
 func TestOwnKeysReachCallersAndLeaveThem(t *testing.T) {
 	d, _, _ := open(t)
-	d.CreateAccount("alice", "", "") //nolint:errcheck // the look-ups below would fail
-	_, text, _ := d.CreateKey("alice", "")
+	d.CreateAccount(storage.Account{ID: "alice"}) //nolint:errcheck // the look-ups below would fail
+	_, text, _ := d.CreateKey(storage.VirtualKey{Account: "alice"})
 	before, _ := d.Caller([]byte(text))
 	first, err := d.SetOwnKey("alice", "openai", "sk-1234567890")
 	if err != nil {
@@ -149,17 +179,17 @@ func TestOwnKeysReachCallersAndLeaveThem(t *testing.T) {
 	if before.HasOwnKeys() || c.OwnKey("openai") == nil || c.OwnKey("groq") != nil {
 		t.Fatal("own keys are not where they belong")
 	}
-	if key, err := d.Unseal(c.OwnKey("openai")); err != nil || key != "sk-0987654321" {
-		t.Fatalf("%q, %v", key, err)
+	if k, key, err := d.OpenOwnKey("alice", "openai"); err != nil || k.ID != second.ID || key.Reveal() != "sk-0987654321" {
+		t.Fatalf("%q, %v", key.Reveal(), err)
 	}
-	if _, err := d.Unseal(&first); err == nil {
+	if _, err := d.vault.Unseal(&first); err == nil {
 		t.Fatal("the replaced key still opens")
 	}
 	kept := *c.OwnKey("openai") // as a copy of the store would have it
 	if id, err := d.DeleteOwnKey("alice", "openai"); err != nil || id != kept.ID {
 		t.Fatal(err)
 	}
-	if _, err := d.Unseal(&kept); err == nil {
+	if _, err := d.vault.Unseal(&kept); err == nil {
 		t.Fatal("the deleted key still opens")
 	}
 	if c, _ := d.Caller([]byte(text)); c.HasOwnKeys() {
@@ -172,15 +202,15 @@ func TestOwnKeysReachCallersAndLeaveThem(t *testing.T) {
 
 func TestBadInputIsNamed(t *testing.T) {
 	d, _, _ := open(t)
-	for id, want := range map[string]error{"": ErrAccountID, "Alice": ErrAccountID, "a/b": ErrAccountID, "-a": ErrAccountID} {
-		if _, err := d.CreateAccount(id, "", ""); !errors.Is(err, want) {
+	for id, want := range map[string]error{"": ErrID, "Alice": ErrID, "a/b": ErrID, "-a": ErrID} {
+		if _, err := d.CreateAccount(storage.Account{ID: id}); !errors.Is(err, want) {
 			t.Errorf("id %q: %v", id, err)
 		}
 	}
-	if _, err := d.CreateAccount("a", "gold", ""); !errors.Is(err, ErrTier) {
+	if _, err := d.CreateAccount(storage.Account{ID: "a", Tier: "gold"}); !errors.Is(err, ErrTier) {
 		t.Errorf("tier: %v", err)
 	}
-	if _, err := d.CreateAccount("a", "", "custom"); !errors.Is(err, ErrLevel) {
+	if _, err := d.CreateAccount(storage.Account{ID: "a", DefaultLevel: "custom"}); !errors.Is(err, ErrLevel) {
 		t.Errorf("level: %v", err)
 	}
 	for _, key := range []string{"", "a b", "a\r\nb", "schlüssel", string(bytes.Repeat([]byte("x"), 5000)), "Bearer sk-1"} {
@@ -188,7 +218,7 @@ func TestBadInputIsNamed(t *testing.T) {
 			t.Errorf("key %.20q: %v", key, err)
 		}
 	}
-	if _, _, err := d.CreateKey("nobody", ""); !errors.Is(err, storage.ErrNotFound) {
+	if _, _, err := d.CreateKey(storage.VirtualKey{Account: "nobody"}); !errors.Is(err, storage.ErrNotFound) {
 		t.Errorf("key for nobody: %v", err)
 	}
 }

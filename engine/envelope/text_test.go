@@ -63,3 +63,21 @@ func TestAppendMetadata(t *testing.T) {
 		t.Error("metadata of the request before", err)
 	}
 }
+
+func TestTextOfAMember(t *testing.T) {
+	for body, want := range map[string]string{
+		`{"messages":[{"role":"user","content":"x"}],"service_tier":"flex"}`:                  "flex",
+		`{"messages":[{"role":"user","content":"x"}],"service\u005ftier" : "pri\u006Frity"}`:  "priority",
+		`{"messages":[{"role":"user","content":"x"}],"service_tier":null}`:                    "",
+		`{"messages":[{"role":"user","content":"x"}],"service_tier":["flex"]}`:                "",
+		`{"messages":[{"role":"user","content":"service_tier"}],"x":{"service_tier":"flex"}}`: "",
+	} {
+		e, err := Parse([]byte(body), DefaultLimits())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := e.Text([]byte(body), "service_tier"); got != want {
+			t.Errorf("%s: %q", body, got)
+		}
+	}
+}

@@ -9,7 +9,7 @@ import (
 )
 
 // methods of HTTP, as OpenAPI writes them.
-func methods() []string { return []string{"get", "put", "post", "delete"} }
+func methods() []string { return []string{"get", "put", "post", "patch", "delete"} }
 
 // document is a description under construction.
 type document struct {

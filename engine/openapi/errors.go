@@ -180,7 +180,7 @@ func headersOf(status string) []string {
 	switch status {
 	case "401":
 		return []string{"WWW-Authenticate"}
-	case "403", "429", "503":
+	case "402", "403", "429", "503":
 		return []string{"Retry-After"}
 	}
 	return nil

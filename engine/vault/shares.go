@@ -11,10 +11,10 @@ import (
 	"sync"
 )
 
-// A share is half of what opens one sealed key; the other half follows from the root secret. Databases keep what was
+// A share is half of what opens one sealed key; the other half follows from the key-encryption key. Databases keep what was
 // overwritten or deleted for a while, in logs and older tables, so a sealed key can be dug up. Its share cannot: shares are
 // in a file of their own with a slot each, which is overwritten in place when the key is replaced or deleted. What was
-// sealed with it is then noise, also to who holds the root secret.
+// sealed with it is then noise, also to who holds the key-encryption key.
 //
 // The file is a row of slots of 64 bytes: 16 bytes number, 32 bytes share, 16 bytes of the SHA-256 over both. A slot that is
 // empty, or torn by a crash, does not match its sum and is free.
@@ -76,7 +76,14 @@ func slotSum(slot []byte) []byte {
 
 // create makes a share that is on disk when it returns.
 func (s *shares) create() (n shareNumber, share []byte, err error) {
-	n, share = shareNumber(random(numberSize)), random(shareSize)
+	n = shareNumber(random(numberSize))
+	share, err = s.put(n)
+	return n, share, err
+}
+
+// put makes a share with a number.
+func (s *shares) put(n shareNumber) ([]byte, error) {
+	share := random(shareSize)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	slot := s.size
@@ -85,7 +92,7 @@ func (s *shares) create() (n shareNumber, share []byte, err error) {
 	}
 	record := append(append(make([]byte, 0, slotSize), n[:]...), share...)
 	if err := s.write(slot, append(record, slotSum(record)...)); err != nil {
-		return n, nil, fmt.Errorf("writing a share: %w", err)
+		return nil, fmt.Errorf("writing a share: %w", err)
 	}
 	if slot == s.size {
 		s.size++
@@ -93,7 +100,27 @@ func (s *shares) create() (n shareNumber, share []byte, err error) {
 		s.free = s.free[:len(s.free)-1]
 	}
 	s.at[n], s.value[n] = slot, share
-	return n, share, nil
+	return slices.Clone(share), nil // for it may be destroyed meanwhile
+}
+
+// vaultMark is the number of a slot that opens nothing: it says that the file belongs to a vault with a ring, so that a ring
+// which got lost is missed.
+func vaultMark() shareNumber { return shareNumber([]byte("pointsman vault ")) }
+
+func (s *shares) marked() bool {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	_, ok := s.at[vaultMark()]
+	return ok
+}
+
+// mark marks the file.
+func (s *shares) mark() error {
+	if s.marked() {
+		return nil
+	}
+	_, err := s.put(vaultMark())
+	return err
 }
 
 func (s *shares) get(n shareNumber) ([]byte, bool) {

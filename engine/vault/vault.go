@@ -1,14 +1,20 @@
 // Package vault keeps secrets unreadable at rest: it hashes virtual keys for look-up and seals the accounts' own provider
 // keys.
 //
-// One 32-byte root secret, from a file with mode 0600 or the environment, yields two keys by HKDF-SHA-256: the pepper of
-// the key hashes and the key-encryption key. A provider key is sealed with AES-256-GCM under a key that follows from the
-// key-encryption key and a share of its own, see shares.go; its account, provider, id and version are additional
-// authenticated data, so a record that is moved or renamed does not open. Destroying the share makes a sealed key noise for
-// ever, wherever a copy of it is left.
+// A provider key is sealed with AES-256-GCM under a data key of its own; its account, provider, id and version are additional
+// authenticated data, so a record that is moved or renamed does not open. The data key is wrapped under a key that follows
+// from two things: a key-encryption key (source.go says where it is read from), whose id the record names, and a share of the
+// record's own (shares.go). Destroying the share makes a sealed key noise for ever, wherever a copy of it is left.
 //
-// Sealed layout: 1 byte format (2), 16 bytes number of the share, 16 bytes number of the share of the key that it replaced
-// or zeros, 12 bytes nonce, ciphertext with its 16-byte tag. Format 1, of earlier builds, has no share and is sealed under the key-encryption key itself; it opens, and can only be deleted.
+// The key-encryption key is changed while the gateway serves, see [Vault.Begin]: data keys are wrapped anew, each with a new
+// share, and no provider key is opened for it. The pepper of the key hashes never changes; it is kept sealed under the
+// key-encryption key in the ring (keyring.go), the file that says which key-encryption keys are needed.
+//
+// Sealed layout, format 3: 1 byte format, 16 bytes number of the share, 16 bytes number of the share of the record that it
+// replaced or zeros, 8 bytes id of the key-encryption key, 12 bytes nonce and 48 bytes wrapped data key, 12 bytes nonce and
+// ciphertext with its 16-byte tag. Earlier builds wrote two formats without a data key and without an id: 2, which ends after
+// the two numbers with nonce and ciphertext under key and share, and 1, which has no share either. Both open under the vault's
+// first key-encryption key and become format 3 when that is changed.
 package vault
 
 import (
@@ -28,67 +34,102 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/pointsman/pointsman/sdk/provider"
 	"github.com/pointsman/pointsman/storage"
 )
 
 const (
 	formatPlain = 1
 	formatShare = 2
+	formatKEK   = 3
+
+	sharesEnd   = 1 + 2*numberSize // of the numbers of shares in formats 2 and 3
+	headSize    = sharesEnd + kekIDSize
+	nonceSize   = 12
+	dataKeySize = 32
+	wrappedSize = nonceSize + dataKeySize + 16
 )
 
-// ErrSealed: a sealed key does not open under this root secret, was moved from another record, or its share is destroyed.
+// ErrSealed: a sealed key does not open under the vault's key-encryption keys, was moved from another record, or its share is
+// destroyed.
 var ErrSealed = errors.New("sealed key does not open")
+
+// Config says where a vault is kept.
+type Config struct {
+	Dir   string              // of vault.json, own.keys and the default key-encryption key
+	KEK   Source              // of the key-encryption key; "" for root.key in Dir
+	Fresh bool                // nothing was ever hashed or sealed: what is missing may be made
+	Env   func(string) string // nil: the environment of the process
+}
 
 // Vault seals and hashes. It is safe for concurrent use.
 type Vault struct {
-	kek    []byte
+	config Config
 	shares *shares
 	macs   sync.Pool
 	pepper []byte
+
+	mu     sync.RWMutex // guards what follows, and the bytes of the keys
+	ring   ring
+	active *kek
+	next   *kek // to which the vault is being rotated, or nil
+	drift  string
 }
 
-// New derives a vault from a root secret of at least 32 bytes. Its shares are kept in memory: what it seals opens as long as
-// it lives. [Open] keeps them.
-func New(root []byte) (*Vault, error) {
-	if len(root) < 32 {
-		return nil, fmt.Errorf("root secret has %d bytes, needs 32", len(root))
-	}
-	kek, err := hkdf.Key(sha256.New, root, nil, "pointsman provider keys v1", 32)
+// New makes a vault of a secret of at least 32 bytes that is kept in memory: what it seals opens as long as it lives. [Open]
+// keeps one.
+func New(secret []byte) (*Vault, error) {
+	v := newVault(Config{}, newShares())
+	active, err := newKEK(append([]byte{}, secret...), "")
 	if err != nil {
-		return nil, fmt.Errorf("deriving the key-encryption key: %w", err)
+		return nil, err
 	}
-	pepper, err := hkdf.Key(sha256.New, root, nil, "pointsman virtual keys v1", 32)
-	if err != nil {
-		return nil, fmt.Errorf("deriving the pepper: %w", err)
-	}
-	v := &Vault{kek: kek, shares: newShares(), pepper: pepper}
-	v.macs.New = func() any { return hmac.New(sha256.New, v.pepper) }
+	v.active, v.pepper = active, random(secretSize)
 	return v, nil
 }
 
-// Open reads the root secret from path, or makes one there with mode 0600 if the file does not exist, and keeps the shares
-// in another file. One vault at a time may have that open.
-func Open(path, sharesPath string) (*Vault, error) {
-	text, err := ReadOrCreateSecret(path, func() string { return hex.EncodeToString(random(32)) })
+func newVault(cfg Config, s *shares) *Vault {
+	if cfg.Env == nil {
+		cfg.Env = os.Getenv
+	}
+	v := &Vault{config: cfg, shares: s}
+	v.macs.New = func() any { return &mac{Hash: hmac.New(sha256.New, v.pepper)} }
+	return v
+}
+
+// Open opens the vault of a directory, or makes one if cfg.Fresh. It fails with ErrKEK, saying what is needed, if a
+// key-encryption key or one of the vault's files is missing or is another one's. One vault at a time may have a directory open.
+func Open(cfg Config) (*Vault, error) {
+	found, err := readRing(cfg.Dir)
 	if err != nil {
 		return nil, err
 	}
-	root, err := hex.DecodeString(text)
-	if err != nil {
-		return nil, fmt.Errorf("%s does not hold hex digits; restore it from a backup, without it stored keys cannot be opened", path)
+	path := filepath.Join(cfg.Dir, sharesFile)
+	if _, err := os.Stat(path); found != nil && errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("%w: %s is missing; restore it from the backup of the database, or make an empty file there to go on without the stored provider keys", ErrKEK, path)
 	}
-	v, err := New(root)
+	s, err := openShares(path)
 	if err != nil {
 		return nil, err
 	}
-	if v.shares, err = openShares(sharesPath); err != nil {
-		return nil, err
+	v := newVault(cfg, s)
+	if err := v.open(found); err != nil {
+		return nil, errors.Join(err, s.close())
 	}
 	return v, nil
 }
 
-// Close closes the file of shares.
-func (v *Vault) Close() error { return v.shares.close() }
+// Close closes the file of shares and clears the keys.
+func (v *Vault) Close() error {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	for _, k := range []*kek{v.active, v.next} {
+		if k != nil {
+			k.clear()
+		}
+	}
+	return v.shares.close()
+}
 
 // ReadOrCreateSecret returns the trimmed content of the file at path. If there is none, it writes what create returns,
 // readable by the owner only, through a temporary file so that no half-written secret is ever read.
@@ -140,22 +181,45 @@ func NewVirtualKey() string {
 // NewMasterKey returns a fresh admin key: "sk-pointsman-" and 256 random bits in hex.
 func NewMasterKey() string { return "sk-pointsman-" + hex.EncodeToString(random(32)) }
 
+func newSecretText() string { return hex.EncodeToString(random(secretSize)) }
+
 // NewID returns prefix and 16 random hex digits.
 func NewID(prefix string) string { return prefix + hex.EncodeToString(random(8)) }
 
 // Hash is HMAC-SHA-256(pepper, key): what the directory stores and looks up instead of a virtual key.
 func (v *Vault) Hash(key []byte) (sum [32]byte) {
-	mac := v.macs.Get().(hash.Hash)
-	mac.Reset()
-	mac.Write(key)
-	mac.Sum(sum[:0])
-	v.macs.Put(mac)
+	m := v.macs.Get().(*mac)
+	m.Reset()
+	m.Write(key)
+	m.Sum(m.sum[:0])
+	sum = m.sum
+	v.macs.Put(m)
 	return sum
+}
+
+// mac has a place for its sum, so that hashing allocates nothing.
+type mac struct {
+	hash.Hash
+	sum [32]byte
 }
 
 // Seal fills k.Sealed with the encrypted key. The other fields must be final. The share is on disk when it returns. Once the
 // record is stored the caller shreds the one it replaces, if any; after a crash between, [Vault.Finish] does.
 func (v *Vault) Seal(k *storage.ProviderKey, key string, replaces *storage.ProviderKey) error {
+	dataKey, plain := random(dataKeySize), []byte(key)
+	defer clear(dataKey)
+	defer clear(plain)
+	aead, err := newAEAD(dataKey)
+	if err != nil {
+		return err
+	}
+	nonce := random(nonceSize)
+	return v.wrap(k, replaces, dataKey, aead.Seal(nonce, nonce, plain, append(boundTo(k), formatKEK)))
+}
+
+// wrap fills k.Sealed with a data key, wrapped under the newest key-encryption key and a share of its own, and the body that
+// the data key opens.
+func (v *Vault) wrap(k, replaces *storage.ProviderKey, dataKey, body []byte) error {
 	var before shareNumber
 	if replaces != nil {
 		before, _ = shareOf(replaces)
@@ -164,45 +228,120 @@ func (v *Vault) Seal(k *storage.ProviderKey, key string, replaces *storage.Provi
 	if err != nil {
 		return err
 	}
-	aead, err := v.aead(share)
+	defer clear(share)
+	v.mu.RLock()
+	newest := v.newest()
+	id := newest.id
+	aead, err := shareCipher(newest.key, share, wrapPurpose)
+	v.mu.RUnlock()
 	if err != nil {
 		return err
 	}
-	nonce := random(aead.NonceSize())
-	out := append(append(append([]byte{formatShare}, n[:]...), before[:]...), nonce...)
-	k.Sealed = aead.Seal(out, nonce, []byte(key), append(boundTo(k), out[1:1+2*numberSize]...))
+	out := append([]byte{formatKEK}, n[:]...)
+	out = append(append(out, before[:]...), id[:]...)
+	nonce := random(nonceSize)
+	bound := append(boundTo(k), out...)
+	k.Sealed = append(aead.Seal(append(out, nonce...), nonce, dataKey, bound), body...)
 	return nil
 }
 
+// newest is the key-encryption key that records are sealed under. The caller holds v.mu.
+func (v *Vault) newest() *kek {
+	if v.next != nil {
+		return v.next
+	}
+	return v.active
+}
+
 // Unseal returns the key of a record, or ErrSealed.
-func (v *Vault) Unseal(k *storage.ProviderKey) (string, error) {
+func (v *Vault) Unseal(k *storage.ProviderKey) (provider.Secret, error) {
+	var plain []byte
+	if format(k) == formatKEK {
+		dataKey, err := v.unwrap(k)
+		if err != nil {
+			return provider.Secret{}, err
+		}
+		defer clear(dataKey)
+		aead, err := newAEAD(dataKey)
+		if err != nil {
+			return provider.Secret{}, err
+		}
+		plain, err = open(aead, k.Sealed[headSize+wrappedSize:], append(boundTo(k), formatKEK))
+		if err != nil {
+			return provider.Secret{}, err
+		}
+	} else {
+		var err error
+		if plain, err = v.unsealEarlier(k); err != nil {
+			return provider.Secret{}, err
+		}
+	}
+	defer clear(plain)
+	return provider.NewSecret(string(plain)), nil
+}
+
+// unwrap returns the data key of a record of format 3.
+func (v *Vault) unwrap(k *storage.ProviderKey) ([]byte, error) {
+	n, _ := shareOf(k)
+	share, ok := v.shares.get(n)
+	if !ok || len(k.Sealed) < headSize+wrappedSize {
+		return nil, ErrSealed
+	}
+	defer clear(share)
+	aead, err := v.wrapCipher(kekID(k.Sealed[sharesEnd:headSize]), share)
+	if err != nil {
+		return nil, err
+	}
+	return open(aead, k.Sealed[headSize:headSize+wrappedSize], append(boundTo(k), k.Sealed[:headSize]...))
+}
+
+// wrapCipher is the cipher of a share under the key-encryption key with an id, or ErrSealed if the vault does not hold that.
+func (v *Vault) wrapCipher(id kekID, share []byte) (cipher.AEAD, error) {
+	v.mu.RLock()
+	defer v.mu.RUnlock()
+	for _, held := range []*kek{v.active, v.next} {
+		if held != nil && held.id == id {
+			return shareCipher(held.key, share, wrapPurpose)
+		}
+	}
+	return nil, ErrSealed
+}
+
+// unsealEarlier returns the key of a record of format 1 or 2.
+func (v *Vault) unsealEarlier(k *storage.ProviderKey) ([]byte, error) {
 	rest, share, bound := k.Sealed, []byte(nil), boundTo(k)
 	switch n, shared := shareOf(k); {
 	case shared:
 		var ok bool
 		if share, ok = v.shares.get(n); !ok {
-			return "", ErrSealed
+			return nil, ErrSealed
 		}
-		bound = append(bound, rest[1:1+2*numberSize]...)
-		rest = rest[1+2*numberSize:]
-	case len(rest) > 0 && rest[0] == formatPlain:
+		defer clear(share)
+		bound = append(bound, rest[1:sharesEnd]...)
+		rest = rest[sharesEnd:]
+	case format(k) == formatPlain:
 		rest = rest[1:]
 	default:
-		return "", ErrSealed
+		return nil, ErrSealed
 	}
-	aead, err := v.aead(share)
-	if err != nil {
-		return "", err
+	v.mu.RLock()
+	defer v.mu.RUnlock()
+	for _, held := range []*kek{v.active, v.next} {
+		if held == nil {
+			continue
+		}
+		aead, err := newAEAD(held.legacy)
+		if share != nil {
+			aead, err = shareCipher(held.legacy, share, "pointsman provider key with its share v2")
+		}
+		if err != nil {
+			return nil, err
+		}
+		if plain, err := open(aead, rest, bound); err == nil {
+			return plain, nil
+		}
 	}
-	n := aead.NonceSize()
-	if len(rest) < n {
-		return "", ErrSealed
-	}
-	key, err := aead.Open(nil, rest[:n], rest[n:], bound)
-	if err != nil {
-		return "", ErrSealed
-	}
-	return string(key), nil
+	return nil, ErrSealed
 }
 
 // Shred destroys what opens a sealed key: every copy of it is noise from now on. Again it changes nothing.
@@ -220,29 +359,41 @@ func (v *Vault) Finish(keys []storage.ProviderKey) error {
 	var errs []error
 	for i := range keys {
 		if _, shared := shareOf(&keys[i]); shared {
-			errs = append(errs, v.shares.destroy(shareNumber(keys[i].Sealed[1+numberSize:1+2*numberSize])))
+			errs = append(errs, v.shares.destroy(shareNumber(keys[i].Sealed[1+numberSize:sharesEnd])))
 		}
 	}
 	return errors.Join(errs...)
 }
 
+// format is the format of a sealed key, 0 for none.
+func format(k *storage.ProviderKey) byte {
+	if len(k.Sealed) == 0 {
+		return 0
+	}
+	return k.Sealed[0]
+}
+
 // shareOf is the number of the share that a sealed key needs; false if it needs none.
 func shareOf(k *storage.ProviderKey) (n shareNumber, shared bool) {
-	if len(k.Sealed) < 1+2*numberSize || k.Sealed[0] != formatShare {
+	if f := format(k); len(k.Sealed) < sharesEnd || f != formatShare && f != formatKEK {
 		return n, false
 	}
 	return shareNumber(k.Sealed[1 : 1+numberSize]), true
 }
 
-// aead is the cipher of one share; without one it is that of format 1.
-func (v *Vault) aead(share []byte) (cipher.AEAD, error) {
-	key := v.kek
-	if share != nil {
-		var err error
-		if key, err = hkdf.Key(sha256.New, v.kek, share, "pointsman provider key with its share v2", 32); err != nil {
-			return nil, fmt.Errorf("deriving the key of a share: %w", err)
-		}
+const wrapPurpose = "pointsman data key with its share v3"
+
+// shareCipher is the cipher of one share under a key.
+func shareCipher(key, share []byte, purpose string) (cipher.AEAD, error) {
+	key, err := hkdf.Key(sha256.New, key, share, purpose, 32)
+	if err != nil {
+		return nil, fmt.Errorf("deriving the key of a share: %w", err)
 	}
+	defer clear(key)
+	return newAEAD(key)
+}
+
+func newAEAD(key []byte) (cipher.AEAD, error) {
 	block, err := aes.NewCipher(key)
 	if err != nil {
 		return nil, fmt.Errorf("setting up AES: %w", err)
@@ -252,6 +403,18 @@ func (v *Vault) aead(share []byte) (cipher.AEAD, error) {
 		return nil, fmt.Errorf("setting up GCM: %w", err)
 	}
 	return aead, nil
+}
+
+// open opens what begins with its nonce, or fails with ErrSealed.
+func open(aead cipher.AEAD, sealed, bound []byte) ([]byte, error) {
+	if len(sealed) < nonceSize {
+		return nil, ErrSealed
+	}
+	plain, err := aead.Open(nil, sealed[:nonceSize], sealed[nonceSize:], bound)
+	if err != nil {
+		return nil, ErrSealed
+	}
+	return plain, nil
 }
 
 // boundTo is the additional authenticated data: every field length-prefixed, so that no two records share it.

@@ -23,7 +23,7 @@ func TestSealedKeyOpensOnlyInItsOwnRecord(t *testing.T) {
 	if bytes.Contains(k.Sealed, []byte("sk-secret")) {
 		t.Fatal("sealed bytes hold the key")
 	}
-	if got, err := v.Unseal(&k); err != nil || got != "sk-secret" {
+	if got, err := v.Unseal(&k); err != nil || got.Reveal() != "sk-secret" {
 		t.Fatalf("Unseal = %q, %v", got, err)
 	}
 	for name, change := range map[string]func(*storage.ProviderKey){
@@ -33,7 +33,12 @@ func TestSealedKeyOpensOnlyInItsOwnRecord(t *testing.T) {
 		"version":      func(k *storage.ProviderKey) { k.Version = 2 },
 		"field border": func(k *storage.ProviderKey) { k.Account, k.Provider = "aliceo", "penai" },
 		"flipped bit":  func(k *storage.ProviderKey) { k.Sealed[20] ^= 1 },
+		"other key id": func(k *storage.ProviderKey) { k.Sealed[sharesEnd] ^= 1 },
+		"last bit":     func(k *storage.ProviderKey) { k.Sealed[len(k.Sealed)-1] ^= 1 },
+		"format":       func(k *storage.ProviderKey) { k.Sealed[0] = formatShare },
 		"truncated":    func(k *storage.ProviderKey) { k.Sealed = k.Sealed[:5] },
+		"no body":      func(k *storage.ProviderKey) { k.Sealed = k.Sealed[:headSize+wrappedSize] },
+		"empty":        func(k *storage.ProviderKey) { k.Sealed = nil },
 	} {
 		moved := k
 		moved.Sealed = bytes.Clone(k.Sealed)

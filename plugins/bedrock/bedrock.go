@@ -139,7 +139,7 @@ func (a *Adapter) Call(ctx context.Context, req *provider.CallRequest, answer pr
 	if err != nil {
 		return err
 	}
-	credential, err := parseCredential(req.Credential)
+	credential, err := parseCredential(req.Credential.Reveal())
 	if err != nil {
 		return send(answer, http.StatusUnauthorized, nil, wire.ErrorBody("authentication_error", "UnrecognizedClientException", "", err.Error()))
 	}
@@ -257,7 +257,7 @@ func (a *Adapter) foundationModels(ctx context.Context, req *provider.ModelsRequ
 	if err != nil {
 		return nil, err
 	}
-	credential, err := parseCredential(req.Credential)
+	credential, err := parseCredential(req.Credential.Reveal())
 	if err != nil {
 		return nil, err
 	}

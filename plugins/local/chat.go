@@ -81,8 +81,8 @@ func (a *Adapter) Call(ctx context.Context, req *provider.CallRequest, answer pr
 		return fmt.Errorf("%w: base_url is not a URL", provider.ErrSetting)
 	}
 	call.Header.Set("Content-Type", "application/json")
-	if req.Credential != "" {
-		call.Header.Set("Authorization", "Bearer "+req.Credential)
+	if req.Credential.IsSet() {
+		call.Header.Set("Authorization", "Bearer "+req.Credential.Reveal())
 	}
 	resp, err := a.client.Do(call, req.AllowPrivate)
 	if err != nil {

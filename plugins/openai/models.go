@@ -31,8 +31,8 @@ func Get(ctx context.Context, client *egress.Client, e *provider.Endpoint, path 
 	for name, value := range e.Headers {
 		header.Set(name, value)
 	}
-	if req.Credential != "" && e.Auth.Header != "" {
-		header.Set(e.Auth.Header, e.Auth.Prefix+req.Credential)
+	if req.Credential.IsSet() && e.Auth.Header != "" {
+		header.Set(e.Auth.Header, e.Auth.Prefix+req.Credential.Reveal())
 	}
 	return client.Get(ctx, e.BaseURL+path, header, req.AllowPrivate, e.Errors)
 }

@@ -184,7 +184,7 @@ type CallRequest struct {
 	Model      string // upstream model id; Body carries it too
 	Stream     bool
 	Body       []byte // in the endpoint's dialect
-	Credential string // for this call only
+	Credential Secret // for this call only
 	BaseURL    string
 	Settings   map[string]string
 	RequestID  string
@@ -197,7 +197,7 @@ type CallRequest struct {
 type ModelsRequest struct {
 	Provider     string
 	BaseURL      string
-	Credential   string // for this call only, "" if there is none
+	Credential   Secret // for this call only, not set if there is none
 	Settings     map[string]string
 	AllowPrivate bool // as in [CallRequest]
 }
@@ -214,7 +214,7 @@ type Model struct {
 type ProbeRequest struct {
 	Provider     string
 	BaseURL      string
-	Credential   string // for this call only, "" if there is none
+	Credential   Secret // for this call only, not set if there is none
 	Settings     map[string]string
 	AllowPrivate bool // as in [CallRequest]
 }

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/dgraph-io/badger/v4"
 
@@ -36,8 +35,8 @@ func (s *Store) CreateAccount(a storage.Account, opening storage.Credits) error 
 	return nil
 }
 
-// UpdateAccount replaces the tier and the default power level of an account and returns once that is on disk. Its id and
-// time of creation never change, and its credits are the ledger's alone. Errors: ErrNotFound, ErrClosed.
+// UpdateAccount replaces an account's record and returns once that is on disk. Its id and time of creation never change, and
+// its credits are the ledger's alone. Errors: ErrNotFound, ErrClosed.
 func (s *Store) UpdateAccount(a storage.Account) error {
 	s.keysMu.Lock()
 	defer s.keysMu.Unlock()
@@ -45,13 +44,13 @@ func (s *Store) UpdateAccount(a storage.Account) error {
 	if err != nil {
 		return err
 	}
-	current.Tier, current.DefaultLevel = a.Tier, a.DefaultLevel
-	if err := s.put(textKey(keyAccount, a.ID), current); err != nil {
+	a.Created = current.Created
+	if err := s.put(textKey(keyAccount, a.ID), a); err != nil {
 		return fmt.Errorf("updating account %s: %w", a.ID, err)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.machine.Account(a.ID).Record = current
+	s.machine.Account(a.ID).Record = a
 	return nil
 }
 
@@ -79,36 +78,54 @@ func (s *Store) readAccounts() ([]storage.Account, error) {
 	return list[storage.Account](s.db, []byte{keyAccount})
 }
 
-// PutVirtualKey stores a key, replacing the one with the same id. Errors: ErrInvalid (no id), ErrClosed.
-func (s *Store) PutVirtualKey(k storage.VirtualKey) error {
-	if k.ID == "" {
-		return fmt.Errorf("storing a virtual key without an id: %w", storage.ErrInvalid)
+// PutTeam stores a team, replacing the one with the same id. Errors: ErrInvalid (an id that no account could have), ErrClosed.
+func (s *Store) PutTeam(t storage.Team) error {
+	if !validAccountID(t.ID) {
+		return fmt.Errorf("storing team %.64q: %w", t.ID, storage.ErrInvalid)
 	}
 	s.keysMu.Lock()
 	defer s.keysMu.Unlock()
-	return s.put(textKey(keyVirtualKey, k.ID), k)
+	return s.put(textKey(keyTeam, t.ID), t)
+}
+
+// DeleteTeam removes a team for good. As with provider keys, a marker takes its place. Errors: ErrNotFound, ErrClosed.
+func (s *Store) DeleteTeam(id string) error {
+	s.keysMu.Lock()
+	defer s.keysMu.Unlock()
+	var t storage.Team
+	err := s.view("reading a team", func(txn *badger.Txn) error { return get(txn, textKey(keyTeam, id), &t) })
+	if err == nil && t.ID == "" {
+		err = storage.ErrNotFound
+	}
+	if err != nil {
+		return fmt.Errorf("team %.64q: %w", id, err)
+	}
+	return s.put(textKey(keyTeam, id), storage.Team{})
+}
+
+// Teams returns all teams, ordered by id.
+func (s *Store) Teams() ([]storage.Team, error) {
+	teams, err := list[storage.Team](s.db, []byte{keyTeam})
+	return slices.DeleteFunc(teams, func(t storage.Team) bool { return t.ID == "" }), err
+}
+
+// PutVirtualKey stores keys in one commit, replacing those with the same ids. Errors: ErrInvalid (no id), ErrClosed.
+func (s *Store) PutVirtualKey(keys ...storage.VirtualKey) error {
+	s.keysMu.Lock()
+	defer s.keysMu.Unlock()
+	records := make(map[string]any, len(keys))
+	for _, k := range keys {
+		if k.ID == "" {
+			return fmt.Errorf("storing a virtual key without an id: %w", storage.ErrInvalid)
+		}
+		records[string(textKey(keyVirtualKey, k.ID))] = k
+	}
+	return s.putAll(records)
 }
 
 // VirtualKeys returns all virtual keys, revoked ones too, ordered by id.
 func (s *Store) VirtualKeys() ([]storage.VirtualKey, error) {
 	return list[storage.VirtualKey](s.db, []byte{keyVirtualKey})
-}
-
-// RevokeVirtualKey marks a key as revoked at the given time; a key that is revoked already keeps its first time. Errors:
-// ErrNotFound, ErrClosed.
-func (s *Store) RevokeVirtualKey(id string, at time.Time) error {
-	s.keysMu.Lock()
-	defer s.keysMu.Unlock()
-	var k storage.VirtualKey
-	err := s.db.View(func(txn *badger.Txn) error { return get(txn, textKey(keyVirtualKey, id), &k) })
-	if err != nil {
-		return fmt.Errorf("virtual key %.64q: %w", id, err)
-	}
-	if !k.Revoked.IsZero() {
-		return nil
-	}
-	k.Revoked = at.UTC()
-	return s.put(textKey(keyVirtualKey, id), k)
 }
 
 // PutProviderKey stores an account's key at a provider in place of the former one. Errors: ErrInvalid (no id,
@@ -129,7 +146,7 @@ func (s *Store) DeleteProviderKey(account, provider string) error {
 	defer s.keysMu.Unlock()
 	key := providerKeyKey(account, provider)
 	var k storage.ProviderKey
-	err := s.db.View(func(txn *badger.Txn) error { return get(txn, key, &k) })
+	err := s.view("reading a key", func(txn *badger.Txn) error { return get(txn, key, &k) })
 	if err == nil && k.ID == "" {
 		err = storage.ErrNotFound
 	}
@@ -145,14 +162,33 @@ func (s *Store) ProviderKeys() ([]storage.ProviderKey, error) {
 	return slices.DeleteFunc(keys, func(k storage.ProviderKey) bool { return k.ID == "" }), err
 }
 
-// put stores a record as JSON and returns once it is on disk.
+// put stores a record as JSON and returns once it is on disk. Errors: ErrLowSpace, ErrClosed.
 func (s *Store) put(key []byte, record any) error {
-	value, err := json.Marshal(record)
-	if err != nil {
-		return fmt.Errorf("encoding %T: %w", record, err)
+	return s.putAll(map[string]any{string(key): record})
+}
+
+// putAll is put for several records in one commit.
+func (s *Store) putAll(records map[string]any) error {
+	values := make(map[string][]byte, len(records))
+	for key, record := range records {
+		value, err := json.Marshal(record)
+		if err != nil {
+			return fmt.Errorf("encoding %T: %w", record, err)
+		}
+		values[key] = value
+	}
+	if !s.config.roomy() {
+		return storage.ErrLowSpace
 	}
 	return guard("storing a record", func() error {
-		err := s.db.Update(func(txn *badger.Txn) error { return txn.Set(key, value) })
+		err := s.db.Update(func(txn *badger.Txn) error {
+			for key, value := range values {
+				if err := txn.Set([]byte(key), value); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
 		if errors.Is(err, badger.ErrDBClosed) || errors.Is(err, badger.ErrBlockedWrites) {
 			err = storage.ErrClosed
 		}
@@ -175,13 +211,19 @@ func get(txn *badger.Txn, key []byte, record any) error {
 func list[T any](db *badger.DB, prefix []byte) (records []T, err error) {
 	err = guard("reading records", func() error {
 		return db.View(func(txn *badger.Txn) error {
-			return eachKey(txn, prefix, func(_ []byte, item *badger.Item) error {
-				var record T
-				err := item.Value(func(v []byte) error { return json.Unmarshal(v, &record) })
-				records = append(records, record)
-				return err
-			})
+			records, err = listIn[T](txn, prefix)
+			return err
 		})
+	})
+	return records, err
+}
+
+func listIn[T any](txn *badger.Txn, prefix []byte) (records []T, err error) {
+	err = eachKey(txn, prefix, func(_ []byte, item *badger.Item) error {
+		var record T
+		err := item.Value(func(v []byte) error { return json.Unmarshal(v, &record) })
+		records = append(records, record)
+		return err
 	})
 	return records, err
 }

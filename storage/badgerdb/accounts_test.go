@@ -20,8 +20,13 @@ func TestAccounts(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	a.Tier = storage.TierStarter
-	if err := s.UpdateAccount(storage.Account{ID: "a", Tier: a.Tier, DefaultLevel: "eco"}); err != nil {
+	five, none := int64(5), int64(0)
+	tier := uint8(3)
+	a.Tier, a.Team, a.Overdraft, a.Disabled = storage.TierStarter, "red", 7, "unpaid"
+	a.Limits = storage.Limits{RequestsPerMinute: &five, Concurrent: &none, Budgets: []storage.Budget{{Period: storage.PeriodDay, Tier: &tier, Credits: 9, Suspend: true}}}
+	changed := a
+	changed.Created = created.Add(time.Hour)
+	if err := s.UpdateAccount(changed); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.UpdateAccount(storage.Account{ID: "c"}); !errors.Is(err, storage.ErrNotFound) {
@@ -57,14 +62,10 @@ func TestVirtualKeys(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	one.Revoked = now.Add(time.Minute)
-	for _, at := range []time.Time{one.Revoked, now.Add(time.Hour)} {
-		if err := s.RevokeVirtualKey("key_1", at); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := s.RevokeVirtualKey("key_3", now); !errors.Is(err, storage.ErrNotFound) {
-		t.Errorf("revoking an unknown key gave %v", err)
+	one.Revoked, one.Scopes = now.Add(time.Minute), storage.Scopes{Models: []string{}, Tiers: []uint8{}, Policies: []string{"eco"}}
+	two.Expires, two.Scopes = now.Add(time.Hour), storage.Scopes{Tiers: []uint8{0, 5}}
+	if err := s.PutVirtualKey(one, two); err != nil {
+		t.Fatal(err)
 	}
 	if err := s.PutVirtualKey(storage.VirtualKey{}); !errors.Is(err, storage.ErrInvalid) {
 		t.Errorf("a key without an id gave %v", err)
@@ -73,6 +74,33 @@ func TestVirtualKeys(t *testing.T) {
 		keys, err := s.VirtualKeys()
 		if err != nil || !reflect.DeepEqual(keys, []storage.VirtualKey{one, two}) {
 			t.Errorf("keys are %+v, %v", keys, err)
+		}
+		s.Close()
+		s = openStore(t, Config{Dir: dir})
+	}
+}
+
+func TestTeams(t *testing.T) {
+	dir := t.TempDir()
+	s := openStore(t, Config{Dir: dir})
+	red := storage.Team{ID: "red", Name: "The red ones", Created: time.Now().UTC().Round(0), Limits: storage.Limits{Budgets: []storage.Budget{{Period: storage.PeriodMonth}}}}
+	for _, team := range []storage.Team{red, {ID: "blue"}} {
+		if err := s.PutTeam(team); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.PutTeam(storage.Team{ID: "Red"}); !errors.Is(err, storage.ErrInvalid) {
+		t.Errorf("a team with an odd id gave %v", err)
+	}
+	if err := s.DeleteTeam("blue"); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.DeleteTeam("blue"); !errors.Is(err, storage.ErrNotFound) {
+		t.Errorf("deleting it again gave %v", err)
+	}
+	for range 2 {
+		if teams, err := s.Teams(); err != nil || !reflect.DeepEqual(teams, []storage.Team{red}) {
+			t.Errorf("teams are %+v, %v", teams, err)
 		}
 		s.Close()
 		s = openStore(t, Config{Dir: dir})

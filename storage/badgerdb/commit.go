@@ -58,6 +58,7 @@ func (s *Store) seal() {
 	b.exact = s.machine.FlushSpending(s.entered-min(s.entered, s.config.headEvery), batchSize, func(who storage.Spender, record []byte) {
 		b.spending = append(b.spending, spendingRecord{who, record})
 	})
+	s.config.reach("sealing")
 	s.sealed = append(s.sealed, b)
 	s.batch = &batch{lines: s.spare[:0], done: storage.NewBatch()}
 	s.spare = nil
@@ -89,7 +90,10 @@ func (s *Store) commitAll() {
 		}
 		for b := s.take(); b != nil; b = s.take() {
 			began := time.Now()
-			err := guard("committing to the ledger", func() error { return s.write(b) })
+			err := s.awaitRoom()
+			if err == nil {
+				err = guard("committing to the ledger", func() error { return s.write(b) })
+			}
 			full := len(b.lines) >= batchSize
 			b.done.Finish(s.finish(b, err))
 			if running && !full {
@@ -124,6 +128,15 @@ func (s *Store) halt(cause error) {
 	s.sealed, s.batch = nil, &batch{done: storage.NewBatch()}
 }
 
+// fail halts the ledger because of something that went wrong beside its commits.
+func (s *Store) fail(cause error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.fault == nil {
+		s.halt(cause)
+	}
+}
+
 // write chains the lines, commits them with their indexes and the checkpoint in one synced transaction, and then moves the head
 // mark. Only the committer calls it.
 func (s *Store) write(b *batch) error {
@@ -135,6 +148,7 @@ func (s *Store) write(b *batch) error {
 		page := append(w.buf, ledger.PageVersion)
 		for i := range lines {
 			page = s.chain.AppendLine(page, &lines[i])
+			s.config.reach("page")
 			s.changed(lines[i].Of)
 		}
 		w.set(key, w.cut(page))
@@ -149,10 +163,16 @@ func (s *Store) write(b *batch) error {
 		Position: s.chain.Position, Hash: s.chain.Hash, Totals: b.totals, Oldest: b.oldest, Indexed: min(s.flushHeads(w), b.exact),
 	}
 	w.set([]byte{keyCheckpoint}, end.Encode())
+	s.config.reach("committing")
 	if err := w.commit(); err != nil {
 		return err
 	}
-	return s.headFile.write(headMark{end.Position, end.Hash})
+	s.config.reach("committed")
+	if err := s.headFile.write(headMark{end.Position, end.Hash}); err != nil {
+		return err
+	}
+	s.config.reach("marked")
+	return nil
 }
 
 // changed notes that an account's head record is no longer exact.
@@ -199,8 +219,6 @@ func (s *Store) flushHeads(w *writer) (exact uint64) {
 type writer struct {
 	txn     *badger.Txn
 	buf     []byte
-	line    []byte
-	hashed  []byte
 	records []badger.Entry
 	expires uint64 // Unix time at which the records expire, 0: never
 	err     error

@@ -3,7 +3,9 @@ package badgerdb
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
+	"path/filepath"
 	"time"
 
 	"github.com/dgraph-io/badger/v4"
@@ -22,14 +24,36 @@ type Config struct {
 	// ledger at rest commits at once, a busy one spends its time on larger batches instead of on synchronizing the disk.
 	// Default 1 ms, at most 1 s, negative: no pause.
 	CommitEvery time.Duration
+	// VerifyEvery is how often the ledger proves all of itself while it works, taking VerifyPercent of one processor at most. 0: only
+	// when it is asked to.
+	VerifyEvery   time.Duration
+	VerifyPercent int // 1 to 100, default 5
+	BallastMB     int // size in MiB of a file that is deleted when space runs low, so that there is some; 0: none
 
 	Retain   time.Duration // age at which log records expire; default 30 days
 	MaxLogMB int           // size in MiB above which the oldest days of the log are dropped; default 4096
-	Queue    int           // log records that may wait for the writer; default 8192
+	// KeepSums is how long sums of minutes, hours and days are kept: default 2 days, 90 days, 3 years.
+	KeepSums [3]time.Duration
+	Queue    int // log records that may wait for the writer; default 8192
 
 	// headEvery is how many lines old an account's head record may grow before it is written again: what a start reads at
 	// least. It spares a busy account a record in every commit. Default 100,000.
 	headEvery uint64
+	// free tells the free disk space; tests fill disks with it.
+	free func(dir string) (uint64, error)
+	// failed is told when the database can no longer be kept, by goroutines of Badger. Nil: nobody.
+	failed func(error)
+	// For tests: at is told of every point of a commit or a start that is reached, to end the process there; tune changes the
+	// options of both databases.
+	at   func(point string)
+	tune func(badger.Options) badger.Options
+}
+
+// reach tells of a point on the way.
+func (c *Config) reach(point string) {
+	if c.at != nil {
+		c.at(point)
+	}
 }
 
 // withDefaults fills in the defaults and checks the bounds.
@@ -47,17 +71,27 @@ func (c Config) withDefaults() (Config, error) {
 	setDefault(&c.MinFreeMB, 256)
 	setDefault(&c.VerifyMax, 200_000)
 	setDefault(&c.CommitEvery, time.Millisecond)
+	setDefault(&c.VerifyPercent, 5)
 	setDefault(&c.Retain, 30*24*time.Hour)
 	setDefault(&c.MaxLogMB, 4096)
+	for i, n := range [...]int{2, 90, 3 * 365} {
+		setDefault(&c.KeepSums[i], time.Duration(n)*24*time.Hour)
+	}
 	setDefault(&c.Queue, 8192)
 	setDefault(&c.headEvery, 100_000)
+	if c.free == nil {
+		c.free = freeBytes
+	}
 	if c.MemoryMB < 16 || c.MemoryMB > 1024 {
 		return c, fmt.Errorf("storage memory of %d MiB is not within 16 to 1024", c.MemoryMB)
 	}
 	if c.CommitEvery > time.Second {
 		return c, fmt.Errorf("storage commit interval of %s is above 1s", c.CommitEvery)
 	}
-	if c.VerifyMax < 0 || c.Retain < 0 || c.MaxLogMB < 0 || c.Queue < 0 {
+	if c.VerifyPercent < 1 || c.VerifyPercent > 100 {
+		return c, fmt.Errorf("ledger verification at %d percent of a processor is not within 1 to 100", c.VerifyPercent)
+	}
+	if c.VerifyMax < 0 || c.VerifyEvery < 0 || c.BallastMB < 0 || c.Retain < 0 || c.MaxLogMB < 0 || c.Queue < 0 {
 		return c, errors.New("storage limits must not be negative")
 	}
 	return c, nil
@@ -75,7 +109,7 @@ func setDefault[T comparable](field *T, value T) {
 func (c Config) badgerOptions(dir string) badger.Options {
 	memTable := int64(c.MemoryMB) << 20 / 4
 	return badger.DefaultOptions(dir).
-		WithLogger(logger{c.Logger.With("database", dir)}).
+		WithLogger(logger{c.Logger.With("database", dir), c.failed}).
 		WithMetricsEnabled(false).
 		WithDetectConflicts(false). // every read-modify-write here is serialized by its owner
 		WithCompression(options.None).
@@ -99,9 +133,24 @@ func logOptions(o badger.Options) badger.Options {
 }
 
 // logger hands Badger's messages to slog: they are about files, which operators need only when something is wrong.
-type logger struct{ to *slog.Logger }
+type logger struct {
+	to     *slog.Logger
+	failed func(error)
+}
 
-func (l logger) Errorf(format string, args ...any)   { l.to.Warn(message(format, args)) }
-func (l logger) Warningf(format string, args ...any) { l.to.Warn(message(format, args)) }
+func (l logger) Errorf(format string, args ...any)   { l.warn(format, args) }
+func (l logger) Warningf(format string, args ...any) { l.warn(format, args) }
 func (l logger) Infof(format string, args ...any)    { l.to.Debug(message(format, args)) }
 func (l logger) Debugf(format string, args ...any)   {}
+
+// warn also looks for the one failure in the background that Badger only tells its log and that trying again does not mend: a manifest
+// that could not be written names tables that are not there, and the next start would find them missing.
+func (l logger) warn(format string, args []any) {
+	l.to.Warn(message(format, args))
+	for _, arg := range args {
+		var at *fs.PathError
+		if err, ok := arg.(error); ok && l.failed != nil && errors.As(err, &at) && filepath.Base(at.Path) == badger.ManifestFilename {
+			l.failed(err)
+		}
+	}
+}

@@ -1,6 +1,6 @@
 // Package badgerdb keeps what Pointsman must not lose in embedded Badger databases: accounts, keys and the credits ledger
 // in <dir>/ledger (every commit is synced to disk), usage and decision records in <dir>/log (asynchronous, expiring,
-// droppable).
+// droppable), and what became of requests with idempotency keys in <dir>/results (synced, for a day).
 //
 // # The ledger
 //
@@ -24,6 +24,7 @@
 //	s spender                what a spender has spent, exact after the line that it names; older if the checkpoint says so
 //	a account                storage.Account, JSON
 //	k key id                 storage.VirtualKey, JSON
+//	t team                   storage.Team, JSON; without an id: it was deleted
 //	p account S provider     storage.ProviderKey, JSON
 //
 // # The log
@@ -33,18 +34,36 @@
 // id, among the pages that were written in the minute after it, whose ids are in the clear. Only a request that took longer,
 // or whose clock went back, has an index record.
 //
-// # Keys in <dir>/log, schema 2 (period(4) = six-hour periods since 1970 by the page's seq; period 0 is never dropped)
+// Sums over the requests of each minute, hour and day, by group, are made from the pages alone: see logsums.go and tally.go.
+//
+// # Keys in <dir>/log, schema 4 (period(4) = six-hour periods since 1970 by the page's seq; period 0 is never dropped)
 //
 //	period(0) v                            schema version, 4 bytes
+//	period(0) f                            requests so far(8), and the beginnings of the minute, hour and day under way(4 each):
+//	                                       the sums of what is before them are written
+//	period(0) k name                       mark: a small value that others keep here, such as how far events are delivered
 //	period p seq(8)                        page of requests, see logpage.go; seq is its time in microseconds, made strictly
 //	                                       increasing, over restarts too
 //	period a account S seq(8)              index: ordinals of the account's requests in the page at seq, uvarints
 //	period c hash(8) seq(8)                index: the same by client id (FNV-1a of it)
+//	period n seq(8) ordinal(2)             storage.Alert, JSON
 //	period l request(16)                   index: seq of the page of a request that is not found by its time
 //	period g generation(8)                 snapshot generation, an S2 block; the period is when it was logged
 //	period s policy S number(8)            state of a learning policy, an S2 block
 //	period(0) s policy                     the policy's newest state: number(8), then an S2 block
+//	period(0) m version                    prices and tariff that usage records name by their version, an S2 block
 //
-// A period is dropped as one key range, because Badger gives the space of expired records back only when it happens to
+//	unit r start(4) chunk(2)               sums of all dimensions; unit(4) = 0x10 for minutes, 0x11 hours, 0x12 days, and in three bytes
+//	                                       the pieces of six hours, ten days, a hundred days since 1970; start is in minutes since 1970
+//	unit s start(4) chunk(2)               the same of hours and days without accounts, teams and keys
+//	unit t start(4) chunk(2)               the same of hours and days by accounts, teams, keys and outcomes alone
+//
+// # Keys in <dir>/results, schema 1 (period(4) = twelve-hour periods since 1970, chunk(4) counts up)
+//
+//	v                                      schema version, 4 bytes
+//	m period id(32)                        mark: time, request, fingerprint, state, status, and where the answer is
+//	b chunk id(32) piece(2)                piece of the answer, an S2 block in all
+//
+// A period, or a unit of sums, is dropped as one key range, because Badger gives the space of expired records back only when it happens to
 // rewrite their tables.
 package badgerdb

@@ -19,6 +19,7 @@ const (
 	keyGrant       = 'g'
 	keyAccount     = 'a'
 	keyVirtualKey  = 'k'
+	keyTeam        = 't'
 	keyProviderKey = 'p'
 	keySpending    = 's'
 )

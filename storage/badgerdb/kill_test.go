@@ -1,136 +1,143 @@
 package badgerdb
 
 import (
-	"bufio"
 	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/pointsman/pointsman/storage"
-	"github.com/pointsman/pointsman/storage/storagetest"
 )
 
-// killDir is set in the child process of TestKill: where its ledger is.
-const killDir = "POINTSMAN_TEST_KILL_DIR"
+// killFresh is how many kills a data directory lives through before the next one takes its place.
+const killFresh = 25
 
-func TestMain(m *testing.M) {
-	if dir := os.Getenv(killDir); dir != "" {
-		if err := workUntilKilled(dir); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			os.Exit(1)
-		}
-	}
-	os.Exit(m.Run())
+// punished is a data directory whose process is killed again and again.
+type punished struct {
+	*books
+	t         *testing.T
+	dir       string
+	minFreeMB int
+	logged    int           // requests that were in the log without being restored
+	restarted time.Duration // longest start
 }
 
-// workUntilKilled charges requests from eight goroutines and prints each operation once it is acknowledged:
-// "H request", "S request charged loss", "G worker-number amount".
-func workUntilKilled(dir string) error {
-	s, err := Open(Config{Dir: dir})
+func punish(t *testing.T) *punished { return &punished{books: openBooks(), t: t, dir: t.TempDir()} }
+
+// proves verifies the ledger as the process left it, if there is one.
+func (p *punished) proves() error {
+	if _, err := os.Stat(filepath.Join(p.dir, headName)); err != nil {
+		return nil
+	}
+	return Verify(p.dir, io.Discard)
+}
+
+// recovered proves the ledger as the process left it, opens it, and compares it with what was acknowledged.
+func (p *punished) recovered(acknowledged []told) {
+	p.t.Helper()
+	if _, err := os.Stat(filepath.Join(p.dir, headName)); err != nil && len(acknowledged) == 0 {
+		return // killed before the database was there
+	}
+	if err := p.proves(); err != nil {
+		p.t.Fatalf("as it was left: %v", err)
+	}
+	began := time.Now()
+	s := openStore(p.t, Config{Dir: p.dir, MinFreeMB: p.minFreeMB})
+	p.restarted = max(p.restarted, time.Since(began))
+	p.logged += checkLogged(p.t, p.dir, s, acknowledged)
+	p.check(p.t, s, acknowledged)
+	if err := s.Close(); err != nil {
+		p.t.Fatal(err)
+	}
+	err := p.proves()
+	for range 1000 { // a process that was started at this moment may have a copy of Badger's lock until it runs
+		if err == nil || !strings.Contains(err.Error(), "in use by another process") {
+			break
+		}
+		time.Sleep(5 * time.Millisecond)
+		err = p.proves()
+	}
 	if err != nil {
-		return err
+		p.t.Fatalf("after the restart: %v", err)
 	}
-	if err := s.Halted(); err != nil {
-		return err
+}
+
+// sum reports what the books came to.
+func (p *punished) sum(what string) {
+	p.t.Logf("%s: %d operations acknowledged, %d lost, %d requests charged twice; %d requests, %d holds interrupted, %d expired, %d charged late; %d requests were in the log; longest start %s",
+		what, p.told, p.lost, p.twice, len(p.requests), p.open, p.expired, p.late, p.logged, p.restarted.Round(time.Millisecond))
+}
+
+// TestKill kills a working process at random moments. After each, the ledger proves, opens, and still has everything that was
+// acknowledged; budgets have used what the lines charge; the log opens, and has every request once what it lost is restored.
+func TestKill(t *testing.T) {
+	rounds := chaos(t, 12)
+	for done := 0; done < rounds; done += killFresh {
+		p := punish(t)
+		for range min(killFresh, rounds-done) {
+			o := errand{Dir: p.dir}.send(t, time.Duration(30+rand.IntN(400))*time.Millisecond)
+			if o.code != -1 {
+				t.Fatalf("the child ended by itself with %d: %s", o.code, o.stderr)
+			}
+			p.recovered(o.acknowledged)
+		}
+		p.sum(fmt.Sprintf("%d kills", min(killFresh, rounds-done)))
+		if p.told == 0 || p.logged == 0 || p.open == 0 || p.expired == 0 || p.late == 0 {
+			t.Error("the kills did not find everything that they were to find")
+		}
 	}
-	l, err := OpenLog(Config{Dir: dir})
-	if err != nil {
-		return err
-	}
-	s.CreateAccount(storage.Account{ID: "a"}, 1000) // exists from the second run on
-	var wg sync.WaitGroup
-	for w := range 8 {
-		wg.Go(func() {
-			for n := 0; ; n++ {
-				if err := work(s, l, fmt.Sprintf("%d-%d-%d", os.Getpid(), w, n)); err != nil {
-					fmt.Fprintln(os.Stderr, err)
-					os.Exit(1)
+}
+
+// points are where a process is killed on purpose, and about how often each is reached in the life of a child.
+var points = map[string]int64{
+	"proved": 1, "interrupted": 1, // in Open, before and after the holds of the former run end
+	"reconciling": 3,              // in Reconcile
+	"sealing":     40,             // a batch is closed
+	"page":        400,            // a line is on its page
+	"committing":  40,             // before the transaction
+	"committed":   40,             // after it, before the head mark
+	"marked":      40,             // after that, before anybody is told
+	"logging":     4, "logged": 4, // around the transaction of the log
+}
+
+// TestKillAtPoints kills a process at each of the points on the way of a commit, of a start and of the log.
+func TestKillAtPoints(t *testing.T) {
+	rounds := chaos(t, 2)
+	for point, often := range points {
+		t.Run(point, func(t *testing.T) {
+			t.Parallel()
+			p := punish(t)
+			hits := 0
+			for range rounds {
+				o := errand{Dir: p.dir, Point: "committed", Hit: 20 + rand.Int64N(100)}.send(t, 10*time.Second) // leaves something to recover
+				all := o.acknowledged
+				began := time.Now()
+				o = errand{Dir: p.dir, Point: point, Hit: 1 + rand.Int64N(often)}.send(t, 3*time.Second)
+				if o.code != -1 {
+					t.Fatalf("the child ended by itself with %d: %s", o.code, o.stderr)
 				}
+				if time.Since(began) < 3*time.Second {
+					hits++
+				}
+				p.recovered(append(all, o.acknowledged...))
+			}
+			p.sum(fmt.Sprintf("%d of %d kills at the point", hits, rounds))
+			if hits == 0 {
+				t.Error("no process got there")
 			}
 		})
-	}
-	wg.Wait()
-	return nil
-}
-
-func work(s *Store, l *Log, name string) error {
-	if _, err := s.Grant(storage.Grant{Account: "a", Amount: 100, Reference: name, Kind: "bonus"}); err != nil {
-		return err
-	}
-	fmt.Printf("G %s\n", name)
-	id := storagetest.NewRequest()
-	held, err := s.Reserve(storage.Hold{Request: id, Account: "a", Amount: 60, Expires: time.Now().Add(time.Hour)})
-	if err != nil {
-		return err
-	}
-	if err := held.Wait(); err != nil {
-		return err
-	}
-	fmt.Printf("H %s\n", id)
-	if rand.IntN(3) == 0 {
-		if _, err := s.Extend(id, 10); err != nil && !errors.Is(err, storage.ErrInsufficientCredits) {
-			return err
-		}
-	}
-	got, settled, err := s.Settle(storage.Settlement{Request: id, Charge: storage.Credits(rand.IntN(120)), Reason: "ok"})
-	if err != nil {
-		return err
-	}
-	if err := settled.Wait(); err != nil {
-		return err
-	}
-	l.Append(storage.LogRecord{Usage: storage.Usage{Request: id, Account: "a", Credits: got.Charged}, Decision: []byte(id.String())})
-	fmt.Printf("S %s %d %d\n", id, got.Charged, got.Loss)
-	return nil
-}
-
-// TestKill kills a working process twenty times at random moments. After each, the ledger proves, opens, and still has
-// everything that was acknowledged; the log opens, and has every request once what it lost is restored.
-func TestKill(t *testing.T) {
-	dir := t.TempDir()
-	rounds := 20
-	if testing.Short() {
-		rounds = 3
-	}
-	total, logged := 0, 0
-	for round := range rounds {
-		acknowledged := runAndKill(t, dir, time.Duration(30+rand.IntN(250))*time.Millisecond)
-		total += len(acknowledged)
-		if _, err := os.Stat(filepath.Join(dir, headName)); err != nil {
-			continue // killed before the database was there
-		}
-		var out strings.Builder
-		if err := Verify(dir, &out); err != nil {
-			t.Fatalf("round %d: %v", round, err)
-		}
-		s := openStore(t, Config{Dir: dir})
-		logged += checkLogged(t, dir, s, acknowledged)
-		checkAcknowledged(t, s, acknowledged)
-		if err := s.Close(); err != nil {
-			t.Fatal(err)
-		}
-		if err := Verify(dir, io.Discard); err != nil {
-			t.Fatalf("round %d, after the restart: %v", round, err)
-		}
-	}
-	t.Logf("%d acknowledged operations over %d kills, %d requests were in the log", total, rounds, logged)
-	if total == 0 || logged == 0 {
-		t.Error("no operation was ever acknowledged, or none was logged")
 	}
 }
 
 // checkLogged reconciles the log and looks for every settled request. It returns how many had not needed that.
-func checkLogged(t *testing.T, dir string, s *Store, lines []string) (logged int) {
+func checkLogged(t *testing.T, dir string, s *Store, acknowledged []told) (logged int) {
 	t.Helper()
-	l := openLog(t, Config{Dir: dir})
+	l := openLog(t, Config{Dir: dir, MinFreeMB: s.config.MinFreeMB})
 	defer l.Close()
 	if _, err := Reconcile(s, l); err != nil {
 		t.Fatal(err)
@@ -138,15 +145,22 @@ func checkLogged(t *testing.T, dir string, s *Store, lines []string) (logged int
 	if added, err := Reconcile(s, l); err != nil || added != 0 {
 		t.Fatalf("reconciling again added %d records, %v", added, err)
 	}
-	for _, line := range lines {
-		var kind, id string
-		var charged storage.Credits
-		if fmt.Sscan(line, &kind, &id, &charged); kind != "S" {
+	for _, a := range acknowledged {
+		if a.kind != 'S' {
 			continue
 		}
-		u, decision, err := l.Find("a", id)
-		if err != nil || u.Credits != charged || decision != nil && string(decision) != id {
-			t.Fatalf("%q is in the log as %+v with decision %q, %v", line, u, decision, err)
+		var charged storage.Credits
+		fmt.Sscan(a.rest, &charged)
+		var u storage.Usage
+		var decision []byte
+		err := error(storage.ErrNotFound)
+		for _, account := range []string{"", "rich", "poor"} { // what is restored knows the account
+			if errors.Is(err, storage.ErrNotFound) {
+				u, decision, err = l.Find(account, a.name)
+			}
+		}
+		if err != nil || u.Credits != charged || decision != nil && string(decision) != a.name {
+			t.Fatalf("%q is in the log as %+v with decision %q, %v", a.whole, u, decision, err)
 		}
 		if decision != nil {
 			logged++
@@ -155,95 +169,49 @@ func checkLogged(t *testing.T, dir string, s *Store, lines []string) (logged int
 	return logged
 }
 
-// runAndKill runs the child for a while and returns the lines it printed whole.
-func runAndKill(t *testing.T, dir string, after time.Duration) (lines []string) {
-	t.Helper()
-	child := exec.Command(os.Args[0])
-	child.Env = append(os.Environ(), killDir+"="+dir)
-	child.Stderr = os.Stderr
-	stdout, err := child.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := child.Start(); err != nil {
-		t.Fatal(err)
-	}
-	timer := time.AfterFunc(after, func() { child.Process.Kill() })
-	defer timer.Stop()
-	for r := bufio.NewReader(stdout); ; {
-		line, err := r.ReadString('\n')
-		if err != nil {
-			break
-		}
-		lines = append(lines, strings.TrimSpace(line))
-	}
-	child.Wait()
-	if code := child.ProcessState.ExitCode(); code != -1 {
-		t.Fatalf("the child ended by itself with %d", code)
-	}
-	return lines
-}
-
-// checkAcknowledged repeats every acknowledged operation: the ledger must say that it was done, and how.
-func checkAcknowledged(t *testing.T, s *Store, lines []string) {
-	t.Helper()
-	settled := map[storage.RequestID]bool{}
-	var holds []storage.RequestID
-	before, err := s.Balance("a")
-	if err != nil && len(lines) > 0 {
-		t.Fatal(err)
-	}
-	for _, line := range lines {
-		var kind, name string
-		var charged, loss storage.Credits
-		fmt.Sscan(line, &kind, &name, &charged, &loss)
-		if kind == "G" {
-			if b, err := s.Grant(storage.Grant{Account: "a", Amount: 100, Reference: name}); err != nil || b != before {
-				t.Fatalf("granting %s again gave %+v, %v; before it was %+v", name, b, err, before)
-			}
-			continue
-		}
-		id, err := storage.ParseRequestID(name)
-		if err != nil {
-			t.Fatalf("child printed %q", line)
-		}
-		if kind == "H" {
-			holds = append(holds, id)
-			continue
-		}
-		settled[id] = true
-		got, _, err := s.Settle(storage.Settlement{Request: id, Charge: 999})
-		if err != nil || !got.Repeat || got.Charged != charged || got.Loss != loss {
-			t.Fatalf("%q: settling again gave %+v, %v", line, got, err)
-		}
-	}
-	interrupted := map[storage.RequestID]bool{}
-	for _, hold := range s.Interrupted() {
-		interrupted[hold.Request] = true
-	}
-	for _, id := range holds { // settled without an acknowledgement, or interrupted, but never unknown
-		if settled[id] {
-			continue
-		}
-		got, _, err := s.Settle(storage.Settlement{Request: id, Charge: 1})
-		if err != nil || got.Repeat == interrupted[id] {
-			t.Fatalf("hold %s: settling gave %+v, %v; interrupted: %v", id, got, err, interrupted[id])
-		}
-	}
-}
-
+// TestSecondProcess: whoever has a data directory open has it alone, also when many try at the same moment.
 func TestSecondProcess(t *testing.T) {
 	dir := t.TempDir()
-	openStore(t, Config{Dir: dir})
-	began := time.Now()
-	_, err := Open(Config{Dir: dir})
+	s := openStore(t, Config{Dir: dir})
 	want := fmt.Sprintf("in use by process %d", os.Getpid())
-	if err == nil || !strings.Contains(err.Error(), want) || time.Since(began) > time.Second {
-		t.Errorf("opening it twice gave %v after %s, want %q", err, time.Since(began), want)
+	tries := chaos(t, 4)
+	for range tries {
+		o := errand{Dir: dir, Life: 5 * time.Second}.send(t, 0)
+		if o.code != exitOpen || !strings.Contains(o.stderr, want) {
+			t.Fatalf("a second process ended with %d: %s", o.code, o.stderr)
+		}
 	}
 	if err := Verify(dir, io.Discard); err == nil || !strings.Contains(err.Error(), want) {
 		t.Errorf("verifying an open ledger gave %v", err)
 	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	p := punish(t)
+	for range tries {
+		outcomes := make(chan outcome)
+		for range 4 {
+			go func() { outcomes <- errand{Dir: p.dir, Life: 700 * time.Millisecond}.send(t, 0) }()
+		}
+		refused, worked := 0, 0
+		var acknowledged []told
+		for range 4 {
+			switch o := <-outcomes; {
+			case o.code == exitOpen && strings.Contains(o.stderr, "in use by") && len(o.acknowledged) == 0:
+				refused++
+			case o.code == -1:
+				worked++
+				acknowledged = append(acknowledged, o.acknowledged...)
+			default:
+				t.Errorf("a process ended with %d: %s", o.code, o.stderr)
+			}
+		}
+		if refused != 3 || worked != 1 {
+			t.Errorf("of four processes that started together %d were refused and %d worked", refused, worked)
+		}
+		p.recovered(acknowledged)
+	}
+	p.sum(fmt.Sprintf("%d second processes, %d races of four", tries, tries))
 }
 
 func TestPrivateFiles(t *testing.T) {

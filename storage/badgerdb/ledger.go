@@ -12,7 +12,7 @@ import (
 // request id was used otherwise or has ended), ErrInvalid (negative amount), ErrLowSpace, ErrHalted, ErrClosed. Safe for
 // concurrent use.
 func (s *Store) Reserve(h storage.Hold) (*storage.Batch, error) {
-	if s.lowSpace.Load() {
+	if s.space.low.Load() {
 		return nil, storage.ErrLowSpace
 	}
 	s.mu.Lock()
@@ -27,7 +27,7 @@ func (s *Store) Reserve(h storage.Hold) (*storage.Batch, error) {
 // Reserve it decides at once. Errors: ErrNotFound (no hold of that request was ever taken), ErrInsufficientCredits, ErrBudget,
 // ErrConflict (the hold has ended), ErrInvalid (negative amount), ErrLowSpace, ErrHalted, ErrClosed. Safe for concurrent use.
 func (s *Store) Extend(id storage.RequestID, more storage.Credits) (*storage.Batch, error) {
-	if s.lowSpace.Load() {
+	if s.space.low.Load() {
 		return nil, storage.ErrLowSpace
 	}
 	s.mu.Lock()
@@ -72,8 +72,11 @@ func (s *Store) Transfer(t storage.Transfer) (storage.Balance, error) {
 	return s.Balance(t.From)
 }
 
-// durably decides an operation and waits until it is on disk.
+// durably decides an operation and waits until it is on disk. Errors: ErrLowSpace, ErrHalted, ErrClosed.
 func (s *Store) durably(decide func() (*storage.Batch, error)) error {
+	if !s.config.roomy() {
+		return storage.ErrLowSpace
+	}
 	s.mu.Lock()
 	err := s.usable()
 	var batch *storage.Batch

@@ -1,6 +1,7 @@
 package badgerdb
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"time"
@@ -11,13 +12,14 @@ import (
 	"github.com/pointsman/pointsman/storage/ledger"
 )
 
-// load proves the ledger and takes over where it stands. A failed proof halts the ledger and leaves the rest usable.
-func (s *Store) load() error {
+// load proves the ledger and takes over where it stands. A failed proof, or a damaged table, halts the ledger and leaves the
+// rest usable.
+func (s *Store) load(damaged error) error {
 	have, err := checkSchema(s.db, []byte{keySchema}, schema)
 	if err == nil && have != schema {
 		err = errSchema(have, schema)
 	}
-	if err != nil {
+	if err != nil && damaged == nil {
 		return err
 	}
 	began := time.Now()
@@ -34,9 +36,7 @@ func (s *Store) load() error {
 		})
 	})
 	records, listErr := s.readAccounts()
-	if err == nil {
-		err = listErr
-	}
+	err = cmp.Or(damaged, err, listErr)
 	if err == nil {
 		err = s.adopt(a, records)
 	}
@@ -49,6 +49,9 @@ func (s *Store) load() error {
 		s.halt(err)
 		return nil
 	}
+	if a.Whole {
+		s.online.proven(a, began)
+	}
 	s.config.Logger.Info("ledger checked", "lines", a.Position, "accounts", len(a.Standing), "open_holds", len(a.Holds),
 		"whole", a.Whole, "took", time.Since(began).Round(time.Millisecond))
 	return nil
@@ -59,7 +62,7 @@ func (s *Store) adopt(a *ledger.Audit, records []storage.Account) error {
 	if err := a.CheckAccounts(records); err != nil {
 		return err
 	}
-	return s.db.View(func(txn *badger.Txn) error {
+	return s.view("taking over the ledger", func(txn *badger.Txn) error {
 		s.dirty = s.machine.Adopt(a, lastRequest(txn))
 		s.chain.Position, s.chain.Hash, s.entered = a.Position, a.Hash, a.Position
 		return nil
@@ -99,7 +102,7 @@ func (s *Store) Granted(account, reference string) (*storage.Credits, error) {
 
 // Spending tells the machine what the record of a spender says, nil if there is none. The caller holds mu.
 func (s *Store) Spending(who storage.Spender) (record []byte, err error) {
-	err = s.db.View(func(txn *badger.Txn) error {
+	err = s.view("reading what was spent", func(txn *badger.Txn) error {
 		record, err = disk{txn}.Spending(who)
 		return err
 	})
@@ -108,7 +111,7 @@ func (s *Store) Spending(who storage.Spender) (record []byte, err error) {
 
 // indexed returns the line that an index record names; nil if there is no such record.
 func (s *Store) indexed(key []byte) (found *storage.Entry, err error) {
-	err = s.db.View(func(txn *badger.Txn) error {
+	err = s.view("reading the ledger's index", func(txn *badger.Txn) error {
 		item, err := txn.Get(key)
 		if errors.Is(err, badger.ErrKeyNotFound) {
 			return nil
@@ -138,24 +141,28 @@ func (s *Store) Entries(account string, from uint64, limit int) (entries []stora
 		}
 		s.mu.Unlock()
 	}
-	err = guard("reading the ledger", func() error {
-		return s.db.View(func(txn *badger.Txn) error {
-			for position := from; position != 0 && len(entries) < limit; {
-				e, err := readEntry(txn, position)
-				if err != nil {
-					return err
-				}
-				if e.Account != account {
-					return storage.ErrNotFound
-				}
-				entries = append(entries, e)
-				position = e.Previous
-			}
-			return nil
-		})
+	err = s.view("reading the ledger", func(txn *badger.Txn) error {
+		entries, err = entriesOf(txn, account, from, limit)
+		return err
 	})
 	if err == nil && from == 0 {
 		err = fmt.Errorf("account %.64q: %w", account, storage.ErrNotFound)
 	}
 	return entries, err
+}
+
+// entriesOf reads up to limit lines of an account, newest first, from a position on.
+func entriesOf(txn *badger.Txn, account string, from uint64, limit int) (entries []storage.Entry, err error) {
+	for position := from; position != 0 && len(entries) < limit; {
+		e, err := readEntry(txn, position)
+		if err != nil {
+			return nil, err
+		}
+		if e.Account != account {
+			return nil, storage.ErrNotFound
+		}
+		entries = append(entries, e)
+		position = e.Previous
+	}
+	return entries, nil
 }

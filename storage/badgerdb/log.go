@@ -28,25 +28,32 @@ type Log struct {
 
 	mu      sync.Mutex
 	periods []uint32 // that have records, ascending
+	shelves []uint32 // the same of sums
+	folding folding
+
+	dropping sync.RWMutex // held while a range of keys is dropped, which fails other writes
 
 	// The writer's own.
 	seq    uint64 // of the last page
+	total  uint64 // requests in all pages so far
 	pages  pageWriter
 	writer writer
 }
 
-// logItem is a usage record (unless its request is zero), a generation (if data is set), a state (if policy is, too), or a
-// call to close flushed once everything before it is written.
+// logItem is a usage record (unless its request is zero), a generation (if data is set), a state (if policy is, too), a price (if
+// price is, too), an alert, or a call to close flushed once everything before it is written.
 type logItem struct {
 	record     storage.LogRecord
 	policy     string
+	price      string // its version
 	generation uint64 // or the state's number
 	data       []byte
+	alert      []byte
 	flushed    chan struct{}
 }
 
 const (
-	logSchema = 2
+	logSchema = 4
 	pageEvery = 20 * time.Millisecond // from the beginning of one page to the next, unless it is full
 	tidyEvery = 10 * time.Minute
 )
@@ -92,7 +99,7 @@ func (l *Log) checkSchema() error {
 	if have > logSchema {
 		return errSchema(have, logSchema)
 	}
-	l.config.Logger.Warn("the log is in a layout of a former version and begins anew", "dropped_mib", l.size()>>20)
+	l.config.Logger.Warn("the log is in a layout of a former version and begins anew", "dropped_mib", l.Size()>>20)
 	if err := guard("dropping the log", l.db.DropAll); err != nil {
 		return err
 	}
@@ -166,6 +173,7 @@ func (l *Log) writeAll() {
 	defer close(l.stopped)
 	tidy := time.NewTicker(tidyEvery)
 	defer tidy.Stop()
+	l.resume()
 	l.tidy()
 	reported := uint64(0)
 	items := make([]logItem, 0, pageRequests)
@@ -221,12 +229,20 @@ func (l *Log) drain(items []logItem) []logItem {
 // write stores a batch. A transaction that fails is tried again until it succeeds, with the queue filling up behind it; when
 // the log is being closed there is one more try only.
 func (l *Log) write(items []logItem) {
+	if l.full() {
+		l.dropAll(items)
+		return
+	}
 	now := l.config.Clock()
 	l.seq = max(l.seq+1, uint64(max(0, now.UnixMicro())))
 	for {
 		err := l.commit(items, now)
 		switch {
 		case err == nil:
+			if len(l.pages.items) > 0 {
+				l.counted(l.seq, len(l.pages.items))
+				l.count(l.seq, l.pages.each)
+			}
 			for i := range items {
 				if items[i].flushed != nil {
 					close(items[i].flushed)
@@ -254,6 +270,26 @@ func (l *Log) write(items []logItem) {
 	}
 }
 
+// full tells whether so little disk space is left that it must stay with the ledger: a quarter of the low-water mark.
+func (l *Log) full() bool {
+	if l.config.MinFreeMB < 0 {
+		return false
+	}
+	free, err := l.config.free(l.config.Dir)
+	return err == nil && free < uint64(l.config.MinFreeMB)<<20/4
+}
+
+// dropAll loses a batch, which is counted.
+func (l *Log) dropAll(items []logItem) {
+	for i := range items {
+		if items[i].flushed != nil {
+			close(items[i].flushed)
+		} else {
+			l.dropped.Add(1)
+		}
+	}
+}
+
 // commit writes a batch as one page at seq, next to its generations and states.
 func (l *Log) commit(items []logItem, now time.Time) error {
 	w := &l.writer
@@ -263,15 +299,26 @@ func (l *Log) commit(items []logItem, now time.Time) error {
 	for i := range items {
 		if items[i].policy != "" {
 			setState(w, periodOf(l.seq), items[i].policy, items[i].generation, items[i].data)
+		} else if items[i].price != "" {
+			setPrice(w, items[i].price, items[i].data)
 		} else if items[i].data != nil {
 			key := w.cut(binary.BigEndian.AppendUint64(appendLogKey(w.buf, periodOf(l.seq), logGeneration), items[i].generation))
 			w.set(key, w.cut(append(w.buf, l.pages.pack(items[i].data)...)))
 		}
 	}
-	l.pages.add(w, items, l.seq)
+	addAlerts(w, items, l.seq)
+	l.pages.add(w, items, l.seq, l.total)
 	if len(w.records) == 0 {
 		return nil
 	}
 	l.used(periodOf(l.seq))
-	return guard("committing to the log", w.commit)
+	l.config.reach("logging")
+	if !l.config.roomy() {
+		return storage.ErrLowSpace
+	}
+	if err := guard("committing to the log", w.commit); err != nil {
+		return err
+	}
+	l.config.reach("logged")
+	return nil
 }

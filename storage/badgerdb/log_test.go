@@ -41,7 +41,7 @@ func usageAt(at time.Time, n int, account string) storage.Usage {
 		Request: id, ClientID: fmt.Sprintf("client-%d", n), Account: account, Key: "key_0123456789abcdef",
 		Model: "gpt-4o-mini", Provider: "openai", PowerLevel: "balanced", Policy: "balanced", Endpoint: "chat",
 		Stream: true, Outcome: storage.OutcomeOK, Status: 200, Attempts: 1, InputTokens: 812, OutputTokens: 317,
-		CachedTokens: 512, Credits: 2_415, CostUSD: 312_000, TTFT: 412 * time.Millisecond,
+		CachedTokens: 512, CacheWrite: 128, Credits: 2_415, CostUSD: 312_000, ListedUSD: 312_000, SavedUSD: 95_000, PriceVersion: "0123456789abcdef", TTFT: 412 * time.Millisecond,
 		Latency: 3127 * time.Millisecond, Overhead: 61 * time.Microsecond,
 	}
 }
@@ -49,8 +49,10 @@ func usageAt(at time.Time, n int, account string) storage.Usage {
 func TestUsageEncoding(t *testing.T) {
 	typical := usageAt(time.Now(), 1, "acme-production")
 	odd := storage.Usage{
-		Request: typical.Request, Key: "key_0123456789ABCDEF", Outcome: "other", Account: "a", BYOK: true, Simulated: true,
+		Request: typical.Request, Key: "key_0123456789ABCDEF", Outcome: "other", Account: "a", Team: "t", BYOK: true, Simulated: true,
 		Estimated: true, Status: -1, Credits: math.MinInt64, CostUSD: math.MaxInt64, Latency: -1, ErrorCode: strings.Repeat("x", 300),
+		Suspect: true, ServiceTier: "flex", PriceVersion: "x", ListedUSD: -1, ReportedUSD: math.MinInt64, CacheWrite: 1, CacheWrite1h: 2, CacheWrite12h: 3,
+		AudioInput: 4, ImageInput: 5, AudioOutput: 6, ImageOutput: 7,
 	}
 	for _, u := range []storage.Usage{typical, odd, {Request: typical.Request}} {
 		b := appendUsage(nil, &u)
@@ -260,7 +262,7 @@ func TestLogRetention(t *testing.T) {
 	if has(mid) || !has(recent) {
 		t.Fatal("by size, the older period must be gone")
 	}
-	if size := l.size(); size > 1<<20 {
+	if size := l.Size(); size > 1<<20 {
 		t.Fatalf("the log still takes %d bytes", size)
 	}
 	if records, _, err := l.Usage("", "", 10); err != nil || len(records) != 1 {

@@ -19,13 +19,14 @@ import (
 // A page is what one write keeps of up to pageRequests requests, ascending by their ids:
 //
 //	u8 version
+//	uvarint number of requests in all pages before it, since the log began
 //	uvarint count, then per request: id(16)
 //	u32 CRC-32C of the block below, u32 CRC-32C of everything before it, both big-endian
 //	S2 block of, per request: uvarint length and usage record, uvarint length + 1 and decision record, or 0 without one
 //
 // The ids are in the clear, so that looking for one among many pages decompresses only the page that has it.
 const (
-	logPageVersion = 1
+	logPageVersion = 2
 	pageRequests   = 512
 	idSize         = len(storage.RequestID{})
 	mostUnpacked   = 64 << 20 // what a damaged block may claim to unpack to
@@ -37,9 +38,12 @@ var errPage = errors.New("page is damaged or of an unknown version")
 
 // pageHead is the part of a page that can be read as it is.
 type pageHead struct {
+	before uint64 // requests in all pages before it
 	ids    []byte // ascending
 	packed []byte
 	sum    uint32 // of packed
+
+	damaged bool // it could not be read, and the rest is zero
 }
 
 // readHead reads and checks a page's head. The result shares value's memory.
@@ -48,6 +52,7 @@ func readHead(value []byte) (h pageHead, err error) {
 	if r.Byte() != logPageVersion {
 		return h, errPage
 	}
+	h.before = r.Uvarint()
 	h.ids = r.Bytes(int(min(r.Uvarint(), pageRequests+1)) * idSize)
 	sums := r.Bytes(8)
 	if r.Bad() || binary.BigEndian.Uint32(sums[4:]) != crc32.Checksum(value[:len(value)-len(r.Rest)-4], castagnoli) {
@@ -121,8 +126,9 @@ type pageRef struct {
 	ordinal int
 }
 
-// add puts the page of a batch's requests into the transaction, at seq, with the index records that lead to it.
-func (p *pageWriter) add(w *writer, batch []logItem, seq uint64) {
+// add puts the page of a batch's requests into the transaction, at seq, with the index records that lead to it. The requests
+// stay in p.items. before is how many there were in all pages before.
+func (p *pageWriter) add(w *writer, batch []logItem, seq, before uint64) {
 	p.items = p.items[:0]
 	for i := range batch {
 		if batch[i].record.Usage.Request != (storage.RequestID{}) {
@@ -136,7 +142,7 @@ func (p *pageWriter) add(w *writer, batch []logItem, seq uint64) {
 		return bytes.Compare(a.record.Usage.Request[:], b.record.Usage.Request[:])
 	})
 	key := w.cut(appendPageKey(w.buf, seq))
-	w.set(key, w.cut(p.encode(w.buf)))
+	w.set(key, w.cut(p.encode(w.buf, before)))
 	p.index(w, seq)
 	for _, item := range p.items {
 		if id := item.record.Usage.Request; !expected(id, seq) {
@@ -145,10 +151,18 @@ func (p *pageWriter) add(w *writer, batch []logItem, seq uint64) {
 	}
 }
 
+// each calls visit for the requests of the page that was added last.
+func (p *pageWriter) each(visit func(u *storage.Usage)) {
+	for _, item := range p.items {
+		visit(&item.record.Usage)
+	}
+}
+
 // encode appends the page.
-func (p *pageWriter) encode(dst []byte) []byte {
+func (p *pageWriter) encode(dst []byte, before uint64) []byte {
 	start := len(dst)
-	dst = binary.AppendUvarint(append(dst, logPageVersion), uint64(len(p.items)))
+	dst = binary.AppendUvarint(append(dst, logPageVersion), before)
+	dst = binary.AppendUvarint(dst, uint64(len(p.items)))
 	p.raw = p.raw[:0]
 	for _, item := range p.items {
 		dst = append(dst, item.record.Usage.Request[:]...)

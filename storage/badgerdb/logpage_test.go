@@ -185,7 +185,7 @@ func TestLogDamagedPage(t *testing.T) {
 func FuzzReadPage(f *testing.F) {
 	u := usageAt(time.Now(), 1, "acme")
 	p := pageWriter{items: []*logItem{{record: storage.LogRecord{Usage: u, Decision: []byte("why")}}}}
-	f.Add(p.encode(nil))
+	f.Add(p.encode(nil, 7))
 	f.Fuzz(func(t *testing.T, value []byte) {
 		head, err := readHead(value)
 		if err != nil {
@@ -229,7 +229,7 @@ func TestLogSchema(t *testing.T) {
 		t.Errorf("after that: periods %v, %v", l.known(), err)
 	}
 	setSchema(logSchema + 1)
-	if _, err := OpenLog(Config{Dir: dir}); err == nil || !strings.Contains(err.Error(), "schema 3, this program knows 2") {
+	if _, err := OpenLog(Config{Dir: dir}); err == nil || !strings.Contains(err.Error(), fmt.Sprintf("schema %d, this program knows %d", logSchema+1, logSchema)) {
 		t.Errorf("a later log gave %v", err)
 	}
 }

@@ -2,6 +2,7 @@ package badgerdb
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"hash/fnv"
 	"os"
@@ -21,6 +22,7 @@ const (
 	logLate       = 'l'
 	logGeneration = 'g'
 	logState      = 's'
+	logPrice      = 'm'
 )
 
 // periodLength is how much of the log is dropped at once.
@@ -50,32 +52,54 @@ func appendClientPrefix(b []byte, period uint32, clientID string) []byte {
 	return h.Sum(appendLogKey(b, period, logClient))
 }
 
-// tidy drops the periods that are older than the log keeps, and the oldest ones while it is too large.
+// tidy drops what is older than the log keeps, and the oldest periods, then the oldest sums of minutes, while it is too large.
 func (l *Log) tidy() {
-	oldest := periodAt(l.config.Clock().Add(-l.config.Retain))
+	now, most := l.config.Clock(), int64(l.config.MaxLogMB)<<20
+	oldest := periodAt(now.Add(-l.config.Retain))
 	for _, period := range l.known() {
-		size := l.size()
-		if period >= oldest && size <= int64(l.config.MaxLogMB)<<20 {
+		if period >= oldest && l.Size() <= most {
+			break
+		}
+		if !l.drop(&l.periods, period, time.Unix(int64(period+1)*int64(periodLength/time.Second), 0)) {
 			return
 		}
-		err := guard("dropping old log records", func() error {
-			return l.db.DropPrefix(binary.BigEndian.AppendUint32(nil, period))
-		})
-		if err != nil {
-			l.config.Logger.Warn("log not tidied", "cause", err)
+	}
+	for _, shelf := range l.knownShelves() {
+		r := resolution(shelf>>24 - 0x10)
+		until := timeOf((shelf&0xffffff + 1) * r.unit())
+		if expired := until.Before(now.Add(-l.config.KeepSums[r])); !expired && (r > minutes || l.Size() <= most) {
+			continue
+		}
+		if !l.drop(&l.shelves, shelf, until) {
 			return
 		}
-		l.mu.Lock()
-		l.periods = slices.DeleteFunc(l.periods, func(p uint32) bool { return p == period })
-		l.mu.Unlock()
-		l.config.Logger.Info("old log records dropped", "until", time.Unix(int64(period+1)*int64(periodLength/time.Second), 0).UTC(),
-			"log_mib", size>>20)
 	}
 }
 
-// size is what the log's tables take on disk, in bytes.
-func (l *Log) size() (total int64) {
-	files, err := os.ReadDir(filepath.Join(l.config.Dir, "log"))
+// drop deletes all keys under a period, or a shelf's unit.
+func (l *Log) drop(list *[]uint32, period uint32, until time.Time) bool {
+	l.dropping.Lock()
+	defer l.dropping.Unlock()
+	err := guard("dropping old log records", func() error {
+		return l.db.DropPrefix(binary.BigEndian.AppendUint32(nil, period))
+	})
+	if err != nil {
+		l.config.Logger.Warn("log not tidied", "cause", err)
+		return false
+	}
+	l.mu.Lock()
+	*list = slices.DeleteFunc(*list, func(p uint32) bool { return p == period })
+	l.mu.Unlock()
+	l.config.Logger.Info("old log records dropped", "until", until.UTC(), "sums", period >= minutes.shelf(), "log_mib", l.Size()>>20)
+	return true
+}
+
+// Size is what the log's tables take on disk, in bytes.
+func (l *Log) Size() int64 { return tableBytes(l.config.Dir, "log") }
+
+// tableBytes is what the tables of a database take on disk.
+func tableBytes(dir, name string) (total int64) {
+	files, err := os.ReadDir(filepath.Join(dir, name))
 	if err != nil {
 		return 0
 	}
@@ -101,27 +125,50 @@ func (l *Log) loadPeriods() error {
 				return fmt.Errorf("log has a malformed key %x", it.Item().Key())
 			}
 			period = binary.BigEndian.Uint32(it.Item().Key())
-			l.periods = append(l.periods, period)
+			if period < minutes.shelf() {
+				l.periods = append(l.periods, period)
+			} else {
+				l.shelves = append(l.shelves, period)
+			}
 		}
-		return l.eachPageBackward(txn, func(seq uint64, _ *badger.Item) (more bool, err error) {
-			l.seq = seq
-			return false, nil
+		err := l.eachPageBackward(txn, func(seq uint64, item *badger.Item) (more bool, err error) {
+			l.seq, l.folding.end.Page = seq, seq
+			return false, item.Value(func(value []byte) error {
+				if head, err := readHead(value); err == nil { // else the record of the sums knows it nearly
+					l.total = head.before + uint64(head.count())
+					l.folding.end.Ordinal = uint16(head.count())
+				}
+				return nil
+			})
 		})
+		err = errors.Join(err, l.loadFolded(txn))
+		l.folding.end.Count = l.total
+		return err
 	})
 }
 
-// used notes that a period has records.
-func (l *Log) used(period uint32) {
+// used notes that a period has records, and usedShelf that a unit has sums.
+func (l *Log) used(period uint32) { l.note(&l.periods, period) }
+
+func (l *Log) usedShelf(shelf uint32) { l.note(&l.shelves, shelf) }
+
+func (l *Log) note(list *[]uint32, period uint32) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if at, found := slices.BinarySearch(l.periods, period); !found {
-		l.periods = slices.Insert(l.periods, at, period)
+	if at, found := slices.BinarySearch(*list, period); !found {
+		*list = slices.Insert(*list, at, period)
 	}
 }
 
-// known returns the periods that have records, ascending.
+// known returns the periods that have records, ascending, and knownShelves the units that have sums.
 func (l *Log) known() []uint32 {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return slices.Clone(l.periods)
+}
+
+func (l *Log) knownShelves() []uint32 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Clone(l.shelves)
 }

@@ -314,6 +314,11 @@ func (l *Log) recentRequests(txn *badger.Txn, enough int) (map[storage.RequestID
 // view runs a read of everything that was appended before it.
 func (l *Log) view(read func(txn *badger.Txn) error) error {
 	l.Flush()
+	return l.read(read)
+}
+
+// read runs a read of what is written.
+func (l *Log) read(read func(txn *badger.Txn) error) error {
 	return guard("reading the log", func() error {
 		err := l.db.View(read)
 		if errors.Is(err, badger.ErrDBClosed) {

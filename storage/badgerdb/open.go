@@ -23,24 +23,38 @@ func openDatabase(config Config, name string, opts func(badger.Options) badger.O
 	if err := privateDir(config.Dir, dir); err != nil {
 		return nil, err
 	}
-	if free, err := freeBytes(dir); err == nil && config.MinFreeMB >= 0 && free < openFreeBytes {
+	free, err := config.free(dir)
+	if err == nil && free < openFreeBytes && config.hasBallast() {
+		config.dropBallast()
+		free, err = config.free(dir)
+	}
+	if err == nil && config.MinFreeMB >= 0 && free < openFreeBytes {
 		return nil, fmt.Errorf("opening %s: only %d MiB of disk space are free, %d are needed", dir, free>>20, openFreeBytes>>20)
 	}
 	lock, err := lockDir(dir)
 	if err != nil {
 		return nil, err
 	}
-	if err := errors.Join(removeUnborn(dir), lock.Close()); err != nil { // Badger takes the same lock itself; between the two nothing was touched yet
+	o := opts(config.badgerOptions(dir))
+	if config.tune != nil {
+		o = config.tune(o)
+	}
+	if err := errors.Join(removeUnborn(dir), checkTables(o, 0), lock.Close()); err != nil { // Badger takes the same lock itself; between the two nothing was touched yet
 		return nil, fmt.Errorf("preparing data directory %s: %w", dir, err)
 	}
 	err = guard("opening "+dir, func() error {
-		db, err = badger.Open(opts(config.badgerOptions(dir)))
+		db, err = badger.Open(o)
 		return err
 	})
-	if err != nil {
-		return nil, err
+	if err == nil {
+		return db, nil
 	}
-	return db, nil
+	if lock, lockErr := lockDir(dir); lockErr != nil {
+		err = lockErr // another process was faster
+	} else {
+		lock.Close()
+	}
+	return nil, err
 }
 
 // removeUnborn removes logs without a byte, which a kill leaves between the making of the file and its first write: Badger
@@ -105,39 +119,47 @@ func lockDir(dir string) (dirLock, error) {
 	if pid, err := os.ReadFile(filepath.Join(dir, "LOCK")); err == nil && len(pid) > 1 {
 		owner = "process " + strings.TrimSpace(string(pid))
 	}
-	return dirLock{}, fmt.Errorf("data directory %s is in use by %s", dir, owner)
+	return dirLock{}, fmt.Errorf("data directory %s %w %s", dir, ErrInUse, owner)
 }
 
-// guard runs fn and returns a panic in it as an error.
+// guard runs fn and returns a panic in it as an error. Whatever is wrong is told in one line.
 func guard(doing string, fn func() error) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			err = fmt.Errorf("%s: the database is damaged: %v", doing, p)
+			err = fmt.Errorf("%s: the database is damaged: %s", doing, oneLine(fmt.Sprint(p)))
 		}
 	}()
-	if err := fn(); err != nil {
-		return fmt.Errorf("%s: %w", doing, err)
+	err = fn()
+	switch {
+	case err == nil:
+		return nil
+	case strings.Contains(err.Error(), "\n"): // Badger's own, which wraps nothing that anybody decides on
+		return fmt.Errorf("%s: %s", doing, oneLine(err.Error()))
 	}
-	return nil
+	return fmt.Errorf("%s: %w", doing, err)
 }
+
+func oneLine(text string) string { return strings.Join(strings.Fields(text), " ") }
 
 // checkSchema writes the schema version into a new database, and returns the one that a database has.
 func checkSchema(db *badger.DB, key []byte, version uint32) (have uint32, err error) {
-	err = db.Update(func(txn *badger.Txn) error {
-		item, err := txn.Get(key)
-		if errors.Is(err, badger.ErrKeyNotFound) {
-			have = version
-			return txn.Set(key, binary.BigEndian.AppendUint32(nil, version))
-		}
-		if err != nil {
-			return err
-		}
-		return item.Value(func(v []byte) error {
-			if len(v) != 4 {
-				return fmt.Errorf("the database has schema %x, which no program wrote", v)
+	err = guard("reading the schema", func() error {
+		return db.Update(func(txn *badger.Txn) error {
+			item, err := txn.Get(key)
+			if errors.Is(err, badger.ErrKeyNotFound) {
+				have = version
+				return txn.Set(key, binary.BigEndian.AppendUint32(nil, version))
 			}
-			have = binary.BigEndian.Uint32(v)
-			return nil
+			if err != nil {
+				return err
+			}
+			return item.Value(func(v []byte) error {
+				if len(v) != 4 {
+					return fmt.Errorf("the database has schema %x, which no program wrote", v)
+				}
+				have = binary.BigEndian.Uint32(v)
+				return nil
+			})
 		})
 	})
 	return have, err

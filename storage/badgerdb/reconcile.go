@@ -42,6 +42,7 @@ func Reconcile(s *Store, l *Log) (added int, err error) {
 						added++
 						present = 0
 						l.Append(storage.LogRecord{Usage: usageOfEnd(e)})
+						s.config.reach("reconciling")
 						if added%reconcileEnough == 0 {
 							l.Flush() // what it finds must not overflow the queue
 						}

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/dgraph-io/badger/v4"
@@ -18,7 +17,7 @@ type Store struct {
 	config      Config
 	db          *badger.DB
 	interrupted []storage.Hold
-	lowSpace    atomic.Bool
+	space       space
 
 	// One lock for all accounts: it is held for less than a microsecond, and every decision appends to the same batch anyway.
 	mu      sync.Mutex
@@ -30,7 +29,9 @@ type Store struct {
 	sealed  []*batch      // waiting for the committer
 	spare   []ledger.Line // of the last committed batch, for the next one
 
-	keysMu sync.Mutex // serializes read-modify-write of keys
+	keysMu  sync.Mutex // serializes read-modify-write of keys
+	online  *online
+	readers sync.WaitGroup // snapshots, whose database must not be closed under them
 
 	// The committer's own.
 	chain    ledger.Writer
@@ -42,6 +43,8 @@ type Store struct {
 	stop      chan struct{}
 	committed chan struct{} // closed when the committer has ended
 	tended    chan struct{} // closed when the sweeper has ended
+
+	stray map[uint64]bool // files that are no tables, and whether they have been judged; the sweeper's own
 }
 
 // Open opens or creates <config.Dir>/ledger, checks the ledger and ends the holds that a former run left open (see
@@ -54,30 +57,48 @@ func Open(config Config) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	db, err := openDatabase(config, "ledger", func(o badger.Options) badger.Options { return o.WithSyncWrites(true) })
-	if err != nil {
-		return nil, err
-	}
 	s := &Store{
-		config:    config,
-		db:        db,
 		batch:     &batch{done: storage.NewBatch()},
 		wake:      make(chan struct{}, 1),
 		stop:      make(chan struct{}),
 		committed: make(chan struct{}),
 		tended:    make(chan struct{}),
+		online:    newOnline(),
+		space:     space{config: config},
 	}
+	config.failed = s.fail
+	s.config = config
+	var damaged error
+	s.db, err = openDatabase(config, "ledger", func(o badger.Options) badger.Options {
+		o = o.WithSyncWrites(true)
+		if damaged = checkTables(o, checkBytes); damaged != nil {
+			o = uncompacted(o)
+		}
+		return o
+	})
+	if err != nil {
+		return nil, err
+	}
+	s.space.watch() // before the first hold
 	s.machine = ledger.New(ledger.Config{Clock: config.Clock, Sink: s, Past: s})
-	if err := s.load(); err != nil {
-		return nil, errors.Join(fmt.Errorf("opening the ledger: %w", err), db.Close())
+	if err := s.load(damaged); err != nil {
+		return nil, errors.Join(fmt.Errorf("opening the ledger: %w", err), s.db.Close())
 	}
 	go s.commitAll()
+	config.reach("proved")
 	err = s.interrupt()
+	config.reach("interrupted")
+	go s.proveOften()
 	go s.tend() // after it, so that no hold of a former run is taken for one that expired in this
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("ending interrupted holds: %w", err), s.Close())
 	}
 	return s, nil
+}
+
+// view reads the database; a panic of Badger, which some damaged files lead to, is an error.
+func (s *Store) view(doing string, read func(txn *badger.Txn) error) error {
+	return guard(doing, func() error { return s.db.View(read) })
 }
 
 // Halted returns why the ledger takes no work, wrapped in ErrHalted; nil while it does.
@@ -99,14 +120,17 @@ func (s *Store) interrupt() error {
 	return last.Wait()
 }
 
-// tend ends expired holds and watches the disk, once a second.
+// tend ends expired holds and watches the disk, once a second, and the tables, once a minute.
 func (s *Store) tend() {
 	defer close(s.tended)
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
-	for {
+	for second := 1; ; second++ {
 		s.sweep()
-		s.watchSpace()
+		s.space.watch()
+		if second%60 == 0 {
+			s.watchTables()
+		}
 		select {
 		case <-tick.C:
 		case <-s.stop:
@@ -124,19 +148,6 @@ func (s *Store) sweep() {
 	}
 }
 
-// watchSpace refuses holds while the disk is nearly full: Badger's files are mapped, and running out of space under them
-// kills the process.
-func (s *Store) watchSpace() {
-	free, err := freeBytes(s.config.Dir)
-	if err != nil || s.config.MinFreeMB < 0 {
-		return
-	}
-	low := free < uint64(s.config.MinFreeMB)<<20
-	if low != s.lowSpace.Swap(low) {
-		s.config.Logger.Warn("disk space against its low-water mark", "low", low, "free_mib", free>>20)
-	}
-}
-
 // Close commits what is waiting and closes the database. Holds that are still open stay so; the next Open ends them.
 func (s *Store) Close() error {
 	s.mu.Lock()
@@ -149,6 +160,8 @@ func (s *Store) Close() error {
 	close(s.stop)
 	<-s.committed
 	<-s.tended
+	<-s.online.ended
+	s.readers.Wait()
 	err := guard("closing the ledger", s.db.Close)
 	if s.headFile != nil {
 		err = errors.Join(err, s.headFile.close())

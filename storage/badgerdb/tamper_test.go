@@ -4,8 +4,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"io"
-	"log/slog"
-	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
@@ -299,85 +297,4 @@ func TestCommitFailure(t *testing.T) {
 		t.Fatalf("waiting gave %v", err)
 	}
 	checkHalted(t, s)
-}
-
-// TestFlippedBytes flips eight bytes at random places of every file. What is found then must be either an error or the very
-// same ledger, whatever Badger makes of it.
-func TestFlippedBytes(t *testing.T) {
-	clean := populated(t)
-	killed := copyOfRunning(t)
-	for name, source := range map[string]string{"closed": clean, "killed": killed} {
-		const rounds = 4
-		var intact strings.Builder
-		if err := Verify(source, &intact); err != nil {
-			t.Fatal(err)
-		}
-		files, err := os.ReadDir(filepath.Join(source, "ledger"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		found := map[string]int{}
-		r := rand.New(rand.NewPCG(1, 2))
-		for _, file := range files {
-			for range rounds {
-				dir := t.TempDir()
-				if err := os.CopyFS(dir, os.DirFS(source)); err != nil {
-					t.Fatal(err)
-				}
-				flip(t, filepath.Join(dir, "ledger", file.Name()), r)
-				var out strings.Builder
-				err := Verify(dir, &out)
-				if err != nil {
-					if strings.Contains(err.Error(), "\n") {
-						t.Errorf("the error has lines: %v", err)
-					}
-					found[filepath.Ext(file.Name())]++
-				} else if headOf(out.String()) != headOf(intact.String()) {
-					t.Errorf("%s, %s: verified as %swas %s", name, file.Name(), out.String(), intact.String())
-				}
-			}
-		}
-		t.Logf("%s: faults found by kind of file, of %d a file: %v", name, rounds, found)
-	}
-}
-
-// headOf is the part of Verify's line that does not change from run to run.
-func headOf(line string) string { return line[:strings.Index(line, ", checked in")] }
-
-// copyOfRunning is a copy of a ledger's directory taken while it was open, as a kill would leave it.
-func copyOfRunning(t *testing.T) string {
-	t.Helper()
-	source := populated(t)
-	s := openStore(t, Config{Dir: source, Logger: slog.New(slog.DiscardHandler)})
-	for range 20 {
-		charge(t, s, "alice", 1)
-	}
-	dir := t.TempDir()
-	if err := os.CopyFS(dir, os.DirFS(source)); err != nil {
-		t.Fatal(err)
-	}
-	return dir
-}
-
-// flip changes eight bytes in the written part of a file.
-func flip(t *testing.T, path string, r *rand.Rand) {
-	t.Helper()
-	b, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	used := len(b)
-	for used > 0 && b[used-1] == 0 {
-		used--
-	}
-	if used == 0 {
-		return
-	}
-	at := r.IntN(used)
-	for i := at; i < min(at+8, used); i++ {
-		b[i] ^= byte(1 + r.IntN(255))
-	}
-	if err := os.WriteFile(path, b, 0o600); err != nil {
-		t.Fatal(err)
-	}
 }

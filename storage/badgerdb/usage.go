@@ -12,7 +12,7 @@ import (
 )
 
 // usageVersion is the first byte of every stored usage record.
-const usageVersion = 1
+const usageVersion = 3
 
 // outcomes are stored by their index; 0 stands for a text that follows. Never reorder.
 var outcomes = [...]storage.Outcome{
@@ -27,6 +27,8 @@ const (
 	flagSimulated
 	flagEstimated
 	flagPackedKey // the key is "key_" and 16 hex digits, kept as 8 bytes
+	flagSuspect
+	flagCacheHit
 )
 
 // appendUsage encodes a usage record without its request id, which is in the key.
@@ -37,9 +39,15 @@ func appendUsage(b []byte, u *storage.Usage) []byte {
 			flags |= 1 << i
 		}
 	}
+	if u.Suspect {
+		flags |= flagSuspect
+	}
 	packed := packKey(u.Key)
 	if packed != nil {
 		flags |= flagPackedKey
+	}
+	if u.Cache == storage.CacheHit {
+		flags |= flagCacheHit
 	}
 	outcome := byte(0)
 	for i, o := range outcomes {
@@ -57,13 +65,14 @@ func appendUsage(b []byte, u *storage.Usage) []byte {
 		b = fields.AppendText(b, u.Key)
 	}
 	for _, text := range [...]string{
-		u.Account, u.Model, u.Provider, u.PowerLevel, u.Policy, u.Endpoint, u.ErrorCode, u.ClientID,
+		u.Account, u.Team, u.Model, u.Provider, u.PowerLevel, u.Policy, u.Endpoint, u.ErrorCode, u.ClientID, u.ServiceTier, u.PriceVersion,
 	} {
 		b = fields.AppendText(b, text)
 	}
 	for _, n := range [...]int64{
 		int64(u.Status), int64(u.Attempts), u.InputTokens, u.OutputTokens, u.CachedTokens, u.Reasoning,
-		int64(u.Credits), int64(u.CostUSD), int64(u.TTFT), int64(u.Latency), int64(u.Overhead),
+		u.CacheWrite, u.CacheWrite1h, u.CacheWrite12h, u.AudioInput, u.ImageInput, u.AudioOutput, u.ImageOutput,
+		int64(u.Credits), int64(u.CostUSD), int64(u.ListedUSD - u.CostUSD), int64(u.ReportedUSD), int64(u.SavedUSD), int64(u.TTFT), int64(u.Latency), int64(u.Overhead),
 	} {
 		b = binary.AppendVarint(b, n)
 	}
@@ -79,7 +88,10 @@ func decodeUsage(id storage.RequestID, value []byte) (u storage.Usage, err error
 	flags, outcome := r.Byte(), r.Byte()
 	u.Request = id
 	u.Stream, u.BYOK = flags&flagStream != 0, flags&flagBYOK != 0
-	u.Simulated, u.Estimated = flags&flagSimulated != 0, flags&flagEstimated != 0
+	u.Simulated, u.Estimated, u.Suspect = flags&flagSimulated != 0, flags&flagEstimated != 0, flags&flagSuspect != 0
+	if flags&flagCacheHit != 0 {
+		u.Cache = storage.CacheHit
+	}
 	switch {
 	case outcome == 0:
 		u.Outcome = storage.Outcome(r.Text())
@@ -94,15 +106,20 @@ func decodeUsage(id storage.RequestID, value []byte) (u storage.Usage, err error
 		u.Key = r.Text()
 	}
 	for _, text := range [...]*string{
-		&u.Account, &u.Model, &u.Provider, &u.PowerLevel, &u.Policy, &u.Endpoint, &u.ErrorCode, &u.ClientID,
+		&u.Account, &u.Team, &u.Model, &u.Provider, &u.PowerLevel, &u.Policy, &u.Endpoint, &u.ErrorCode, &u.ClientID, &u.ServiceTier, &u.PriceVersion,
 	} {
 		*text = r.Text()
 	}
 	u.Status, u.Attempts = int(r.Varint()), int(r.Varint())
-	for _, n := range [...]*int64{&u.InputTokens, &u.OutputTokens, &u.CachedTokens, &u.Reasoning} {
+	for _, n := range [...]*int64{
+		&u.InputTokens, &u.OutputTokens, &u.CachedTokens, &u.Reasoning,
+		&u.CacheWrite, &u.CacheWrite1h, &u.CacheWrite12h, &u.AudioInput, &u.ImageInput, &u.AudioOutput, &u.ImageOutput,
+	} {
 		*n = r.Varint()
 	}
 	u.Credits, u.CostUSD = storage.Credits(r.Varint()), storage.NanoUSD(r.Varint())
+	u.ListedUSD, u.ReportedUSD = u.CostUSD+storage.NanoUSD(r.Varint()), storage.NanoUSD(r.Varint())
+	u.SavedUSD = storage.NanoUSD(r.Varint())
 	for _, d := range [...]*time.Duration{&u.TTFT, &u.Latency, &u.Overhead} {
 		*d = time.Duration(r.Varint())
 	}

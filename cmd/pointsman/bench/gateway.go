@@ -50,7 +50,7 @@ allow_private = true
 	for tier, count := range tierCounts {
 		for i := range count {
 			fmt.Fprintf(&b, "[[models]]\nname = \"bench-t%d-%02d\"\ntier = %d\ncredits_per_1k = %s\ncontext_window = 200000\ncapabilities = [\"tools\", \"json_schema\"]\n"+
-				"[[models.deployments]]\nprovider = \"bench\"\nupstream = \"bench-1\"\n", tier, i, tier, tierRates[tier])
+				"[[models.deployments]]\nprovider = \"bench\"\nupstream = \"bench-1\"\nusd_in_per_1m = 1\nusd_out_per_1m = 2\n", tier, i, tier, tierRates[tier])
 		}
 	}
 	return b.String()
@@ -78,7 +78,7 @@ func startGateway(ctx context.Context, cfg *Config, s *site, profile string) (*p
 		args = append(args, "--cpu-profile", profile)
 	}
 	began := time.Now()
-	p, err := launch(ctx, cfg.Binary, append(environment(), "POINTSMAN_MASTER_KEY="+s.master), args...)
+	p, err := launch(ctx, cfg.Binary, append(environment(), "POINTSMAN_MASTER_KEY="+s.master, "POINTSMAN_ALLOW_DUMPS=true"), args...) // or its memory could be measured by root only
 	if err != nil {
 		return nil, 0, err
 	}

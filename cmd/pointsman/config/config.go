@@ -11,6 +11,7 @@ import (
 
 	"github.com/pointsman/pointsman/engine/catalog"
 	"github.com/pointsman/pointsman/policies/signing"
+	adapter "github.com/pointsman/pointsman/sdk/provider"
 	"github.com/pointsman/pointsman/storage"
 )
 
@@ -21,15 +22,24 @@ type Config struct {
 	Providers      []Provider      // built-in ones in fixed order, then those of the file in its order
 	BuiltinCatalog bool            // [catalog] builtin
 	Models         []catalog.Entry // built-in ones first; one named in the file stands in the built-in one's place
+	Prices         Prices
+	Tariff         Tariff
 	Accounts       Accounts
+	Budgets        Budgets
 	Simulator      Simulator
 	Policies       []Policy      // in file order
 	Trust          signing.Trust // whose policies are accepted
 	Rounds         Rounds
 	Plugins        []Plugin // in file order
 	Storage        Storage
+	Vault          Vault
+	Log            Log
+	Events         Events
+	Ledger         Ledger
 	Health         Health
 	Retries        Retries
+	Limits         Limits
+	Cache          Cache
 	Warnings       []string // what works but is probably not meant, each with file:line:column
 
 	fileModels map[string]bool   // names of models declared in the file
@@ -55,7 +65,7 @@ type Provider struct {
 	Adapter      string // a built-in adapter's or a plugin's name
 	BaseURL      string // no trailing slash; "" leaves it to the adapter
 	URLSource    string // "file", the environment variable's name, or "" for the default
-	APIKey       Secret
+	APIKey       adapter.Secret
 	KeySource    string            // "file", the environment variable's name, or "" if there is no key
 	KeyRequired  bool              // without a key, platform or own, the provider cannot be used
 	AllowPrivate bool              // may connect to loopback and private addresses
@@ -95,6 +105,11 @@ type Accounts struct {
 	DefaultCredits    storage.Credits
 	DefaultTier       storage.AccountTier
 	DefaultPowerLevel string // eco, balanced or precision
+}
+
+// Budgets is the [budgets] table.
+type Budgets struct {
+	AlertAt []int // percent of a budget at which the operator is told, ascending
 }
 
 // Simulator is the [simulator] table.
@@ -142,7 +157,29 @@ type Plugin struct {
 
 // Storage is the [storage] table.
 type Storage struct {
-	LogDays int // days that usage logs are kept
+	LogDays   int // days that usage logs are kept
+	MemoryMB  int // write buffers of each of the two databases under load, in MiB
+	MinFreeMB int // low-water mark of the disk, in MiB; 0: none
+	BallastMB int // size of the file that makes room at the mark, in MiB; 0: none
+}
+
+// Ledger is the [ledger] table.
+type Ledger struct {
+	VerifyEvery   time.Duration // how often all of the ledger is proven while it works; 0: only on demand
+	VerifyPercent int           // of one processor that this takes at most
+}
+
+// Cache is the [cache] table: answers that are kept to be given again.
+type Cache struct {
+	Enabled        bool
+	TTL            time.Duration
+	MaxMB          int      // of all answers
+	MaxEntryKB     int      // of one answer, there and of those with an idempotency key
+	Scope          string   // who shares answers: account, key or team
+	HitPrice       uint32   // what a hit costs, in millionths of what the answer cost
+	AnyTemperature bool     // answers to requests with a temperature above 0 are kept too
+	IgnoreFields   []string // of bodies, that make no difference
+	IdempotencyMB  int      // of answers to requests with an idempotency key; 0: such keys are not heeded
 }
 
 // Provider finds a provider by name, nil if there is none.

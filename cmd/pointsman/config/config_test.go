@@ -98,15 +98,19 @@ func TestLoadFull(t *testing.T) {
 	if p := c.Provider("openai"); p.Usable() || !p.KeyRequired {
 		t.Errorf("openai %+v", p)
 	}
-	if len(c.Models) != 50 || c.Models[47].Name != "mock-model" {
+	if len(c.Models) != 51 || c.Models[47].Name != "mock-model" {
 		t.Fatalf("%d models", len(c.Models))
 	}
 	m := c.Models[47]
 	want := catalog.Price{
-		In: 150_000, Out: 600_000, CacheRead: 75_000, CacheWrite: 187_500, Reasoning: 700_000, Threshold: 100_000,
-		InAbove: 300_000, OutAbove: 900_000, CacheReadAbove: 150_000, CacheWriteAbove: 375_000,
+		Rates: catalog.Rates{150_000, 600_000, 75_000, 187_500, 300_000, 350_000, 700_000, 40_000_000, 80_000_000, 200_000, 8_000_000},
+		Sets: []catalog.Set{
+			{ServiceTier: "flex", Rates: catalog.Rates{75_000, 300_000, catalog.Free}},
+			{Above: 100_000, Rates: catalog.Rates{300_000, 900_000, 150_000, 375_000}},
+			{ServiceTier: "flex", Above: 100_000, Rates: catalog.Rates{150_000}},
+		},
 	}
-	if m.Tier != 1 || m.CreditsPer1K != 2000 || m.Quality != 0.75 || m.MaxOutput != 16000 || len(m.Deployments) != 2 || m.Deployments[0].Price != want || m.Deployments[1].Price.In != 100_000 {
+	if m.Tier != 1 || m.CreditsPer1K != 2000 || m.Quality != 0.75 || m.MaxOutput != 16000 || len(m.Deployments) != 2 || !reflect.DeepEqual(m.Deployments[0].Price, want) || m.Deployments[1].Price.Rates[catalog.RateIn] != 100_000 {
 		t.Errorf("mock-model %+v", m)
 	}
 	built, err := catalog.Build(c.Models)
@@ -119,8 +123,31 @@ func TestLoadFull(t *testing.T) {
 	if r, _ := built.Resolve("gpt-4o"); r.Model.Rate != 100_000 || r.Model.Core || r.Model.Number > 46 {
 		t.Errorf("gpt-4o was not replaced in place: %+v", r.Model)
 	}
-	if c.Accounts != (Accounts{1000 * storage.CreditsPerCredit, storage.TierEnterprise, "balanced"}) || !c.Simulator.Enabled || c.Storage.LogDays != 30 {
-		t.Errorf("%+v %+v %+v", c.Accounts, c.Simulator, c.Storage)
+	d := built.Models[50].Deployments[0]
+	if d.Unpriced != catalog.UnpricedDefault || d.Price.Rates != (catalog.Rates{5_000_000, 25_000_000}) {
+		t.Errorf("mock-new %+v", d)
+	}
+	// What the file says comes after what it includes, and both after the models.
+	for name, want := range map[string]catalog.Rates{"gpt-4.1": {1_800_000, 7_200_000}, "gpt-4o": {2_400_000, 9_600_000, 1_200_000}} {
+		if r, _ := built.Resolve(name); r.Model.Deployments[0].Price.Rates != want {
+			t.Errorf("%s costs %+v", name, r.Model.Deployments[0].Price)
+		}
+	}
+	if c.Tariff != (Tariff{Markups: catalog.Markups{0, 40, 60, 75}}) {
+		t.Errorf("tariff %+v", c.Tariff)
+	}
+	if c.Accounts != (Accounts{1000 * storage.CreditsPerCredit, storage.TierEnterprise, "balanced"}) || !c.Simulator.Enabled || c.Storage != (Storage{30, 48, 512, 128}) || c.Ledger != (Ledger{time.Hour, 10}) {
+		t.Errorf("%+v %+v %+v %+v", c.Accounts, c.Simulator, c.Storage, c.Ledger)
+	}
+	number := func(n int64) *int64 { return &n }
+	limits := Limits{
+		storage.Limits{RequestsPerMinute: number(600), Concurrent: number(50)},
+		storage.Limits{TokensPerMinute: number(2_000_000)},
+		map[string]storage.Limits{"mock-model": {RequestsPerMinute: number(3000)}},
+		map[string]storage.Limits{"mock": {TokensPerMinute: number(500_000), Concurrent: number(16)}},
+	}
+	if !reflect.DeepEqual(c.Limits, limits) {
+		t.Errorf("limits %+v", c.Limits)
 	}
 	policies := []Policy{
 		{Name: "eco", Params: "min_quality=0.65\nproviders=local,groq\n", Place: c.Policies[0].Place},
@@ -138,6 +165,9 @@ func TestLoadFull(t *testing.T) {
 	}
 	if len(c.Plugins) != 1 || c.Plugins[0].Path != absolute(t, "testdata/plugins/labwire") || !slices.Equal(c.Plugins[0].Env, []string{"LAB_TOKEN"}) || c.Plugins[0].Args[1] != "--token=lab-token-secret-value" {
 		t.Errorf("plugins %+v", c.Plugins)
+	}
+	if want := (Cache{true, 10 * time.Minute, 64, 512, "team", 250_000, true, []string{"user"}, 100}); !reflect.DeepEqual(c.Cache, want) {
+		t.Errorf("cache %+v", c.Cache)
 	}
 	if len(c.Warnings) != 0 {
 		t.Errorf("warnings %v", c.Warnings)
@@ -165,7 +195,7 @@ func TestEffective(t *testing.T) {
 	for i := range again.Policies {
 		again.Policies[i].Place = c.Policies[i].Place
 	}
-	if !reflect.DeepEqual(again.Models, c.Models) || !reflect.DeepEqual(again.Trust, c.Trust) || again.Rounds != c.Rounds || !reflect.DeepEqual(again.Server, c.Server) || again.Accounts != c.Accounts || !reflect.DeepEqual(again.Policies, c.Policies) {
+	if !reflect.DeepEqual(again.Models, c.Models) || !reflect.DeepEqual(again.Trust, c.Trust) || again.Rounds != c.Rounds || !reflect.DeepEqual(again.Server, c.Server) || again.Accounts != c.Accounts || again.Tariff != c.Tariff || !reflect.DeepEqual(again.Prices.Overrides, c.Prices.Overrides) || !reflect.DeepEqual(again.Cache, c.Cache) || !reflect.DeepEqual(again.Limits, c.Limits) || !reflect.DeepEqual(again.Policies, c.Policies) {
 		t.Error("the effective configuration does not mean the same")
 	}
 }
@@ -204,6 +234,8 @@ capabilities = ["tools", "vision", "json_schema"]
   [[models.deployments]]
   provider = "mock"
   upstream = "gpt-mock"
+[prices]
+unpriced = "free"
 [catalog]
 builtin = false
 [accounts]
@@ -217,8 +249,8 @@ enabled = false
 	if len(c.Models) != 1 || c.Models[0].CreditsPer1K != 2000 || c.Simulator.Enabled || c.BuiltinCatalog {
 		t.Errorf("%+v", c)
 	}
-	if len(c.Warnings) != 1 || !strings.HasPrefix(c.Warnings[0], "x.toml:19:3: this deployment has no prices") {
-		t.Errorf("warnings %q", c.Warnings)
+	if d := c.Models[0].Deployments[0]; d.Unpriced != catalog.UnpricedFree || len(c.Warnings) != 0 {
+		t.Errorf("%+v, warnings %q", d, c.Warnings)
 	}
 }
 
@@ -269,5 +301,102 @@ func TestCreditsForms(t *testing.T) {
 		if err == nil || !strings.HasPrefix(err.Error(), "f.toml:2:19: default_credits must be a decimal number") {
 			t.Errorf("%s: %v", text, err)
 		}
+	}
+}
+
+func TestAlertParts(t *testing.T) {
+	for text, want := range map[string][]int{"[0.8, 1.0]": {80, 100}, "[1, 0.01, 0.5, 0.5]": {1, 50, 100}, "[]": {}, "[0.07]": {7}, "[0.29]": {29}} {
+		c, err := Parse("", []byte("[budgets]\nalert_at = "+text), environment())
+		if err != nil || !slices.Equal(c.Budgets.AlertAt, want) {
+			t.Errorf("%s: %v", text, err)
+		}
+	}
+	for text, want := range map[string]string{
+		"[0]": "f.toml:2:13: an element of alert_at must be a number from 0.01 to 1", "[0.5, 1.01]": "f.toml:2:18: ", "[0.805]": "f.toml:2:13: ", "[nan]": "f.toml:2:13: ",
+		`["0.8"]`: "f.toml:2:13: ", "0.8": "f.toml:2:12: alert_at must be an array of numbers",
+	} {
+		if _, err := Parse("f.toml", []byte("[budgets]\nalert_at = "+text), environment()); err == nil || !strings.HasPrefix(err.Error(), want) {
+			t.Errorf("%s: %v", text, err)
+		}
+	}
+}
+
+// What is wrong with a file of prices is told with its own places.
+func TestIncludedPrices(t *testing.T) {
+	dir := t.TempDir()
+	write := func(name, text string) string {
+		t.Helper()
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	file := write("gateway.toml", "[prices]\ninclude = \"other.toml\"\n")
+	for text, want := range map[string]string{
+		"[[prices.models]]\nname = \"gpt-4o\"\nusd_in_per_1m = -1\nusd_out_per_1m = 1\n": "other.toml:3:17: usd_in_per_1m must be",
+		"[prices]\nunpriced = \"free\"\n":                                                "other.toml:2:1: unknown key \"unpriced\" in [prices] of a file of prices",
+		"[server]\n":                                                                     "other.toml:1:2: unknown key \"server\" in a file of prices",
+		"[prices":                                                                        "other.toml:1:",
+		strings.Repeat("#", maxFile+1):                                                   "gateway.toml:2:11: \"other.toml\" cannot be read: it is larger than",
+	} {
+		write("other.toml", text)
+		if _, err := Load(file, environment()); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%.60q: %v", text, err)
+		}
+	}
+	other := write("other.toml", "[[prices.models]]\nname = \"gpt-4o\"\nusd_in_per_1m = 1\nusd_out_per_1m = 2\n")
+	for _, path := range []string{file, other} { // it is a configuration of its own
+		c, err := Load(path, environment())
+		if err != nil || c.entry("gpt-4o").Deployments[0].Price.Rates != (catalog.Rates{1_000_000, 2_000_000}) {
+			t.Errorf("%s: %v", path, err)
+		}
+	}
+}
+
+// Under cost_plus what is not free is charged by its cost, unless a model says otherwise.
+func TestCostPlus(t *testing.T) {
+	c, err := Parse("x.toml", []byte(`
+[tariff]
+kind = "cost_plus"
+credits_per_usd = 120
+[[models]]
+name = "by-cost"
+tier = 2
+context_window = 1000
+deployments = [{ provider = "openai", upstream = "a", usd_in_per_1m = 1, usd_out_per_1m = 2 }]
+[[models]]
+name = "by-tokens"
+tier = 2
+credits_per_1k = 0.02
+context_window = 1000
+deployments = [{ provider = "openai", upstream = "b", usd_in_per_1m = 1, usd_out_per_1m = 2 }]
+[[models]]
+name = "by-both"
+tier = 2
+credits_per_1k = 0.001
+credits_per_usd = 10
+context_window = 1000
+deployments = [{ provider = "openai", upstream = "c", usd_in_per_1m = 1, usd_out_per_1m = 2 }]
+[[models]]
+name = "image"
+mode = "image"
+tier = 2
+deployments = [{ provider = "openai", upstream = "d", usd_per_image = 1 }]
+`), environment())
+	if err != nil || len(c.Warnings) != 0 {
+		t.Fatal(err, c.Warnings)
+	}
+	for name, want := range map[string][2]storage.Credits{
+		"by-cost": {0, 120_000_000}, "by-tokens": {20_000, 0}, "by-both": {1_000, 10_000_000}, "image": {0, 120_000_000},
+		"gpt-4o": {0, 120_000_000}, "gpt-oss-20b-groq": {0, 0},
+	} {
+		if e := c.entry(name); e.CreditsPer1K != want[0] || e.CreditsPerUSD != want[1] {
+			t.Errorf("%s charges %s and %s", name, e.CreditsPer1K, e.CreditsPerUSD)
+		}
+	}
+	again, err := Parse("x.toml", []byte(effective(t, c)), environment())
+	if err != nil || !reflect.DeepEqual(again.Models, c.Models) {
+		t.Errorf("the effective configuration does not mean the same: %v", err)
 	}
 }

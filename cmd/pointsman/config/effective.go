@@ -13,7 +13,7 @@ import (
 
 	"github.com/pointsman/pointsman/engine/catalog"
 	"github.com/pointsman/pointsman/sdk/policy"
-	"github.com/pointsman/pointsman/storage"
+	adapter "github.com/pointsman/pointsman/sdk/provider"
 )
 
 // WriteEffective writes the configuration as TOML with defaults filled in and secrets masked. Where a secret may hide
@@ -36,10 +36,13 @@ func (c *Config) WriteEffective(w io.Writer) error {
 			p.model(e)
 		}
 	}
+	p.prices(c)
 	p.table("[accounts]")
 	p.pair("default_credits", c.Accounts.DefaultCredits.String())
 	p.pair("default_tier", quote(string(c.Accounts.DefaultTier)))
 	p.pair("default_power_level", quote(c.Accounts.DefaultPowerLevel))
+	p.table("[budgets]")
+	p.pair("alert_at", fractions(c.Budgets.AlertAt))
 	p.table("[simulator]")
 	p.pair("enabled", strconv.FormatBool(c.Simulator.Enabled))
 	p.rules(c)
@@ -56,8 +59,11 @@ func (c *Config) WriteEffective(w io.Writer) error {
 	p.pair("pause", strconv.FormatFloat(c.Retries.Pause.Seconds(), 'f', -1, 64))
 	p.pair("max_pause", strconv.FormatFloat(c.Retries.MaxPause.Seconds(), 'f', -1, 64))
 	p.pair("percent", strconv.Itoa(c.Retries.Percent))
-	p.table("[storage]")
-	p.pair("log_days", strconv.Itoa(c.Storage.LogDays))
+	p.limits(&c.Limits)
+	p.cache(&c.Cache)
+	p.stores(c)
+	p.vault(c.Vault)
+	p.usage(c)
 	if _, err := io.WriteString(w, p.out.String()); err != nil {
 		return fmt.Errorf("writing the effective configuration: %w", err)
 	}
@@ -160,7 +166,7 @@ func (p *printer) guarded(key, value string, print func(string) string) string {
 		return basicString(raw)
 	}
 	if looksSecret(key) {
-		return quote(NewSecret(value).Mask())
+		return quote(adapter.NewSecret(value).Mask())
 	}
 	return print(value)
 }
@@ -209,32 +215,16 @@ func (p *printer) model(e catalog.Entry) {
 		aliases = append(aliases, a.Name)
 	}
 	p.list("aliases", aliases)
+	if unpriced := unpricedOf(e); unpriced != "" {
+		p.pair("unpriced", quote(string(unpriced)))
+	}
 	for _, d := range e.Deployments {
 		p.table("  [[models.deployments]]")
 		p.pair("  provider", quote(d.Provider))
 		p.pair("  upstream", quote(d.Upstream))
-		p.price("usd_in_per_1m", d.Price.In)
-		p.price("usd_out_per_1m", d.Price.Out)
-		p.price("usd_cache_read_per_1m", d.Price.CacheRead)
-		p.price("usd_cache_write_per_1m", d.Price.CacheWrite)
-		p.price("usd_reasoning_per_1m", d.Price.Reasoning)
-		if d.Price.Threshold > 0 {
-			p.pair("  price_threshold", strconv.FormatUint(uint64(d.Price.Threshold), 10))
+		if d.Unpriced == "" {
+			p.price("  ", "models.deployments", e.Mode, d.Price)
 		}
-		p.price("usd_in_above_per_1m", d.Price.InAbove)
-		p.price("usd_out_above_per_1m", d.Price.OutAbove)
-		p.price("usd_cache_read_above_per_1m", d.Price.CacheReadAbove)
-		p.price("usd_cache_write_above_per_1m", d.Price.CacheWriteAbove)
-		if mode, _ := catalog.ParseMode(e.Mode); d.Price.Unit > 0 {
-			p.pair("  usd_per_"+catalog.UnitName(mode), storage.NanoUSD(d.Price.Unit).String())
-		}
-	}
-}
-
-func (p *printer) price(key string, pico int64) {
-	if pico > 0 {
-		// Pico-dollars a token have the six digits below dollars per million that micro-credits have below credits.
-		p.pair("  "+key, storage.Credits(pico).String())
 	}
 }
 
@@ -338,6 +328,15 @@ func (p *printer) paths(key string, paths []string) {
 		written = append(written, p.written(path))
 	}
 	p.list(key, written)
+}
+
+// fractions prints percents as an array of fractions.
+func fractions(percents []int) string {
+	var parts []string
+	for _, percent := range percents {
+		parts = append(parts, fmt.Sprintf("%d.%02d", percent/100, percent%100))
+	}
+	return "[" + strings.Join(parts, ", ") + "]"
 }
 
 // dotted prints a key whose parts are joined with dots.

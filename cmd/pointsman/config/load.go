@@ -108,8 +108,12 @@ func (d *document) read(root *table) *Config {
 		adapters = append(adapters, p.Adapters...)
 	}
 	c.Providers = d.providers(root, adapters)
+	c.tariff(root.child("tariff", "in [tariff]"))
 	c.models(d, root)
 	c.accounts(root.child("accounts", "in [accounts]"))
+	budgets := root.child("budgets", "in [budgets]")
+	c.Budgets.AlertAt = budgets.percents("alert_at", []int{80, 100})
+	budgets.done()
 
 	simulator := root.child("simulator", "in [simulator]")
 	c.Simulator.Enabled = simulator.flag("enabled", true)
@@ -130,9 +134,11 @@ func (d *document) read(root *table) *Config {
 	}
 	retries.done()
 
-	store := root.child("storage", "in [storage]")
-	c.Storage.LogDays = int(store.integer("log_days", DefaultLogDays, 1, 36_500))
-	store.done()
+	c.limits(root.child("limits", "in [limits]"))
+	c.cache(root.child("cache", "in [cache]"))
+	c.stores(root)
+	c.vault(root.child("vault", "in [vault]"))
+	c.usage(root)
 	root.done()
 	return c
 }

@@ -24,25 +24,25 @@ func (c *Config) models(d *document, root *table) {
 	}
 	c.fileModels = make(map[string]bool)
 	aliases := make(map[string]bool)
-	var own []catalog.Entry
-	var tables []*table
+	var own []ownModel
 	for _, t := range root.children("models", "in [[models]]") {
-		e, ok := c.model(d, t)
+		m, ok := c.model(t)
 		if !ok {
 			continue
 		}
-		if c.fileModels[e.Name] {
-			t.fault("name", "there are two [[models]] named %.140q", e.Name)
+		if c.fileModels[m.Name] {
+			t.fault("name", "there are two [[models]] named %.140q", m.Name)
 			continue
 		}
-		c.fileModels[e.Name] = true
-		own, tables = append(own, e), append(tables, t)
+		c.fileModels[m.Name] = true
+		own = append(own, m)
 	}
 	c.merge(own)
-	for i, e := range own {
-		c.checkAliases(tables[i], e, aliases)
+	for _, m := range own {
+		c.checkAliases(m.table, m.Entry, aliases)
 	}
 	c.dropShadowed(aliases)
+	c.chargeByCost()
 	if len(c.Models) == 0 && len(d.faults) == 0 {
 		cat.fault("builtin", "there are no models: builtin is false and there is no [[models]]")
 	}
@@ -54,18 +54,35 @@ func (c *Config) models(d *document, root *table) {
 			}
 		}
 	}
+	c.prices(d, root.child("prices", "in [prices]"))
+	c.settleUnpriced(own)
+}
+
+// ownModel is a model of the file with its tables.
+type ownModel struct {
+	catalog.Entry
+	table       *table
+	deployments []*table
 }
 
 // merge puts each model of the file in the place of the built-in one of its name, or at the end.
-func (c *Config) merge(own []catalog.Entry) {
-	for _, e := range own {
-		i := slices.IndexFunc(c.Models, func(b catalog.Entry) bool { return b.Name == e.Name })
-		if i < 0 {
-			c.Models = append(c.Models, e)
+func (c *Config) merge(own []ownModel) {
+	for _, m := range own {
+		if e := c.entry(m.Name); e != nil {
+			*e = m.Entry
 		} else {
-			c.Models[i] = e
+			c.Models = append(c.Models, m.Entry)
 		}
 	}
+}
+
+// entry is the model of that name, nil if there is none.
+func (c *Config) entry(name string) *catalog.Entry {
+	i := slices.IndexFunc(c.Models, func(e catalog.Entry) bool { return e.Name == name })
+	if i < 0 {
+		return nil
+	}
+	return &c.Models[i]
 }
 
 // checkAliases reports aliases of a file's model that cannot be, and notes those that can.
@@ -100,9 +117,10 @@ func (c *Config) dropShadowed(aliases map[string]bool) {
 }
 
 // model reads one [[models]] table. It is not ok without a usable name, under which anything else could be reported.
-func (c *Config) model(d *document, t *table) (catalog.Entry, bool) {
+func (c *Config) model(t *table) (m ownModel, ok bool) {
 	before := len(t.doc.faults)
-	e := catalog.Entry{Name: t.str("name", "")}
+	m = ownModel{Entry: catalog.Entry{Name: t.str("name", "")}, table: t}
+	e := &m.Entry
 	switch {
 	case !t.has("name"):
 		t.missing("a [[models]] table has no name")
@@ -117,7 +135,7 @@ func (c *Config) model(d *document, t *table) (catalog.Entry, bool) {
 	} else {
 		t.missing("model %.140q has no tier: set 0 to %d", e.Name, catalog.MaxTier)
 	}
-	c.rate(t, &e)
+	c.rate(t, e)
 	e.ContextWindow = uint32(t.integer("context_window", defaultContext, 1, math.MaxUint32))
 	if mode, _ := catalog.ParseMode(e.Mode); !t.has("context_window") && catalog.UnitName(mode) == "" {
 		t.warn("name", "model %.140q has no context_window: %d tokens are assumed", e.Name, defaultContext)
@@ -130,7 +148,8 @@ func (c *Config) model(d *document, t *table) (catalog.Entry, bool) {
 		e.Aliases = append(e.Aliases, catalog.Alias{Name: name})
 	}
 	seen := make(map[[2]string]bool)
-	for _, dt := range t.children("deployments", "in [[models.deployments]]") {
+	m.deployments = t.children("deployments", "in [[models.deployments]]")
+	for _, dt := range m.deployments {
 		deployment := c.deployment(dt, e.Mode)
 		key := [2]string{deployment.Provider, deployment.Upstream}
 		if seen[key] && deployment.Upstream != "" {
@@ -139,28 +158,33 @@ func (c *Config) model(d *document, t *table) (catalog.Entry, bool) {
 		seen[key] = true
 		e.Deployments = append(e.Deployments, deployment)
 	}
-	c.checkCostPlus(t, &e)
 	if !t.has("deployments") || len(e.Deployments) == 0 {
 		t.missing("model %.140q has no [[models.deployments]]", e.Name)
 	}
+	t.has("unpriced") // read once all prices are known
 	t.done()
-	return e, catalog.ValidName(e.Name) && !catalog.Reserved(e.Name)
+	return m, catalog.ValidName(e.Name) && !catalog.Reserved(e.Name)
 }
 
-// rate reads credits_per_1k and the rates by the unit. A model is never given away by omission: the default is the top of its
-// tier's band, and a model that can be charged by the unit must say what it charges.
+// rate reads credits_per_1k and the rates by the unit and by the cost. A model is never given away by omission: the default is
+// what the tariff says, the top of its tier's band or its cost, and a model that can be charged by the unit must say what it charges.
 func (c *Config) rate(t *table, e *catalog.Entry) {
 	mode, _ := catalog.ParseMode(e.Mode)
 	unit := catalog.UnitName(mode)
 	e.CreditsPerUnit = t.credits("credits_per_unit", 0, catalog.MaxUnitRate)
 	e.CreditsPerUSD = t.credits("credits_per_usd", 0, catalog.MaxUnitRate)
-	for _, key := range []string{"credits_per_unit", "credits_per_usd"} {
-		if unit == "" && t.has(key) {
-			t.fault(key, "%s is for modes with a unit: a model of mode %s is charged by tokens", key, e.Mode)
-		}
+	if unit == "" && t.has("credits_per_unit") {
+		t.fault("credits_per_unit", "credits_per_unit is for modes with a unit: a model of mode %s is charged by tokens or by its cost", e.Mode)
 	}
-	if unit != "" && !t.has("credits_per_1k") {
-		if !t.has("credits_per_unit") && !t.has("credits_per_usd") {
+	said := t.has("credits_per_unit") || t.has("credits_per_usd") || t.has("credits_per_1k")
+	if c.Tariff.CostPlus && !said {
+		if e.Tier > catalog.TierFree {
+			e.CreditsPerUSD = c.Tariff.CreditsPerUSD
+		}
+		return
+	}
+	if !t.has("credits_per_1k") && (unit != "" || t.has("credits_per_usd")) {
+		if !said {
 			t.missing("model %.140q does not say what it charges: set credits_per_unit, credits_per_usd or credits_per_1k", e.Name)
 		}
 		return
@@ -169,7 +193,7 @@ func (c *Config) rate(t *table, e *catalog.Entry) {
 	if t.has("credits_per_1k") {
 		before := len(t.doc.faults)
 		e.CreditsPer1K = t.credits("credits_per_1k", 0, catalog.MaxRate)
-		if len(t.doc.faults) == before && t.has("tier") && (e.CreditsPer1K < lo || e.CreditsPer1K > hi) {
+		if len(t.doc.faults) == before && t.has("tier") && !t.has("credits_per_usd") && (e.CreditsPer1K < lo || e.CreditsPer1K > hi) {
 			t.warn("credits_per_1k", "credits_per_1k of model %.140q is outside the band of tier %d, %s to %s", e.Name, e.Tier, lo, hi)
 		}
 		return
@@ -210,15 +234,6 @@ func (t *table) element(key string, i int) string {
 		return "?"
 	}
 	return s
-}
-
-// checkCostPlus reports a model that is charged by its cost where a deployment's cost is not known: it would be free there.
-func (c *Config) checkCostPlus(t *table, e *catalog.Entry) {
-	for _, d := range e.Deployments {
-		if e.CreditsPerUSD > 0 && e.CreditsPerUnit == 0 && d.Price == (catalog.Price{}) {
-			t.fault("credits_per_usd", "model %.140q is charged by its cost, and the deployment at %.60q has no prices", e.Name, d.Provider)
-		}
-	}
 }
 
 // unitPrice reads the price by the unit, which has another key in each mode.
@@ -264,22 +279,7 @@ func (c *Config) deployment(t *table, mode string) catalog.DeploymentEntry {
 	if e.Upstream == "" {
 		t.missing("a deployment has no upstream: the provider's own name of the model")
 	}
-	e.Price = catalog.Price{
-		In:              t.price("usd_in_per_1m"),
-		Out:             t.price("usd_out_per_1m"),
-		CacheRead:       t.price("usd_cache_read_per_1m"),
-		CacheWrite:      t.price("usd_cache_write_per_1m"),
-		Reasoning:       t.price("usd_reasoning_per_1m"),
-		Threshold:       uint32(t.integer("price_threshold", 0, 1, math.MaxUint32)),
-		InAbove:         t.price("usd_in_above_per_1m"),
-		OutAbove:        t.price("usd_out_above_per_1m"),
-		CacheReadAbove:  t.price("usd_cache_read_above_per_1m"),
-		CacheWriteAbove: t.price("usd_cache_write_above_per_1m"),
-		Unit:            t.unitPrice(mode),
-	}
-	if p := c.Provider(e.Provider); p != nil && !p.Local && !t.has("usd_in_per_1m") && !t.has("usd_out_per_1m") && e.Price.Unit == 0 {
-		t.warn("upstream", "this deployment has no prices: its cost will be recorded as 0 dollars")
-	}
+	e.Price = t.price(mode)
 	t.done()
 	return e
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/pointsman/pointsman/engine/catalog"
+	adapter "github.com/pointsman/pointsman/sdk/provider"
 )
 
 // defaultTimeouts are those of a provider that says nothing else. A whole answer may take as long as credits are held for
@@ -121,7 +122,7 @@ func (k known) provider(env func(string) string) (Provider, error) {
 		KeyRequired: k.name != catalog.LocalProvider,
 	}
 	if name, value := lookup(env, k.keys); name != "" {
-		p.APIKey, p.KeySource = NewSecret(strings.TrimSpace(value)), name
+		p.APIKey, p.KeySource = adapter.NewSecret(strings.TrimSpace(value)), name
 	}
 	if k.name == catalog.LocalProvider {
 		return p, p.local(env)
@@ -294,7 +295,7 @@ func (d *document) provider(t *table, p *Provider, adapters []string) {
 		p.BaseURL, p.URLSource, p.KeyRequired, p.Probe = base, "file", false, nil
 	}
 	if t.has("api_key") {
-		p.APIKey, p.KeySource = NewSecret(strings.TrimSpace(t.hidden().str("api_key", ""))), "file"
+		p.APIKey, p.KeySource = adapter.NewSecret(strings.TrimSpace(t.hidden().str("api_key", ""))), "file"
 		if !p.APIKey.IsSet() {
 			p.KeySource = ""
 		}

@@ -127,7 +127,7 @@ local = true
 name = "m"
 tier = 0
 context_window = 1
-deployments = [{ provider = "alpha", upstream = "u" }, { provider = "openai", upstream = "u", usd_in_per_1m = 0 }]
+deployments = [{ provider = "alpha", upstream = "u" }, { provider = "openai", upstream = "u", usd_in_per_1m = 0, usd_out_per_1m = 0 }]
 `), environment("GROQ_API_KEY=x", "OPENAI_API_KEY=y"))
 	if err != nil {
 		t.Fatal(err)

@@ -8,7 +8,6 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/pointsman/pointsman/engine/catalog"
 	"github.com/pointsman/pointsman/storage"
 )
 
@@ -372,17 +371,31 @@ func (t *table) credits(key string, otherwise, limit storage.Credits) storage.Cr
 	return n
 }
 
-// price reads US dollars per million tokens as pico-dollars per token.
-func (t *table) price(key string) int64 {
-	text, ok := t.decimal(key)
+// percents reads an array of fractions above 0 and up to 1, in whole percents, and puts it in ascending order.
+func (t *table) percents(key string, otherwise []int) []int {
+	v, ok := t.get(key)
 	if !ok {
-		return 0
+		return otherwise
 	}
-	n, err := catalog.ParseUSDPerMillion(text)
-	if err != nil {
-		t.fault(key, "%s must be a decimal number of US dollars between 0 and %d with at most 6 fractional digits", key, catalog.MaxPrice/1_000_000)
+	elements, isArray := v.([]any)
+	if !isArray {
+		t.wrongType(t.path.key(key), key, "an array of numbers", v)
 	}
-	return n
+	percents := make([]int, 0, len(elements))
+	for i, e := range elements {
+		part, isFloat := e.(float64)
+		if whole, isInt := e.(int64); isInt {
+			part, isFloat = float64(whole), true
+		}
+		percent := math.Round(part * 100)
+		if !isFloat || !(percent >= 1 && percent <= 100) || math.Abs(part*100-percent) > 1e-6 {
+			t.faultAt(t.path.key(key).at(i), "an element of %s must be a number from 0.01 to 1, in whole hundredths", key)
+			continue
+		}
+		percents = append(percents, int(percent))
+	}
+	slices.Sort(percents)
+	return slices.Compact(percents)
 }
 
 // decimal gives the text of a number, or of a string that should hold one.

@@ -57,7 +57,7 @@ func (s *subject) request(stream bool) (*provider.CallRequest, error) {
 		return nil, errSkip{"the case has no call"}
 	}
 	req := *s.Case.Call
-	req.Stream, req.Credential = stream, Canary
+	req.Stream, req.Credential = stream, provider.NewSecret(Canary)
 	if stream {
 		var fields map[string]json.RawMessage
 		if json.Unmarshal(req.Body, &fields) == nil {

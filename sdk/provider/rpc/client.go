@@ -72,7 +72,7 @@ func (c *Client) Prepare(ctx context.Context, adapter string, req *provider.Prep
 // errors.ErrUnsupported if the adapter, or its plugin, cannot ask.
 func (c *Client) Models(ctx context.Context, adapter string, req *provider.ModelsRequest) ([]provider.Model, error) {
 	resp, err := c.client.Models(ctx, &providerv1.ModelsRequest{
-		Adapter: adapter, Provider: req.Provider, BaseUrl: req.BaseURL, Credential: req.Credential, Settings: req.Settings,
+		Adapter: adapter, Provider: req.Provider, BaseUrl: req.BaseURL, Credential: req.Credential.Reveal(), Settings: req.Settings,
 		AllowPrivate: req.AllowPrivate,
 	})
 	if err != nil {
@@ -93,7 +93,7 @@ func (c *Client) Models(ctx context.Context, adapter string, req *provider.Model
 // Probe lets an adapter ask whether a provider and a credential work. Its errors are those of [Client.Models].
 func (c *Client) Probe(ctx context.Context, adapter string, req *provider.ProbeRequest) error {
 	resp, err := c.client.Probe(ctx, &providerv1.ProbeRequest{
-		Adapter: adapter, Provider: req.Provider, BaseUrl: req.BaseURL, Credential: req.Credential, Settings: req.Settings,
+		Adapter: adapter, Provider: req.Provider, BaseUrl: req.BaseURL, Credential: req.Credential.Reveal(), Settings: req.Settings,
 		AllowPrivate: req.AllowPrivate,
 	})
 	if err != nil {
@@ -115,7 +115,7 @@ func optional(ctx context.Context, err error) error {
 func (c *Client) Call(ctx context.Context, adapter string, req *provider.CallRequest, answer provider.AnswerWriter) error {
 	msg := &providerv1.CallRequest{
 		Adapter: adapter, Provider: req.Provider, Operation: req.Operation, Model: req.Model, Stream: req.Stream,
-		Body: req.Body, Credential: req.Credential, BaseUrl: req.BaseURL, Settings: req.Settings, RequestId: req.RequestID,
+		Body: req.Body, Credential: req.Credential.Reveal(), BaseUrl: req.BaseURL, Settings: req.Settings, RequestId: req.RequestID,
 		AllowPrivate: req.AllowPrivate,
 	}
 	if size := proto.Size(msg); size > MaxMessageBytes {

@@ -70,7 +70,7 @@ func TestOptionalMethods(t *testing.T) {
 		}
 	})
 	ctx := context.Background()
-	want := provider.ModelsRequest{Provider: "p", BaseURL: "http://x", Credential: "k", Settings: map[string]string{"a": "b"}, AllowPrivate: true}
+	want := provider.ModelsRequest{Provider: "p", BaseURL: "http://x", Credential: provider.NewSecret("k"), Settings: map[string]string{"a": "b"}, AllowPrivate: true}
 	models, err := client.Models(ctx, "a", &want)
 	if err != nil || !reflect.DeepEqual(models, adapter.models) || !reflect.DeepEqual(*adapter.got, want) {
 		t.Errorf("models %+v of request %+v, error %v", models, adapter.got, err)

@@ -99,7 +99,7 @@ func (s *server) Models(ctx context.Context, req *providerv1.ModelsRequest) (_ *
 		return nil, status.Errorf(codes.Unimplemented, "adapter %q lists no models", req.GetAdapter())
 	}
 	models, err := lister.Models(ctx, &provider.ModelsRequest{
-		Provider: req.GetProvider(), BaseURL: req.GetBaseUrl(), Credential: req.GetCredential(), Settings: req.GetSettings(),
+		Provider: req.GetProvider(), BaseURL: req.GetBaseUrl(), Credential: provider.NewSecret(req.GetCredential()), Settings: req.GetSettings(),
 		AllowPrivate: req.GetAllowPrivate(),
 	})
 	failure, err := failureToProto(err)
@@ -127,7 +127,7 @@ func (s *server) Probe(ctx context.Context, req *providerv1.ProbeRequest) (_ *pr
 		return nil, status.Errorf(codes.Unimplemented, "adapter %q does not probe", req.GetAdapter())
 	}
 	failure, err := failureToProto(prober.Probe(ctx, &provider.ProbeRequest{
-		Provider: req.GetProvider(), BaseURL: req.GetBaseUrl(), Credential: req.GetCredential(), Settings: req.GetSettings(),
+		Provider: req.GetProvider(), BaseURL: req.GetBaseUrl(), Credential: provider.NewSecret(req.GetCredential()), Settings: req.GetSettings(),
 		AllowPrivate: req.GetAllowPrivate(),
 	}))
 	if err != nil {
@@ -150,7 +150,7 @@ func (s *server) Call(req *providerv1.CallRequest, stream grpc.ServerStreamingSe
 	answer := &answerSender{stream: stream, streamed: req.GetStream()}
 	err = caller.Call(stream.Context(), &provider.CallRequest{
 		Provider: req.GetProvider(), Operation: req.GetOperation(), Model: req.GetModel(), Stream: req.GetStream(),
-		Body: req.GetBody(), Credential: req.GetCredential(), BaseURL: req.GetBaseUrl(), Settings: req.GetSettings(),
+		Body: req.GetBody(), Credential: provider.NewSecret(req.GetCredential()), BaseURL: req.GetBaseUrl(), Settings: req.GetSettings(),
 		RequestID: req.GetRequestId(), AllowPrivate: req.GetAllowPrivate(),
 	}, answer)
 	if err != nil {

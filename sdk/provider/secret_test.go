@@ -1,15 +1,16 @@
-package config
+package provider
 
 import (
 	"bytes"
+	"encoding/gob"
 	"encoding/json"
+	"encoding/xml"
 	"errors"
 	"fmt"
 	"log/slog"
+	"reflect"
 	"strings"
 	"testing"
-
-	"github.com/BurntSushi/toml"
 )
 
 func TestSecretIsNeverShown(t *testing.T) {
@@ -18,7 +19,7 @@ func TestSecretIsNeverShown(t *testing.T) {
 	type exported struct{ Key Secret }
 	type unexported struct{ key Secret }
 	var shown bytes.Buffer
-	for _, v := range []any{s, &s, exported{s}, &exported{s}, unexported{s}, &unexported{s}, []Secret{s}, []*Secret{&s}, map[string]Secret{"k": s}, map[Secret]int{s: 1}} {
+	for _, v := range []any{s, &s, exported{s}, &exported{s}, unexported{s}, &unexported{s}, []Secret{s}, []*Secret{&s}, map[string]Secret{"k": s}, []any{s}, fmt.Errorf("with %v: %w", s, errors.New(s.String())), reflect.ValueOf(s)} {
 		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%X", "%d", "%T", "%p", "%10.3s"} {
 			fmt.Fprintf(&shown, verb+"\n", v)
 		}
@@ -30,10 +31,10 @@ func TestSecretIsNeverShown(t *testing.T) {
 			shown.Write(text)
 		}
 	}
-	if err := toml.NewEncoder(&shown).Encode(exported{s}); err != nil {
+	if err := errors.Join(gob.NewEncoder(&shown).Encode(exported{s}), xml.NewEncoder(&shown).Encode(exported{s})); err != nil {
 		t.Error(err)
 	}
-	shown.WriteString(fmt.Errorf("with %v: %w", s, errors.New(s.String())).Error())
+	shown.WriteString(walked(reflect.ValueOf(unexported{s}), 0))
 	for _, part := range []string{"verysecret", fmt.Sprintf("%x", "verysecret"), fmt.Sprintf("%X", "verysecret")} {
 		if i := strings.Index(shown.String(), part); i >= 0 {
 			t.Errorf("%q is shown: …%s", part, shown.String()[max(0, i-60):])
@@ -60,5 +61,23 @@ func TestSecretMask(t *testing.T) {
 	}
 	if s := (Secret{}); s.Reveal() != "" || s.IsSet() || s.String() != "" {
 		t.Error("the zero value is a secret")
+	}
+}
+
+// walked prints whatever reflection reaches, private or not, as printers for debugging do.
+func walked(v reflect.Value, depth int) (text string) {
+	if depth > 10 {
+		return ""
+	}
+	switch v.Kind() {
+	case reflect.Pointer, reflect.Interface:
+		return walked(v.Elem(), depth+1)
+	case reflect.Struct:
+		for i := range v.NumField() {
+			text += walked(v.Field(i), depth+1) + " "
+		}
+		return text
+	default:
+		return v.String()
 	}
 }

@@ -1,4 +1,4 @@
-package config
+package provider
 
 import (
 	"encoding/json"
@@ -7,26 +7,31 @@ import (
 	"unicode/utf8"
 )
 
-// Secret is a value that must not be shown. Every way of printing it gives its mask; only Reveal gives the value.
-// The zero value is no secret at all.
+// Secret is a value that must not be shown: a key of a provider, a token. Every way of printing, logging or encoding it gives
+// its mask; only Reveal gives the value. The zero value is no secret at all. It is safe for concurrent use, and not comparable.
 type Secret struct {
-	// A pointer, because fmt calls no methods on unexported fields of other structs but prints what they hold.
-	value *string
+	// A function, because printers that use reflection follow pointers into unexported fields, and none looks into a function.
+	reveal func() string
 }
 
-// NewSecret hides a value.
-func NewSecret(value string) Secret { return Secret{&value} }
+// NewSecret hides a value. Hiding "" gives the zero value.
+func NewSecret(value string) Secret {
+	if value == "" {
+		return Secret{}
+	}
+	return Secret{func() string { return value }}
+}
 
 // Reveal gives the value itself, for the one place that needs it.
 func (s Secret) Reveal() string {
-	if s.value == nil {
+	if s.reveal == nil {
 		return ""
 	}
-	return *s.value
+	return s.reveal()
 }
 
 // IsSet says whether there is a value.
-func (s Secret) IsSet() bool { return s.Reveal() != "" }
+func (s Secret) IsSet() bool { return s.reveal != nil }
 
 // Mask is "***" and, of a value longer than twelve characters, its last four; "" if there is no value.
 func (s Secret) Mask() string {
@@ -60,6 +65,9 @@ func (s Secret) MarshalText() ([]byte, error) { return []byte(s.Mask()), nil }
 
 // MarshalJSON is the mask as a JSON string.
 func (s Secret) MarshalJSON() ([]byte, error) { return json.Marshal(s.Mask()) }
+
+// GobEncode is the mask.
+func (s Secret) GobEncode() ([]byte, error) { return []byte(s.Mask()), nil }
 
 // LogValue is the mask.
 func (s Secret) LogValue() slog.Value { return slog.StringValue(s.Mask()) }

@@ -1,0 +1,14 @@
+package admin
+
+import (
+	"github.com/valyala/fasthttp"
+
+	"github.com/pointsman/pointsman/engine"
+)
+
+// usageRoutes adds what is told of everybody's usage beside its listing.
+func (a *api) usageRoutes(table engine.Routes) {
+	table["/api/v1/admin/analytics"] = engine.Methods{"GET": a.admin(a.Engine.WriteAnalytics)}
+	table["/api/v1/admin/bodies/"] = engine.Methods{"GET": a.admin(func(ctx *fasthttp.RequestCtx) { a.Engine.WriteBody(ctx, engine.Part(ctx)) })}
+	table["/api/v1/admin/usage/export"] = engine.Methods{"GET": a.admin(a.Engine.WriteExport)}
+}

@@ -1,0 +1,112 @@
+package badgerdb
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// callLife is how long a child works whose system calls fail.
+const callLife = 1500 * time.Millisecond
+
+// failing is a system call that fails, and on which of its files; "": on all.
+//
+// Badger may come to harm by some: a compaction that cannot create a table goes on without it and removes those that it was to
+// replace, and a manifest that was written and not synced names a table which is then removed. Nothing of that is silent: the ledger does
+// not prove, or does not open, and says why.
+type failing struct {
+	call, file string
+	harms      bool
+}
+
+// failings are the calls by which anything gets onto the disk.
+var failings = []failing{
+	{"msync", "", true},
+	{"fsync", "", true},
+	{"fdatasync", "", false},
+	{"ftruncate", "", true},
+	{"openat", "", true},
+	{"renameat", "", true},
+	{"pwrite64", headName, false},
+	{"write", "ledger/MANIFEST", true},
+}
+
+// inject is the strace command that makes calls fail: when is "N", the N-th call of each thread, or "N+", all from it on.
+func (f failing) inject(t *testing.T, dir, errno, when string) []string {
+	t.Helper()
+	strace, err := exec.LookPath("strace")
+	switch {
+	case err == nil:
+	case os.Getenv("CI") == "true":
+		t.Fatal("there is no strace; scripts/test-setup.sh installs it")
+	default:
+		t.Skip("making system calls fail needs strace; scripts/test-setup.sh installs it")
+	}
+	args := []string{strace, "-f", "-qqq", "-o", "/dev/null", "--seccomp-bpf", "-e", "trace=" + f.call, "-e", "inject=" + f.call + ":error=" + errno + ":when=" + when}
+	if f.file != "" {
+		args = append(args, "-P", filepath.Join(dir, f.file))
+	}
+	return args
+}
+
+// TestFailingCalls makes the system calls of a working process fail with an error of the disk and with a full disk, once or from
+// some time on. What was acknowledged is there after the restart. A process that goes on after a failure has recovered from it; one
+// that cannot is halted, or ends and says why.
+func TestFailingCalls(t *testing.T) {
+	tries := chaos(t, 1)
+	for _, f := range failings {
+		for _, errno := range []string{"EIO", "ENOSPC"} {
+			t.Run(f.call+" "+errno, func(t *testing.T) {
+				t.Parallel()
+				p := punish(t)
+				ends := map[string]int{}
+				for try := range tries {
+					when := fmt.Sprint(1 + rand.IntN(1+10*try))
+					if try%2 == 0 {
+						when += "+"
+					}
+					first := errand{Dir: p.dir}.send(t, 200*time.Millisecond)
+					o := errand{Dir: p.dir, Life: callLife}.send(t, 0, f.inject(t, p.dir, errno, when)...)
+					switch {
+					case o.code == -1:
+						ends["worked on"]++
+					case o.code == exitHalted && strings.Contains(o.stderr, "ledger halted"):
+						ends["halted"]++
+					case o.code == exitOpen && o.stderr != "":
+						ends["did not open"]++
+					case o.stderr != "":
+						ends["ended"]++
+						t.Logf("%s of call %s: %.300s", errno, when, o.stderr)
+					default:
+						t.Errorf("%s of call %s: ended with %d and said nothing", errno, when, o.code)
+					}
+					if err := p.proves(); err != nil && f.harms {
+						ends["named at the restart"]++
+						t.Logf("%s of call %s: %v", errno, when, err)
+						p.dir, p.books = t.TempDir(), openBooks()
+						continue
+					}
+					p.recovered(append(first.acknowledged, o.acknowledged...))
+				}
+				p.sum(fmt.Sprintf("%d times: %v", tries, ends))
+			})
+		}
+	}
+}
+
+// TestSkippedSync: when no sync succeeds, nothing may be acknowledged. The same on a store that is told not to sync shows that
+// this would be noticed.
+func TestSkippedSync(t *testing.T) {
+	for _, unsynced := range []bool{false, true} {
+		p := punish(t)
+		o := errand{Dir: p.dir, Life: callLife, Unsynced: unsynced}.send(t, 0, failing{call: "msync"}.inject(t, p.dir, "EIO", "1+")...)
+		if noticed := len(o.acknowledged) > 0; noticed != unsynced {
+			t.Errorf("unsynced: %t, and %d operations were acknowledged while every sync failed: %s", unsynced, len(o.acknowledged), o.stderr)
+		}
+	}
+}

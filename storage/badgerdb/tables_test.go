@@ -1,0 +1,57 @@
+package badgerdb
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/dgraph-io/badger/v4"
+	"github.com/dgraph-io/badger/v4/table"
+)
+
+// TestStrayTable: a table file that came to nothing is a reason to prove the ledger, and lines that are gone to halt it.
+func TestStrayTable(t *testing.T) {
+	for _, lost := range []bool{false, true} {
+		s := openStore(t, Config{Dir: populated(t)})
+		if err := os.WriteFile(table.NewFilename(990, filepath.Join(s.config.Dir, "ledger")), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if lost {
+			if err := s.db.Update(func(txn *badger.Txn) error {
+				editPage(t, txn, 10, func([][]byte, int) [][]byte { return nil })
+				return nil
+			}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		s.watchTables()
+		if err := s.Halted(); err != nil {
+			t.Fatalf("lost: %t, halted at the first sight of a table that is perhaps being written: %v", lost, err)
+		}
+		s.watchTables()
+		if err := s.Halted(); (err != nil) != lost || lost && !strings.Contains(err.Error(), "are missing") {
+			t.Errorf("lost: %t, halted: %v", lost, err)
+		}
+		s.watchTables()
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// TestHalfWrittenTable: a process that is killed while it writes a table leaves a file that is in no manifest. It hinders nobody.
+func TestHalfWrittenTable(t *testing.T) {
+	dir := populated(t)
+	path := table.NewFilename(990, filepath.Join(dir, "ledger"))
+	if err := os.WriteFile(path, make([]byte, 5000), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := Verify(dir, t.Output()); err != nil {
+		t.Fatal(err)
+	}
+	openStore(t, Config{Dir: dir})
+	if _, err := os.Stat(path); !os.IsNotExist(err) {
+		t.Errorf("it was left: %v", err)
+	}
+}
