@@ -74,6 +74,7 @@ type tries struct {
 	e      *Engine
 	c      *call
 	made   int
+	before int        // made before this turn
 	turns  int        // through the steps that are over
 	failed []*failure // by step: its last failure, nil if it was not tried
 }
@@ -122,8 +123,9 @@ func (t *tries) pause(n int, asked time.Duration) bool {
 
 // again tells whether to go through the steps once more, after a pause: some failed in a way that may pass.
 func (t *tries) again() bool {
-	t.turns++
-	if t.made >= t.e.Retries.Attempts {
+	idle := t.made == t.before // the budgets are used up
+	t.turns, t.before = t.turns+1, t.made
+	if idle || t.made >= t.e.Retries.Attempts {
 		return false
 	}
 	asked, some := t.e.Retries.MaxPause+1, false

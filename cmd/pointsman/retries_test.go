@@ -14,7 +14,7 @@ import (
 // retrying is a gateway whose pauses are short.
 func retrying(t *testing.T, toml, more string) *testGateway {
 	t.Helper()
-	return newGateway(t, toml+"[health]\nprobe = \"off\"\n[retries]\npause = 0.001\n"+more, nil)
+	return newGateway(t, toml+"[health]\nprobe = \"off\"\n[retries]\npause = 0.002\n"+more, nil)
 }
 
 // failingFirst fails n times and then answers.
@@ -115,7 +115,7 @@ func TestDeadlineOfTheClient(t *testing.T) {
 		}
 	}
 	for _, bad := range []string{"0", "-1", "soon", "3600001", "1.5"} {
-		if status, body := within(bad, `{"model":"m","messages":[]}`); status != 400 || !strings.Contains(body, "X-Pointsman-Timeout-Ms") {
+		if status, body := within(bad, `{"model":"m","messages":[{"role":"user","content":"hi"}]}`); status != 400 || !strings.Contains(body, "X-Pointsman-Timeout-Ms") {
 			t.Errorf("%q: %d %s", bad, status, body)
 		}
 	}
