@@ -231,10 +231,12 @@ type silent struct {
 	Log
 	Generations
 	States
+	Prices
 }
 
 func (silent) Append(storage.LogRecord)        {}
 func (silent) AppendGeneration(uint64, []byte) {}
+func (silent) AppendPrice(string, []byte)      {}
 
 // BenchmarkCacheHit measures a request from the moment it is admitted to its answer, which is found: without reading and writing the
 // connection.
@@ -246,7 +248,7 @@ func BenchmarkCacheHit(b *testing.B) {
 		b.Fatal(err)
 	}
 	e, err := New(Config{
-		Catalog: models, Providers: []Provider{{Name: "up", Usable: true}}, Log: silent{}, Generations: silent{}, States: silent{}, Policies: versioned{version: 1},
+		Catalog: models, Providers: []Provider{{Name: "up", Usable: true}}, Log: silent{}, Generations: silent{}, States: silent{}, Prices: silent{}, Policies: versioned{version: 1},
 		Cache: CacheConfig{Enabled: true, TTL: time.Hour, MaxBytes: 64 << 20, MaxEntry: 1 << 20, Scope: CacheByAccount},
 	})
 	if err != nil {

@@ -153,6 +153,8 @@ func (e *Engine) reserve(c *call) *Fault {
 			return nil
 		case errors.Is(err, storage.ErrInsufficientCredits): // another request was faster: less is available now
 			available = most - 1
+		case errors.Is(err, storage.ErrLowSpace), errors.Is(err, storage.ErrHalted): // what costs nothing goes on
+			available, c.halted = 0, true
 		case errors.As(err, &c.short):
 			available = e.withinBudget(c, available, most)
 		default:

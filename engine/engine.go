@@ -126,8 +126,10 @@ type Config struct {
 	AlertAt     []int                 // percent of a budget at which the operator is told, ascending
 	Alert       func(storage.Alert)   // is told what the log is told of budgets; must not block; nil: nobody else is
 	Problems    func() []string       // for /health: what is wrong with the configuration while it serves on; nil: never anything
-	Logger      *slog.Logger          // nil: the default logger
-	Now         func() time.Time      // nil: time.Now
+	// LedgerHealth, for /health, tells how far the ledger is proven; nil: that is not told.
+	LedgerHealth func() LedgerHealth
+	Logger       *slog.Logger     // nil: the default logger
+	Now          func() time.Time // nil: time.Now
 }
 
 // Engine serves requests. It is safe for concurrent use.

@@ -83,6 +83,13 @@ type PluginHealth struct {
 	Restarts int      `json:"restarts"`
 }
 
+// LedgerHealth is how far the credit ledger is proven.
+type LedgerHealth struct {
+	Proven    *time.Time `json:"proven_at"` // when the lines were read that were last proven; null: not since the start
+	Through   uint64     `json:"proven_through"`
+	Verifying bool       `json:"verifying"`
+}
+
 // Health lists the providers with deployments, in catalog order.
 func (e *Engine) Health(detail Detail) []ProviderHealth {
 	now := e.Now()
@@ -178,6 +185,9 @@ func (e *Engine) health(ctx *fasthttp.RequestCtx) {
 	}
 	if e.Plugins != nil {
 		answer["plugins"] = e.Plugins()
+	}
+	if e.LedgerHealth != nil {
+		answer["ledger"] = e.LedgerHealth()
 	}
 	if e.Problems != nil {
 		if problems := e.Problems(); len(problems) > 0 {

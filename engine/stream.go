@@ -49,6 +49,7 @@ func (e *Engine) relay(ctx *fasthttp.RequestCtx, c *call, a *answer) {
 	} else {
 		r.replay(a.held)
 	}
+	r.copied.hear(r.out)
 	stream(ctx, p, k.record(ctx, r))
 }
 

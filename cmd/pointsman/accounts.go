@@ -7,13 +7,14 @@ import (
 )
 
 type accountsCmd struct {
-	Create  accountsCreate  `cmd:"" help:"Create an account with the opening credits of the configuration."`
-	List    accountsList    `cmd:"" help:"List accounts with their balances."`
-	Show    accountsShow    `cmd:"" help:"Show an account with its limits and where its budgets stand."`
-	Update  accountsUpdate  `cmd:"" help:"Change an account: tier, power level, team, overdraft, limits."`
-	Disable accountsDisable `cmd:"" help:"Let an account do nothing until it is enabled."`
-	Enable  accountsEnable  `cmd:"" help:"Enable an account again."`
-	Grant   accountsGrant   `cmd:"" help:"Add credits to an account, once per reference."`
+	Create   accountsCreate   `cmd:"" help:"Create an account with the opening credits of the configuration."`
+	List     accountsList     `cmd:"" help:"List accounts with their balances."`
+	Show     accountsShow     `cmd:"" help:"Show an account with its limits and where its budgets stand."`
+	Update   accountsUpdate   `cmd:"" help:"Change an account: tier, power level, team, overdraft, limits."`
+	Disable  accountsDisable  `cmd:"" help:"Let an account do nothing until it is enabled."`
+	Enable   accountsEnable   `cmd:"" help:"Enable an account again."`
+	Grant    accountsGrant    `cmd:"" help:"Add credits to an account, once per reference."`
+	Transfer accountsTransfer `cmd:"" help:"Move credits from one account to another, once per reference."`
 }
 
 // accountEntry is an account as the admin API shows it, as far as it is listed.
@@ -135,7 +136,7 @@ func orEmpty(text *string) string {
 type accountsGrant struct {
 	adminFlags
 	ID        string `arg:"" help:"The account."`
-	Amount    string `arg:"" help:"Credits, a decimal number."`
+	Amount    string `arg:"" help:"Credits, a decimal number. An adjustment may take credits back: put -- before the arguments, as in -- alice -5."`
 	Reference string `required:"" help:"What the grant is for, such as an invoice number. The same reference grants once."`
 	Kind      string `help:"purchase, bonus, refund or adjustment." default:"purchase" enum:"purchase,bonus,refund,adjustment"`
 }
@@ -152,5 +153,28 @@ func (a *accountsGrant) Run(term terminal) error {
 		return err
 	}
 	fmt.Fprintf(term.out, "account %s: %s credits\n", a.ID, after.Remaining)
+	return nil
+}
+
+type accountsTransfer struct {
+	adminFlags
+	From      string `arg:"" help:"The account that gives."`
+	To        string `arg:"" help:"The account that takes."`
+	Amount    string `arg:"" help:"Credits, a decimal number."`
+	Reference string `required:"" help:"What the transfer is for. The same reference transfers once."`
+}
+
+// Run transfers the credits.
+func (a *accountsTransfer) Run(term terminal) error {
+	c, err := a.client()
+	if err != nil {
+		return err
+	}
+	var after accountEntry
+	body := map[string]string{"from": a.From, "to": a.To, "amount": a.Amount, "reference": a.Reference}
+	if err := c.call("POST", "/api/v1/admin/transfers", body, &after); err != nil {
+		return err
+	}
+	fmt.Fprintf(term.out, "account %s: %s credits\n", a.From, after.Remaining)
 	return nil
 }

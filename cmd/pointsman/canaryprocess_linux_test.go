@@ -143,7 +143,7 @@ api_key = %q
 settings = { pause_ms = "20" }
 `, s.path("kek-printed"), s.up.URL()+"/v1", s.up.URL()+"/v1", s.secret("a provider's key in the file", "sk-"), s.up.URL()+"/v1", s.secret("a key of a plugin's provider", "hf_"))
 	for _, name := range []string{"openai", "direct", "referred", "proxied"} {
-		toml += fmt.Sprintf("[[models]]\nname = \"m-%s\"\ntier = 1\ncredits_per_1k = 0.002\ncontext_window = 128000\n[[models.deployments]]\nprovider = %q\nupstream = \"x\"\n", name, name)
+		toml += fmt.Sprintf("[[models]]\nname = \"m-%s\"\ntier = 1\ncredits_per_1k = 0.002\ncontext_window = 128000\n[[models.deployments]]\nprovider = %q\nupstream = \"x\"\nusd_in_per_1m = 1\nusd_out_per_1m = 2\n", name, name)
 	}
 	s.write("pointsman.toml", toml)
 }

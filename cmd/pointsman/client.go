@@ -90,6 +90,21 @@ func (c *client) do(method, path string, body any) (*http.Response, error) {
 	return resp, nil
 }
 
+// stream asks for something that takes its time to be written out, whole.
+func (c *client) stream(path string) (io.ReadCloser, error) {
+	patient := *c
+	patient.http.Timeout = 0
+	resp, err := patient.do("GET", path, nil)
+	if err != nil {
+		return nil, err
+	}
+	if resp.StatusCode >= 400 {
+		defer resp.Body.Close()
+		return nil, apiError(resp)
+	}
+	return resp.Body, nil
+}
+
 func apiError(resp *http.Response) error {
 	var failed struct {
 		Error struct {

@@ -69,6 +69,9 @@ type gateway struct {
 	listener, adminListn net.Listener
 	certificate          *certificate // of the API; nil: it speaks plain HTTP
 	serving              sync.WaitGroup
+	life                 context.Context // ends when the gateway begins to stop
+	end                  context.CancelFunc
+	archiving            sync.WaitGroup // what reads whole databases
 }
 
 // options are what the command line adds to the configuration.
@@ -85,6 +88,7 @@ func start(ctx context.Context, cfg *config.Config, opt options) (g *gateway, er
 	if g.now == nil {
 		g.now = time.Now
 	}
+	g.life, g.end = context.WithCancel(context.Background())
 	defer func() {
 		if err != nil {
 			g.stop(context.Background()) //nolint:errcheck // the first error is the one to tell
@@ -140,7 +144,7 @@ func start(ctx context.Context, cfg *config.Config, opt options) (g *gateway, er
 		Markups: cfg.Tariff.Markups, Budgets: g.store, AlertAt: cfg.Budgets.AlertAt, RoundLimit: cfg.Rounds.Credits, RecordTexts: cfg.Rounds.RecordTexts,
 		CreditUSD: cfg.Log.CreditUSD, KeptBodies: g.keptBodies(), Alert: g.usage.Alert,
 		Transport: upstream.New(upstream.Config{}), Probes: engine.Probes(cfg.Health.Probe), Plugins: g.pluginHealth,
-		MaxBody: cfg.Server.MaxBodyBytes, Problems: g.problems, Logger: g.log, Now: g.now,
+		MaxBody: cfg.Server.MaxBodyBytes, Problems: g.problems, LedgerHealth: g.ledgerHealth, Logger: g.log, Now: g.now,
 		KeepAlive: engine.KeepAlive{After: cfg.Server.KeepAliveAfter, Every: cfg.Server.KeepAliveEvery}, Cache: cacheConfig(&cfg.Cache),
 		Results: results, MaxResult: cfg.Cache.MaxEntryKB << 10,
 		Limits: engine.Limits(cfg.Limits),
@@ -164,7 +168,7 @@ func start(ctx context.Context, cfg *config.Config, opt options) (g *gateway, er
 func (g *gateway) adminConfig() admin.Config {
 	return admin.Config{
 		Engine: g.engine, Directory: g.directory, Ledger: g.store, MasterKey: g.masterKey, Status: g.status, Logger: g.log,
-		Policies: policyAdmin{g}, Vault: vaultAdmin{g}, Metrics: g.writeMetrics,
+		Policies: policyAdmin{g}, Vault: vaultAdmin{g}, Metrics: g.writeMetrics, Books: g.store, Archive: archive{g}, Life: g.life,
 	}
 }
 
@@ -180,6 +184,7 @@ func (g *gateway) serve(s *engine.Server, ln net.Listener) {
 // written and closed.
 func (g *gateway) stop(ctx context.Context) error {
 	var errs []error
+	g.end()
 	if g.unwatch != nil {
 		g.unwatch()
 	}
@@ -203,6 +208,7 @@ func (g *gateway) stop(ctx context.Context) error {
 	if g.events != nil {
 		g.events.Close()
 	}
+	g.archiving.Wait()
 	if g.usage != nil {
 		errs = append(errs, g.usage.Close())
 	}
@@ -229,7 +235,9 @@ func (g *gateway) stop(ctx context.Context) error {
 }
 
 func (g *gateway) openStore() (err error) {
-	g.store, err = badgerdb.Open(badgerdb.Config{Dir: g.dataDir, Logger: g.log, Clock: g.now})
+	c := g.storeConfig()
+	c.VerifyEvery, c.VerifyPercent, c.BallastMB = g.cfg.Ledger.VerifyEvery, g.cfg.Ledger.VerifyPercent, g.cfg.Storage.BallastMB
+	g.store, err = badgerdb.Open(c)
 	if err == nil && g.store.Halted() != nil {
 		g.log.Error("the credit ledger is halted: requests that cost credits are refused", "error", g.store.Halted())
 	}
@@ -237,15 +245,26 @@ func (g *gateway) openStore() (err error) {
 }
 
 func (g *gateway) openLog() (err error) {
-	g.usage, err = badgerdb.OpenLog(logConfig(g.cfg, g.dataDir, g.log))
+	c, all := logConfig(g.cfg, g.dataDir, g.log), g.storeConfig()
+	c.Clock, c.MemoryMB, c.MinFreeMB = all.Clock, all.MemoryMB, all.MinFreeMB
+	g.usage, err = badgerdb.OpenLog(c)
 	return err
 }
 
 func (g *gateway) openResults() (err error) {
 	if g.cfg.Cache.IdempotencyMB > 0 {
-		g.results, err = badgerdb.OpenResults(badgerdb.Config{Dir: g.dataDir, Logger: g.log}, int64(g.cfg.Cache.IdempotencyMB)<<20)
+		g.results, err = badgerdb.OpenResults(g.storeConfig(), int64(g.cfg.Cache.IdempotencyMB)<<20)
 	}
 	return err
+}
+
+// storeConfig is what all databases are given.
+func (g *gateway) storeConfig() badgerdb.Config {
+	c := badgerdb.Config{Dir: g.dataDir, Logger: g.log, Clock: g.now, MemoryMB: g.cfg.Storage.MemoryMB, MinFreeMB: g.cfg.Storage.MinFreeMB}
+	if c.MinFreeMB == 0 {
+		c.MinFreeMB = -1 // no check
+	}
+	return c
 }
 
 // openDirectory opens the vault and the directory, and makes the first account with a key when there is none.
@@ -275,7 +294,7 @@ func (g *gateway) openDirectory(env func(string) string) (err error) {
 	return err
 }
 
-func (g *gateway) masterKeyPath() string { return filepath.Join(g.dataDir, "master.key") }
+func (g *gateway) masterKeyPath() string { return filepath.Join(g.dataDir, masterKeyFile) }
 
 // recordInterrupted writes a usage record for every request that the last run of the gateway left without an end, and for
 // those whose record was lost with it. A damaged log is no reason not to serve.

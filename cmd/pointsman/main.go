@@ -1,5 +1,5 @@
-// Command pointsman is the gateway and its tools in one binary: serve, demo, doctor, policy, plugin, accounts, teams, keys, vault, ledger, usage,
-// catalog, config.
+// Command pointsman is the gateway and its tools in one binary: serve, demo, doctor, policy, plugin, accounts, teams, keys, vault, ledger, backup,
+// usage, catalog, config.
 //
 // The same binary is also the process of the built-in provider adapters, and the one that compiles policies: the gateway
 // starts itself once more for them.
@@ -29,7 +29,8 @@ type cli struct {
 	Teams    teamsCmd    `cmd:"" help:"Create, list and change teams of accounts."`
 	Keys     keysCmd     `cmd:"" help:"Create, list, change, rotate and revoke virtual keys."`
 	Vault    vaultCmd    `cmd:"" help:"See, check and rotate the key that stored provider keys are sealed under."`
-	Ledger   ledgerCmd   `cmd:"" help:"Prove the credit ledger."`
+	Ledger   ledgerCmd   `cmd:"" help:"Prove, show, export and repair the credit ledger."`
+	Backup   backupCmd   `cmd:"" help:"Make, check and restore backups."`
 	Usage    usageCmd    `cmd:"" help:"List, sum up, export and recount usage."`
 	Catalog  catalogCmd  `cmd:"" help:"List models and prices, compare them with other lists, take over theirs."`
 	Config   configCmd   `cmd:"" help:"Check configuration files."`

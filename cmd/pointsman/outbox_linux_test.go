@@ -230,14 +230,14 @@ func TestTerminateLosesNothing(t *testing.T) {
 	if outcomes[storage.OutcomeOK] != streams+short {
 		t.Errorf("outcomes %v of %d requests", outcomes, streams+short)
 	}
-	k.checkRecords(records)
+	k.checkLogged(records)
 	if differ, err := badgerdb.Recount(badgerdb.Config{Dir: k.data}, true, t.Logf); err != nil || differ > 0 {
 		t.Errorf("%d sums differ from a recount, %v", differ, err)
 	}
 }
 
-// checkRecords holds the log against the ledger: a record for every request that ended, one each.
-func (k *killing) checkRecords(records map[storage.RequestID]int) {
+// checkLogged holds the log against the ledger: a record for every request that ended, one each.
+func (k *killing) checkLogged(records map[storage.RequestID]int) {
 	s, err := badgerdb.Open(badgerdb.Config{Dir: k.data})
 	if err != nil {
 		k.t.Fatal(err)
@@ -275,7 +275,7 @@ func TestKillSums(t *testing.T) {
 	for _, u := range loggedUsage(t, k.data) {
 		records[u.Request]++
 	}
-	k.checkRecords(records)
+	k.checkLogged(records)
 	l, err := badgerdb.OpenLog(badgerdb.Config{Dir: k.data})
 	if err != nil {
 		t.Fatal(err)

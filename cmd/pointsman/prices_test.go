@@ -4,17 +4,13 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"log/slog"
 	"math"
 	"net/http"
-	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
-	"sync"
 	"testing"
 
-	"github.com/pointsman/pointsman/cmd/pointsman/config"
 	"github.com/pointsman/pointsman/engine/catalog"
 	"github.com/pointsman/pointsman/engine/dialect"
 	"github.com/pointsman/pointsman/engine/tokens"
@@ -234,41 +230,11 @@ func TestP05OnePriceEverywhere(t *testing.T) {
 	}
 }
 
-// logBuffer is a log that a test reads.
-type logBuffer struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (b *logBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.Write(p)
-}
-
-func (b *logBuffer) count(text string) int {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return strings.Count(b.text.String(), text)
-}
-
-// newLoggedGateway is newGateway with a log that can be read.
-func newLoggedGateway(t *testing.T, toml string) (*testGateway, *logBuffer) {
-	t.Helper()
-	file := filepath.Join(t.TempDir(), "pointsman.toml")
-	write(t, file, "[server]\nlisten = \"127.0.0.1:0\"\nadmin_listen = \"127.0.0.1:0\"\n"+toml)
-	cfg, err := config.Load(file, noEnv)
-	if err != nil {
-		t.Fatal(err)
-	}
-	log := &logBuffer{}
-	g, err := start(t.Context(), cfg, options{dataDir: filepath.Join(t.TempDir(), "data"), log: slog.New(slog.NewTextHandler(log, nil)), env: noEnv})
-	if err != nil {
-		t.Fatal(err)
-	}
-	tg := &testGateway{gateway: g, t: t, api: newClient("http://"+g.listener.Addr().String(), g.firstKey), admin: newClient("http://"+g.adminListn.Addr().String(), g.masterKey.Reveal())}
-	t.Cleanup(tg.stopAndVerify)
-	return tg, log
+// count is how often a text is in the log so far.
+func (e *evidence) count(text string) int {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return bytes.Count(e.log.Bytes(), []byte(text))
 }
 
 // metric is the value of a metric, 0 if it is not there.
@@ -293,7 +259,8 @@ func TestP16UnpricedIsNeverSilent(t *testing.T) {
 		_, toml := upstreams(t, 1)
 		toml = strings.Replace(toml, "usd_in_per_1m = 1.0\nusd_out_per_1m = 2.0\n", "", 1)
 		toml += "[prices]\nunpriced = \"" + how + "\"\n[prices.default]\nusd_in_per_1m = 1\nusd_out_per_1m = 5\n"
-		g, log := newLoggedGateway(t, toml)
+		g := newGateway(t, toml, nil)
+		log := g.evidence
 		for n := 1; n <= 3; n++ {
 			resp, body := g.api.post(t, chatPath, ask("m"))
 			u := g.api.lastUsage(t)
@@ -317,7 +284,8 @@ func TestP16UnpricedIsNeverSilent(t *testing.T) {
 // P05: cached tokens and services without a price are priced as others, and that is counted each time and told once an hour.
 func TestP05IncompletePricesAreTold(t *testing.T) {
 	up, toml := upstreams(t, 1)
-	g, log := newLoggedGateway(t, toml)
+	g := newGateway(t, toml, nil)
+	log := g.evidence
 	for n := 1; n <= 3; n++ {
 		up[0].Script(pricedReply(dialect.Chat, `{"prompt_tokens":100,"completion_tokens":10,"prompt_tokens_details":{"cached_tokens":40,"cache_write_tokens":20}}`, `"service_tier":"scale",`))
 		if resp, body := g.api.post(t, chatPath, ask("m")); resp.StatusCode != 200 {
@@ -409,7 +377,8 @@ func parsed(t *testing.T, text string) storage.Credits {
 // What a provider says that it costs is kept beside what its prices come to; the differences are summed up, and told when they are a tenth.
 func TestReportedCostsAreCompared(t *testing.T) {
 	up, toml := upstreams(t, 1)
-	g, log := newLoggedGateway(t, toml)
+	g := newGateway(t, toml, nil)
+	log := g.evidence
 	answer := func(cost string) map[string]any {
 		up[0].Script(pricedReply(dialect.Chat, `{"prompt_tokens":1000,"completion_tokens":500,"cost":`+cost+`}`, ""))
 		if resp, body := g.api.post(t, chatPath, ask("m")); resp.StatusCode != 200 {

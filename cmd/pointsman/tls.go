@@ -116,13 +116,12 @@ func (c *certificate) listen(ln net.Listener) net.Listener {
 	return tls.NewListener(ln, &tls.Config{MinVersion: tls.VersionTLS12, NextProtos: []string{"http/1.1"}, GetCertificate: c.get})
 }
 
-// problems are what is wrong with the configuration of the gateway while it serves, for everybody: neither paths nor contents.
-func (g *gateway) problems() []string {
-	problems := g.vaultProblems()
+// certificateProblem says what is wrong with the certificate that is configured, "" for nothing.
+func (g *gateway) certificateProblem() string {
 	if g.certificate != nil && g.certificate.check() != nil {
-		problems = append(problems, "the TLS certificate in the files of [server] cannot be used; the one before serves on")
+		return "the TLS certificate in the files of [server] cannot be used; the one before serves on"
 	}
-	return problems
+	return ""
 }
 
 // apiURL is where the API answers.

@@ -16,7 +16,7 @@ import (
 	"github.com/pointsman/pointsman/cmd/pointsman/config"
 	"github.com/pointsman/pointsman/engine"
 	"github.com/pointsman/pointsman/engine/outbox"
-	"github.com/pointsman/pointsman/engine/redact"
+	"github.com/pointsman/pointsman/engine/scrub"
 	"github.com/pointsman/pointsman/storage"
 	"github.com/pointsman/pointsman/storage/badgerdb"
 )
@@ -248,7 +248,7 @@ func (g *gateway) openBodies() error {
 	if !c.Bodies {
 		return nil
 	}
-	r, err := redact.NewBodies(c.RedactPaths, c.RedactExpressions)
+	r, err := scrub.New(c.RedactPaths, c.RedactExpressions)
 	if err != nil {
 		return err
 	}
@@ -282,6 +282,7 @@ func (g *gateway) startEvents() (err error) {
 // writeMetrics writes the metrics of what the engine does not know.
 func (g *gateway) writeMetrics(w io.Writer) {
 	g.writePolicyMetrics(w)
+	g.writeLedgerMetrics(w)
 	fmt.Fprintf(w, "pointsman_log_dropped_total %d\npointsman_log_bytes %d\n", g.usage.Dropped(), g.usage.Size())
 	if g.bodies != nil {
 		fmt.Fprintf(w, "pointsman_bodies_dropped_total %d\n", g.bodies.Dropped())

@@ -27,7 +27,7 @@ func TestUsageColumns(t *testing.T) {
 		Policy: "eco", Endpoint: "chat", Stream: true, BYOK: true, Simulated: true, Estimated: true, Outcome: storage.OutcomeOK, Status: 200,
 		ErrorCode: "none", Attempts: 2, InputTokens: 3, OutputTokens: 4, CachedTokens: 1, Reasoning: 2, Credits: 1_500_000, CostUSD: 12_345,
 		SavedUSD: -7, CacheWrite: 5, CacheWrite1h: 6, CacheWrite12h: 7, AudioInput: 8, ImageInput: 9, AudioOutput: 10, ImageOutput: 11, ServiceTier: "flex",
-		Suspect: true, ListedUSD: 12, ReportedUSD: 13, PriceVersion: "v", TTFT: 1234567 * time.Nanosecond, Latency: 2 * time.Second, Overhead: 3 * time.Microsecond,
+		Suspect: true, ListedUSD: 12, ReportedUSD: 13, PriceVersion: "v", Cache: storage.CacheHit, TTFT: 1234567 * time.Nanosecond, Latency: 2 * time.Second, Overhead: 3 * time.Microsecond,
 	}
 	var row, entry map[string]any
 	decode := func(text []byte, to *map[string]any) {

@@ -34,6 +34,9 @@ type Config struct {
 	Engine    *engine.Engine
 	Directory *directory.Directory
 	Ledger    Ledger
+	Books     Books
+	Archive   Archive
+	Life      context.Context // ends when the gateway stops: what is being written out is cut
 	MasterKey provider.Secret
 	Status    func() Status
 	Policies  Policies        // nil: they cannot be changed
@@ -112,6 +115,7 @@ func Routes(cfg Config) engine.Routes {
 	a.vaultRoutes(table)
 	table["/api/v1/admin/cache"] = engine.Methods{"GET": a.admin(a.cache), "DELETE": a.admin(a.clearCache)}
 	a.usageRoutes(table)
+	a.ledgerRoutes(table)
 	return table
 }
 
@@ -191,15 +195,16 @@ func (a *api) grant(ctx *fasthttp.RequestCtx) {
 	case err != nil:
 		fault(ctx, fasthttp.StatusBadRequest, "invalid_value", "amount", err.Error())
 		return
-	case amount <= 0 || amount > maxGrant:
-		fault(ctx, fasthttp.StatusBadRequest, "invalid_value", "amount", "amount must be above 0 and at most 1000000000 credits")
-		return
 	case len(body.Reference) == 0 || len(body.Reference) > 128:
 		fault(ctx, fasthttp.StatusBadRequest, "invalid_value", "reference", "reference must have 1 to 128 bytes: it makes the grant idempotent")
 		return
 	}
 	if body.Kind == "" {
 		body.Kind = "purchase"
+	}
+	if param, wrong := checkGrant(body.Kind, amount); wrong != "" {
+		fault(ctx, fasthttp.StatusBadRequest, "invalid_value", param, wrong)
+		return
 	}
 	b, err := a.Ledger.Grant(storage.Grant{Account: id, Amount: amount, Reference: body.Reference, Kind: body.Kind})
 	if err != nil {
@@ -230,6 +235,9 @@ func (a *api) refuse(ctx *fasthttp.RequestCtx, err error, param string) {
 		return
 	case errors.Is(err, storage.ErrExists):
 		fault(ctx, fasthttp.StatusConflict, "already_exists", param, err.Error())
+		return
+	case errors.Is(err, storage.ErrInsufficientCredits):
+		fault(ctx, fasthttp.StatusPaymentRequired, "insufficient_credits", "amount", err.Error())
 		return
 	case errors.Is(err, storage.ErrConflict):
 		fault(ctx, fasthttp.StatusConflict, "reference_conflict", param, err.Error())

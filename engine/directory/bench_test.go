@@ -47,6 +47,18 @@ func BenchmarkMillion(b *testing.B) {
 			find(b, keys[r.IntN(n)])
 		}
 	})
+	b.Run("any key in one map", func(b *testing.B) { // to compare with
+		plain := make(map[[32]byte]*Caller, n)
+		for _, key := range keys {
+			plain[v.Hash(key)], _ = d.Caller(key)
+		}
+		r := rand.New(rand.NewPCG(1, 2))
+		for b.Loop() {
+			if c := plain[v.Hash(keys[r.IntN(n)])]; c == nil || c.Account.ID == "" {
+				b.Fatal("not found")
+			}
+		}
+	})
 	b.Run("one key", func(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {

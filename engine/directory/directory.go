@@ -300,6 +300,14 @@ func (d *Directory) OwnKey(account, provider string) *storage.ProviderKey {
 	return nil
 }
 
+// Still runs fn while nothing in the directory changes, and returns its error: sealed keys in the store and what opens them fit each
+// other then.
+func (d *Directory) Still(fn func() error) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return fn()
+}
+
 // with is a copy of an account's provider keys with one added or replaced: published callers hold the old ones.
 func with(own map[string]*storage.ProviderKey, k *storage.ProviderKey) map[string]*storage.ProviderKey {
 	next := maps.Clone(own)

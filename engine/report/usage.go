@@ -40,6 +40,7 @@ func UsageColumns() []Column {
 		{Name: "saved_usd", Kind: USD},
 		{Name: "byok", Kind: Flag},
 		{Name: "simulated", Kind: Flag},
+		{Name: "cache"},
 		{Name: "outcome"},
 		{Name: "status", Kind: Integer},
 		{Name: "error_code"},
@@ -90,6 +91,7 @@ func AppendUsage(values []Value, u *storage.Usage) []Value {
 	number(int64(u.SavedUSD))
 	flag(u.BYOK)
 	flag(u.Simulated)
+	text(u.Cache)
 	text(string(u.Outcome))
 	number(int64(u.Status))
 	text(u.ErrorCode)

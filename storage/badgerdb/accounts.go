@@ -211,13 +211,19 @@ func get(txn *badger.Txn, key []byte, record any) error {
 func list[T any](db *badger.DB, prefix []byte) (records []T, err error) {
 	err = guard("reading records", func() error {
 		return db.View(func(txn *badger.Txn) error {
-			return eachKey(txn, prefix, func(_ []byte, item *badger.Item) error {
-				var record T
-				err := item.Value(func(v []byte) error { return json.Unmarshal(v, &record) })
-				records = append(records, record)
-				return err
-			})
+			records, err = listIn[T](txn, prefix)
+			return err
 		})
+	})
+	return records, err
+}
+
+func listIn[T any](txn *badger.Txn, prefix []byte) (records []T, err error) {
+	err = eachKey(txn, prefix, func(_ []byte, item *badger.Item) error {
+		var record T
+		err := item.Value(func(v []byte) error { return json.Unmarshal(v, &record) })
+		records = append(records, record)
+		return err
 	})
 	return records, err
 }

@@ -24,6 +24,11 @@ type Config struct {
 	// ledger at rest commits at once, a busy one spends its time on larger batches instead of on synchronizing the disk.
 	// Default 1 ms, at most 1 s, negative: no pause.
 	CommitEvery time.Duration
+	// VerifyEvery is how often the ledger proves all of itself while it works, taking VerifyPercent of one processor at most. 0: only
+	// when it is asked to.
+	VerifyEvery   time.Duration
+	VerifyPercent int // 1 to 100, default 5
+	BallastMB     int // size in MiB of a file that is deleted when space runs low, so that there is some; 0: none
 
 	Retain   time.Duration // age at which log records expire; default 30 days
 	MaxLogMB int           // size in MiB above which the oldest days of the log are dropped; default 4096
@@ -34,6 +39,8 @@ type Config struct {
 	// headEvery is how many lines old an account's head record may grow before it is written again: what a start reads at
 	// least. It spares a busy account a record in every commit. Default 100,000.
 	headEvery uint64
+	// free tells the free disk space; tests fill disks with it.
+	free func(dir string) (uint64, error)
 	// failed is told when the database can no longer be kept, by goroutines of Badger. Nil: nobody.
 	failed func(error)
 	// For tests: at is told of every point of a commit or a start that is reached, to end the process there; tune changes the
@@ -64,6 +71,7 @@ func (c Config) withDefaults() (Config, error) {
 	setDefault(&c.MinFreeMB, 256)
 	setDefault(&c.VerifyMax, 200_000)
 	setDefault(&c.CommitEvery, time.Millisecond)
+	setDefault(&c.VerifyPercent, 5)
 	setDefault(&c.Retain, 30*24*time.Hour)
 	setDefault(&c.MaxLogMB, 4096)
 	for i, n := range [...]int{2, 90, 3 * 365} {
@@ -71,13 +79,19 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	setDefault(&c.Queue, 8192)
 	setDefault(&c.headEvery, 100_000)
+	if c.free == nil {
+		c.free = freeBytes
+	}
 	if c.MemoryMB < 16 || c.MemoryMB > 1024 {
 		return c, fmt.Errorf("storage memory of %d MiB is not within 16 to 1024", c.MemoryMB)
 	}
 	if c.CommitEvery > time.Second {
 		return c, fmt.Errorf("storage commit interval of %s is above 1s", c.CommitEvery)
 	}
-	if c.VerifyMax < 0 || c.Retain < 0 || c.MaxLogMB < 0 || c.Queue < 0 {
+	if c.VerifyPercent < 1 || c.VerifyPercent > 100 {
+		return c, fmt.Errorf("ledger verification at %d percent of a processor is not within 1 to 100", c.VerifyPercent)
+	}
+	if c.VerifyMax < 0 || c.VerifyEvery < 0 || c.BallastMB < 0 || c.Retain < 0 || c.MaxLogMB < 0 || c.Queue < 0 {
 		return c, errors.New("storage limits must not be negative")
 	}
 	return c, nil

@@ -69,7 +69,7 @@ func TestFullDisk(t *testing.T) {
 	rounds := chaos(t, 3)
 	for round := range rounds {
 		filler := filepath.Join(disk, "filler")
-		if err := fill(filler); err != nil {
+		if err := fillDisk(filler); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(time.Second)
@@ -96,8 +96,8 @@ func TestFullDisk(t *testing.T) {
 	p.sum(fmt.Sprintf("the disk was full %d times, work went on %s after at the latest", rounds, slowest.Round(time.Millisecond)))
 }
 
-// fill writes until there is no room.
-func fill(path string) error {
+// fillDisk writes until there is no room.
+func fillDisk(path string) error {
 	f, err := os.Create(path)
 	if err != nil {
 		return err

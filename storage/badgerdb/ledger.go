@@ -12,7 +12,7 @@ import (
 // request id was used otherwise or has ended), ErrInvalid (negative amount), ErrLowSpace, ErrHalted, ErrClosed. Safe for
 // concurrent use.
 func (s *Store) Reserve(h storage.Hold) (*storage.Batch, error) {
-	if s.lowSpace.Load() {
+	if s.space.low.Load() {
 		return nil, storage.ErrLowSpace
 	}
 	s.mu.Lock()
@@ -27,7 +27,7 @@ func (s *Store) Reserve(h storage.Hold) (*storage.Batch, error) {
 // Reserve it decides at once. Errors: ErrNotFound (no hold of that request was ever taken), ErrInsufficientCredits, ErrBudget,
 // ErrConflict (the hold has ended), ErrInvalid (negative amount), ErrLowSpace, ErrHalted, ErrClosed. Safe for concurrent use.
 func (s *Store) Extend(id storage.RequestID, more storage.Credits) (*storage.Batch, error) {
-	if s.lowSpace.Load() {
+	if s.space.low.Load() {
 		return nil, storage.ErrLowSpace
 	}
 	s.mu.Lock()

@@ -49,6 +49,9 @@ func (s *Store) load(damaged error) error {
 		s.halt(err)
 		return nil
 	}
+	if a.Whole {
+		s.online.proven(a, began)
+	}
 	s.config.Logger.Info("ledger checked", "lines", a.Position, "accounts", len(a.Standing), "open_holds", len(a.Holds),
 		"whole", a.Whole, "took", time.Since(began).Round(time.Millisecond))
 	return nil
@@ -139,21 +142,27 @@ func (s *Store) Entries(account string, from uint64, limit int) (entries []stora
 		s.mu.Unlock()
 	}
 	err = s.view("reading the ledger", func(txn *badger.Txn) error {
-		for position := from; position != 0 && len(entries) < limit; {
-			e, err := readEntry(txn, position)
-			if err != nil {
-				return err
-			}
-			if e.Account != account {
-				return storage.ErrNotFound
-			}
-			entries = append(entries, e)
-			position = e.Previous
-		}
-		return nil
+		entries, err = entriesOf(txn, account, from, limit)
+		return err
 	})
 	if err == nil && from == 0 {
 		err = fmt.Errorf("account %.64q: %w", account, storage.ErrNotFound)
 	}
 	return entries, err
+}
+
+// entriesOf reads up to limit lines of an account, newest first, from a position on.
+func entriesOf(txn *badger.Txn, account string, from uint64, limit int) (entries []storage.Entry, err error) {
+	for position := from; position != 0 && len(entries) < limit; {
+		e, err := readEntry(txn, position)
+		if err != nil {
+			return nil, err
+		}
+		if e.Account != account {
+			return nil, storage.ErrNotFound
+		}
+		entries = append(entries, e)
+		position = e.Previous
+	}
+	return entries, nil
 }

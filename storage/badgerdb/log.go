@@ -229,6 +229,10 @@ func (l *Log) drain(items []logItem) []logItem {
 // write stores a batch. A transaction that fails is tried again until it succeeds, with the queue filling up behind it; when
 // the log is being closed there is one more try only.
 func (l *Log) write(items []logItem) {
+	if l.full() {
+		l.dropAll(items)
+		return
+	}
 	now := l.config.Clock()
 	l.seq = max(l.seq+1, uint64(max(0, now.UnixMicro())))
 	for {
@@ -262,6 +266,26 @@ func (l *Log) write(items []logItem) {
 				l.dropped.Add(uint64(len(items)))
 			}
 			return
+		}
+	}
+}
+
+// full tells whether so little disk space is left that it must stay with the ledger: a quarter of the low-water mark.
+func (l *Log) full() bool {
+	if l.config.MinFreeMB < 0 {
+		return false
+	}
+	free, err := l.config.free(l.config.Dir)
+	return err == nil && free < uint64(l.config.MinFreeMB)<<20/4
+}
+
+// dropAll loses a batch, which is counted.
+func (l *Log) dropAll(items []logItem) {
+	for i := range items {
+		if items[i].flushed != nil {
+			close(items[i].flushed)
+		} else {
+			l.dropped.Add(1)
 		}
 	}
 }

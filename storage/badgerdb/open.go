@@ -23,7 +23,12 @@ func openDatabase(config Config, name string, opts func(badger.Options) badger.O
 	if err := privateDir(config.Dir, dir); err != nil {
 		return nil, err
 	}
-	if free, err := freeBytes(dir); err == nil && config.MinFreeMB >= 0 && free < openFreeBytes {
+	free, err := config.free(dir)
+	if err == nil && free < openFreeBytes && config.hasBallast() {
+		config.dropBallast()
+		free, err = config.free(dir)
+	}
+	if err == nil && config.MinFreeMB >= 0 && free < openFreeBytes {
 		return nil, fmt.Errorf("opening %s: only %d MiB of disk space are free, %d are needed", dir, free>>20, openFreeBytes>>20)
 	}
 	lock, err := lockDir(dir)
@@ -114,7 +119,7 @@ func lockDir(dir string) (dirLock, error) {
 	if pid, err := os.ReadFile(filepath.Join(dir, "LOCK")); err == nil && len(pid) > 1 {
 		owner = "process " + strings.TrimSpace(string(pid))
 	}
-	return dirLock{}, fmt.Errorf("data directory %s is in use by %s", dir, owner)
+	return dirLock{}, fmt.Errorf("data directory %s %w %s", dir, ErrInUse, owner)
 }
 
 // guard runs fn and returns a panic in it as an error. Whatever is wrong is told in one line.

@@ -16,6 +16,14 @@ import (
 // one (most 0), or the last most lines and whatever before them open holds and inexact records need; accounts without a line
 // in there are taken from their last line. The error is one line that names the first fault.
 func prove(txn *badger.Txn, mark headMark, most uint64) (*ledger.Audit, error) {
+	return proveSlowly(txn, mark, most, nil)
+}
+
+// proveSlowly is prove with step, unless nil, called for every line and index record; its error ends the proof.
+func proveSlowly(txn *badger.Txn, mark headMark, most uint64, step func() error) (*ledger.Audit, error) {
+	if step == nil {
+		step = func() error { return nil }
+	}
 	end, err := readCheckpoint(txn)
 	if err != nil {
 		return nil, err
@@ -36,14 +44,19 @@ func prove(txn *badger.Txn, mark headMark, most uint64) (*ledger.Audit, error) {
 	if a.Whole {
 		a.Index = prints.note
 	}
-	if err := eachEntry(txn, before.Position+1, a.Add); err != nil {
+	if err := eachEntry(txn, before.Position+1, func(e *storage.Entry, line []byte) error {
+		if err := step(); err != nil {
+			return err
+		}
+		return a.Add(e, line)
+	}); err != nil {
 		return nil, err
 	}
 	if err := checkHeads(txn, a, before.Position+1, end.Indexed); err != nil {
 		return nil, err
 	}
 	if a.Whole {
-		if err := prints.compare(txn); err != nil {
+		if err := prints.compare(txn, step); err != nil {
 			return nil, err
 		}
 		if err := checkSpenders(txn, a); err != nil {
@@ -139,14 +152,18 @@ type fingerprints struct {
 
 // note adds or takes back the record that a line calls for.
 func (f *fingerprints) note(e *storage.Entry, position uint64, added bool) {
-	key := appendRequestKey(nil, e.Request)
-	if e.Kind == storage.EntryGrant || e.Kind == storage.EntryTransfer {
-		key = appendGrantKey(nil, e.Account, e.Reference)
-	}
-	f.add(key, position)
+	f.add(indexKey(e), position)
 	if f.count++; !added {
 		f.count -= 2
 	}
+}
+
+// indexKey is the key of the record that finds a line again.
+func indexKey(e *storage.Entry) []byte {
+	if e.Kind == storage.EntryGrant || e.Kind == storage.EntryTransfer {
+		return appendGrantKey(nil, e.Account, e.Reference)
+	}
+	return appendRequestKey(nil, e.Request)
 }
 
 func (f *fingerprints) add(key []byte, position uint64) {
@@ -154,13 +171,16 @@ func (f *fingerprints) add(key []byte, position uint64) {
 }
 
 // compare takes the records on disk away again; nothing must be left.
-func (f *fingerprints) compare(txn *badger.Txn) error {
+func (f *fingerprints) compare(txn *badger.Txn, step func() error) error {
 	found := uint64(0)
 	for _, kind := range []byte{keyRequest, keyGrant} {
 		err := eachKey(txn, []byte{kind}, func(key []byte, item *badger.Item) error {
 			position, err := readPosition(item)
 			found++
 			f.add(append([]byte(nil), key...), position)
+			if err == nil {
+				err = step()
+			}
 			return err
 		})
 		if err != nil {

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/dgraph-io/badger/v4"
@@ -18,7 +17,7 @@ type Store struct {
 	config      Config
 	db          *badger.DB
 	interrupted []storage.Hold
-	lowSpace    atomic.Bool
+	space       space
 
 	// One lock for all accounts: it is held for less than a microsecond, and every decision appends to the same batch anyway.
 	mu      sync.Mutex
@@ -30,7 +29,9 @@ type Store struct {
 	sealed  []*batch      // waiting for the committer
 	spare   []ledger.Line // of the last committed batch, for the next one
 
-	keysMu sync.Mutex // serializes read-modify-write of keys
+	keysMu  sync.Mutex // serializes read-modify-write of keys
+	online  *online
+	readers sync.WaitGroup // snapshots, whose database must not be closed under them
 
 	// The committer's own.
 	chain    ledger.Writer
@@ -62,6 +63,8 @@ func Open(config Config) (*Store, error) {
 		stop:      make(chan struct{}),
 		committed: make(chan struct{}),
 		tended:    make(chan struct{}),
+		online:    newOnline(),
+		space:     space{config: config},
 	}
 	config.failed = s.fail
 	s.config = config
@@ -76,6 +79,7 @@ func Open(config Config) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
+	s.space.watch() // before the first hold
 	s.machine = ledger.New(ledger.Config{Clock: config.Clock, Sink: s, Past: s})
 	if err := s.load(damaged); err != nil {
 		return nil, errors.Join(fmt.Errorf("opening the ledger: %w", err), s.db.Close())
@@ -84,6 +88,7 @@ func Open(config Config) (*Store, error) {
 	config.reach("proved")
 	err = s.interrupt()
 	config.reach("interrupted")
+	go s.proveOften()
 	go s.tend() // after it, so that no hold of a former run is taken for one that expired in this
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("ending interrupted holds: %w", err), s.Close())
@@ -122,7 +127,7 @@ func (s *Store) tend() {
 	defer tick.Stop()
 	for second := 1; ; second++ {
 		s.sweep()
-		s.watchSpace()
+		s.space.watch()
 		if second%60 == 0 {
 			s.watchTables()
 		}
@@ -143,19 +148,6 @@ func (s *Store) sweep() {
 	}
 }
 
-// watchSpace refuses holds while the disk is nearly full: Badger's files are mapped, and running out of space under them
-// kills the process.
-func (s *Store) watchSpace() {
-	free, err := freeBytes(s.config.Dir)
-	if err != nil || s.config.MinFreeMB < 0 {
-		return
-	}
-	low := free < uint64(s.config.MinFreeMB)<<20
-	if low != s.lowSpace.Swap(low) {
-		s.config.Logger.Warn("disk space against its low-water mark", "low", low, "free_mib", free>>20)
-	}
-}
-
 // Close commits what is waiting and closes the database. Holds that are still open stay so; the next Open ends them.
 func (s *Store) Close() error {
 	s.mu.Lock()
@@ -168,6 +160,8 @@ func (s *Store) Close() error {
 	close(s.stop)
 	<-s.committed
 	<-s.tended
+	<-s.online.ended
+	s.readers.Wait()
 	err := guard("closing the ledger", s.db.Close)
 	if s.headFile != nil {
 		err = errors.Join(err, s.headFile.close())

@@ -8,79 +8,35 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
-
-	"github.com/dgraph-io/badger/v4"
-
-	"github.com/pointsman/pointsman/storage"
-	"github.com/pointsman/pointsman/storage/ledger"
 )
 
 // Verify checks the whole ledger in a data directory whose gateway is stopped, from the first line to the last, and changes
 // nothing in it. When all holds it writes one line to w; otherwise the error is one line that names the first fault.
-//
-// It works on a private copy in which Badger may repair what it likes (a database that was killed cannot be opened without
-// that); table files never change once written and are linked, not copied.
 func Verify(dir string, w io.Writer) error {
 	began := time.Now()
-	source := filepath.Join(dir, "ledger")
-	lock, err := lockDir(source)
+	s, err := OpenSnapshot(dir)
 	if err != nil {
-		return err
+		return inOneLine(err)
 	}
-	defer lock.Close()
-	scratch, err := os.MkdirTemp(dir, ".verify-")
+	defer s.Close()
+	a, err := s.prove(0, s.pace.step)
+	if err == nil {
+		err = guard("verifying the ledger", s.db.VerifyChecksum)
+	}
 	if err != nil {
-		scratch, err = os.MkdirTemp("", "pointsman-verify-")
-	}
-	if err != nil {
-		return fmt.Errorf("verifying the ledger: %w", err)
-	}
-	defer os.RemoveAll(scratch)
-	if err := copyDatabase(source, filepath.Join(scratch, "ledger")); err != nil {
-		return fmt.Errorf("verifying the ledger: %w", err)
-	}
-	mark, err := readHeadFile(dir)
-	if err != nil {
-		return err
-	}
-	var a *ledger.Audit
-	err = guard("verifying the ledger", func() error {
-		a, err = verifyCopy(scratch, mark)
-		return err
-	})
-	if err != nil {
-		return err
+		return inOneLine(err)
 	}
 	_, err = fmt.Fprintf(w, "ledger ok: %d entries, %d accounts, %d open holds, posted %s credits, sum %s, head %x, checked in %s\n",
 		a.Position, len(a.Standing), len(a.Holds), a.Posted, a.Sum(), a.Hash, time.Since(began).Round(time.Millisecond))
 	return err
 }
 
-func verifyCopy(dir string, mark headMark) (a *ledger.Audit, err error) {
-	config, err := Config{Dir: dir, MinFreeMB: -1}.withDefaults()
-	if err != nil {
-		return nil, err
+// inOneLine is an error without the line breaks that Badger's messages may have.
+func inOneLine(err error) error {
+	if text := err.Error(); strings.Contains(text, "\n") {
+		return errors.New(oneLine(text))
 	}
-	db, err := openDatabase(config, "ledger", uncompacted)
-	if err != nil {
-		return nil, err
-	}
-	defer db.Close()
-	err = db.View(func(txn *badger.Txn) error {
-		a, err = prove(txn, mark, 0)
-		return err
-	})
-	if err != nil {
-		return nil, err
-	}
-	records, err := list[storage.Account](db, []byte{keyAccount})
-	if err == nil {
-		err = a.CheckAccounts(records)
-	}
-	if err == nil {
-		err = db.VerifyChecksum()
-	}
-	return a, err
+	return err
 }
 
 // readHeadFile returns the head mark without creating the file; position 0 when there is none.

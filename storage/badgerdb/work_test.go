@@ -63,10 +63,8 @@ const (
 
 func TestMain(m *testing.M) {
 	if dir := os.Getenv(killLogDir); dir != "" {
-		if err := logUntilKilled(dir, os.Getenv(killLogSince)); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			os.Exit(1)
-		}
+		fmt.Fprintln(os.Stderr, logUntilKilled(dir, os.Getenv(killLogSince)))
+		os.Exit(1)
 	}
 	text := os.Getenv(errandKey)
 	if text == "" {

@@ -35,6 +35,7 @@ type Config struct {
 	Vault          Vault
 	Log            Log
 	Events         Events
+	Ledger         Ledger
 	Health         Health
 	Limits         Limits
 	Cache          Cache
@@ -148,7 +149,16 @@ type Plugin struct {
 
 // Storage is the [storage] table.
 type Storage struct {
-	LogDays int // days that usage logs are kept
+	LogDays   int // days that usage logs are kept
+	MemoryMB  int // write buffers of each of the two databases under load, in MiB
+	MinFreeMB int // low-water mark of the disk, in MiB; 0: none
+	BallastMB int // size of the file that makes room at the mark, in MiB; 0: none
+}
+
+// Ledger is the [ledger] table.
+type Ledger struct {
+	VerifyEvery   time.Duration // how often all of the ledger is proven while it works; 0: only on demand
+	VerifyPercent int           // of one processor that this takes at most
 }
 
 // Cache is the [cache] table: answers that are kept to be given again.

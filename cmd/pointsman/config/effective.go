@@ -56,8 +56,7 @@ func (c *Config) WriteEffective(w io.Writer) error {
 	p.pair("probe", quote(c.Health.Probe))
 	p.limits(&c.Limits)
 	p.cache(&c.Cache)
-	p.table("[storage]")
-	p.pair("log_days", strconv.Itoa(c.Storage.LogDays))
+	p.stores(c)
 	p.vault(c.Vault)
 	p.usage(c)
 	if _, err := io.WriteString(w, p.out.String()); err != nil {

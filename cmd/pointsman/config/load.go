@@ -127,10 +127,7 @@ func (d *document) read(root *table) *Config {
 
 	c.limits(root.child("limits", "in [limits]"))
 	c.cache(root.child("cache", "in [cache]"))
-
-	store := root.child("storage", "in [storage]")
-	c.Storage.LogDays = int(store.integer("log_days", DefaultLogDays, 1, 36_500))
-	store.done()
+	c.stores(root)
 	c.vault(root.child("vault", "in [vault]"))
 	c.usage(root)
 	root.done()

@@ -6,7 +6,7 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/pointsman/pointsman/engine/redact"
+	"github.com/pointsman/pointsman/engine/scrub"
 	adapter "github.com/pointsman/pointsman/sdk/provider"
 	"github.com/pointsman/pointsman/storage"
 )
@@ -59,12 +59,12 @@ func (c *Config) usage(root *table) {
 	c.Log.RedactPaths = t.strs("redact_paths")
 	c.Log.RedactExpressions = t.strs("redact_expressions")
 	for i, path := range c.Log.RedactPaths {
-		if _, err := redact.NewBodies([]string{path}, nil); err != nil {
+		if _, err := scrub.New([]string{path}, nil); err != nil {
 			t.faultAt(t.path.key("redact_paths").at(i), "an element of redact_paths must be names of members with a dot between them, like messages.*.content")
 		}
 	}
 	for i, e := range c.Log.RedactExpressions {
-		if _, err := redact.NewBodies(nil, []string{e}); err != nil {
+		if _, err := scrub.New(nil, []string{e}); err != nil {
 			t.faultAt(t.path.key("redact_expressions").at(i), "an element of redact_expressions must be a regular expression")
 		}
 	}

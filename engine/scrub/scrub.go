@@ -1,4 +1,6 @@
-package redact
+// Package scrub takes out of a body what must not be kept: texts that look like secrets, wherever they are, and the values of JSON
+// members that the operator names.
+package scrub
 
 import (
 	"bytes"
@@ -10,9 +12,8 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// Bodies redacts bodies: texts that look like secrets, wherever they are, and the values of JSON members that the operator names. It
-// is safe for concurrent use.
-type Bodies struct {
+// Redactor redacts bodies. It is safe for concurrent use.
+type Redactor struct {
 	paths   [][]string
 	secrets *regexp.Regexp
 }
@@ -31,10 +32,10 @@ const secretForms = `\b(?:sk|pk|rk|pm|gsk|hf|r8|fw|tgp)[-_][A-Za-z0-9_-]{16,}` +
 	`|(?i:\bbearer) +[A-Za-z0-9._~+/=-]{16,}` +
 	`|-----BEGIN [A-Z ]*PRIVATE KEY-----(?s:.*?)(?:-----END [A-Z ]*PRIVATE KEY-----|$)`
 
-// NewBodies returns what redacts bodies. A path is names of members with dots between them, from the top of the body; * stands for any member or
+// New returns a redactor. A path is names of members with dots between them, from the top of the body; * stands for any member or
 // element, a number for an element. expressions are regular expressions of further secrets. The error names the one that is wrong.
-func NewBodies(paths, expressions []string) (*Bodies, error) {
-	r := &Bodies{}
+func New(paths, expressions []string) (*Redactor, error) {
+	r := &Redactor{}
 	for _, path := range paths {
 		steps := strings.Split(path, ".")
 		for _, step := range steps {
@@ -58,7 +59,7 @@ func NewBodies(paths, expressions []string) (*Bodies, error) {
 
 // Body returns what may be kept of a body: JSON, server-sent events with JSON, or any text. Where paths are named and JSON breaks off
 // or is none, everything from there on is taken out, for nothing tells what it holds.
-func (r *Bodies) Body(body []byte) []byte {
+func (r *Redactor) Body(body []byte) []byte {
 	if len(r.paths) > 0 && len(body) > 0 {
 		body = r.members(body)
 	}
@@ -66,7 +67,7 @@ func (r *Bodies) Body(body []byte) []byte {
 }
 
 // members takes the values at the paths out of a JSON text, or out of each event of a stream.
-func (r *Bodies) members(body []byte) []byte {
+func (r *Redactor) members(body []byte) []byte {
 	if start := bytes.TrimLeft(body, " \t\r\n"); len(start) == 0 || start[0] == '{' || start[0] == '[' {
 		return r.value(nil, body)
 	}
@@ -88,7 +89,7 @@ func (r *Bodies) members(body []byte) []byte {
 }
 
 // value appends a JSON text without what the paths name.
-func (r *Bodies) value(out, text []byte) []byte {
+func (r *Redactor) value(out, text []byte) []byte {
 	c := cutter{
 		decoder: jsontext.NewDecoder(bytes.NewReader(text), jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true)),
 		text:    text, out: out,

@@ -1,4 +1,4 @@
-package redact
+package scrub
 
 import (
 	"bytes"
@@ -7,16 +7,16 @@ import (
 )
 
 func TestBody(t *testing.T) {
-	r, err := NewBodies([]string{"messages.*.content", "metadata", "choices.0.delta.content"}, []string{`ACME-[0-9]{4}`})
+	r, err := New([]string{"messages.*.content", "metadata", "choices.0.delta.content"}, []string{`ACME-[0-9]{4}`})
 	if err != nil {
 		t.Fatal(err)
 	}
 	for in, want := range map[string]string{
 		`{"model":"m","messages":[{"role":"user","content":"hello"},{"role":"user","content":[{"type":"text"}]}], "metadata" : {"a":[1]} ,"n":1}`: `{"model":"m","messages":[{"role":"user","content":"[redacted]"},{"role":"user","content":"[redacted]"}], "metadata" : "[redacted]" ,"n":1}`,
-		`{"messages":"content","note":"of ACME-1234"}`:                                        `{"messages":"content","note":"of [redacted]"}`,
-		`{"model":"m","messages":[{"role":"user","content":"cut off he`:                       `{"model":"m","messages":[{"role":"user","content":[redacted]`,
-		`{"model":"m","user":"cut`:                                                            `{"model":"m","user"[redacted]`,
-		`{"a":1} and more`:                                                                    `{"a":1}[redacted]`,
+		`{"messages":"content","note":"of ACME-1234"}`:                  `{"messages":"content","note":"of [redacted]"}`,
+		`{"model":"m","messages":[{"role":"user","content":"cut off he`: `{"model":"m","messages":[{"role":"user","content":[redacted]`,
+		`{"model":"m","user":"cut`:                                      `{"model":"m","user"[redacted]`,
+		`{"a":1} and more`:                                              `{"a":1}[redacted]`,
 		"data: {\"choices\":[{\"delta\":{\"content\":\"x\"}}]}\n\n: ping\n\ndata: [DONE]\n\n": "data: {\"choices\":[{\"delta\":{\"content\":\"[redacted]\"}}]}\n\n: ping\n\ndata: [DONE]\n\n",
 		"event: message\r\ndata:{\"metadata\":1}\r\n":                                         "event: message\r\ndata: {\"metadata\":\"[redacted]\"}\r\n",
 		"plain text": "[redacted]",
@@ -32,7 +32,7 @@ func TestBody(t *testing.T) {
 }
 
 func TestSecrets(t *testing.T) {
-	r, err := NewBodies(nil, nil)
+	r, err := New(nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -52,7 +52,7 @@ func TestSecrets(t *testing.T) {
 		}
 	}
 	for name, bad := range map[string][2][]string{"path": {{"a..b"}, nil}, "expression": {nil, {"("}}, "nothing": {nil, {""}}} {
-		if _, err := NewBodies(bad[0], bad[1]); err == nil {
+		if _, err := New(bad[0], bad[1]); err == nil {
 			t.Errorf("a wrong %s was taken", name)
 		}
 	}
@@ -60,7 +60,7 @@ func TestSecrets(t *testing.T) {
 
 // FuzzBody: what is named never comes through, and nothing else ends the program.
 func FuzzBody(f *testing.F) {
-	r, err := NewBodies([]string{"secret", "list.*"}, nil)
+	r, err := New([]string{"secret", "list.*"}, nil)
 	if err != nil {
 		f.Fatal(err)
 	}
