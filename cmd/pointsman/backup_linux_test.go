@@ -264,7 +264,7 @@ func TestBackupEndsWithTheGateway(t *testing.T) {
 func TestBackupOfADamagedLedgerFails(t *testing.T) {
 	_, toml := upstreams(t, 1)
 	g := newGateway(t, toml, nil)
-	cfg, data, master, key := g.cfg, g.dataDir, g.masterKey, g.api.key
+	cfg, data, master, key := g.cfg, g.dataDir, g.masterKey.Reveal(), g.api.key
 	g.api.storeKey(t, "sk-own-0123456789")
 	g.stopAndVerify()
 	if err := os.WriteFile(filepath.Join(data, "ledger.head"), []byte("nonsense"), 0o600); err != nil {
