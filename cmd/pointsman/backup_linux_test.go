@@ -229,7 +229,7 @@ func TestBackupOfAStoppedGateway(t *testing.T) {
 	for _, e := range entries {
 		names = append(names, e.Name())
 	}
-	if want := []string{"ledger", "ledger.head", "log", "own.keys", "root.key"}; !slices.Equal(names, want) {
+	if want := []string{"ledger", "ledger.head", "log", "own.keys", "root.key", "vault.json"}; !slices.Equal(names, want) {
 		t.Errorf("restored %v, want %v", names, want)
 	}
 	restored := startGateway(t, cfg, again)
