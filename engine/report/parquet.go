@@ -10,7 +10,7 @@ import (
 const rowsInGroup = 16 << 10
 
 type parquetTable struct {
-	w       *parquet.Writer
+	w       *parquet.GenericWriter[any]
 	columns []Column
 	places  []int // of the columns in the file, which sorts them by name
 	row     parquet.Row
@@ -28,7 +28,7 @@ func newParquet(w io.Writer, columns []Column) *parquetTable {
 	}
 	schema := parquet.NewSchema("usage", group)
 	t := &parquetTable{
-		w:       parquet.NewWriter(w, schema, parquet.Compression(&parquet.Snappy), parquet.CreatedBy("pointsman", "", "")),
+		w:       parquet.NewGenericWriter[any](w, schema, parquet.Compression(&parquet.Snappy), parquet.CreatedBy("pointsman", "", "")),
 		columns: columns, row: make(parquet.Row, len(columns)),
 	}
 	for _, c := range columns {

@@ -219,8 +219,6 @@ func (s *Store) flushHeads(w *writer) (exact uint64) {
 type writer struct {
 	txn     *badger.Txn
 	buf     []byte
-	line    []byte
-	hashed  []byte
 	records []badger.Entry
 	expires uint64 // Unix time at which the records expire, 0: never
 	err     error
