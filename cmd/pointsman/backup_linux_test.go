@@ -58,6 +58,14 @@ func TestBackupDrill(t *testing.T) {
 			}
 		}
 	})
+	for answered := 0; answered < 50; time.Sleep(10 * time.Millisecond) { // under load from the first backup on
+		k.mu.Lock()
+		answered = len(k.seen)
+		k.mu.Unlock()
+		if t.Failed() {
+			t.FailNow()
+		}
+	}
 	dir := t.TempDir()
 	var files []string
 	for i := range 6 {
@@ -120,7 +128,7 @@ func checkBalances(t *testing.T, original, restored string) {
 	}); err != nil {
 		t.Fatal(err)
 	}
-	if len(last) != len(standing.Data) || standing.Position < 10 {
+	if len(last) != len(standing.Data) || standing.Position < 100 {
 		t.Errorf("%d accounts at position %d, the original has %d", len(standing.Data), standing.Position, len(last))
 	}
 	for _, b := range standing.Data {

@@ -236,7 +236,7 @@ func (g *gateway) stop(ctx context.Context) error {
 
 func (g *gateway) openStore() (err error) {
 	c := g.storeConfig()
-	c.VerifyEvery, c.VerifyPercent, c.BallastMB = g.cfg.Ledger.VerifyEvery, g.cfg.Ledger.VerifyPercent, g.cfg.Storage.BallastMB
+	c.VerifyEvery, c.VerifyPercent = g.cfg.Ledger.VerifyEvery, g.cfg.Ledger.VerifyPercent
 	g.store, err = badgerdb.Open(c)
 	if err == nil && g.store.Halted() != nil {
 		g.log.Error("the credit ledger is halted: requests that cost credits are refused", "error", g.store.Halted())
@@ -260,7 +260,10 @@ func (g *gateway) openResults() (err error) {
 
 // storeConfig is what all databases are given.
 func (g *gateway) storeConfig() badgerdb.Config {
-	c := badgerdb.Config{Dir: g.dataDir, Logger: g.log, Clock: g.now, MemoryMB: g.cfg.Storage.MemoryMB, MinFreeMB: g.cfg.Storage.MinFreeMB}
+	c := badgerdb.Config{
+		Dir: g.dataDir, Logger: g.log, Clock: g.now,
+		MemoryMB: g.cfg.Storage.MemoryMB, MinFreeMB: g.cfg.Storage.MinFreeMB, BallastMB: g.cfg.Storage.BallastMB,
+	}
 	if c.MinFreeMB == 0 {
 		c.MinFreeMB = -1 // no check
 	}

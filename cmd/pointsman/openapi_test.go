@@ -273,7 +273,11 @@ allow_private = true
 	} {
 		toml += fmt.Sprintf("[[models]]\nname = %q\nmode = %q\ntier = 5\ncredits_per_unit = 1\nunpriced = \"free\"\ndeployments = [{ provider = \"media\", upstream = \"m\" }]\n", name, rate)
 	}
-	g := newGateway(t, toml, nil)
+	g := newGateway(t, toml+"[log]\nbodies = true\n", nil)
+	kek := filepath.Join(t.TempDir(), "kek")
+	if err := os.WriteFile(kek, []byte(strings.Repeat("0123456789abcdef", 4)), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	grant := map[string]string{"amount": "100000000", "reference": "plenty"}
 	if err := g.admin.call("POST", "/api/v1/admin/accounts/default/credits", grant, nil); err != nil {
 		t.Fatal(err)
@@ -285,7 +289,7 @@ allow_private = true
 		{"api", g.api}, {"admin", g.admin},
 	} {
 		t.Run(c.name+"/examples", func(t *testing.T) {
-			out := runProgram(t, python, testdata(t, "openapi/examples.py"), c.client.base, c.client.key, testdata(t, "../../../policies/builtin/eco.wasm"))
+			out := runProgram(t, python, testdata(t, "openapi/examples.py"), c.client.base, c.client.key, testdata(t, "../../../policies/builtin/eco.wasm"), kek)
 			t.Logf("%s", out)
 		})
 		t.Run(c.name+"/schemathesis", func(t *testing.T) {

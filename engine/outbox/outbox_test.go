@@ -105,7 +105,7 @@ func startWith(t *testing.T, cfg Config, post func(p *post) (reply, error)) *Sen
 func TestDelivery(t *testing.T) {
 	for seed := range uint64(10) {
 		synctest.Test(t, func(t *testing.T) {
-			r := rand.New(rand.NewPCG(seed, 5))
+			r, fate := rand.New(rand.NewPCG(seed, 5)), rand.New(rand.NewPCG(seed, 6))
 			log := &memoryLog{}
 			before := int(seed%2) * 7
 			log.add(before) // before events are switched on
@@ -115,17 +115,17 @@ func TestDelivery(t *testing.T) {
 			receive := func(p *post) (reply, error) {
 				mu.Lock()
 				defer mu.Unlock()
-				time.Sleep(time.Duration(r.IntN(300)) * time.Millisecond)
+				time.Sleep(time.Duration(fate.IntN(300)) * time.Millisecond)
 				id := p.headers[0][1]
 				if body, again := sent[id]; again && body != string(p.body) {
 					t.Errorf("message %s has changed from %s to %s", id, body, p.body)
 				}
 				sent[id] = string(p.body)
-				switch r.IntN(4) {
+				switch fate.IntN(4) {
 				case 0:
 					return reply{}, errors.New("no connection")
 				case 1:
-					return reply{status: 500 + r.IntN(4)}, nil
+					return reply{status: 500 + fate.IntN(4)}, nil
 				}
 				var message struct {
 					Data struct{ Requests []struct{ ID string } }
@@ -140,7 +140,7 @@ func TestDelivery(t *testing.T) {
 						t.Errorf("%s came after %s", one.ID, order[len(order)-1])
 					}
 				}
-				if r.IntN(3) == 0 {
+				if fate.IntN(3) == 0 {
 					return reply{}, errors.New("the answer is lost")
 				}
 				return reply{status: 204}, nil

@@ -17,18 +17,19 @@ import (
 )
 
 // BenchmarkLedger runs reserve + settle pairs from many clients that wait until both are on disk, with a key, a team and three
-// budgets as requests have them. It reports the CPU time of the whole process per pair, and how long an acknowledgement takes.
+// budgets as requests have them: as many as they can, or at a rate, whose latencies begin when a pair was due. It reports the CPU time of the whole
+// process per pair, and how long an acknowledgement takes.
 func BenchmarkLedger(b *testing.B) {
 	for _, accounts := range []int{1, 10_000} {
-		for _, clients := range []int{64, 512} {
-			b.Run(fmt.Sprintf("accounts=%d/clients=%d", accounts, clients), func(b *testing.B) {
-				benchmarkLedger(b, accounts, clients)
+		for _, load := range []struct{ clients, rate int }{{64, 0}, {512, 0}, {512, 50_000}} {
+			b.Run(fmt.Sprintf("accounts=%d/clients=%d/rate=%d", accounts, load.clients, load.rate), func(b *testing.B) {
+				benchmarkLedger(b, accounts, load.clients, load.rate)
 			})
 		}
 	}
 }
 
-func benchmarkLedger(b *testing.B, accounts, clients int) {
+func benchmarkLedger(b *testing.B, accounts, clients, rate int) {
 	s := openStore(b, Config{})
 	holds := make([]storage.Hold, accounts)
 	var wg sync.WaitGroup
@@ -48,6 +49,7 @@ func benchmarkLedger(b *testing.B, accounts, clients int) {
 	cpu := cpuTime()
 	b.ReportAllocs()
 	b.ResetTimer()
+	start := time.Now()
 	for range clients {
 		wg.Go(func() {
 			for {
@@ -58,6 +60,10 @@ func benchmarkLedger(b *testing.B, accounts, clients int) {
 				h := holds[n%accounts]
 				h.Request = storagetest.NewRequest()
 				began := time.Now()
+				if rate > 0 {
+					began = start.Add(time.Duration(n) * time.Second / time.Duration(rate))
+					time.Sleep(time.Until(began))
+				}
 				held, err := s.Reserve(h)
 				if err != nil || held.Wait() != nil {
 					b.Error(err)

@@ -17,7 +17,7 @@ type Config struct {
 	Dir       string           // data directory; the databases are <Dir>/ledger and <Dir>/log
 	Logger    *slog.Logger     // default: discard
 	Clock     func() time.Time // default: time.Now
-	MemoryMB  int              // write buffers of one database under load, in MiB; 16 to 1024, default 32
+	MemoryMB  int              // write buffers of one database under load, in MiB; 16 to 1024, default 64
 	MinFreeMB int              // free disk space in MiB under which holds are refused; default 256, negative: no check
 	VerifyMax int              // ledger lines checked by Open at most, but for open holds; default 200,000
 	// CommitEvery is how long after the beginning of a commit the next one begins at the earliest, unless a batch is full: a
@@ -37,7 +37,7 @@ type Config struct {
 	Queue    int // log records that may wait for the writer; default 8192
 
 	// headEvery is how many lines old an account's head record may grow before it is written again: what a start reads at
-	// least. It spares a busy account a record in every commit. Default 100,000.
+	// least. It spares a busy account a record in every commit. Default 200,000.
 	headEvery uint64
 	// free tells the free disk space; tests fill disks with it.
 	free func(dir string) (uint64, error)
@@ -67,7 +67,7 @@ func (c Config) withDefaults() (Config, error) {
 	if c.Clock == nil {
 		c.Clock = time.Now
 	}
-	setDefault(&c.MemoryMB, 32)
+	setDefault(&c.MemoryMB, 64)
 	setDefault(&c.MinFreeMB, 256)
 	setDefault(&c.VerifyMax, 200_000)
 	setDefault(&c.CommitEvery, time.Millisecond)
@@ -78,7 +78,7 @@ func (c Config) withDefaults() (Config, error) {
 		setDefault(&c.KeepSums[i], time.Duration(n)*24*time.Hour)
 	}
 	setDefault(&c.Queue, 8192)
-	setDefault(&c.headEvery, 100_000)
+	setDefault(&c.headEvery, 200_000)
 	if c.free == nil {
 		c.free = freeBytes
 	}
@@ -118,8 +118,9 @@ func (c Config) badgerOptions(dir string) badger.Options {
 		WithMemTableSize(memTable).
 		WithNumMemtables(2).
 		WithBaseTableSize(4 << 20).
-		WithNumLevelZeroTables(3).
-		WithNumLevelZeroTablesStall(8).
+		WithNumLevelZeroTables(8). // seldom and much at once: each compaction of them rewrites the whole next level
+		WithNumLevelZeroTablesStall(24).
+		WithBaseLevelSize(64 << 20).
 		WithNumCompactors(2).
 		WithValueThreshold(min(1<<20, memTable/8)). // all values stay in the tree: no value log, no garbage collection of it
 		WithValueLogFileSize(2 << 20)

@@ -158,7 +158,7 @@ type Plugin struct {
 // Storage is the [storage] table.
 type Storage struct {
 	LogDays   int // days that usage logs are kept
-	MemoryMB  int // write buffers of each of the two databases under load, in MiB
+	MemoryMB  int // write buffers of each database under load, in MiB
 	MinFreeMB int // low-water mark of the disk, in MiB; 0: none
 	BallastMB int // size of the file that makes room at the mark, in MiB; 0: none
 }

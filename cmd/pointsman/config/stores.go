@@ -7,7 +7,7 @@ import (
 
 // Defaults of [storage] and [ledger].
 const (
-	DefaultMemoryMB      = 32
+	DefaultMemoryMB      = 64
 	DefaultMinFreeMB     = 256
 	DefaultBallastMB     = 64
 	DefaultVerifyEvery   = 24 * time.Hour

@@ -1,12 +1,13 @@
 """Sends every example of an OpenAPI document to the gateway that serves it, and holds the answers to the document.
 
-Usage: examples.py BASE_URL KEY MODULE
+Usage: examples.py BASE_URL KEY MODULE KEK
 
 Each operation is asked once for each of its examples, in the order of the document, those that delete at the end: with all
 optional parameters that have an example, and a GET also without them. Parameters without an example come from the links of
 earlier answers. An answer must have a
 documented status, one of success where there is one, the documented headers, and a body that matches its schema. Schemas of
-the gateway's own are closed for this: a member that is not described is a fault. MODULE is a WebAssembly policy to upload.
+the gateway's own are closed for this: a member that is not described is a fault. MODULE is a WebAssembly policy to upload,
+KEK a file with a key-encryption key, which stands for the one that examples name.
 """
 
 import copy
@@ -17,9 +18,12 @@ import jsonschema_rs
 import requests
 
 
+KEK = "/etc/pointsman/kek-2027"  # in examples
+
+
 class Checker:
-    def __init__(self, base, key, module):
-        self.base, self.module = base, module
+    def __init__(self, base, key, module, kek):
+        self.base, self.module, self.kek = base, module, kek
         self.session = requests.Session()
         self.session.headers["Authorization"] = "Bearer " + key
         self.document = self.session.get(base + "/openapi.json", timeout=10).json()
@@ -71,7 +75,8 @@ class Checker:
             for method, operation in item.items()
             if method != "parameters"
         ]
-        operations.sort(key=lambda o: o[1] == "delete")
+        given = lambda p: p["in"] != "path" or "example" in p
+        operations.sort(key=lambda o: (o[1] == "delete", not all(given(self.resolve(p)) for p in o[3])))  # after those whose answers they need
         for path, method, operation, parameters in operations:
             parameters = [self.resolve(p) for p in parameters]
             for p in parameters:
@@ -100,7 +105,7 @@ class Checker:
             values += [e["value"] for e in content.get("examples", {}).values()]
             if not values:
                 self.fault(path, f"its body has no example of {media}")
-            found += [(media, json.dumps(v).encode()) for v in values]
+            found += [(media, json.dumps(v).replace(KEK, self.kek).encode()) for v in values]
         return found
 
     def ask(self, path, method, operation, parameters, full, media, body):
@@ -169,9 +174,19 @@ class Checker:
         for link in response.get("links", {}).values():
             for name, source in link.get("parameters", {}).items():
                 place, _, what = source.removeprefix("$response.").partition("#" if "#" in source else ".")
-                value = answer.headers.get(what) if place == "header" else answer.json().get(what.strip("/"))
+                value = answer.headers.get(what) if place == "header" else pointed(answer.json(), what.strip("/").split("/"))
                 if value is not None:
                     self.linked[(link["operationId"], name)] = value
+
+
+def pointed(value, path):
+    """Follows a JSON pointer. 0 is the first element in which the rest of it leads anywhere."""
+    if not path or value is None:
+        return value
+    if isinstance(value, list):
+        found = (pointed(element, path[1:]) for element in value)
+        return next((f for f in found if f is not None), None)
+    return pointed(value.get(path[0]), path[1:])
 
 
 def close(schema):
@@ -187,7 +202,7 @@ def close(schema):
 
 
 def main():
-    checker = Checker(*sys.argv[1:4])
+    checker = Checker(*sys.argv[1:5])
     checker.run()
     for fault in checker.faults:
         print(fault)
