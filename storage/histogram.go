@@ -11,7 +11,7 @@ import (
 // not safe for concurrent use.
 type Histogram struct {
 	first  uint16   // bucket of counts[0]
-	counts []uint32 // from the lowest bucket in use to the highest; four billion in a bucket are enough for any summary
+	counts []uint32 // those of whole powers of two; four billion in a bucket are enough for any summary
 }
 
 const (
@@ -47,25 +47,23 @@ func (h *Histogram) Add(d time.Duration) { h.Window(bucketOf(d), 1)[0]++ }
 // buckets.
 func (h *Histogram) Window(first uint16, buckets int) []uint32 {
 	if at := int(first) - int(h.first); at < 0 || at+buckets > len(h.counts) {
-		h.widen(first)
-		h.widen(first + uint16(buckets) - 1)
+		h.widen(first, first+uint16(buckets))
 	}
 	return h.counts[first-h.first:][:buckets]
 }
 
-// widen makes room for a bucket.
-func (h *Histogram) widen(bucket uint16) {
-	switch {
-	case len(h.counts) == 0:
-		h.first, h.counts = bucket, append(h.counts, 0)
-	case bucket < h.first:
-		wider := make([]uint32, int(h.first-bucket)+len(h.counts))
-		copy(wider[h.first-bucket:], h.counts)
-		h.first, h.counts = bucket, wider
+// widen makes room for the buckets from..to, without to, and the rest of the powers of two that they are in: what comes next is near.
+func (h *Histogram) widen(from, to uint16) {
+	if len(h.counts) > 0 {
+		from, to = min(from, h.first), max(to, h.first+uint16(len(h.counts)))
 	}
-	if more := int(bucket-h.first) + 1 - len(h.counts); more > 0 {
-		h.counts = append(h.counts, make([]uint32, more)...)
+	const power = 1 << bucketBits
+	from, to = from/power*power, (to+power-1)/power*power
+	wider := make([]uint32, to-from)
+	if len(h.counts) > 0 {
+		copy(wider[h.first-from:], h.counts)
 	}
+	h.first, h.counts = from, wider
 }
 
 // Merge adds everything that another one has counted.

@@ -1,6 +1,7 @@
 package badgerdb
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"time"
@@ -33,18 +34,37 @@ func (l *Log) Summary(q storage.SummaryQuery) (storage.Summary, error) {
 		return storage.Summary{}, err
 	}
 	err = l.read(func(txn *badger.Txn) error { // opened after start was read, so that it sees everything before start
-		return eachSpan(from, min(to, start[minutes]), coarsest(q.Step), start, func(r resolution, from, to uint32) error {
+		return l.addBefore(s, txn, from, min(to, start[minutes]), start)
+	})
+	if err != nil {
+		return storage.Summary{}, err
+	}
+	return storage.Summary{From: timeOf(from), To: timeOf(to), Rows: s.rows}, nil
+}
+
+// addBefore adds what is on disk. The days are halved between two goroutines: this is all work of the processor.
+func (l *Log) addBefore(s *summarizer, txn *badger.Txn, from, to uint32, start [resolutions]uint32) error {
+	add := func(s *summarizer, from, to uint32) error {
+		return eachSpan(from, to, coarsest(s.query.Step), start, func(r resolution, from, to uint32) error {
 			v := viewAll
 			if r > minutes {
 				v = s.view()
 			}
 			return l.eachChunk(txn, r, v, from, to, s.addChunk)
 		})
-	})
-	if err != nil {
-		return storage.Summary{}, err
 	}
-	return storage.Summary{From: timeOf(from), To: timeOf(to), Rows: s.rows}, nil
+	middle := days.floor(from/2 + to/2)
+	if middle <= from || to <= middle {
+		return add(s, from, to)
+	}
+	later := newSummarizer(s.query)
+	failed := make(chan error, 1)
+	go func() { failed <- guard("summing up", func() error { return add(later, middle, to) }) }()
+	err, errLater := add(s, from, middle), <-failed
+	if err = cmp.Or(err, errLater); err != nil {
+		return err
+	}
+	return s.merge(later)
 }
 
 // coarsest is the coarsest resolution that tells the steps apart.
@@ -176,6 +196,26 @@ func (s *summarizer) floor(minute uint32) uint32 {
 		return 0
 	}
 	return minute - minute%s.step
+}
+
+// merge adds the groups of another summarizer of the same query.
+func (s *summarizer) merge(other *summarizer) error {
+	for i := range other.rows {
+		from := &other.rows[i]
+		key := groupKey{time: s.floor(minuteAt(from.Time))}
+		for d := range key.values {
+			key.values[d] = 1
+		}
+		for j, d := range s.query.Group {
+			key.values[d] = s.number(d, from.Values[j])
+		}
+		to, err := s.row(key, func(d storage.Dimension) string { return from.Values[slices.Index(s.query.Group, d)] })
+		if err != nil {
+			return err
+		}
+		s.rows[to].Sums.Merge(&from.Sums)
+	}
+	return nil
 }
 
 // addUnder adds what is not on disk yet, and returns the time before which everything is.
