@@ -331,7 +331,7 @@ func TestRoundCredits(t *testing.T) {
 // TestStepTimeout: a plan's own patience with a candidate counts, not the provider's.
 func TestStepTimeout(t *testing.T) {
 	up, toml := upstreams(t, 2)
-	g := newGateway(t, toml+"[policies.custom.config]\ntimeout_ms = 80\n", nil)
+	g := newGateway(t, toml+"[retries]\nattempts = 2\n[policies.custom.config]\ntimeout_ms = 80\n", nil)
 	slow := func(r *scripted.Request) *scripted.Reply {
 		reply := r.Default()
 		reply.HoldBeforeHeaders = 1500 * time.Millisecond
