@@ -44,7 +44,7 @@ func (c *call) identify(ctx *fasthttp.RequestCtx) {
 	}
 }
 
-// sessions remembers which candidate answered a session last. It is a table of fixed size in which a session may displace
+// sessions remembers which deployment answered a session last. It is a table of fixed size in which a session may displace
 // another: a hint that is lost costs a provider's cache discount, nothing else. The zero value is ready; safe for
 // concurrent use.
 type sessions struct {
@@ -52,26 +52,26 @@ type sessions struct {
 }
 
 type lastAnswer struct {
-	session   uint64
-	candidate int
-	until     time.Time
+	session    uint64
+	deployment uint64 // its key, which is the same in every configuration
+	until      time.Time
 }
 
-// note remembers that a candidate answered a session.
-func (s *sessions) note(session uint64, candidate int, now time.Time) {
+// note remembers that a deployment answered a session.
+func (s *sessions) note(session, deployment uint64, now time.Time) {
 	if session != 0 {
-		s.slots[session%sessionSlots].Store(&lastAnswer{session, candidate, now.Add(warmFor)})
+		s.slots[session%sessionSlots].Store(&lastAnswer{session, deployment, now.Add(warmFor)})
 	}
 }
 
-// warm is the candidate that answered the session lately, -1 if there is none.
-func (s *sessions) warm(session uint64, now time.Time) int {
+// warm is the key of the deployment that answered the session lately, 0 if there is none.
+func (s *sessions) warm(session uint64, now time.Time) (deployment uint64) {
 	if session == 0 {
-		return -1
+		return 0
 	}
 	last := s.slots[session%sessionSlots].Load()
 	if last == nil || last.session != session || now.After(last.until) {
-		return -1
+		return 0
 	}
-	return last.candidate
+	return last.deployment
 }

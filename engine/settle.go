@@ -119,7 +119,7 @@ func (e *Engine) settle(c *call, outcome storage.Outcome, status int) *Fault {
 		c.claim.release()
 	}
 	if outcome == storage.OutcomeOK {
-		e.sessions.note(c.session, c.answered, e.Now())
+		e.sessions.note(c.session, e.deployments[c.answered].Key, e.Now())
 	}
 	e.learnFrom(c)
 	e.Log.Append(storage.LogRecord{Usage: *u, Decision: e.decisionRecord(c)})

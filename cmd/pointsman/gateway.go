@@ -144,7 +144,7 @@ func start(ctx context.Context, cfg *config.Config, opt options) (g *gateway, er
 		Retries: engine.Retries(cfg.Retries), Markups: cfg.Tariff.Markups, Budgets: g.store, AlertAt: cfg.Budgets.AlertAt, RoundLimit: cfg.Rounds.Credits, RecordTexts: cfg.Rounds.RecordTexts,
 		CreditUSD: cfg.Log.CreditUSD, KeptBodies: g.keptBodies(), Alert: g.usage.Alert,
 		Transport: upstream.New(upstream.Config{}), Probes: engine.Probes(cfg.Health.Probe), Plugins: g.pluginHealth,
-		MaxBody: cfg.Server.MaxBodyBytes, Problems: g.problems, LedgerHealth: g.ledgerHealth, Logger: g.log, Now: g.now,
+		MaxBody: cfg.Server.MaxBodyBytes, Origins: cfg.Server.CORSOrigins, Problems: g.problems, LedgerHealth: g.ledgerHealth, Logger: g.log, Now: g.now,
 		KeepAlive: engine.KeepAlive{After: cfg.Server.KeepAliveAfter, Every: cfg.Server.KeepAliveEvery}, Cache: cacheConfig(&cfg.Cache),
 		Results: results, MaxResult: cfg.Cache.MaxEntryKB << 10,
 		Limits: engine.Limits(cfg.Limits),
@@ -157,7 +157,7 @@ func start(ctx context.Context, cfg *config.Config, opt options) (g *gateway, er
 	if err = g.startEvents(); err != nil {
 		return g, err
 	}
-	g.api = engine.NewServer(g.engine.Handler(g.log, cfg.Server.CORSOrigins), cfg.Server.MaxBodyBytes)
+	g.api = engine.NewServer(g.engine.Handler(), cfg.Server.MaxBodyBytes)
 	g.admin = engine.NewServer(admin.Handler(g.adminConfig()), depot.MaxModule+1<<20)
 	g.watchPolicies()
 	g.serve(g.api, g.listener)

@@ -97,12 +97,11 @@ func Handler(cfg Config) fasthttp.RequestHandler { return Routes(cfg).Handler(cf
 // Routes are all paths of the operator's API.
 func Routes(cfg Config) engine.Routes {
 	a := &api{cfg, sha256.Sum256([]byte(cfg.MasterKey.Reveal()))}
-	public := cfg.Engine.Routes()
 	table := engine.Routes{
 		"/openapi.json":            {"GET": openapi.Handler(openapi.Admin)},
-		"/health":                  public["/health"],
-		"/health/live":             public["/health/live"],
-		"/health/ready":            public["/health/ready"],
+		"/health":                  a.public("/health"),
+		"/health/live":             a.public("/health/live"),
+		"/health/ready":            a.public("/health/ready"),
 		"/metrics":                 {"GET": a.metrics},
 		"/api/v1/admin/usage":      {"GET": a.admin(a.usage)},
 		"/api/v1/admin/decisions/": {"GET": a.admin(a.decision)},
@@ -117,6 +116,14 @@ func Routes(cfg Config) engine.Routes {
 	a.usageRoutes(table)
 	a.ledgerRoutes(table)
 	return table
+}
+
+// engine is the one of the newest configuration.
+func (a *api) engine() *engine.Engine { return a.Engine.Current() }
+
+// public is a path that the API for clients has too.
+func (a *api) public(path string) engine.Methods {
+	return engine.Methods{"GET": func(ctx *fasthttp.RequestCtx) { a.engine().Routes()[path]["GET"](ctx) }}
 }
 
 // admin lets a request through that carries the master key, and no browser's request from another site.
@@ -137,7 +144,7 @@ func (a *api) admin(next fasthttp.RequestHandler) fasthttp.RequestHandler {
 
 func (a *api) metrics(ctx *fasthttp.RequestCtx) {
 	ctx.SetContentType("text/plain; version=0.0.4")
-	a.Engine.WriteMetrics(ctx)
+	a.engine().WriteMetrics(ctx)
 	if a.Metrics != nil {
 		a.Metrics(ctx)
 	}
@@ -149,21 +156,21 @@ func (a *api) status(ctx *fasthttp.RequestCtx) { engine.WriteJSON(ctx, fasthttp.
 func (a *api) reach(ctx *fasthttp.RequestCtx) {
 	limit, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
-	engine.WriteJSON(ctx, fasthttp.StatusOK, map[string]any{"data": a.Engine.Reach(limit)})
+	engine.WriteJSON(ctx, fasthttp.StatusOK, map[string]any{"data": a.engine().Reach(limit)})
 }
 
 func (a *api) usage(ctx *fasthttp.RequestCtx) {
-	a.Engine.WriteUsage(ctx, string(ctx.QueryArgs().Peek("account")))
+	a.engine().WriteUsage(ctx, string(ctx.QueryArgs().Peek("account")))
 }
 
 func (a *api) decision(ctx *fasthttp.RequestCtx) {
-	a.Engine.WriteDecision(ctx, string(ctx.QueryArgs().Peek("account")), engine.Part(ctx))
+	a.engine().WriteDecision(ctx, string(ctx.QueryArgs().Peek("account")), engine.Part(ctx))
 }
 
 // price tells the prices and the tariff of a version that usage records name.
 func (a *api) price(ctx *fasthttp.RequestCtx) {
 	version := engine.Part(ctx)
-	document, err := a.Engine.PriceOf(version)
+	document, err := a.engine().PriceOf(version)
 	if err != nil {
 		a.refuse(ctx, err, "version")
 		return

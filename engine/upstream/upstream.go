@@ -101,8 +101,9 @@ type Target struct {
 	tls      *tls.Config
 	dialer   net.Dialer
 
-	mu   sync.Mutex
-	idle []*conn // most recently used last
+	mu      sync.Mutex
+	idle    []*conn // most recently used last
+	retired bool
 }
 
 // conn is a connection whose every read has a deadline of its own: until the first byte of an answer, then between its
@@ -417,11 +418,22 @@ func (g *Target) release(c *conn) {
 	c.since = time.Now()
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if len(g.idle) >= g.cfg.MaxIdle {
+	if g.retired || len(g.idle) >= g.cfg.MaxIdle {
 		c.Close()
 		return
 	}
 	g.idle = append(g.idle, c)
+}
+
+// Retire closes the connections that nobody uses, and those in use when they would be kept. The target works on.
+func (g *Target) Retire() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.retired = true
+	for _, c := range g.idle {
+		c.Close()
+	}
+	g.idle = nil
 }
 
 func classify(err error, c *conn) error {
