@@ -90,8 +90,9 @@ type call struct {
 	pulse *pulse // of a stream, nil if it cannot be kept alive
 
 	mu     sync.Mutex // guards what follows against leave
-	left   bool
-	cancel func() // cuts the attempt under way
+	left    bool
+	stopped bool   // by the gateway itself, which then counts as left
+	cancel  func() // cuts the attempt under way
 }
 
 // maxBeta is the longest list of beta features that is passed on, in bytes.

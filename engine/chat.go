@@ -39,7 +39,7 @@ func (e *Engine) serve(ctx *fasthttp.RequestCtx, d dialect.Dialect, op operation
 	if c.env.Stream {
 		c.pulse = newPulse(ctx, e.KeepAlive, c.began)
 	}
-	c.watch = e.watch.add(ctx.Conn(), c.id[15], c.leave, c.pulse)
+	c.watch = e.watch.add(ctx.Conn(), c.id[15], c, c.pulse)
 	a, fault := e.cached(ctx, c)
 	for a == nil && fault == nil { // once, unless the policy wants rounds
 		if fault = e.decide(c); fault == nil {

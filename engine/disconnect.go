@@ -25,12 +25,19 @@ type watcher struct {
 type watchShard struct {
 	mu      sync.Mutex
 	watches map[*watch]struct{}
+	calls   int // that were added and not forgotten, also those whose client is gone
+}
+
+// watched is what a client waits for.
+type watched interface {
+	leave() // the client is gone; called once
+	stop()  // the gateway stops
 }
 
 // watch is one watched request.
 type watch struct {
 	conn  net.Conn
-	gone  func() // called once, from the watcher's goroutine
+	call  watched // called from the watcher's goroutines
 	pulse *pulse // nil if there is none
 	round bool   // has been there for one interval
 	shard *watchShard
@@ -46,19 +53,21 @@ func newWatcher() *watcher {
 }
 
 // add watches conn until forget, and has p looked at. spread picks the shard.
-func (w *watcher) add(conn net.Conn, spread byte, gone func(), p *pulse) *watch {
+func (w *watcher) add(conn net.Conn, spread byte, call watched, p *pulse) *watch {
 	s := &w.shards[int(spread)%len(w.shards)]
-	one := &watch{conn: conn, gone: gone, pulse: p, shard: s}
+	one := &watch{conn: conn, call: call, pulse: p, shard: s}
 	s.mu.Lock()
 	s.watches[one] = struct{}{}
+	s.calls++
 	s.mu.Unlock()
 	return one
 }
 
-// forget ends a watch. After it returned, gone is not called any more.
+// forget ends a watch, once. After it returned, nothing is called any more.
 func (one *watch) forget() {
 	one.shard.mu.Lock()
 	delete(one.shard.watches, one)
+	one.shard.calls--
 	one.shard.mu.Unlock()
 }
 
@@ -86,7 +95,7 @@ func (s *watchShard) look(now time.Time) {
 			one.round = true
 		case peerGone(one.conn):
 			delete(s.watches, one)
-			one.gone()
+			one.call.leave()
 		case one.pulse != nil:
 			one.pulse.look(now)
 		}

@@ -12,7 +12,6 @@ package engine
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -188,27 +187,6 @@ func (cfg Config) orDefault() Config {
 	}
 	cfg.KeepAlive, cfg.Retries = cfg.KeepAlive.orDefault(), cfg.Retries.orDefault()
 	return cfg
-}
-
-// Drain makes the gateway answer that it is not ready, so that no new requests are sent to it.
-func (e *Engine) Drain() { e.draining.Store(true) }
-
-// Close waits until every request under way has been settled, or until ctx ends.
-func (e *Engine) Close(ctx context.Context) error {
-	done := make(chan struct{})
-	go func() {
-		e.inflight.Wait()
-		e.learners.close()
-		close(done)
-	}()
-	defer e.watch.close()
-	e.probing.close()
-	select {
-	case <-done:
-		return nil
-	case <-ctx.Done():
-		return errors.New("requests were still under way when the time to finish them ran out")
-	}
 }
 
 // keepGeneration writes a new generation to the log.

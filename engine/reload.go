@@ -47,7 +47,8 @@ type lasting struct {
 	warned    sync.Map // what and of what, [2]string -> time of the last warning, see hourly
 	alerts    alerts
 	inflight  sync.WaitGroup
-	draining  atomic.Bool
+	draining  atomic.Bool // not ready
+	refusing  atomic.Bool // what begins
 }
 
 func newLasting(cfg *Config) *lasting {

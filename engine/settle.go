@@ -163,7 +163,10 @@ func (e *Engine) finish(c *call) {
 // fail settles an accepted request that gets an error, charging nothing, and sends the error.
 func (e *Engine) fail(ctx *fasthttp.RequestCtx, c *call, fault *Fault) {
 	outcome := storage.OutcomeRejected
+	stopped := c.wasStopped()
 	switch {
+	case stopped:
+		outcome, fault = storage.OutcomeInterrupted, shuttingDown()
 	case c.clientLeft() || fault == clientGone:
 		outcome = storage.OutcomeClientAbort
 	case len(c.outcomes) > 0:
@@ -173,6 +176,9 @@ func (e *Engine) fail(ctx *fasthttp.RequestCtx, c *call, fault *Fault) {
 	c.noteCosts()
 	if unsettled := e.settle(c, outcome, fault.Status); unsettled != nil {
 		fault = unsettled
+	}
+	if stopped { // the same request can be made again, of another gateway
+		c.claim.release()
 	}
 	e.describeDecision(ctx, c)
 	p, d, k := c.pulse, c.dialect, c.claim

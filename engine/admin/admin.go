@@ -40,6 +40,7 @@ type Config struct {
 	MasterKey provider.Secret
 	Status    func() Status
 	Policies  Policies        // nil: they cannot be changed
+	Reload    func(by string) (Reload, error)
 	Vault     Vault           // nil: it cannot be seen
 	Metrics   func(io.Writer) // written behind the engine's; nil: none
 	Logger    *slog.Logger
@@ -60,6 +61,7 @@ type Status struct {
 	Providers []engine.ProviderHealth `json:"providers"`
 	Ledger    string                  `json:"ledger"` // "ok" or why it takes no work
 	Vault     string                  `json:"vault"`  // "ok" or which stored provider keys do not open
+	Reload    Reload                  `json:"reload"`
 }
 
 // PolicyStatus is one loaded policy.
@@ -108,6 +110,7 @@ func Routes(cfg Config) engine.Routes {
 		"/api/v1/admin/prices/":    {"GET": a.admin(a.price)},
 		"/api/v1/admin/reach":      {"POST": a.admin(a.reach)},
 		"/api/v1/admin/status":     {"GET": a.admin(a.status)},
+		"/api/v1/admin/reload":     {"POST": a.admin(a.reload)},
 	}
 	a.accountRoutes(table)
 	a.policyRoutes(table)

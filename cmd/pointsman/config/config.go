@@ -18,6 +18,7 @@ import (
 // Config is the whole configuration, defaults filled in. Treat it as read-only after [Load].
 type Config struct {
 	File           string // where it was read from, "" for none
+	WholeLines     bool   // the file ends with the end of a line, as one does not that is written in part
 	Server         Server
 	Providers      []Provider      // built-in ones in fixed order, then those of the file in its order
 	BuiltinCatalog bool            // [catalog] builtin
@@ -57,6 +58,10 @@ type Server struct {
 	// KeepAliveAfter is how long a stream waits for its answer to begin before it is kept alive, and KeepAliveEvery how long it
 	// may then be silent.
 	KeepAliveAfter, KeepAliveEvery time.Duration
+	Watch                          bool // the file is read again when it changes
+	// DrainDelay is how long a gateway that is told to stop takes requests as before, though it says that it is not ready, and
+	// DrainLimit how long after that the requests under way may go on.
+	DrainDelay, DrainLimit time.Duration
 }
 
 // Provider is one [providers.NAME] table merged over the built-in provider of that name.

@@ -108,6 +108,9 @@ func (p *printer) server(c *Config) {
 	p.list("cors_origins", c.Server.CORSOrigins)
 	p.pair("keep_alive_after", strconv.FormatFloat(c.Server.KeepAliveAfter.Seconds(), 'g', -1, 64))
 	p.pair("keep_alive_every", strconv.FormatFloat(c.Server.KeepAliveEvery.Seconds(), 'g', -1, 64))
+	p.pair("watch", strconv.FormatBool(c.Server.Watch))
+	p.pair("drain_delay", strconv.Itoa(int(c.Server.DrainDelay.Seconds())))
+	p.pair("drain_limit", strconv.Itoa(int(c.Server.DrainLimit.Seconds())))
 }
 
 func (p *printer) provider(v *Provider) {
