@@ -89,7 +89,7 @@ type call struct {
 	watch *watch
 	pulse *pulse // of a stream, nil if it cannot be kept alive
 
-	mu     sync.Mutex // guards what follows against leave
+	mu      sync.Mutex // guards what follows against leave
 	left    bool
 	stopped bool   // by the gateway itself, which then counts as left
 	cancel  func() // cuts the attempt under way

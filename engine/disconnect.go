@@ -38,8 +38,8 @@ type watched interface {
 type watch struct {
 	conn  net.Conn
 	call  watched // called from the watcher's goroutines
-	pulse *pulse // nil if there is none
-	round bool   // has been there for one interval
+	pulse *pulse  // nil if there is none
+	round bool    // has been there for one interval
 	shard *watchShard
 }
 

@@ -200,15 +200,23 @@ func keepStarted(started, next *config.Config, keepsBodies bool) (changed []stri
 	}
 	a, b := started, next
 	settings := []setting{
-		{"[server] listen", &a.Server.Listen, &b.Server.Listen}, {"[server] admin_listen", &a.Server.AdminListen, &b.Server.AdminListen},
+		{"[server] listen", &a.Server.Listen, &b.Server.Listen},
+		{"[server] admin_listen", &a.Server.AdminListen, &b.Server.AdminListen},
 		{"[server] max_body_bytes", &a.Server.MaxBodyBytes, &b.Server.MaxBodyBytes},
 		{"[policies] check_every", &a.Rounds.CheckEvery, &b.Rounds.CheckEvery},
 		{"[cache] idempotency_mb", &a.Cache.IdempotencyMB, &b.Cache.IdempotencyMB},
-		{"[storage]", &a.Storage, &b.Storage}, {"[ledger]", &a.Ledger, &b.Ledger}, {"[vault]", &a.Vault, &b.Vault}, {"[events]", &a.Events, &b.Events},
-		{"[log] max_mb", &a.Log.MaxMB, &b.Log.MaxMB}, {"[log] minute_days", &a.Log.MinuteDays, &b.Log.MinuteDays},
-		{"[log] hour_days", &a.Log.HourDays, &b.Log.HourDays}, {"[log] day_days", &a.Log.DayDays, &b.Log.DayDays},
-		{"[log] bodies_mb", &a.Log.BodiesMB, &b.Log.BodiesMB}, {"[log] bodies_days", &a.Log.BodiesDays, &b.Log.BodiesDays},
-		{"[log] redact_paths", &a.Log.RedactPaths, &b.Log.RedactPaths}, {"[log] redact_expressions", &a.Log.RedactExpressions, &b.Log.RedactExpressions},
+		{"[storage]", &a.Storage, &b.Storage},
+		{"[ledger]", &a.Ledger, &b.Ledger},
+		{"[vault]", &a.Vault, &b.Vault},
+		{"[events]", &a.Events, &b.Events},
+		{"[log] max_mb", &a.Log.MaxMB, &b.Log.MaxMB},
+		{"[log] minute_days", &a.Log.MinuteDays, &b.Log.MinuteDays},
+		{"[log] hour_days", &a.Log.HourDays, &b.Log.HourDays},
+		{"[log] day_days", &a.Log.DayDays, &b.Log.DayDays},
+		{"[log] bodies_mb", &a.Log.BodiesMB, &b.Log.BodiesMB},
+		{"[log] bodies_days", &a.Log.BodiesDays, &b.Log.BodiesDays},
+		{"[log] redact_paths", &a.Log.RedactPaths, &b.Log.RedactPaths},
+		{"[log] redact_expressions", &a.Log.RedactExpressions, &b.Log.RedactExpressions},
 	}
 	if !keepsBodies { // the store of them is opened at the start
 		settings = append(settings, setting{"[log] bodies", &a.Log.Bodies, &b.Log.Bodies})

@@ -13,6 +13,8 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/VictoriaMetrics/metrics"
+
 	"github.com/pointsman/pointsman/cmd/pointsman/config"
 	"github.com/pointsman/pointsman/engine"
 	"github.com/pointsman/pointsman/engine/outbox"
@@ -281,6 +283,7 @@ func (g *gateway) startEvents() (err error) {
 
 // writeMetrics writes the metrics of what the engine does not know.
 func (g *gateway) writeMetrics(w io.Writer) {
+	metrics.WriteProcessMetrics(w)
 	g.writePolicyMetrics(w)
 	g.writeLedgerMetrics(w)
 	fmt.Fprintf(w, "pointsman_log_dropped_total %d\npointsman_log_bytes %d\n", g.usage.Dropped(), g.usage.Size())

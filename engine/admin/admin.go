@@ -39,7 +39,7 @@ type Config struct {
 	Life      context.Context // ends when the gateway stops: what is being written out is cut
 	MasterKey provider.Secret
 	Status    func() Status
-	Policies  Policies        // nil: they cannot be changed
+	Policies  Policies // nil: they cannot be changed
 	Reload    func(by string) (Reload, error)
 	Vault     Vault           // nil: it cannot be seen
 	Metrics   func(io.Writer) // written behind the engine's; nil: none
