@@ -190,3 +190,28 @@ func (p *process) outcomes() map[string]int {
 	}
 	return outcomes
 }
+
+// logged counts the requests in the usage log of a process that has ended, and those that were charged.
+func (p *process) logged() (outcomes map[storage.Outcome]int, charged int) {
+	p.t.Helper()
+	l, err := badgerdb.OpenLog(badgerdb.Config{Dir: p.data})
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	defer l.Close()
+	outcomes = map[storage.Outcome]int{}
+	for cursor := ""; ; {
+		page, next, err := l.Usage("rich", cursor, 1000)
+		if err != nil {
+			p.t.Fatal(err)
+		}
+		for i := range page {
+			if outcomes[page[i].Outcome]++; page[i].Credits > 0 {
+				charged++
+			}
+		}
+		if cursor = next; cursor == "" {
+			return outcomes, charged
+		}
+	}
+}
