@@ -59,7 +59,27 @@ type answer struct {
 	firstByte   time.Duration        // how long to wait for it
 	total       time.Duration        // how long the whole answer may take
 	stored      *cachedAnswer        // it comes from the cache
-	close       func(bool)           // true after the whole answer was read
+	source      source               // what it comes from, nil for nothing that would have to be closed
+}
+
+// source is what an answer is read from.
+type source interface {
+	Close(reuse bool) // reuse, after the whole answer was read: there may be another answer from there
+}
+
+// close lets go of the provider; read tells that the whole answer was read.
+func (a *answer) close(read bool) {
+	if a.source != nil {
+		a.source.Close(read)
+	}
+}
+
+// newAnswer is room for an answer.
+func (c *call) newAnswer() *answer {
+	if c.first.deployment == nil {
+		return &c.first
+	}
+	return new(answer)
 }
 
 func (a *answer) provider() string {
@@ -96,7 +116,8 @@ func (e *Engine) attempt(c *call, step policy.Step) (*answer, *failure) {
 	i := int(step.Candidate)
 	d := e.deployments[i]
 	flags := c.req.Options[i].Flags
-	a := &answer{deployment: d, own: flags&abi.OptionOwnKey != 0, simulated: flags&abi.OptionSimulated != 0, began: e.Now(), text: speech{engine: e}}
+	a := c.newAnswer()
+	*a = answer{deployment: d, own: flags&abi.OptionOwnKey != 0, simulated: flags&abi.OptionSimulated != 0, began: e.Now(), text: speech{engine: e}}
 	a.firstByte = d.endpoint.Timeouts.FirstByte
 	if wish := time.Duration(step.TimeoutMillis) * time.Millisecond; wish > 0 {
 		a.firstByte = min(a.firstByte, wish) // a policy can shorten what the operator allows

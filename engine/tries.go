@@ -107,19 +107,25 @@ func (t *tries) pause(n int, asked time.Duration) bool {
 	if t.c.remaining(t.e.Now(), wait+1) <= wait {
 		return false
 	}
-	left := make(chan struct{})
-	if !t.c.cutWith(func() { close(left) }) {
+	left := make(waiter)
+	if !t.c.cutWith(left) {
 		return false
 	}
 	timer := time.NewTimer(wait)
 	defer timer.Stop()
 	select {
 	case <-timer.C:
-		return t.c.cutWith(func() {})
+		return t.c.cutWith(nil)
 	case <-left:
 		return false
 	}
 }
+
+// waiter is a pause that can be cut.
+type waiter chan struct{}
+
+// Cancel ends the pause.
+func (w waiter) Cancel() { close(w) }
 
 // again tells whether to go through the steps once more, after a pause: some failed in a way that may pass.
 func (t *tries) again() bool {

@@ -26,6 +26,8 @@ type Chunk struct {
 	Malformed bool
 
 	model span   // the value of the model member
+	usage span   // the value of the usage member
+	tier  span   // the value of the service_tier member
 	plain []byte // all of the content, if it is text of one choice or block and needs no decoding
 	place int    // of that choice or block
 }
@@ -55,8 +57,11 @@ func ChunkInfo(data []byte) Chunk {
 			}
 		case "usage":
 			k := c.kind()
-			c.value()
-			info.Usage, info.UsageNull = k == '{', k == 'n'
+			v := c.value()
+			info.Usage, info.UsageNull, info.usage = k == '{', k == 'n', span{c.i - len(v), c.i}
+		case "service_tier":
+			v := c.value()
+			info.tier = span{c.i - len(v), c.i}
 		case "error":
 			info.Error = !isNull(c.value())
 		case "model":

@@ -87,6 +87,9 @@ func FuzzChunkInfo(f *testing.F) {
 		if info.Malformed {
 			return
 		}
+		if seen, found := Chat.InspectedUsage(data, info); seen != u || found != ok {
+			t.Fatalf("%s: two usages, %+v and %+v", data, seen, u)
+		}
 		for what, out := range map[string][]byte{
 			"SpliceModel": SpliceModel(nil, data, "m"), "Chunk.SpliceModel": info.SpliceModel(nil, data, "m"),
 			"StripUsage": StripUsage(nil, data), "SpliceUsage": Chat.SpliceUsage(nil, data, u, Extra{CostUSD: "0.1", Credits: "2"}),
