@@ -29,6 +29,7 @@ import (
 	"github.com/pointsman/pointsman/engine/snapshot"
 	"github.com/pointsman/pointsman/engine/tokens"
 	"github.com/pointsman/pointsman/engine/upstream"
+	"github.com/pointsman/pointsman/sdk/abi"
 	"github.com/pointsman/pointsman/sdk/policy"
 	adapter "github.com/pointsman/pointsman/sdk/provider"
 	"github.com/pointsman/pointsman/storage"
@@ -146,6 +147,7 @@ type Engine struct {
 	keys        ownKeys
 	probing     *prober
 	sessions    sessions
+	dear        [abi.LevelCustom + 1][]*deployment // by power level: those of which one is the dearest
 	signers     signers
 	tokens      *tokens.Counter
 	cache       *cache.Cache[cachedAnswer] // nil: answers are not kept
@@ -222,6 +224,9 @@ func New(cfg Config) (*Engine, error) {
 	}
 	for _, d := range e.deployments {
 		d.simulate = cfg.Simulate && !usable[d.Model]
+	}
+	for level := range e.dear {
+		e.dear[level] = dearOf(uint8(level), e.deployments)
 	}
 	e.live = snapshot.New(cfg.Catalog.Candidates(), cfg.Now, e.keepGeneration)
 	e.learners = &learners{

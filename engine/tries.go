@@ -76,26 +76,32 @@ type tries struct {
 	made   int
 	before int        // made before this turn
 	turns  int        // through the steps that are over
-	failed []*failure // by step: its last failure, nil if it was not tried
+	failed []*failure // by step: its last failure, nil if it was not tried; empty until one fails
 }
 
 func (e *Engine) newTries(c *call) tries {
-	return tries{e: e, c: c, failed: make([]*failure, len(c.steps))}
+	return tries{e: e, c: c}
 }
 
 // may tells whether a step is tried now: for the first time always, again only if that may help and the bounds allow it.
 func (t *tries) may(step int) bool {
 	d := t.e.deployments[t.c.steps[step].Candidate]
-	if t.failed[step] == nil && t.turns == 0 {
+	var f *failure
+	if t.failed != nil {
+		f = t.failed[step]
+	}
+	if f == nil && t.turns == 0 {
 		d.endpoint.budget.deposit(t.e.Retries.Percent)
 		return true
 	}
-	f := t.failed[step]
 	return f != nil && (f.retryable() || f.class == adapter.ClassRateLimited && t.turns > 0) && t.made < t.e.Retries.Attempts &&
 		(t.turns == 0 || t.e.live.Usable(d.Index, t.e.Now())) && d.endpoint.budget.withdraw()
 }
 
 func (t *tries) note(step int, f *failure) {
+	if t.failed == nil {
+		t.failed = make([]*failure, len(t.c.steps))
+	}
 	t.made++
 	t.failed[step] = f
 }

@@ -30,8 +30,11 @@ type Left struct {
 // believe.
 func ParseLeft(tokens bool, limit, remaining, reset string, now time.Time) (Left, bool) {
 	left := Left{Tokens: tokens}
-	var ok bool
-	if left.Remaining, ok = count(remaining); !ok {
+	ok := remaining != "" // as of most providers
+	if ok {
+		left.Remaining, ok = count(remaining)
+	}
+	if !ok {
 		return Left{}, false
 	}
 	left.Limit, _ = count(limit)
