@@ -74,7 +74,7 @@ type Envelope struct {
 	later    bool  // a message of the assistant follows it
 	model    span  // value of a form's model
 	widths   uint64
-	file     span  // value of a form's file
+	file     span // value of a form's file
 	names    []name
 	scratch  []byte
 }
