@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"math"
 	"sync/atomic"
 	"time"
 
@@ -48,21 +49,24 @@ func (c *call) identify(ctx *fasthttp.RequestCtx) {
 // another: a hint that is lost, or another session's, costs a provider's cache discount, nothing else. The zero value is ready;
 // safe for concurrent use.
 type sessions struct {
-	slots [sessionSlots]atomic.Uint64 // the upper half of the session, 16 bits of the candidate's number, from 1, and 16 of the time in seconds
+	slots [sessionSlots]atomic.Uint64 // 32 bits of the session, 16 of the candidate's number, from 1, and 16 of the time in seconds
 }
 
 // note remembers that a candidate answered a session.
 func (s *sessions) note(session uint64, candidate int, now time.Time) {
 	if session != 0 {
-		s.slots[session%sessionSlots].Store(session>>32<<32 | uint64(uint16(candidate+1))<<16 | uint64(uint16(now.Unix())))
+		s.slots[session%sessionSlots].Store(sessionTag(session)<<32 | uint64(uint16(candidate+1))<<16 | uint64(uint16(now.Unix())))
 	}
 }
+
+// sessionTag is what tells a session from others of its slot.
+func sessionTag(session uint64) uint64 { return session / sessionSlots & math.MaxUint32 }
 
 // warm is the candidate that answered the session lately, -1 if there is none.
 func (s *sessions) warm(session uint64, now time.Time) int {
 	last := s.slots[session%sessionSlots].Load()
 	ago := time.Duration(uint16(now.Unix())-uint16(last)) * time.Second
-	if session == 0 || last>>32 != session>>32 || ago > warmFor {
+	if session == 0 || last>>32 != sessionTag(session) || ago > warmFor {
 		return -1
 	}
 	return int(uint16(last>>16)) - 1
