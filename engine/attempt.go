@@ -102,6 +102,7 @@ type failure struct {
 	// inexpressible: the request means something that the provider's dialect has no words for.
 	inexpressible bool
 	unsent        bool           // the provider was not asked, because of what it said before of an own key, or of limited
+	barred        bool           // there was no attempt: another one is trying the open circuit
 	limited       *limit.Refusal // a limit of the gateway's own is used up
 	own           bool
 	model         *catalog.Model
@@ -113,6 +114,13 @@ var clientGone = &Fault{Status: 499, Type: typeRequest, Code: "client_closed_req
 
 // attempt tries a step's candidate once and notes the outcome.
 func (e *Engine) attempt(c *call, step policy.Step) (*answer, *failure) {
+	a, f := e.launch(c, step)
+	e.conclude(c, step, a, f)
+	return a, f
+}
+
+// launch tries a step's candidate once. It changes nothing of the request that a policy or the client is told.
+func (e *Engine) launch(c *call, step policy.Step) (*answer, *failure) {
 	i := int(step.Candidate)
 	d := e.deployments[i]
 	flags := c.req.Options[i].Flags
@@ -125,15 +133,24 @@ func (e *Engine) attempt(c *call, step policy.Step) (*answer, *failure) {
 	a.total = c.remaining(a.began, d.endpoint.Timeouts.Total) // and so can the client
 	a.firstByte = min(a.firstByte, a.total)
 	if !e.live.Start(i) {
-		return a, &failure{class: adapter.ClassOverloaded, unsent: true, model: d.Model, provider: d.Provider}
+		return a, &failure{class: adapter.ClassOverloaded, unsent: true, barred: true, own: a.own, model: d.Model, provider: d.Provider}
 	}
-	f := e.try(c, a)
+	f := e.reach(c, a)
 	if f == nil && c.env.Stream {
 		if f = a.awaitContent(e.Now, c.dialect, min(d.endpoint.FirstContent, a.total), c.reviewed()); f != nil {
 			a.close(false)
 		}
 	}
 	e.judgeKey(a, f)
+	return a, f
+}
+
+// conclude notes what came of an attempt.
+func (e *Engine) conclude(c *call, step policy.Step, a *answer, f *failure) {
+	if f != nil && f.barred {
+		return
+	}
+	i, d := int(step.Candidate), a.deployment
 	ended := e.Now()
 	took := ended.Sub(a.began)
 	o := c.root().begun(a, i)
@@ -146,11 +163,10 @@ func (e *Engine) attempt(c *call, step policy.Step) (*answer, *failure) {
 		e.metrics.attempt(a.provider(), f.label())
 		e.Logger.Debug("attempt failed", "request", c.id, "model", d.Model.Name, "provider", a.provider(), "class", f.label(), "status", f.status, "error", f.err)
 	}
-	return a, f
 }
 
-// try reaches the provider, directly or through its plugin.
-func (e *Engine) try(c *call, a *answer) *failure {
+// reach goes to the provider, directly or through its plugin.
+func (e *Engine) reach(c *call, a *answer) *failure {
 	if f := e.takeTurn(c, a); f != nil {
 		return f
 	}

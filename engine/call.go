@@ -89,9 +89,35 @@ type call struct {
 	pulse *pulse // of a stream, nil if it cannot be kept alive
 	first answer // of the first attempt, so that most requests need no other
 
-	mu     sync.Mutex // guards what follows against leave
-	left   bool
-	cancel canceller // cuts the attempt under way
+	cut      cut        // of the attempt under way
+	mu       sync.Mutex // guards what follows against leave
+	left     bool
+	attempts []*call // those under way beside this call, see hedge.go
+}
+
+// cut is how an attempt is ended from outside, by any goroutine. The zero value is ready.
+type cut struct {
+	mu     sync.Mutex
+	over   bool
+	cancel canceller
+}
+
+// with registers how to cut what begins now, nil for nothing; false says that it must not begin.
+func (k *cut) with(cancel canceller) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.cancel = cancel
+	return !k.over
+}
+
+// off cuts what is under way, and lets nothing begin any more.
+func (k *cut) off() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.over = true
+	if k.cancel != nil {
+		k.cancel.Cancel()
+	}
 }
 
 // canceller is what an attempt can be cut by, from any goroutine and at any time.
@@ -137,20 +163,15 @@ func (c *call) leave() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.left = true
-	if c.cancel != nil {
-		c.cancel.Cancel()
+	c.cut.off()
+	for _, b := range c.attempts {
+		b.cut.off()
 	}
 }
 
-// cutWith registers how to cut the attempt that begins now; false says that the client left already.
+// cutWith registers how to cut the attempt that begins now; false says that it must not: the client left already.
 func (c *call) cutWith(cancel canceller) bool {
-	if c.parent != nil {
-		return c.parent.cutWith(cancel)
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.cancel = cancel
-	return !c.left
+	return c.root().cut.with(cancel)
 }
 
 func (c *call) clientLeft() bool {

@@ -206,11 +206,10 @@ func (e *Engine) attemptAll(c *call) (*answer, *Fault) {
 				if last != nil && !last.allows(e.deployments[step.Candidate].Model, c) || !t.may(i) || n > 0 && !t.pause(n-1, last.retryAfter) {
 					break
 				}
-				a, failed := e.attempt(c.tried(), step)
+				a, failed := e.try(c, &t, i)
 				if failed == nil {
 					return a, nil
 				}
-				t.note(i, failed)
 				if last = failed; !failed.retryable() {
 					break
 				}

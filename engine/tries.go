@@ -92,6 +92,7 @@ func (t *tries) may(step int) bool {
 	}
 	if f == nil && t.turns == 0 {
 		d.endpoint.budget.deposit(t.e.Retries.Percent)
+		d.endpoint.hedges.deposit(t.e.Hedges.Percent)
 		return true
 	}
 	return f != nil && (f.retryable() || f.class == adapter.ClassRateLimited && t.turns > 0) && t.made < t.e.Retries.Attempts &&
@@ -104,6 +105,26 @@ func (t *tries) note(step int, f *failure) {
 	}
 	t.made++
 	t.failed[step] = f
+}
+
+// mayHedge tells whether a second copy may go to a step's provider.
+func (t *tries) mayHedge(step int) bool {
+	d := t.e.deployments[t.c.steps[step].Candidate]
+	return !t.c.late(t.e.Now()) && t.e.live.Usable(d.Index, t.e.Now()) && d.endpoint.hedges.withdraw()
+}
+
+// try tries step i once, alone or with a second copy beside it, and notes what failed.
+func (e *Engine) try(c *call, t *tries, i int) (*answer, *failure) {
+	if c.side == nil {
+		if delay := e.hedgeDelay(c, i); delay > 0 {
+			return e.attemptHedged(c, t, i, delay)
+		}
+	}
+	a, failed := e.attempt(c.tried(), c.steps[i])
+	if failed != nil {
+		t.note(i, failed)
+	}
+	return a, failed
 }
 
 // pause waits before the n-th repetition, from 0, at least as long as was asked for; false means that the client left or has no time for it.
