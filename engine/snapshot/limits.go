@@ -30,11 +30,8 @@ type Left struct {
 // believe.
 func ParseLeft(tokens bool, limit, remaining, reset string, now time.Time) (Left, bool) {
 	left := Left{Tokens: tokens}
-	ok := remaining != "" // as of most providers
-	if ok {
-		left.Remaining, ok = count(remaining)
-	}
-	if !ok {
+	var ok bool
+	if left.Remaining, ok = count(remaining); !ok {
 		return Left{}, false
 	}
 	left.Limit, _ = count(limit)
