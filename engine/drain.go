@@ -75,10 +75,8 @@ func shuttingDown() *Fault {
 func (c *call) stop() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.left, c.stopped = true, true
-	if c.cancel != nil {
-		c.cancel()
-	}
+	c.stopped = true
+	c.cutAll()
 }
 
 // wasStopped tells that the gateway cut the call, rather than its client leaving.
@@ -105,7 +103,7 @@ func (w *watcher) cut(close bool) {
 	for i := range w.shards {
 		s := &w.shards[i]
 		s.mu.Lock()
-		for one := range s.watches {
+		for one := s.first; one != nil; one = one.next {
 			one.call.stop()
 			if close {
 				one.conn.Close()

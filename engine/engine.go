@@ -28,6 +28,7 @@ import (
 	"github.com/pointsman/pointsman/engine/snapshot"
 	"github.com/pointsman/pointsman/engine/tokens"
 	"github.com/pointsman/pointsman/engine/upstream"
+	"github.com/pointsman/pointsman/sdk/abi"
 	"github.com/pointsman/pointsman/sdk/policy"
 	adapter "github.com/pointsman/pointsman/sdk/provider"
 	"github.com/pointsman/pointsman/storage"
@@ -112,6 +113,7 @@ type Config struct {
 	Transport   *upstream.Transport
 	Probes      Probes // which providers are probed, which is always free; zero: those that are down
 	Retries     Retries
+	Hedges      Hedges
 	RoundLimit  storage.Credits // that the rounds of a request before its last may cost in all; 0: no limit of their own
 	Limits      Limits          // of rates, beside those of accounts, teams and keys
 	KeptBodies  KeptBodies
@@ -143,7 +145,8 @@ type Engine struct {
 	deployments []*deployment
 	live        *snapshot.Live
 	signers     *signers
-	cache       *cache.Cache[cachedAnswer] // nil: answers are not kept
+	dear        [abi.LevelCustom + 1][]*deployment // by power level: those of which one is the dearest
+	cache       *cache.Cache[cachedAnswer]         // nil: answers are not kept
 	edge        fasthttp.RequestHandler
 }
 
@@ -185,7 +188,7 @@ func (cfg Config) orDefault() Config {
 	if cfg.MaxBody == 0 {
 		cfg.MaxBody = 32 << 20
 	}
-	cfg.KeepAlive, cfg.Retries = cfg.KeepAlive.orDefault(), cfg.Retries.orDefault()
+	cfg.KeepAlive, cfg.Retries, cfg.Hedges = cfg.KeepAlive.orDefault(), cfg.Retries.orDefault(), cfg.Hedges.orDefault()
 	return cfg
 }
 
@@ -206,6 +209,7 @@ type endpoint struct {
 	transport *upstream.Transport
 	key       *keyState // of the platform's key
 	budget    *retryBudget
+	hedges    *retryBudget // of second copies
 
 	mu       sync.Mutex
 	stale    bool // its adapter changed

@@ -63,9 +63,10 @@ func newLasting(cfg *Config) *lasting {
 
 // learned is what is known of a deployment: it holds as long as its provider has the same address.
 type learned struct {
-	ratio    tokens.Ratio  // of what the provider reports to our count
-	answered atomic.Uint64 // requests whose usage could have been compared with our count
-	bills    bills         // of the provider's answers
+	ratio       tokens.Ratio  // of what the provider reports to our count
+	answered    atomic.Uint64 // requests whose usage could have been compared with our count
+	bills       bills         // of the provider's answers
+	percentiles percentiles   // how long its answers take
 }
 
 // Current is the engine of the newest configuration. Whoever keeps an Engine asks it for the current one before each use.
@@ -120,6 +121,9 @@ func build(cfg Config, old *Engine) (*Engine, error) {
 	}
 	for _, d := range e.deployments {
 		d.simulate = cfg.Simulate && !usable[d.Model]
+	}
+	for level := range e.dear {
+		e.dear[level] = dearOf(uint8(level), e.deployments)
 	}
 	if old == nil { // from here on nothing fails
 		e.lasting, e.signers = newLasting(&cfg), &signers{seed: maphash.MakeSeed()}
@@ -195,11 +199,11 @@ func newEndpoint(p Provider, cfg *Config, old *endpoint) *endpoint {
 	if p.Timeouts == (upstream.Timeouts{}) {
 		p.Timeouts = upstream.DefaultTimeouts()
 	}
-	fresh := &endpoint{Provider: p, adapters: cfg.Adapters, transport: cfg.Transport, key: new(keyState), budget: new(retryBudget)}
+	fresh := &endpoint{Provider: p, adapters: cfg.Adapters, transport: cfg.Transport, key: new(keyState), budget: new(retryBudget), hedges: new(retryBudget)}
 	if old == nil || !old.sameAddress(&p) {
 		return fresh
 	}
-	fresh.budget = old.budget
+	fresh.budget, fresh.hedges = old.budget, old.hedges
 	if p.Key.Reveal() == old.Key.Reveal() {
 		if fresh.key = old.key; p.sameSettings(&old.Provider) {
 			return old

@@ -119,7 +119,7 @@ func (e *Engine) settle(c *call, outcome storage.Outcome, status int) *Fault {
 		c.claim.release()
 	}
 	if outcome == storage.OutcomeOK {
-		e.sessions.note(c.session, e.deployments[c.answered].Key, e.Now())
+		e.sessions.note(c.session, e.deployments[c.answered].mark(), e.Now())
 	}
 	e.learnFrom(c)
 	e.Log.Append(storage.LogRecord{Usage: *u, Decision: e.decisionRecord(c)})
@@ -147,7 +147,6 @@ func (e *Engine) decisionRecord(c *call) []byte {
 
 // finish lets go of a settled call.
 func (e *Engine) finish(c *call) {
-	c.over = true
 	e.endTurn(c)
 	if c.kept != nil { // and not sent
 		c.kept.close(true)
