@@ -59,6 +59,7 @@ type answer struct {
 	firstByte   time.Duration        // how long to wait for it
 	total       time.Duration        // how long the whole answer may take
 	stored      *cachedAnswer        // it comes from the cache
+	until       func(time.Time)      // bounds what events waits for, beside all else; the zero time ends that
 	close       func(bool)           // true after the whole answer was read
 }
 
@@ -97,18 +98,18 @@ func (e *Engine) attempt(c *call, step policy.Step) (*answer, *failure) {
 	d := e.deployments[i]
 	flags := c.req.Options[i].Flags
 	a := &answer{deployment: d, own: flags&abi.OptionOwnKey != 0, simulated: flags&abi.OptionSimulated != 0, began: e.Now(), text: speech{engine: e}}
-	a.firstByte = d.endpoint.Timeouts.FirstByte
+	a.firstByte = d.waits.FirstByte
 	if wish := time.Duration(step.TimeoutMillis) * time.Millisecond; wish > 0 {
 		a.firstByte = min(a.firstByte, wish) // a policy can shorten what the operator allows
 	}
-	a.total = c.remaining(a.began, d.endpoint.Timeouts.Total) // and so can the client
+	a.total = c.remaining(a.began, d.waits.Total) // and so can the client
 	a.firstByte = min(a.firstByte, a.total)
 	if !e.live.Start(i) {
 		return a, &failure{class: adapter.ClassOverloaded, unsent: true, model: d.Model, provider: d.Provider}
 	}
 	f := e.try(c, a)
 	if f == nil && c.env.Stream {
-		if f = a.awaitContent(e.Now, c.dialect, min(d.endpoint.FirstContent, a.total), c.reviewed()); f != nil {
+		if f = a.awaitContent(e.Now, c.dialect, min(d.content, a.total), c.reviewed()); f != nil {
 			a.close(false)
 		}
 	}
@@ -178,11 +179,10 @@ func (e *Engine) ownKey(c *call, a *answer) (adapter.Secret, *failure) {
 // over without the client having seen a thing. An answer that is to be reviewed is held back to its end, or until it is too
 // long for that.
 func (a *answer) awaitContent(now func() time.Time, d dialect.Dialect, limit time.Duration, whole bool) *failure {
+	a.until(time.Now().Add(limit - now().Sub(a.began))) // keep-alives are no sign of an answer
+	defer a.until(time.Time{})
 	finished := false
 	for {
-		if a.ttft == 0 && now().Sub(a.began) > limit { // keep-alives are no sign of an answer
-			return transportFailure(fmt.Errorf("%w: waiting for the first content", upstream.ErrTimeout))
-		}
 		event, err := a.events.Next()
 		if err != nil {
 			if finished && errors.Is(err, io.EOF) {
@@ -213,6 +213,7 @@ func (a *answer) awaitContent(now func() time.Time, d dialect.Dialect, limit tim
 		a.held = append(a.held, event.Raw...)
 		if info.Content && a.ttft == 0 {
 			a.ttft = now().Sub(a.began)
+			a.until(time.Time{})
 		}
 		if whole {
 			a.said.Add(d, event.Data)
@@ -350,10 +351,13 @@ func (f *failure) fault(c *call) *Fault {
 	switch f.label() {
 	case "cancelled":
 		return clientGone
-	case "timeout":
-		of.Status, of.Code, of.Message = 504, "provider_timeout", what+" did not answer in time"
 	case "connect":
 		of.Code, of.Message = "provider_unreachable", what+" could not be reached"
+		if errors.Is(f.err, upstream.ErrTimeout) {
+			of.Status, of.Code, of.Message = 504, "provider_timeout", of.Message+" in time"
+		}
+	case "timeout":
+		of.Status, of.Code, of.Message = 504, "provider_timeout", what+" did not answer in time"
 	}
 	return of
 }

@@ -46,6 +46,7 @@ func (e *Engine) direct(c *call, a *answer, desc *adapter.Endpoint, target *upst
 		x.Close(false)
 		return transportFailure(upstream.ErrCancelled)
 	}
+	x.Timeouts = a.deployment.waits
 	x.Timeouts.FirstByte, x.Timeouts.Total = a.firstByte, a.total
 	stream := c.env.Stream || c.op == opSpeech
 	if err := x.Do(stream); err != nil {
@@ -60,7 +61,7 @@ func (e *Engine) direct(c *call, a *answer, desc *adapter.Endpoint, target *upst
 		x.Close(!stream)
 		return f
 	}
-	a.close = x.Close
+	a.close, a.until = x.Close, x.Until
 	switch {
 	case c.env.Stream:
 		a.read(x.Stream(), speaks, c)

@@ -10,6 +10,7 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -172,6 +173,8 @@ type deployment struct {
 	ratio    tokens.Ratio                    // of what the provider reports to our count
 	answered atomic.Uint64                   // requests whose usage could have been compared with our count
 	version  string                          // of its prices and tariff, see Prices
+	waits    upstream.Timeouts               // its own, else its provider's
+	content  time.Duration                   // Provider.FirstContent, the same way
 	bills    bills                           // of the provider's answers
 }
 
@@ -204,9 +207,7 @@ func New(cfg Config) (*Engine, error) {
 		if p.FirstContent == 0 {
 			p.FirstContent = 5 * time.Minute
 		}
-		if p.Timeouts == (upstream.Timeouts{}) {
-			p.Timeouts = upstream.DefaultTimeouts()
-		}
+		p.Timeouts = p.Timeouts.Or(upstream.DefaultTimeouts())
 		e.providers[p.Name] = &endpoint{Provider: p, adapters: cfg.Adapters, transport: cfg.Transport}
 	}
 	usable := map[*catalog.Model]bool{}
@@ -217,7 +218,12 @@ func New(cfg Config) (*Engine, error) {
 		}
 		version, document := d.Sheet(cfg.Markups)
 		cfg.Prices.AppendPrice(version, document)
-		e.deployments = append(e.deployments, &deployment{Deployment: d, endpoint: p, platform: p.Usable, claims: cfg.Limits.of(d), family: familyOf(d), version: version})
+		w := d.Timeouts
+		e.deployments = append(e.deployments, &deployment{
+			Deployment: d, endpoint: p, platform: p.Usable, claims: cfg.Limits.of(d), family: familyOf(d), version: version,
+			waits:   upstream.Timeouts{Connect: w.Connect, TLS: w.TLS, FirstByte: w.FirstByte, Idle: w.Idle, Total: w.Total}.Or(p.Timeouts),
+			content: cmp.Or(w.FirstContent, p.FirstContent),
+		})
 		usable[d.Model] = usable[d.Model] || p.Usable
 	}
 	for _, d := range e.deployments {

@@ -45,7 +45,7 @@ func (e *Engine) proxied(c *call, a *answer, p *endpoint, desc *adapter.Endpoint
 		Credential: key, BaseURL: p.BaseURL, Settings: p.Settings, RequestID: c.id.String(),
 		AllowPrivate: p.AllowPrivate,
 	}
-	w := &pluginAnswer{head: make(chan int, 1), idle: p.Timeouts.Idle, stream: c.env.Stream, speaks: speaks, noteHeader: func(header map[string]string) {
+	w := &pluginAnswer{head: make(chan int, 1), idle: a.deployment.waits.Idle, stream: c.env.Stream, speaks: speaks, noteHeader: func(header map[string]string) {
 		e.noteLimits(a, desc.RateLimits, func(name string) string { return header[http.CanonicalHeaderKey(name)] })
 	}}
 	w.silence = time.AfterFunc(a.firstByte, func() { cut(fmt.Errorf("%w: the plugin was silent", upstream.ErrTimeout)) })
@@ -75,6 +75,15 @@ func (e *Engine) proxied(c *call, a *answer, p *endpoint, desc *adapter.Endpoint
 	a.close = func(bool) {
 		cancel()
 		reader.Close()
+	}
+	var content *time.Timer
+	a.until = func(at time.Time) {
+		if content != nil {
+			content.Stop()
+		}
+		if !at.IsZero() {
+			content = time.AfterFunc(time.Until(at), func() { cut(fmt.Errorf("%w: waiting for the first content", upstream.ErrTimeout)) })
+		}
 	}
 	status, ok := <-w.head
 	switch {

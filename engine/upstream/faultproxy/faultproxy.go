@@ -165,7 +165,7 @@ func (p *Proxy) carry(client net.Conn) {
 		return
 	}
 	defer p.end(server)
-	x := &exchanges{proxy: p, client: client, server: server}
+	x := &exchanges{proxy: p, client: client, server: server, left: make(chan struct{})}
 	p.working.Go(x.up)
 	x.down()
 }
@@ -174,6 +174,7 @@ func (p *Proxy) carry(client net.Conn) {
 type exchanges struct {
 	proxy          *Proxy
 	client, server net.Conn
+	left           chan struct{} // closed when the client has left
 
 	mu       sync.Mutex
 	fault    Fault
@@ -181,18 +182,17 @@ type exchanges struct {
 	underway bool // the request has begun, its answer not
 }
 
-// up passes requests on.
+// up passes requests on until the client leaves, whatever becomes of the server.
 func (x *exchanges) up() {
+	defer close(x.left)
+	defer x.server.Close() // and down ends
 	for buf := make([]byte, 32<<10); ; {
 		n, err := x.client.Read(buf)
 		if n > 0 {
 			x.begin()
-			if _, failed := x.server.Write(buf[:n]); failed != nil {
-				return
-			}
+			x.server.Write(buf[:n]) //nolint:errcheck // down sees that the server has left
 		}
 		if err != nil {
-			x.server.Close() // and down ends
 			return
 		}
 	}
@@ -219,12 +219,30 @@ func (x *exchanges) down() {
 		if n > 0 && !x.pass(buf[:n]) {
 			return
 		}
-		if err != nil {
-			if errors.Is(err, syscall.ECONNRESET) {
-				reset(x.client)
-			}
-			return
+		switch {
+		case err == nil:
+			continue
+		case x.holds():
+			x.hold()
+		case errors.Is(err, syscall.ECONNRESET):
+			reset(x.client)
 		}
+		return
+	}
+}
+
+// holds tells whether the client of the exchange under way is to wait for ever, also when the server ends the connection.
+func (x *exchanges) holds() bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.fault.Kind == Hold
+}
+
+// hold waits until the client leaves.
+func (x *exchanges) hold() {
+	select {
+	case <-x.left:
+	case <-x.proxy.done:
 	}
 }
 
@@ -253,7 +271,7 @@ func (x *exchanges) pass(piece []byte) bool {
 	case RST:
 		reset(x.client)
 	case Hold:
-		<-x.gone()
+		x.hold()
 	case Garbage:
 		x.client.Write(f.Bytes) //nolint:errcheck // the end comes either way
 		if f.Reset {
@@ -290,20 +308,6 @@ func (x *exchanges) wait(d time.Duration) bool {
 	case <-x.proxy.done:
 		return false
 	}
-}
-
-// gone is closed when either side has left: what still comes from the server is thrown away.
-func (x *exchanges) gone() <-chan struct{} {
-	gone := make(chan struct{})
-	go func() {
-		defer close(gone)
-		for buf := make([]byte, 4<<10); ; {
-			if _, err := x.server.Read(buf); err != nil {
-				return
-			}
-		}
-	}()
-	return gone
 }
 
 // reset closes a connection so that its peer sees a reset.
