@@ -243,7 +243,7 @@ func (x *Exchange) Do(stream bool) error {
 		if x.isCancelled() {
 			return ErrCancelled
 		}
-		if pooled && !fresh && (errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)) {
+		if pooled && !fresh && !c.first && (errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)) {
 			continue
 		}
 		return classify(err, c)
