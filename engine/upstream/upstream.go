@@ -16,6 +16,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net"
 	"net/url"
 	"strings"
@@ -117,13 +118,14 @@ type conn struct {
 	began time.Time
 	waits Timeouts
 	until time.Time // see Exchange.Until
+	room  int       // bytes that may still come
 	first bool      // the answer has begun
 	stage string    // what the read under way waits for, for the error
 }
 
 // begin starts an exchange on the connection.
-func (c *conn) begin(began time.Time, waits Timeouts) error {
-	c.began, c.waits, c.until, c.first = began, waits, time.Time{}, false
+func (c *conn) begin(began time.Time, waits Timeouts, room int) error {
+	c.began, c.waits, c.until, c.room, c.first = began, waits, time.Time{}, room, false
 	c.stage = "sending the request"
 	return c.SetWriteDeadline(earlier(time.Now().Add(waits.FirstByte), began.Add(waits.Total)))
 }
@@ -145,8 +147,12 @@ func (c *conn) Read(p []byte) (int, error) {
 	if err := c.SetReadDeadline(at); err != nil {
 		return 0, err
 	}
-	n, err := c.Conn.Read(p)
+	if c.room <= 0 {
+		return 0, ErrTooLarge
+	}
+	n, err := c.Conn.Read(p[:min(len(p), c.room)])
 	c.first = c.first || n > 0
+	c.room -= n
 	return n, err
 }
 
@@ -251,7 +257,11 @@ func (x *Exchange) Do(stream bool) error {
 }
 
 func (x *Exchange) roundTrip(c *conn, stream bool) error {
-	if err := c.begin(x.began, x.Timeouts); err != nil {
+	room := math.MaxInt // a stream is read as its events come
+	if limit := x.target.cfg.MaxBody; !stream {
+		room = limit + limit/8 + 64<<10 // with its head and what chunks add, in small ones without end too
+	}
+	if err := c.begin(x.began, x.Timeouts, room); err != nil {
 		return err
 	}
 	if err := x.Request.Write(c.w); err != nil {
@@ -265,10 +275,17 @@ func (x *Exchange) roundTrip(c *conn, stream bool) error {
 		return err
 	}
 	if stream {
-		x.body = x.Response.BodyStream()
+		if x.body = x.Response.BodyStream(); x.body == nil { // of a status that has none, such as 204
+			x.body = eof{}
+		}
 	}
 	return nil
 }
+
+// eof is a body without a byte.
+type eof struct{}
+
+func (eof) Read([]byte) (int, error) { return 0, io.EOF }
 
 // Until bounds what Stream waits for, beside Timeouts, until it is called again; the zero time ends that. It is for content
 // that has to come by then, for other bytes may come before it. Call it after Do, from the goroutine that reads.
@@ -459,7 +476,7 @@ func classify(err error, c *conn) error {
 	switch {
 	case isTimeout(err):
 		return fmt.Errorf("%w: %s: %w", ErrTimeout, c.stage, err)
-	case errors.Is(err, fasthttp.ErrBodyTooLarge):
+	case errors.Is(err, fasthttp.ErrBodyTooLarge), errors.Is(err, ErrTooLarge):
 		return ErrTooLarge
 	default:
 		return fmt.Errorf("%w: %w", ErrBroken, err)
