@@ -215,7 +215,7 @@ func malformed() map[string]string {
 		"a buffered answer":               string(scripted.OpenAIBody("x", "hello")),
 		"an event of another dialect":     "event: message_start\ndata: {\"type\":\"message_start\",\"message\":{}}\n\nevent: message_stop\ndata: {\"type\":\"message_stop\"}\n\n",
 		"tool calls without a name":       event(`{"choices":[{"index":0,"delta":{"tool_calls":[{"index":9999999,"function":{"arguments":"{"}}]}}]}`) + event(end) + event("[DONE]"),
-		"a thousand empty choices":        event(`{"choices":[` + strings.Repeat(`{},`, 999) + `{}]}`) + event(end) + event("[DONE]"),
+		"a thousand empty choices":        event(`{"choices":[`+strings.Repeat(`{},`, 999)+`{}]}`) + event(end) + event("[DONE]"),
 		"10,000 keep-alives, then an end": strings.Repeat(": x\n\n", 10_000) + event(good) + event(end) + event("[DONE]"),
 	}
 }

@@ -64,7 +64,9 @@ func TestF8Garbage(t *testing.T) {
 		return fmt.Sprintf("%sContent-Length: %d\r\n\r\n%s", head, len(body), body)
 	}
 	bomb := string(fasthttp.AppendGzipBytesLevel(nil, make([]byte, 64<<20), fasthttp.CompressBestCompression))
-	piece := func(n int) []byte { return append(append(fmt.Appendf(nil, "%x\r\n", n), bytes.Repeat([]byte("x"), n)...), "\r\n"...) }
+	piece := func(n int) []byte {
+		return append(append(fmt.Appendf(nil, "%x\r\n", n), bytes.Repeat([]byte("x"), n)...), "\r\n"...)
+	}
 	half := string(scripted.OpenAIBody("x", "hello"))
 	half = half[:len(half)/2]
 	cases := map[string]struct {
