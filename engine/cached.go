@@ -128,7 +128,7 @@ func (e *Engine) repeated(c *call, k *cachedAnswer) *answer {
 	c.usage.Cache, c.usage.Credits = storage.CacheHit, price
 	return &answer{
 		deployment: d, own: k.own, simulated: k.simulated, estimated: k.estimated, began: c.began, whole: true, body: k.body, usage: k.usage,
-		credits: price, measured: true, dropped: k.dropped, stored: k, close: func(bool) {},
+		credits: price, measured: true, dropped: k.dropped, stored: k,
 	}
 }
 
@@ -235,7 +235,7 @@ func (e *Engine) cacheKey(ctx *fasthttp.RequestCtx, c *call) cache.Key {
 	if c.model != nil {
 		model = uint64(c.model.Number) + 1
 	}
-	for _, n := range [...]uint64{model, e.Policies.Version(c.policy), e.cacheTime.Load()} {
+	for _, n := range [...]uint64{model, e.Policies.Version(c.policy), e.cacheTime.Load(), e.number} {
 		b = binary.BigEndian.AppendUint64(b, n)
 	}
 	for _, header := range sessionHeaders() {

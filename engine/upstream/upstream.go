@@ -103,8 +103,9 @@ type Target struct {
 	tls      *tls.Config
 	dialer   net.Dialer
 
-	mu   sync.Mutex
-	idle []*conn // most recently used last
+	mu      sync.Mutex
+	idle    []*conn // most recently used last
+	retired bool
 }
 
 // conn is a connection whose every read has a deadline of its own: until the first byte of an answer, then between its
@@ -226,10 +227,22 @@ func (g *Target) Begin(path string) *Exchange {
 	x.Request.Header.SetMethod(fasthttp.MethodPost)
 	x.Request.Header.SetHost(g.host)
 	x.Request.SetRequestURI(g.prefix + path)
-	x.Request.URI().SetScheme("http") // fasthttp derives the request line from the URI; TLS is the connection's
-	x.Request.URI().SetHost(g.host)
+	if !plainTarget(path) { // else it goes out as it is
+		x.Request.URI().SetScheme("http") // fasthttp derives the request line from the URI; TLS is the connection's
+		x.Request.URI().SetHost(g.host)
+	}
 	x.Request.Header.SetNoDefaultContentType(true)
 	return x
+}
+
+// plainTarget tells that a path can stand in a request line as it is.
+func plainTarget(path string) bool {
+	for i := range len(path) {
+		if c := path[i]; c <= ' ' || c > '~' || c == '#' || c == '%' || c == '\\' || c == '.' {
+			return false
+		}
+	}
+	return len(path) > 0 && path[0] == '/'
 }
 
 // Do sends the request and reads the answer's head, and its body unless stream is set, then Stream gives the body. A
@@ -465,11 +478,22 @@ func (g *Target) release(c *conn) {
 	c.since = time.Now()
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if len(g.idle) >= g.cfg.MaxIdle {
+	if g.retired || len(g.idle) >= g.cfg.MaxIdle {
 		c.Close()
 		return
 	}
 	g.idle = append(g.idle, c)
+}
+
+// Retire closes the connections that nobody uses, and those in use when they would be kept. The target works on.
+func (g *Target) Retire() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.retired = true
+	for _, c := range g.idle {
+		c.Close()
+	}
+	g.idle = nil
 }
 
 func classify(err error, c *conn) error {

@@ -18,6 +18,7 @@ import (
 // Config is the whole configuration, defaults filled in. Treat it as read-only after [Load].
 type Config struct {
 	File           string // where it was read from, "" for none
+	WholeLines     bool   // the file ends with the end of a line, as one does not that is written in part
 	Server         Server
 	Providers      []Provider      // built-in ones in fixed order, then those of the file in its order
 	BuiltinCatalog bool            // [catalog] builtin
@@ -38,6 +39,7 @@ type Config struct {
 	Ledger         Ledger
 	Health         Health
 	Retries        Retries
+	Hedge          Hedge
 	Limits         Limits
 	Cache          Cache
 	Warnings       []string // what works but is probably not meant, each with file:line:column
@@ -57,6 +59,10 @@ type Server struct {
 	// KeepAliveAfter is how long a stream waits for its answer to begin before it is kept alive, and KeepAliveEvery how long it
 	// may then be silent.
 	KeepAliveAfter, KeepAliveEvery time.Duration
+	Watch                          bool // the file is read again when it changes
+	// DrainDelay is how long a gateway that is told to stop takes requests as before, though it says that it is not ready, and
+	// DrainLimit how long after that the requests under way may go on.
+	DrainDelay, DrainLimit time.Duration
 }
 
 // Provider is one [providers.NAME] table merged over the built-in provider of that name.
@@ -84,6 +90,12 @@ type Retries struct {
 	Attempts        int           // of a request, beyond which nothing is tried again
 	Pause, MaxPause time.Duration // before what is tried again
 	Percent         int           // of a provider's requests that may be repetitions
+}
+
+// Hedge is the [hedge] table.
+type Hedge struct {
+	Mode    string // off, plan or always
+	Percent int    // of a provider's requests that may be second copies
 }
 
 // Health is the [health] table.

@@ -59,6 +59,9 @@ func (c *Config) WriteEffective(w io.Writer) error {
 	p.pair("pause", strconv.FormatFloat(c.Retries.Pause.Seconds(), 'f', -1, 64))
 	p.pair("max_pause", strconv.FormatFloat(c.Retries.MaxPause.Seconds(), 'f', -1, 64))
 	p.pair("percent", strconv.Itoa(c.Retries.Percent))
+	p.table("[hedge]")
+	p.pair("mode", quote(c.Hedge.Mode))
+	p.pair("percent", strconv.Itoa(c.Hedge.Percent))
 	p.limits(&c.Limits)
 	p.cache(&c.Cache)
 	p.stores(c)
@@ -108,6 +111,9 @@ func (p *printer) server(c *Config) {
 	p.list("cors_origins", c.Server.CORSOrigins)
 	p.pair("keep_alive_after", strconv.FormatFloat(c.Server.KeepAliveAfter.Seconds(), 'g', -1, 64))
 	p.pair("keep_alive_every", strconv.FormatFloat(c.Server.KeepAliveEvery.Seconds(), 'g', -1, 64))
+	p.pair("watch", strconv.FormatBool(c.Server.Watch))
+	p.pair("drain_delay", strconv.Itoa(int(c.Server.DrainDelay.Seconds())))
+	p.pair("drain_limit", strconv.Itoa(int(c.Server.DrainLimit.Seconds())))
 }
 
 func (p *printer) provider(v *Provider) {
