@@ -13,6 +13,8 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/VictoriaMetrics/metrics"
+
 	"github.com/pointsman/pointsman/cmd/pointsman/config"
 	"github.com/pointsman/pointsman/engine"
 	"github.com/pointsman/pointsman/engine/outbox"
@@ -279,8 +281,9 @@ func (g *gateway) startEvents() (err error) {
 	return err
 }
 
-// writeMetrics writes the metrics of what the engine does not know.
+// writeMetrics writes the metrics of what the engine does not know, and those of the process.
 func (g *gateway) writeMetrics(w io.Writer) {
+	metrics.WriteProcessMetrics(w)
 	g.writePolicyMetrics(w)
 	g.writeLedgerMetrics(w)
 	fmt.Fprintf(w, "pointsman_log_dropped_total %d\npointsman_log_bytes %d\n", g.usage.Dropped(), g.usage.Size())
