@@ -27,6 +27,7 @@ type benchRun struct {
 	Starts      int           `help:"How often the start is measured." default:"3"`
 	Workloads   []string      `help:"What to send in the closed loop: chat, large, stream." default:"chat,large,stream"`
 	Sections    []string      `help:"What to measure: ${sections}." default:"${sections}"`
+	Streams     int           `help:"Slow streams at once." default:"500"`
 	Accounts    int           `help:"Accounts of the largest directory." default:"1000000"`
 	LogRows     int           `help:"Rows of the largest usage log." default:"1000000"`
 	Peers       string        `help:"Also measure the gateways that scripts/bench-setup.sh has installed into this directory." type:"existingdir"`
@@ -54,7 +55,7 @@ func (b *benchRun) Run(term terminal) error {
 	}
 	return benchmark(term, func(ctx context.Context, cfg bench.Config) error {
 		cfg.Connections, cfg.Rate, cfg.Duration, cfg.WarmUp, cfg.Rounds, cfg.Starts = b.Connections, b.Rate, b.Duration, b.WarmUp, b.Rounds, b.Starts
-		cfg.Workloads, cfg.Sections, cfg.Accounts, cfg.LogRows = b.Workloads, b.Sections, b.Accounts, b.LogRows
+		cfg.Workloads, cfg.Sections, cfg.Streams, cfg.Accounts, cfg.LogRows = b.Workloads, b.Sections, b.Streams, b.Accounts, b.LogRows
 		cfg.Peers, cfg.DataDir, cfg.Models, cfg.CPUProfile = b.Peers, b.DataDir, b.Models, b.CPUProfile
 		report, err := bench.Run(ctx, cfg)
 		if err != nil {
@@ -130,6 +131,6 @@ func benchmark(term terminal, run func(ctx context.Context, cfg bench.Config) er
 	ctx, cancel := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer cancel()
 	return run(ctx, bench.Config{
-		Binary: binary, Version: version, Connections: 64, Rate: 1000, Duration: time.Second, WarmUp: time.Second, Rounds: 1, Starts: 1, Accounts: 1, Progress: term.err,
+		Binary: binary, Version: version, Connections: 64, Rate: 1000, Duration: time.Second, WarmUp: time.Second, Rounds: 1, Starts: 1, Streams: 1, Accounts: 1, Progress: term.err,
 	})
 }

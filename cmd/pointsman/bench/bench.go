@@ -36,6 +36,7 @@ type Config struct {
 	Starts      int      // how often the start is measured
 	Workloads   []string // names of Workloads
 	Sections    []string // names of Sections
+	Streams     int      // slow ones at once
 	Accounts    int      // of the largest directory that is measured
 	LogRows     int      // of the largest usage log that is measured
 	DataDir     string   // where the gateway's data goes, in a new directory; "" for the system's temporary directory
@@ -61,6 +62,8 @@ func (c *Config) Validate() error {
 		return errors.New("a round takes 10 ms to 1 h, its warm-up at most 1 h")
 	case c.Rounds < 1 || c.Rounds > 1000 || c.Starts < 1 || c.Starts > 1000:
 		return errors.New("rounds and starts must be 1 to 1000")
+	case c.Streams < 1 || c.Streams > 10_000:
+		return errors.New("streams must be 1 to 10000")
 	case c.Accounts < 1 || c.Accounts > 10_000_000 || c.LogRows < 0 || c.LogRows > 100_000_000:
 		return errors.New("accounts must be 1 to 10000000, log rows 0 to 100000000")
 	}

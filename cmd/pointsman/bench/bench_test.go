@@ -15,7 +15,7 @@ import (
 )
 
 func TestValidate(t *testing.T) {
-	good := Config{Connections: 1, Rate: 1, Duration: time.Second, Rounds: 1, Starts: 1, Accounts: 1, Workloads: Workloads(), Sections: Sections()}
+	good := Config{Connections: 1, Rate: 1, Duration: time.Second, Rounds: 1, Starts: 1, Streams: 1, Accounts: 1, Workloads: Workloads(), Sections: Sections()}
 	if err := good.Validate(); err != nil {
 		t.Fatal(err)
 	}
@@ -26,6 +26,7 @@ func TestValidate(t *testing.T) {
 		"negative warm-up": func(c *Config) { c.WarmUp = -1 },
 		"no rounds":        func(c *Config) { c.Rounds = 0 },
 		"no starts":        func(c *Config) { c.Starts = 0 },
+		"no streams":       func(c *Config) { c.Streams = 0 },
 		"no accounts":      func(c *Config) { c.Accounts = 0 },
 		"unknown workload": func(c *Config) { c.Workloads = []string{"chat", "cat"} },
 		"unknown section":  func(c *Config) { c.Sections = []string{"closed", "clothed"} },
@@ -85,7 +86,7 @@ func nothingLeft(t *testing.T, dir string) {
 func TestRealProcesses(t *testing.T) {
 	dir := t.TempDir()
 	out, progress, err := runBinary(t, "bench", "--json", "--duration", "200ms", "--warm-up", "50ms", "--rounds", "1", "--starts", "1",
-		"--connections", "8", "--rate", "100", "--accounts", "50", "--log-rows", "500", "--data-dir", dir, "--cpu-profile", filepath.Join(dir, "cpu.pprof"))
+		"--connections", "8", "--rate", "100", "--streams", "20", "--accounts", "50", "--log-rows", "500", "--data-dir", dir, "--cpu-profile", filepath.Join(dir, "cpu.pprof"))
 	if err != nil {
 		t.Fatalf("%v\n%s", err, progress)
 	}
@@ -226,7 +227,7 @@ func TestBinaryThatFails(t *testing.T) {
 	if runtime.GOOS != "linux" {
 		t.Skip("the benchmark needs Linux's /proc")
 	}
-	cfg := Config{Binary: "/bin/false", Connections: 1, Rate: 1, Duration: time.Second, Rounds: 1, Starts: 1, Accounts: 1, DataDir: t.TempDir()}
+	cfg := Config{Binary: "/bin/false", Connections: 1, Rate: 1, Duration: time.Second, Rounds: 1, Starts: 1, Streams: 1, Accounts: 1, DataDir: t.TempDir()}
 	if _, err := Run(t.Context(), cfg); err == nil || !strings.Contains(err.Error(), "starting the upstream: the process ended") {
 		t.Errorf("got %v", err)
 	}

@@ -157,7 +157,7 @@ func TestWishes(t *testing.T) {
 			t.Errorf("%.40q: %+v, want %+v", text, got, want)
 		}
 	}
-	for name, w := range map[string]workload{"delayed": chat.delayed(time.Second), "slow": slowStream} {
+	for name, w := range map[string]workload{"delayed": chat.delayed(time.Second), "slow": slowStream(time.Second)} {
 		if got := parseWish([]byte(w.body(shape{}))); got == (wish{}) {
 			t.Errorf("%s: no wish in its body", name)
 		}

@@ -152,15 +152,16 @@ func (m *mixture) capacity(ctx context.Context, lasting time.Duration) (float64,
 	return float64(next.Load()) / time.Since(began).Seconds(), err
 }
 
-// send keeps a rate, each request being due whatever became of those before. It returns when all are answered.
-func (m *mixture) send(ctx context.Context, rate int, lasting time.Duration) error {
+// send keeps a rate, each request being due whatever became of those before. It returns when all are answered that began in time,
+// with the number of those that did not: the machine has become slower than it was when the rate was chosen.
+func (m *mixture) send(ctx context.Context, rate int, lasting time.Duration) (behind int, err error) {
 	m.mu.Lock() // forget what capacity has counted, but not what was wrong
 	m.sent, m.took = make([]int, len(kinds)), nil
 	m.mu.Unlock()
 	every := time.Second / time.Duration(rate)
 	start, total := time.Now(), int64(lasting/every)
-	var next atomic.Int64
-	return together(soakWorkers, func(int) error {
+	var next, skipped atomic.Int64
+	err = together(soakWorkers, func(int) error {
 		clock, err := newAlarm()
 		if err != nil {
 			return err
@@ -173,6 +174,10 @@ func (m *mixture) send(ctx context.Context, rate int, lasting time.Duration) err
 			if n >= total || ctx.Err() != nil {
 				return ctx.Err()
 			}
+			if time.Since(start) > lasting {
+				skipped.Add(1)
+				continue
+			}
 			due := start.Add(time.Duration(n) * every)
 			if err := clock.wait(time.Until(due)); err != nil {
 				return err
@@ -180,6 +185,7 @@ func (m *mixture) send(ctx context.Context, rate int, lasting time.Duration) err
 			m.one(ctx, c, int(n), due)
 		}
 	})
+	return int(skipped.Load()), err
 }
 
 // one sends the n-th request over a connection, which is made if there is none.

@@ -138,8 +138,12 @@ func (r *Report) open() grid {
 }
 
 func (r *Report) slow() grid {
+	title := ""
+	if len(r.Slow) > 0 {
+		title = fmt.Sprintf("%d streams at once, a chunk every %g ms each, in a fresh process", r.Slow[0].Streams, r.Slow[0].PaceMS)
+	}
 	g := grid{
-		title:   fmt.Sprintf("%d streams at once, a chunk every %s each, in a fresh process", slowStreams, slowPace),
+		title:   title,
 		columns: []string{"target", "KiB per stream", "x bare", "cpu us per chunk", "cpu x bare"},
 		words:   []string{"target"},
 	}

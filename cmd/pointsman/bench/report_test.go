@@ -19,7 +19,7 @@ func sampleReport() *Report {
 			{Workload: "chat", Target: TargetGateway, RequestsPerSecond: 12000, P50MS: 5.25, P99MS: 11, Unit: "request", CPUMicros: 81.25, BestMicros: 80, Ratio: 3, BestRatio: 2.9, UpstreamMicros: 10},
 		},
 		Open:   []OpenRow{{UpstreamMS: 50, Target: TargetGateway, P50MS: 50.3, P99MS: 52, AddedP50MS: 0.2, AddedP99MS: 1, CPUMicros: 100, Ratio: 2}, {Target: "Peer", Note: "80 requests a second are its most"}},
-		Slow:   []Slow{{Target: TargetGateway, Streams: 500, KiB: 40, KiBRatio: 1.25, CPUMicros: 25, CPURatio: 1.1}},
+		Slow:   []Slow{{Target: TargetGateway, Streams: 500, PaceMS: 100, KiB: 40, KiBRatio: 1.25, CPUMicros: 25, CPURatio: 1.1}},
 		Growth: []Growth{{Of: "models", Amount: 47, CPUMicros: 60, Ratio: 2, Base: true}, {Of: "models", Amount: 5000, CPUMicros: 63, Ratio: 2.1, Percent: 5}},
 	}
 }

@@ -7,13 +7,11 @@ import (
 	"time"
 )
 
-// slowStreams is how many streams are open at once where their memory is measured.
-const slowStreams = 500
-
 // Slow is what many slow streams cost in a process that has just started.
 type Slow struct {
 	Target    string  `json:"target"`
 	Streams   int     `json:"streams"`
+	PaceMS    float64 `json:"pace_ms"`        // between two chunks of a stream
 	KiB       float64 `json:"kib_per_stream"` // of resident memory above what the process had before
 	KiBRatio  float64 `json:"kib_ratio_to_bare_proxy"`
 	CPUMicros float64 `json:"cpu_micros_per_chunk"` // each chunk comes alone and wakes the process
@@ -24,7 +22,7 @@ type Slow struct {
 func (r *runner) compareSlow(ctx context.Context, group []*standing) error {
 	var bare Slow
 	for _, t := range group {
-		r.say("%d slow streams: %s", slowStreams, t.Name)
+		r.say("%d slow streams: %s", r.Streams, t.Name)
 		p, err := t.start(ctx, r.newSite(), r.upstream.address)
 		if err != nil {
 			return err
@@ -42,6 +40,9 @@ func (r *runner) compareSlow(ctx context.Context, group []*standing) error {
 	}
 	return nil
 }
+
+// pace is the time between two chunks of a slow stream, so that all of them together take three rounds and a bit.
+func (r *runner) pace() time.Duration { return max(r.Duration/30, time.Millisecond) }
 
 // slow reads the memory while all streams are open, and the CPU time of them all from beginning to end.
 func (r *runner) slow(ctx context.Context, name string, p *process) (s Slow, err error) {
@@ -61,13 +62,14 @@ func (r *runner) slow(ctx context.Context, name string, p *process) (s Slow, err
 	if err != nil {
 		return s, err
 	}
-	l := closedLoop(r.Config, slowStream, p)
+	pace := r.pace()
+	l := closedLoop(r.Config, slowStream(pace), p)
 	l.deadline = time.Now().Add(3 * time.Minute) // the slowest are slower than the upstream
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	var streams sync.WaitGroup
 	ended := make(chan struct{})
-	for range slowStreams {
+	for range r.Streams {
 		streams.Go(func() {
 			if err := l.once(ctx); err != nil {
 				cancel(err)
@@ -76,9 +78,9 @@ func (r *runner) slow(ctx context.Context, name string, p *process) (s Slow, err
 	}
 	go func() { streams.Wait(); close(ended) }()
 	var seen []float64
-	length := streamChunks * slowPace
+	length := streamChunks * pace
 	began := time.Now()
-	for tick := time.NewTicker(slowPace); ; {
+	for tick := time.NewTicker(pace); ; {
 		select {
 		case <-tick.C:
 			if at := time.Since(began); at > length*3/10 && at < length*8/10 {
@@ -86,7 +88,7 @@ func (r *runner) slow(ctx context.Context, name string, p *process) (s Slow, err
 				if err != nil {
 					return s, err
 				}
-				seen = append(seen, float64(rss-before)/(1<<10)/slowStreams)
+				seen = append(seen, float64(rss-before)/(1<<10)/float64(r.Streams))
 			}
 			continue
 		case <-ended:
@@ -98,7 +100,7 @@ func (r *runner) slow(ctx context.Context, name string, p *process) (s Slow, err
 		return s, cause
 	}
 	after, err := proc.treeCPU(p.pid())
-	return Slow{Target: name, Streams: slowStreams, KiB: median(seen), CPUMicros: perUnit(after-cpu, slowStreams*streamChunks)}, err
+	return Slow{Target: name, Streams: r.Streams, PaceMS: milliseconds(pace), KiB: median(seen), CPUMicros: perUnit(after-cpu, r.Streams*streamChunks)}, err
 }
 
 // once sends one request on a connection of its own.

@@ -28,6 +28,7 @@ type SoakReport struct {
 	Capacity  float64        `json:"capacity_per_second"` // of the mixture
 	Rate      int            `json:"rate_per_second"`
 	Requests  map[string]int `json:"requests"` // by kind
+	Behind    int            `json:"behind"`   // requests that were due and did not begin in time
 	P50MS     float64        `json:"p50_ms"`   // of buffered answers, from the moment each was due
 	P99MS     float64        `json:"p99_ms"`
 	OwnErrors int            `json:"own_5xx"` // answers of status 500 and above that the upstream had no part in
@@ -128,7 +129,11 @@ func (r *runner) underLoad(ctx context.Context, m *mixture, site *site, p *proce
 	defer cancel()
 	loaded := make(chan error, 1)
 	began := time.Now()
-	go func() { loaded <- m.send(ctx, report.Rate, lasting) }()
+	go func() {
+		behind, err := m.send(ctx, report.Rate, lasting)
+		report.Behind = behind
+		loaded <- err
+	}()
 	watches, reloads := time.NewTicker(watchEvery), time.NewTicker(reloadEvery)
 	defer watches.Stop()
 	defer reloads.Stop()
@@ -242,6 +247,9 @@ func (r *SoakReport) WriteText(w io.Writer) error {
 	fmt.Fprintf(&text, "%.1f minutes at %d requests a second, %.0f a second being the most\n", r.Minutes, r.Rate, r.Capacity)
 	for _, kind := range kinds {
 		fmt.Fprintf(&text, "  %-38s %d\n", kind.name, r.Requests[kind.name])
+	}
+	if r.Behind > 0 {
+		fmt.Fprintf(&text, "  not begun in time, for the machine has become slower: %d\n", r.Behind)
 	}
 	fmt.Fprintf(&text, "buffered answers: p50 %.2f ms, p99 %.2f ms; own 5xx: %d; other wrong answers: %d\n", r.P50MS, r.P99MS, r.OwnErrors, r.Wrong)
 	fmt.Fprintf(&text, "policies changed by SIGHUP: %d times, %d refused\n", r.Reloads, r.Refused)

@@ -7,10 +7,11 @@ import (
 	"testing"
 )
 
-// TestSoak loads a gateway with a mixture of everything for a minute. `make soak` does it for half an hour.
+// TestSoak loads a gateway with a mixture of everything for a minute, lightly, for other tests run beside it. `make soak` takes
+// half an hour.
 func TestSoak(t *testing.T) {
 	dir := t.TempDir()
-	out, progress, err := runBinary(t, "bench", "soak", "--minutes", "1", "--json", "--data-dir", dir)
+	out, progress, err := runBinary(t, "bench", "soak", "--minutes", "1", "--load", "30", "--json", "--data-dir", dir)
 	var r SoakReport
 	if jsonErr := json.Unmarshal([]byte(out), &r); err != nil || jsonErr != nil {
 		t.Fatalf("%v, %v\n%s\n%s", err, jsonErr, out, progress)

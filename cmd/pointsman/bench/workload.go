@@ -19,7 +19,6 @@ type workload struct {
 const (
 	messageSize  = 2048
 	streamChunks = 100
-	slowPace     = 100 * time.Millisecond // between the chunks of a slow stream
 )
 
 var workloads = []workload{
@@ -31,7 +30,10 @@ var workloads = []workload{
 // chat is the plainest workload, that of every measurement which compares one thing alone.
 var chat = workloads[0]
 
-var slowStream = workload{name: "slow", title: "slow streams", prompt: 2 << 10, stream: true, wish: "pace=" + slowPace.String()}
+// slowStream is a stream whose chunks come one by one.
+func slowStream(pace time.Duration) workload {
+	return workload{name: "slow", title: "slow streams", prompt: 2 << 10, stream: true, wish: "pace=" + pace.String()}
+}
 
 // delayed is the workload with an upstream that takes its time.
 func (w workload) delayed(by time.Duration) workload {
