@@ -38,6 +38,7 @@ type Config struct {
 	Ledger         Ledger
 	Health         Health
 	Retries        Retries
+	Hedge          Hedge
 	Limits         Limits
 	Cache          Cache
 	Warnings       []string // what works but is probably not meant, each with file:line:column
@@ -93,6 +94,12 @@ type Retries struct {
 	Attempts        int           // of a request, beyond which nothing is tried again
 	Pause, MaxPause time.Duration // before what is tried again
 	Percent         int           // of a provider's requests that may be repetitions
+}
+
+// Hedge is the [hedge] table.
+type Hedge struct {
+	Mode    string // off, plan or always
+	Percent int    // of a provider's requests that may be second copies
 }
 
 // Health is the [health] table.
