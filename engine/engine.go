@@ -161,6 +161,8 @@ type deployment struct {
 	claims   []limit.Claim                    // of its model, then of its provider; none where there are no limits
 	family   tokens.Family                    // how its tokens are counted where the provider does not
 	version  string                           // of its prices and tariff, see Prices
+	waits    upstream.Timeouts                // its own, else its provider's
+	content  time.Duration                    // Provider.FirstContent, the same way
 }
 
 // simulatorName is the provider and adapter that answers in place of providers without a key.

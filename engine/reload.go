@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"fmt"
 	"hash/maphash"
 	"reflect"
@@ -114,8 +115,11 @@ func build(cfg Config, old *Engine) (*Engine, error) {
 		if p == nil {
 			return nil, fmt.Errorf("model %q is deployed at provider %q, which is not defined", d.Model.Name, d.Provider)
 		}
+		w := d.Timeouts
 		e.deployments = append(e.deployments, &deployment{
 			Deployment: d, learned: new(learned), endpoint: p, platform: p.Usable, limits: new(atomic.Pointer[snapshot.Limits]), claims: cfg.Limits.of(d), family: familyOf(d),
+			waits:   upstream.Timeouts{Connect: w.Connect, TLS: w.TLS, FirstByte: w.FirstByte, Idle: w.Idle, Total: w.Total}.Or(p.Timeouts),
+			content: cmp.Or(w.FirstContent, p.FirstContent),
 		})
 		usable[d.Model] = usable[d.Model] || p.Usable
 	}
@@ -196,9 +200,7 @@ func newEndpoint(p Provider, cfg *Config, old *endpoint) *endpoint {
 	if p.FirstContent == 0 {
 		p.FirstContent = 5 * time.Minute
 	}
-	if p.Timeouts == (upstream.Timeouts{}) {
-		p.Timeouts = upstream.DefaultTimeouts()
-	}
+	p.Timeouts = p.Timeouts.Or(upstream.DefaultTimeouts())
 	fresh := &endpoint{Provider: p, adapters: cfg.Adapters, transport: cfg.Transport, key: new(keyState), budget: new(retryBudget), hedges: new(retryBudget)}
 	if old == nil || !old.sameAddress(&p) {
 		return fresh

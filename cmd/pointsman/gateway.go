@@ -370,7 +370,7 @@ func engineProviders(cfg *config.Config, probed map[string]string) []engine.Prov
 		e := engine.Provider{
 			Name: p.Name, Adapter: p.Adapter, BaseURL: p.BaseURL, Key: p.APIKey, Usable: p.Usable(),
 			AllowPrivate: p.AllowPrivate, NoCollection: p.NoCollection, ZeroRetention: p.ZeroRetention, Settings: p.Settings, FirstContent: p.Timeouts.FirstContent,
-			Timeouts: upstream.Timeouts{Connect: p.Timeouts.Connect, FirstByte: p.Timeouts.FirstByte, Idle: p.Timeouts.Idle, Total: p.Timeouts.Total},
+			Timeouts: upstream.Timeouts{Connect: p.Timeouts.Connect, TLS: p.Timeouts.TLS, FirstByte: p.Timeouts.FirstByte, Idle: p.Timeouts.Idle, Total: p.Timeouts.Total},
 		}
 		if len(p.Probe) > 0 {
 			e.BaseURL, e.Usable = cmp.Or(probed[p.Name], p.BaseURL), e.Usable && probed[p.Name] != ""

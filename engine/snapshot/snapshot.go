@@ -127,7 +127,7 @@ func (l *Live) Succeed(candidates []policy.Candidate, was []int) *Live {
 func (l *Live) Current(at time.Time) *policy.Published {
 	stale := l.stale.Load()
 	if l.urgent.Load() || l.changed.Load() || stale != 0 {
-		now := at.UnixNano()
+		now := nanos(at)
 		over := stale != 0 && now >= stale
 		if (l.urgent.Load() || over || l.changed.Load() && now >= l.due.Load()) && !l.over.Load() && l.mu.TryLock() { // whoever loses takes the one before
 			defer l.mu.Unlock()
@@ -173,7 +173,7 @@ func (l *Live) Done(i int, o Outcome) {
 		if d.circuit.Succeed() { // it is well again: what was before counts no more
 			_, failed := d.window.counts(now)
 			d.forgiven.Store(failed)
-			d.closedAt.Store(now.UnixNano())
+			d.closedAt.Store(nanos(now))
 			d.errorRate.Store(0)
 			l.urgent.Store(true)
 		}
@@ -215,7 +215,7 @@ func (l *Live) Retry(i int) {
 func (l *Live) next(generation uint64) {
 	l.changed.Store(false)
 	now := l.now()
-	l.due.Store(now.Add(Interval).UnixNano())
+	l.due.Store(nanos(now.Add(Interval)))
 	s := policy.Snapshot{Generation: generation, WallMillis: now.UnixMilli()}
 	s.Candidates = append(make([]policy.Candidate, 0, len(l.static)), l.static...)
 	stale := int64(0)
@@ -223,9 +223,9 @@ func (l *Live) next(generation uint64) {
 		d := l.live[i]
 		d.describe(&s.Candidates[i], now)
 		until := d.circuit.openUntil.Load()
-		if until <= now.UnixNano() { // nothing of the circuit changes by itself, but the window moves on
+		if until <= nanos(now) { // nothing of the circuit changes by itself, but the window moves on
 			if until = 0; d.health != abi.HealthUnknown {
-				until = now.Add(slotLength).UnixNano()
+				until = nanos(now.Add(slotLength))
 			}
 		}
 		if until != 0 && (stale == 0 || until < stale) {
@@ -257,7 +257,7 @@ func (d *deployment) describe(c *policy.Candidate, now time.Time) {
 // counts is how many attempts of the window bear on the state.
 func (d *deployment) counts(now time.Time) (ok, failed uint64) {
 	ok, failed = d.window.counts(now)
-	if at := d.closedAt.Load(); at != 0 && now.Sub(time.Unix(0, at)) < Window {
+	if at := d.closedAt.Load(); at != 0 && now.Sub(moment(at)) < Window {
 		failed -= min(failed, d.forgiven.Load())
 	}
 	return ok, failed

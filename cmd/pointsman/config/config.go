@@ -77,21 +77,12 @@ type Provider struct {
 	AllowPrivate bool              // may connect to loopback and private addresses
 	Local        bool              // runs on the operator's own machines: fit for private requests
 	Settings     map[string]string // for the adapter; may hold secrets: never print it
-	Timeouts     Timeouts
+	Timeouts     catalog.Timeouts
 	Builtin      bool     // one of the nine
 	Probe        []string // base URLs to try, best first, before the provider can be used; empty: BaseURL is certain
 	// NoCollection says that the provider does not keep or train on what it is sent, ZeroRetention that it keeps nothing at
 	// all: what callers can ask for by provider.data_collection and provider.zdr.
 	NoCollection, ZeroRetention bool
-}
-
-// Timeouts bound the stages of a provider's answer, each by itself.
-type Timeouts struct {
-	Connect      time.Duration // TLS handshake included
-	FirstByte    time.Duration // from the request sent to the first byte of the answer
-	FirstContent time.Duration // of a stream, while another candidate could still take over
-	Idle         time.Duration // between two pieces of the answer
-	Total        time.Duration // from the beginning to the last byte
 }
 
 // Retries is the [retries] table.
