@@ -8,7 +8,7 @@ TOOL    := $(GO) tool -modfile=tools/go.mod
 GOFILES := $(shell git ls-files -c -o --exclude-standard '*.go' 2>/dev/null | grep -v '\.pb\.go$$')
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test test-providers smoke check format lint generate bench bench-peers bench-check soak dist clean
+.PHONY: help build demo test test-providers test-faults smoke check format lint generate bench bench-peers bench-check soak dist clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -25,6 +25,10 @@ test: ## run every test, the smoke test and the demo, with their own set-up
 test-providers: ## every built-in adapter against answers of its provider; UPDATE=1 rewrites the table of docs/providers.md
 	$(GO) test -count=1 $$($(GO) list ./plugins/... | grep -v '/plugins$$')
 	$(GO) test -count=1 ./cmd/pointsman -run '^TestProviders$$' $(if $(UPDATE),-update)
+
+test-faults: ## the whole fault matrix (docs/reliability.md), about half an hour; ROWS="F4 F5" for some, UPDATE=1 rewrites the table
+	@$(GO) build -C tools -o ../.cache/faults ./faults
+	@.cache/faults -rows "$(ROWS)" $(if $(UPDATE),-update)
 
 smoke: ## start a fresh gateway, examine it, send a request
 	@scripts/smoke.sh

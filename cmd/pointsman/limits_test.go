@@ -37,7 +37,7 @@ func limited(t *testing.T, g *testGateway, limits engine.Limits, change func(*en
 	if err != nil {
 		t.Fatal(err)
 	}
-	base := serveOn(t, engine.NewServer(e.Handler(g.log, nil), 1<<20).Serve)
+	base := serveOn(t, engine.NewServer(e.Handler(), 1<<20).Serve)
 	t.Cleanup(func() {
 		for began := time.Now(); running(e) != "0 0 0 0 0"; time.Sleep(10 * time.Millisecond) {
 			if time.Since(began) > 5*time.Second {

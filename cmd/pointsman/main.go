@@ -25,6 +25,7 @@ type cli struct {
 	Serve    serveCmd    `cmd:"" help:"Run the gateway. Works without a config file and without provider keys."`
 	Demo     demoCmd     `cmd:"" help:"Show the whole idea in five seconds: four power levels route, stream, charge and explain themselves."`
 	Doctor   doctorCmd   `cmd:"" help:"Run ten checks on a running gateway or a data directory."`
+	Reload   reloadCmd   `cmd:"" help:"Let a running gateway read its configuration again, as SIGHUP does."`
 	Policy   policyCmd   `cmd:"" help:"Write, test, measure, sign and deploy routing policies."`
 	Plugin   pluginCmd   `cmd:"" help:"Start, check, try and list provider plugins."`
 	Accounts accountsCmd `cmd:"" help:"Create, list and change accounts, grant credits."`

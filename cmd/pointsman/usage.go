@@ -261,11 +261,11 @@ func (g *gateway) openBodies() error {
 }
 
 // keptBodies says which bodies the engine hands over.
-func (g *gateway) keptBodies() engine.KeptBodies {
-	if g.bodies == nil {
+func (g *gateway) keptBodies(c *config.Log) engine.KeptBodies {
+	if g.bodies == nil || !c.Bodies {
 		return engine.KeptBodies{}
 	}
-	return engine.KeptBodies{In: g.bodies, Bytes: g.cfg.Log.BodyKB << 10, Except: g.cfg.Log.BodiesExcept}
+	return engine.KeptBodies{In: g.bodies, Bytes: c.BodyKB << 10, Except: c.BodiesExcept}
 }
 
 // startEvents begins to tell usage to whom the configuration names.
