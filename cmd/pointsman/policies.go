@@ -70,6 +70,9 @@ func (g *gateway) noticePolicy(e depot.Event) {
 	}
 	g.changes.GetOrCreateCounter(fmt.Sprintf("pointsman_policy_changes_total{policy=%q,action=%q,outcome=%q}", e.Policy, e.Action, outcome)).Inc()
 	details := []any{"policy", e.Policy, "action", e.Action, "source", e.Source, "sha256", e.Digest, "previous", e.Previous, "signer", e.Signer, "by", e.By}
+	if e.Unkept != "" {
+		g.log.Warn("a policy's module is not kept: its decisions cannot be repeated when another one serves", append(details, "error", e.Unkept)...)
+	}
 	switch {
 	case e.Error != "":
 		g.log.Error("policy change refused; what served before serves on", append(details, "error", e.Error)...)

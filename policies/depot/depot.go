@@ -15,6 +15,7 @@
 //
 //	DIR/modules/<sha256>.wasm   every uploaded module once
 //	DIR/manifest.json           versions, parameters, signatures, what is active; replaced as a whole, synced
+//	DIR/served/<sha256>.wasm    modules that have served, and .conf their configuration texts, for repeating decisions
 //	DIR/audit.jsonl             one line a change or refusal, appended; audit.jsonl.1 holds the older ones
 //
 // A module whose bytes do not have its name's digest is not loaded. Writing a manifest comes before serving by it: what
@@ -106,7 +107,8 @@ type Event struct {
 	Previous string    `json:"previous_sha256,omitempty"` // what served before
 	Signer   string    `json:"signer,omitempty"`
 	By       string    `json:"by,omitempty"`
-	Error    string    `json:"error,omitempty"` // why it was refused: the previous one serves on
+	Error    string    `json:"error,omitempty"`  // why it was refused: the previous one serves on
+	Unkept   string    `json:"unkept,omitempty"` // why the module is not kept for repeating its decisions; it serves all the same
 }
 
 // Depot is safe for concurrent use.
@@ -369,10 +371,14 @@ func (d *Depot) serve(c candidate, action, by string) error {
 		return err
 	}
 	s.Since = info.Loaded
+	event := Event{Action: action, Policy: c.name, Source: c.source, Version: c.version, Digest: s.Digest, Previous: previous, Signer: s.Signer, By: by}
+	if err := keepServed(d.Dir, c.wasm, info.Config, info.Loaded); err != nil { // it serves all the same
+		event.Unkept = err.Error()
+	}
 	d.mu.Lock()
 	d.serving[c.name] = s
 	d.mu.Unlock()
-	d.tell(Event{Action: action, Policy: c.name, Source: c.source, Version: c.version, Digest: s.Digest, Previous: previous, Signer: s.Signer, By: by})
+	d.tell(event)
 	return nil
 }
 
