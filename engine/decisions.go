@@ -193,7 +193,7 @@ func (e *Engine) repeat(d *record.Decision, snap *policy.Published) (last *polic
 	}
 	last = new(policy.Plan)
 	replaced := false
-	again, err := d.Repeat(&f, last, func(f *policy.Facts, plan *policy.Plan) error {
+	again, err := d.Repeat(&f, last, record.SamePlan, func(f *policy.Facts, plan *policy.Plan) error {
 		ran, err := e.Policies.Route(d.Policy, f, plan)
 		replaced = replaced || ran.Digest != d.Ran.Digest || d.Ran.Config != "" && ran.Config != d.Ran.Config
 		return err

@@ -35,6 +35,9 @@ func keepServed(dir string, wasm []byte, config string, now time.Time) error {
 	return forgetServed(dir)
 }
 
+// KeepServed keeps a module and its configuration text in the depot in dir as if they had served there. Errors: ErrDisk.
+func KeepServed(dir string, wasm []byte, config string) error { return keepServed(dir, wasm, config, time.Now()) }
+
 // forgetServed removes the files of what served longest ago, where there are more than maxServed.
 func forgetServed(dir string) error {
 	entries, err := os.ReadDir(dir)
