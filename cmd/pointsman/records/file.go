@@ -165,6 +165,8 @@ type file struct {
 	read    Tail
 	passed  Passed
 	ended   bool
+	room    int    // requests that the last batch had
+	arena   []byte // of the decisions
 }
 
 // Open reads a file from r. total is how many requests it has, 0 if that is not known.
@@ -216,7 +218,7 @@ func (f *file) Next() (*Batch, error) {
 		switch f.kind {
 		case frameRequest:
 			if b == nil {
-				b = &Batch{Snapshot: f.shown}
+				b = &Batch{Snapshot: f.shown, Records: make([]Record, 0, max(1, f.room))}
 			}
 			if err := f.request(b); err != nil {
 				return nil, err
@@ -224,6 +226,7 @@ func (f *file) Next() (*Batch, error) {
 			if len(b.Records) == chunkSize {
 				return b, f.next()
 			}
+			f.room = len(b.Records)
 		case frameEnd:
 			var tail Tail
 			if json.Unmarshal(f.body, &tail) != nil || tail != f.read {
@@ -263,14 +266,27 @@ func (f *file) request(b *Batch) error {
 		f.passed.NoSnapshot++
 		return nil
 	}
-	var one Record
+	b.Records = append(b.Records, Record{})
+	one := &b.Records[len(b.Records)-1]
 	if badgerdb.DecodeUsageInto(&one.Usage, storage.RequestID(id), usage, f.texts) != nil {
+		b.Records = b.Records[:len(b.Records)-1]
 		f.passed.Damaged++
 		return nil
 	}
-	one.Decision = append([]byte(nil), r.Rest...)
-	b.Records = append(b.Records, one)
+	one.Decision = f.copied(r.Rest)
 	return nil
+}
+
+// arenaSize is how much memory is taken for decisions at a time.
+const arenaSize = 64 << 10
+
+func (f *file) copied(b []byte) []byte {
+	if len(f.arena)+len(b) > cap(f.arena) {
+		f.arena = make([]byte, 0, max(arenaSize, len(b)))
+	}
+	from := len(f.arena)
+	f.arena = append(f.arena, b...)
+	return f.arena[from:len(f.arena):len(f.arena)]
 }
 
 // reference takes in what requests refer to.

@@ -6,15 +6,13 @@ import (
 	"html/template"
 	"io"
 	"strings"
-
-	"github.com/pointsman/pointsman/storage"
 )
 
 //go:embed report.html
 var page string
 
 var pageTemplate = template.Must(template.New("report").Funcs(template.FuncMap{
-	"usd":      func(u USD) string { return storage.NanoUSD(u).String() },
+	"usd":      usd,
 	"credits":  credits,
 	"signed":   func(now, before USD) string { return signed(float64(now), float64(before)) },
 	"percent":  func(n, of int) string { return fmt.Sprintf("%.1f %%", percent(n, of)) },
@@ -59,7 +57,7 @@ func costPlot(slots []Slot) template.HTML {
 	}
 	var b strings.Builder
 	fmt.Fprintf(&b, `<svg viewBox="0 0 %g %g" role="img" aria-label="cost over time">`, plotWidth, plotHeight)
-	axes(&b, storage.NanoUSD(top).String()+" USD", from.Format("2006-01-02 15:04"), slots[len(slots)-1].From.Format("2006-01-02 15:04 MST"))
+	axes(&b, usd(USD(top))+" USD", from.Format("2006-01-02 15:04"), slots[len(slots)-1].From.Format("2006-01-02 15:04 MST"))
 	fmt.Fprintf(&b, `<polyline class="was" points="%s"/><polyline class="would" points="%s"/></svg>`,
 		line(func(s *Slot) USD { return s.Cost }), line(func(s *Slot) USD { return s.Would }))
 	return template.HTML(b.String()) //nolint:gosec // numbers and times alone
@@ -84,7 +82,7 @@ func frontierPlot(c *Comparison) template.HTML {
 	}
 	var b strings.Builder
 	fmt.Fprintf(&b, `<svg viewBox="0 0 %g %g" role="img" aria-label="quality over cost">`, plotWidth, plotHeight)
-	axes(&b, "quality 1", "0", storage.NanoUSD(top).String()+" USD")
+	axes(&b, "quality 1", "0", usd(USD(top))+" USD")
 	x1, y1 := at(c.Line(LineCheapest))
 	x2, y2 := at(c.Line(LineSingle))
 	fmt.Fprintf(&b, `<path class="mix" d="M%.1f %.1fL%.1f %.1f"/>`, x1, y1, x2, y2)

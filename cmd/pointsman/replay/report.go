@@ -201,7 +201,11 @@ func (c *Comparison) lines(t *totals, j *judge) {
 	cheapest.Latency = 0
 	c.Lines = []Line{line(LineWas, &t.all.was, ""), would, cheapest}
 	best, bestModel := Line{Name: LineSingle, Quality: -1}, uint32(0)
-	for m, s := range t.singles {
+	for i := range t.singles {
+		m, s := uint32(i), &t.singles[i]
+		if s.served == 0 {
+			continue
+		}
 		l := Line{
 			Name: LineSingle, Cost: USD(t.all.was.Cost - s.was + s.cost), Answered: t.all.was.Answered,
 			Note: fmt.Sprintf("%s, which can serve %.0f %% of the requests; the others as it was", j.names.model(m), 100*float64(s.served)/float64(max(1, t.all.was.Answered))),
@@ -315,7 +319,7 @@ func (c *Comparison) confide(t *totals, o *Options) {
 	}
 	c.Confidence = append(c.Confidence,
 		Confidence{"tokens", "estimated", "answers of another model are taken to be as long as the recorded ones, and prompts to have as many tokens: " + of(estimated) +
-			fmt.Sprintf("; at the models' own average lengths, where 30 answers of both are recorded (%d requests), the cost would be %s USD", c.lengthsKnown, storage.NanoUSD(c.OwnLengths))},
+			fmt.Sprintf("; at the models' own average lengths, where 30 answers of both are recorded (%d requests), the cost would be %s USD", c.lengthsKnown, usd(c.OwnLengths))},
 		Confidence{"cost", "estimated", "exact for " + of(t.exact) + ", which come to what happened; elsewhere price times tokens, prompt-cache discounts only where the conversation was warm"},
 		Confidence{"credits", "estimated", "as the cost, by the models' rates per 1,000 tokens"},
 		Confidence{"latency", "estimated", "as recorded where the answer is the same, elsewhere what the candidate took at that time; where that is not known the mean is over the others"},

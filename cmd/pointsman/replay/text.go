@@ -109,12 +109,12 @@ func (p *printer) comparison(c *Comparison) {
 	var lines []string
 	was := c.Line(LineWas)
 	for _, l := range c.Lines {
-		lines = append(lines, fmt.Sprintf("%s\t%s\t%s\t%s\t%.3f\t%s\t%s\t%s", l.Name, storage.NanoUSD(l.Cost), signed(float64(l.Cost), float64(was.Cost)), credits(l.Credits),
+		lines = append(lines, fmt.Sprintf("%s\t%s\t%s\t%s\t%.3f\t%s\t%s\t%s", l.Name, usd(l.Cost), signed(float64(l.Cost), float64(was.Cost)), l.CreditsText(),
 			l.Quality, known(l.TTFT), known(l.Latency), l.Note))
 	}
 	p.table("\tUSD\t\tCREDITS\tQUALITY\tTTFT MS\tLATENCY MS\t", lines)
 	p.line("\ncost of such a time: %s to %s USD; difference to what it was: %s to %s USD (95 %%)",
-		storage.NanoUSD(c.Cost.Low), storage.NanoUSD(c.Cost.High), storage.NanoUSD(c.Difference.Low), storage.NanoUSD(c.Difference.High))
+		usd(c.Cost.Low), usd(c.Cost.High), usd(c.Difference.Low), usd(c.Difference.High))
 	p.line("")
 	var moves []string
 	for _, m := range c.Moves {
@@ -122,17 +122,17 @@ func (p *printer) comparison(c *Comparison) {
 	}
 	p.table("FROM\tTO\tREQUESTS\t", moves)
 	p.rows("\nMODEL\tREQUESTS\tWOULD BE\tUSD\tWOULD BE\t", c.Models, func(r *Row) string {
-		return fmt.Sprintf("%s\t%d\t%d\t%s\t%s\t%s", r.Name, r.Requests, r.WouldRequest, storage.NanoUSD(r.Cost), storage.NanoUSD(r.Would), signed(float64(r.Would), float64(r.Cost)))
+		return fmt.Sprintf("%s\t%d\t%d\t%s\t%s\t%s", r.Name, r.Requests, r.WouldRequest, usd(r.Cost), usd(r.Would), signed(float64(r.Would), float64(r.Cost)))
 	})
 	part := func(r *Row) string {
-		return fmt.Sprintf("%s\t%d\t%d\t%s\t%s\t%s\t%s\t%s", r.Name, r.Requests, r.Changed, storage.NanoUSD(r.Cost), storage.NanoUSD(r.Would), signed(float64(r.Would), float64(r.Cost)),
+		return fmt.Sprintf("%s\t%d\t%d\t%s\t%s\t%s\t%s\t%s", r.Name, r.Requests, r.Changed, usd(r.Cost), usd(r.Would), signed(float64(r.Would), float64(r.Cost)),
 			credits(r.Credits), credits(r.WouldCredits))
 	}
 	p.rows("\nACCOUNT\tREQUESTS\tCHANGED\tUSD\tWOULD BE\t\tCREDITS\tWOULD BE", c.Accounts, part)
 	p.rows("\nKEY\tREQUESTS\tCHANGED\tUSD\tWOULD BE\t\tCREDITS\tWOULD BE", c.Keys, part)
 	var worst []string
 	for _, w := range c.Worst {
-		worst = append(worst, fmt.Sprintf("%s\t%s\t%s\t%s\t%s\t%s", w.RequestID, w.Account, name(w.From), name(w.To), storage.NanoUSD(w.Was), storage.NanoUSD(w.Would)))
+		worst = append(worst, fmt.Sprintf("%s\t%s\t%s\t%s\t%s\t%s", w.RequestID, w.Account, name(w.From), name(w.To), usd(w.Was), usd(w.Would)))
 	}
 	p.table("\nWORST\tACCOUNT\tFROM\tTO\tUSD\tWOULD BE", worst)
 	var breaches []string
@@ -176,6 +176,24 @@ func name(of string) string {
 	return of
 }
 
+// CreditsText is the credits of a line, where they are worked out.
+func (l Line) CreditsText() string {
+	if l.Name == LineSingle || l.Name == LineMix {
+		return "-"
+	}
+	return credits(l.Credits)
+}
+
+// usd is an amount in dollars, to a hundredth of a cent or, below a dollar, to a ten-thousandth.
+func usd(u USD) string {
+	if u >= 1e9 || u <= -1e9 {
+		return minus(fmt.Sprintf("%.4f", float64(u)/1e9))
+	}
+	return minus(fmt.Sprintf("%.6f", float64(u)/1e9))
+}
+
+func minus(number string) string { return strings.Replace(number, "-", "−", 1) }
+
 func credits(c Credits) string { return storage.Credits(c).String() }
 
 func known(ms float64) string {
@@ -192,5 +210,5 @@ func signed(now, before float64) string {
 	if before == 0 || now == before {
 		return ""
 	}
-	return strings.Replace(fmt.Sprintf("%+.1f %%", 100*(now-before)/before), "-", "−", 1)
+	return minus(fmt.Sprintf("%+.1f %%", 100*(now-before)/before))
 }

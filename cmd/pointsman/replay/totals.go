@@ -184,14 +184,14 @@ type totals struct {
 	violations map[uint8]int
 	worst      []Case
 	cheapest   Sum
-	singles    map[uint32]*single
+	singles    []single // by model
 	spent      spending
 }
 
 func newTotals(o *Options) *totals {
 	return &totals{
 		options: o, moves: map[move]int{}, accounts: map[string]*pair{}, keys: map[string]*pair{}, models: map[uint32]*pair{}, slots: map[int64]*pair{},
-		lengths: map[move]*lengths{}, answers: map[uint32]*answers{}, violations: map[uint8]int{}, singles: map[uint32]*single{}, spent: spending{},
+		lengths: map[move]*lengths{}, answers: map[uint32]*answers{}, violations: map[uint8]int{}, spent: spending{},
 	}
 }
 
@@ -304,7 +304,10 @@ func (t *totals) baselines(j *judge, u *storage.Usage, options []policy.Option, 
 			best = result{choice: i, cost: cost, credits: credits, quality: c.Quality, ttft: float64(c.TTFT)}
 			found = true
 		}
-		s := at(t.singles, j.places[i].model)
+		for int(j.places[i].model) >= len(t.singles) {
+			t.singles = append(t.singles, single{})
+		}
+		s := &t.singles[j.places[i].model]
 		if s.served > 0 && s.last == u.Request { // another deployment of it: the cheaper one counts
 			if cost < s.lastCost {
 				s.cost -= s.lastCost - cost
@@ -360,8 +363,11 @@ func (t *totals) merge(o *totals) {
 	for k, n := range o.violations {
 		t.violations[k] += n
 	}
-	for k, s := range o.singles {
-		mine := at(t.singles, k)
+	for m := range o.singles {
+		for m >= len(t.singles) {
+			t.singles = append(t.singles, single{})
+		}
+		mine, s := &t.singles[m], &o.singles[m]
 		mine.served += s.served
 		mine.cost, mine.was = mine.cost+s.cost, mine.was+s.was
 		mine.quality, mine.wasGood = mine.quality+s.quality, mine.wasGood+s.wasGood
