@@ -34,6 +34,7 @@ type cli struct {
 	Vault    vaultCmd    `cmd:"" help:"See, check and rotate the key that stored provider keys are sealed under."`
 	Ledger   ledgerCmd   `cmd:"" help:"Prove, show, export and repair the credit ledger."`
 	Backup   backupCmd   `cmd:"" help:"Make, check and restore backups."`
+	Explain  explainCmd  `cmd:"" help:"Show why a request was answered by whom: the facts, the scores, the attempts, and what would have changed it."`
 	Replay   replayCmd   `cmd:"" help:"Decide recorded requests again: prove that they come out the same, or see what another policy would have done."`
 	Records  recordsCmd  `cmd:"" help:"Export, import and generate decision records."`
 	Usage    usageCmd    `cmd:"" help:"List, sum up, export and recount usage."`

@@ -49,7 +49,7 @@ func policyEntries(cfg *config.Config) []depot.Entry {
 	var entries []depot.Entry
 	for _, p := range cfg.Policies {
 		entries = append(entries, depot.Entry{
-			Name: p.Name, File: p.File, Signature: p.Signature, MustSign: p.SignatureGiven, Params: p.Map(), Grants: p.Grants, Fuel: p.Fuel, Place: p.Place,
+			Name: p.Name, File: p.File, Signature: p.Signature, MustSign: p.SignatureGiven, Params: p.Map(), Private: p.Private, Grants: p.Grants, Fuel: p.Fuel, Place: p.Place,
 		})
 	}
 	return entries

@@ -52,12 +52,12 @@ func (f *recordsFrom) open() (*opened, error) {
 	if err != nil {
 		return nil, err
 	}
+	if f.Records != "" {
+		return f.read(filter)
+	}
 	if strings.HasPrefix(f.Data, "http://") || strings.HasPrefix(f.Data, "https://") {
 		f.AdminURL, f.Data = f.Data, ""
 		return f.fetch(filter)
-	}
-	if f.Records != "" {
-		return f.read(filter)
 	}
 	log, err := badgerdb.OpenLogCopy(f.Data)
 	if errors.Is(err, badgerdb.ErrInUse) || errors.Is(err, fs.ErrNotExist) {

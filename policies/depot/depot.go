@@ -81,6 +81,7 @@ type Entry struct {
 	Signature string // file
 	MustSign  bool   // the signature's file must exist
 	Params    map[string]string
+	Private   bool // Params may hold a secret: they are not kept
 	Grants    uint32
 	Fuel      int64  // 0: the default
 	Place     string // in the configuration, for messages
@@ -269,6 +270,7 @@ type candidate struct {
 	grants    uint32
 	fuel      int64
 	builtin   bool
+	private   bool // params may hold a secret
 }
 
 // settle makes what should serve under a name serve. The error says where it comes from.
@@ -314,7 +316,7 @@ func (d *Depot) builtin(name string) (candidate, bool) {
 	d.mu.RLock()
 	entry := d.entries[name]
 	d.mu.RUnlock()
-	return candidate{name: name, source: "built-in", wasm: wasm, params: entry.Params, grants: entry.Grants, fuel: entry.Fuel, builtin: true}, ok
+	return candidate{name: name, source: "built-in", wasm: wasm, params: entry.Params, private: entry.Private, grants: entry.Grants, fuel: entry.Fuel, builtin: true}, ok
 }
 
 func (d *Depot) fromFile(e Entry) (candidate, error) {
@@ -331,7 +333,7 @@ func (d *Depot) fromFile(e Entry) (candidate, error) {
 
 // readFiles reads a module and its signature.
 func (d *Depot) readFiles(e Entry) (c candidate, err error) {
-	c = candidate{name: e.Name, source: e.File, params: e.Params, grants: e.Grants, fuel: e.Fuel}
+	c = candidate{name: e.Name, source: e.File, params: e.Params, private: e.Private, grants: e.Grants, fuel: e.Fuel}
 	if c.wasm, err = d.Read(e.File); err != nil || e.Signature == "" {
 		return c, err
 	}
@@ -372,7 +374,7 @@ func (d *Depot) serve(c candidate, action, by string) error {
 	}
 	s.Since = info.Loaded
 	event := Event{Action: action, Policy: c.name, Source: c.source, Version: c.version, Digest: s.Digest, Previous: previous, Signer: s.Signer, By: by}
-	if err := keepServed(d.Dir, c.wasm, info.Config, info.Loaded); err != nil { // it serves all the same
+	if err := keepServed(d.Dir, c.wasm, info.Config, c.private, info.Loaded); err != nil { // it serves all the same
 		event.Unkept = err.Error()
 	}
 	d.mu.Lock()

@@ -16,14 +16,18 @@ import (
 // maxServed is how many files of what has served are kept: the ones that served last.
 const maxServed = 128
 
-// keepServed keeps a module and its configuration text under their digests, so that decisions they made can be repeated when
-// something else serves.
-func keepServed(dir string, wasm []byte, config string, now time.Time) error {
+// keepServed keeps a module and, unless it is private, its configuration text under their digests, so that decisions they made can
+// be repeated when something else serves.
+func keepServed(dir string, wasm []byte, config string, private bool, now time.Time) error {
 	dir = filepath.Join(dir, "served")
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return fmt.Errorf("%w: %w", ErrDisk, err)
 	}
-	for name, data := range map[string][]byte{signing.Digest(wasm) + ".wasm": wasm, signing.Digest([]byte(config)) + ".conf": []byte(config)} {
+	files := map[string][]byte{signing.Digest(wasm) + ".wasm": wasm}
+	if !private {
+		files[signing.Digest([]byte(config))+".conf"] = []byte(config)
+	}
+	for name, data := range files {
 		name = filepath.Join(dir, name)
 		if info, err := os.Stat(name); err == nil && info.Size() == int64(len(data)) && os.Chtimes(name, now, now) == nil {
 			continue
@@ -36,7 +40,9 @@ func keepServed(dir string, wasm []byte, config string, now time.Time) error {
 }
 
 // KeepServed keeps a module and its configuration text in the depot in dir as if they had served there. Errors: ErrDisk.
-func KeepServed(dir string, wasm []byte, config string) error { return keepServed(dir, wasm, config, time.Now()) }
+func KeepServed(dir string, wasm []byte, config string) error {
+	return keepServed(dir, wasm, config, false, time.Now())
+}
 
 // forgetServed removes the files of what served longest ago, where there are more than maxServed.
 func forgetServed(dir string) error {

@@ -36,6 +36,15 @@ func TestServedIsKept(t *testing.T) {
 		t.Errorf("configuration %q, %v, want %q", text, err, info.Config)
 	}
 
+	entries[0].Params, entries[0].Private = map[string]string{"webhook_token": "secret"}, true
+	if err := s.Reload(entries, signing.Trust{}, ""); err != nil {
+		t.Fatal(err)
+	}
+	info, _ = s.host.Info("eco")
+	if text, err := depot.ServedConfig(dir, info.ConfigDigest); !errors.Is(err, depot.ErrUnknown) {
+		t.Errorf("private parameters are kept: %q, %v", text, err)
+	}
+
 	for name, want := range map[string]error{signing.Digest([]byte("no")): depot.ErrUnknown, "../manifest": depot.ErrUnknown} {
 		if _, err := depot.Served(dir, name); !errors.Is(err, want) {
 			t.Errorf("%s: %v", name, err)
