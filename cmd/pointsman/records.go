@@ -40,6 +40,7 @@ type opened struct {
 	records.Source
 	head  records.Head
 	close func() error
+	share func() float64 // that has been read; nil if it is not known
 }
 
 // open finds the records.
@@ -92,11 +93,21 @@ func (f *recordsFrom) read(filter records.Filter) (*opened, error) {
 			return nil, err
 		}
 	}
-	src, head, err := records.Open(in, 0)
+	src, head, err := records.Open(in)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("%s: %w", f.Records, err), in.Close())
 	}
-	return &opened{Source: records.Filtered(src, filter), head: head, close: in.Close}, nil
+	o := &opened{Source: records.Filtered(src, filter), head: head, close: in.Close}
+	if info, err := in.Stat(); err == nil && info.Mode().IsRegular() && info.Size() > 0 {
+		o.share = func() float64 {
+			at, err := in.Seek(0, io.SeekCurrent)
+			if err != nil {
+				return 0
+			}
+			return float64(at) / float64(info.Size())
+		}
+	}
+	return o, nil
 }
 
 // fetch asks a running gateway.
@@ -120,7 +131,7 @@ func (f *recordsFrom) fetch(filter records.Filter) (*opened, error) {
 		defer resp.Body.Close()
 		return nil, apiError(resp)
 	}
-	src, head, err := records.Open(resp.Body, 0)
+	src, head, err := records.Open(resp.Body)
 	if err != nil {
 		return nil, errors.Join(err, resp.Body.Close())
 	}

@@ -49,7 +49,7 @@ func (r *replayCmd) Run(out terminal) error {
 		return err
 	}
 	defer os.RemoveAll(options.CacheDir)
-	bar := progressBar(out.err, src.Total())
+	bar := progressBar(out.err, src.share)
 	options.Progress = bar.show
 	ctx, cancel := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer cancel()
@@ -149,15 +149,15 @@ func writePage(name string, report *replay.Report) error {
 
 // bar shows how far something is, on a terminal.
 type bar struct {
-	w     io.Writer // nil: nowhere
-	total int       // 0: not known
+	w     io.Writer      // nil: nowhere
+	share func() float64 // nil: not known
 	began time.Time
 	last  time.Time
 	shown bool
 }
 
-func progressBar(w io.Writer, total int) *bar {
-	b := &bar{total: total, began: time.Now()}
+func progressBar(w io.Writer, share func() float64) *bar {
+	b := &bar{share: share, began: time.Now()}
 	if f, ok := w.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
 		b.w = w
 	}
@@ -173,12 +173,13 @@ func (b *bar) show(done int) {
 	b.last, b.shown = now, true
 	rate := float64(done) / max(now.Sub(b.began).Seconds(), 1e-3)
 	const width = 30
-	if b.total == 0 {
+	if b.share == nil {
 		fmt.Fprintf(b.w, "\r%d requests, %.0f a second ", done, rate)
 		return
 	}
-	full := min(width, done*width/b.total)
-	fmt.Fprintf(b.w, "\r[%s%s] %3d %%  %.0f a second ", strings.Repeat("#", full), strings.Repeat(".", width-full), min(100, done*100/b.total), rate)
+	share := min(1, b.share())
+	full := int(share * width)
+	fmt.Fprintf(b.w, "\r[%s%s] %3.0f %%  %.0f a second ", strings.Repeat("#", full), strings.Repeat(".", width-full), 100*share, rate)
 }
 
 func (b *bar) clear() {

@@ -154,7 +154,6 @@ func (w *Writer) Written() Tail { return w.tail }
 type file struct {
 	in      *bufio.Reader
 	head    Head
-	total   int
 	kind    byte // of the frame that was read last, in body
 	body    []byte
 	texts   badgerdb.Texts
@@ -169,13 +168,13 @@ type file struct {
 	arena   []byte // of the decisions
 }
 
-// Open reads a file from r. total is how many requests it has, 0 if that is not known.
-func Open(r io.Reader, total int) (Source, Head, error) {
+// Open reads a file from r.
+func Open(r io.Reader) (Source, Head, error) {
 	begin := make([]byte, len(magic))
 	if _, err := io.ReadFull(r, begin); err != nil || string(begin) != magic {
 		return nil, Head{}, fmt.Errorf("%w: it does not begin with %q", ErrFormat, magic)
 	}
-	f := &file{in: bufio.NewReaderSize(s2.NewReader(r), 64<<10), total: total, texts: badgerdb.Texts{}, modules: map[string][]byte{}, states: map[string][]byte{}}
+	f := &file{in: bufio.NewReaderSize(s2.NewReader(r), 64<<10), texts: badgerdb.Texts{}, modules: map[string][]byte{}, states: map[string][]byte{}}
 	if err := f.next(); err != nil {
 		return nil, Head{}, err
 	}
@@ -336,6 +335,3 @@ func (f *file) State(name string, number uint64) ([]byte, error) {
 
 // Passed implements Source.
 func (f *file) Passed() Passed { return f.passed }
-
-// Total implements Source.
-func (f *file) Total() int { return f.total }

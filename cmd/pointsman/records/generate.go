@@ -174,6 +174,3 @@ func (g *generator) State(name string, number uint64) ([]byte, error) {
 
 // Passed implements Source.
 func (g *generator) Passed() Passed { return Passed{} }
-
-// Total implements Source.
-func (g *generator) Total() int { return g.Requests }

@@ -125,9 +125,6 @@ func (s *logSource) count(add func(*Passed)) {
 	s.passed <- p
 }
 
-// Total implements Source.
-func (s *logSource) Total() int { return 0 }
-
 // chunk is requests that are put in order.
 type chunk struct {
 	s       *logSource

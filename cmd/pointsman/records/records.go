@@ -68,8 +68,6 @@ type Source interface {
 	State(policy string, number uint64) ([]byte, error)
 	// Passed tells what was not given, so far.
 	Passed() Passed
-	// Total is how many requests there are about, for a progress bar; 0 if that is not known.
-	Total() int
 }
 
 // Passed is requests that a source could not give.

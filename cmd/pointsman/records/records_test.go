@@ -98,7 +98,7 @@ func (f flat) sorted() flat {
 // TestFile: what is written to a file is read from it, with what it refers to.
 func TestFile(t *testing.T) {
 	data := write(t, made(t, 3000, 17))
-	src, head, err := Open(bytes.NewReader(data), 0)
+	src, head, err := Open(bytes.NewReader(data))
 	if err != nil || head.Gateway != "test" {
 		t.Fatal(head, err)
 	}
@@ -128,7 +128,7 @@ func TestFile(t *testing.T) {
 func TestCutFile(t *testing.T) {
 	data := write(t, made(t, 200, 10))
 	for n := 0; n < len(data); n += 1 + len(data)/500 {
-		src, _, err := Open(bytes.NewReader(data[:n]), 0)
+		src, _, err := Open(bytes.NewReader(data[:n]))
 		for err == nil {
 			_, err = src.Next()
 		}
@@ -141,7 +141,7 @@ func TestCutFile(t *testing.T) {
 // TestDamagedFile: a flipped bit anywhere is told, or changes nothing.
 func TestDamagedFile(t *testing.T) {
 	whole := write(t, made(t, 200, 10))
-	src, _, err := Open(bytes.NewReader(whole), 0)
+	src, _, err := Open(bytes.NewReader(whole))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -149,7 +149,7 @@ func TestDamagedFile(t *testing.T) {
 	for n := 0; n < len(whole); n += 1 + len(whole)/500 {
 		data := bytes.Clone(whole)
 		data[n] ^= 1 << (n % 8)
-		src, _, err := Open(bytes.NewReader(data), 0)
+		src, _, err := Open(bytes.NewReader(data))
 		records := 0
 		for err == nil {
 			var b *Batch
@@ -260,7 +260,7 @@ func FuzzOpen(f *testing.F) {
 			t.Fatal(err)
 		}
 		for _, data := range [][]byte{body, packed.Bytes()} {
-			src, _, err := Open(bytes.NewReader(data), 0)
+			src, _, err := Open(bytes.NewReader(data))
 			for err == nil {
 				_, err = src.Next()
 			}

@@ -43,7 +43,7 @@ func BenchmarkReplay(b *testing.B) {
 			b.ReportAllocs()
 			done, before := 0, cpuTime()
 			for done < b.N {
-				src, _, err := records.Open(bytes.NewReader(data), n)
+				src, _, err := records.Open(bytes.NewReader(data))
 				if err != nil {
 					b.Fatal(err)
 				}
