@@ -82,6 +82,7 @@ type call struct {
 	settled    bool
 	copied     *keptBody // what is kept of the bodies, nil for nothing
 	over       bool      // it was let go of
+	entered    bool      // it has taken room
 
 	cache caching
 	claim *claim // of its idempotency key, nil without one
@@ -118,6 +119,7 @@ func (e *Engine) begin(ctx *fasthttp.RequestCtx) *call {
 
 // end gives the call back. Nothing may refer to it any more.
 func (e *Engine) end(c *call) {
+	e.leave(c)
 	if c.watch != nil {
 		c.watch.forget()
 	}

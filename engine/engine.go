@@ -25,6 +25,7 @@ import (
 	"github.com/pointsman/pointsman/engine/dialect"
 	"github.com/pointsman/pointsman/engine/directory"
 	"github.com/pointsman/pointsman/engine/limit"
+	"github.com/pointsman/pointsman/engine/overload"
 	"github.com/pointsman/pointsman/engine/record"
 	"github.com/pointsman/pointsman/engine/snapshot"
 	"github.com/pointsman/pointsman/engine/tokens"
@@ -111,7 +112,8 @@ type Config struct {
 	Policies    Policies
 	Adapters    Adapters
 	Transport   *upstream.Transport
-	Probes      Probes // which providers are probed, which is always free; zero: those that are down
+	Overload    *overload.Guard // nil: any number of requests is taken at once
+	Probes      Probes          // which providers are probed, which is always free; zero: those that are down
 	Retries     Retries
 	RoundLimit  storage.Credits // that the rounds of a request before its last may cost in all; 0: no limit of their own
 	Limits      Limits          // of rates, beside those of accounts, teams and keys

@@ -205,6 +205,7 @@ func (e *Engine) abandon(c *call) {
 		e.finish(c)
 	}
 	e.giveBack(c) // of one that was not accepted yet
+	e.leave(c)
 	panic(cause)
 }
 

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/valyala/fasthttp"
+
+	"github.com/pointsman/pointsman/engine/overload"
 )
 
 const (
@@ -17,12 +19,15 @@ const (
 )
 
 // Server is a fasthttp server that reads its clients through gates.
-type Server struct{ *fasthttp.Server }
+type Server struct {
+	*fasthttp.Server
+	Guard *overload.Guard // of its connections and their bodies; nil: none
+}
 
 // NewServer returns a server with the gateway's limits: request lines of 8 KiB, header fields of 32 KiB and 100 in number, bodies
 // of maxBody bytes, 30 seconds to send a request. The handler sees only requests that every parser of HTTP/1.1 reads alike.
 func NewServer(handler fasthttp.RequestHandler, maxBody int) *Server {
-	return &Server{&fasthttp.Server{
+	return &Server{Server: &fasthttp.Server{
 		Name:                         "pointsman",
 		Handler:                      handler,
 		ErrorHandler:                 protocolError,
@@ -35,13 +40,14 @@ func NewServer(handler fasthttp.RequestHandler, maxBody int) *Server {
 		DisablePreParseMultipartForm: true,
 		SecureErrorLogMessage:        true,
 		CloseOnShutdown:              true,
+		ReduceMemoryUsage:            true, // no buffers for connections that wait, nor for streams
 		Logger:                       quiet{},
 	}}
 }
 
 // Serve takes connections, of TCP or TLS, until the listener is closed.
 func (s *Server) Serve(ln net.Listener) error {
-	return s.Server.Serve(gates{ln, s.MaxRequestBodySize})
+	return s.Server.Serve(gates{s.Guard.Listen(ln), s.MaxRequestBodySize, s.Guard, newBuffers()})
 }
 
 // protocolError answers what could not be read as a request, in the shape of the path's dialect if the request came that far.
@@ -52,7 +58,7 @@ func protocolError(ctx *fasthttp.RequestCtx, err error) {
 	below := ctx.Conn()
 	g, gated := below.(*gate)
 	if gated {
-		below = g.Conn
+		below = plainConn(g.Conn)
 	}
 	switch {
 	case gated && g.fault != nil:

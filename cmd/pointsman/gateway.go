@@ -21,6 +21,7 @@ import (
 	"github.com/pointsman/pointsman/engine/catalog"
 	"github.com/pointsman/pointsman/engine/directory"
 	"github.com/pointsman/pointsman/engine/outbox"
+	"github.com/pointsman/pointsman/engine/overload"
 	"github.com/pointsman/pointsman/engine/upstream"
 	"github.com/pointsman/pointsman/engine/vault"
 	"github.com/pointsman/pointsman/plugins"
@@ -61,6 +62,7 @@ type gateway struct {
 	depot     *depot.Depot
 	changes   *metrics.Set // of policies
 	unwatch   context.CancelFunc
+	guard     *overload.Guard
 	engine    *engine.Engine
 	events    *outbox.Sender   // nil: nobody is told
 	bodies    *badgerdb.Bodies // nil: none are kept
@@ -138,12 +140,13 @@ func start(ctx context.Context, cfg *config.Config, opt options) (g *gateway, er
 	if g.results != nil {
 		results = g.results
 	}
+	g.guard = g.newGuard()
 	g.engine, err = engine.New(engine.Config{
 		Catalog: models, Providers: engineProviders(cfg, probed), Simulate: cfg.Simulator.Enabled,
 		Directory: g.directory, Ledger: g.store, Log: g.usage, Analytics: g.usage, Generations: g.usage, States: g.usage, Prices: g.usage, Policies: g.policies, Adapters: g.plugins,
 		Retries: engine.Retries(cfg.Retries), Markups: cfg.Tariff.Markups, Budgets: g.store, AlertAt: cfg.Budgets.AlertAt, RoundLimit: cfg.Rounds.Credits, RecordTexts: cfg.Rounds.RecordTexts,
 		CreditUSD: cfg.Log.CreditUSD, KeptBodies: g.keptBodies(), Alert: g.usage.Alert,
-		Transport: upstream.New(upstream.Config{}), Probes: engine.Probes(cfg.Health.Probe), Plugins: g.pluginHealth,
+		Transport: upstream.New(keptConnections()), Overload: g.guard, Probes: engine.Probes(cfg.Health.Probe), Plugins: g.pluginHealth,
 		MaxBody: cfg.Server.MaxBodyBytes, Problems: g.problems, LedgerHealth: g.ledgerHealth, Logger: g.log, Now: g.now,
 		KeepAlive: engine.KeepAlive{After: cfg.Server.KeepAliveAfter, Every: cfg.Server.KeepAliveEvery}, Cache: cacheConfig(&cfg.Cache),
 		Results: results, MaxResult: cfg.Cache.MaxEntryKB << 10,
@@ -159,6 +162,7 @@ func start(ctx context.Context, cfg *config.Config, opt options) (g *gateway, er
 	}
 	g.api = engine.NewServer(g.engine.Handler(g.log, cfg.Server.CORSOrigins), cfg.Server.MaxBodyBytes)
 	g.admin = engine.NewServer(admin.Handler(g.adminConfig()), depot.MaxModule+1<<20)
+	g.api.Guard = g.guard
 	g.watchPolicies()
 	g.serve(g.api, g.listener)
 	g.serve(g.admin, g.adminListn)
@@ -204,6 +208,7 @@ func (g *gateway) stop(ctx context.Context) error {
 	if g.engine != nil {
 		errs = append(errs, g.engine.Close(ctx))
 	}
+	g.guard.Close()
 	g.rotation.close()
 	if g.events != nil {
 		g.events.Close()

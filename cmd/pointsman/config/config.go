@@ -39,6 +39,7 @@ type Config struct {
 	Health         Health
 	Retries        Retries
 	Limits         Limits
+	Overload       Overload
 	Cache          Cache
 	Warnings       []string // what works but is probably not meant, each with file:line:column
 

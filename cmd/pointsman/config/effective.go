@@ -60,6 +60,7 @@ func (c *Config) WriteEffective(w io.Writer) error {
 	p.pair("max_pause", strconv.FormatFloat(c.Retries.MaxPause.Seconds(), 'f', -1, 64))
 	p.pair("percent", strconv.Itoa(c.Retries.Percent))
 	p.limits(&c.Limits)
+	p.overload(&c.Overload)
 	p.cache(&c.Cache)
 	p.stores(c)
 	p.vault(c.Vault)

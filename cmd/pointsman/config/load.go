@@ -135,6 +135,7 @@ func (d *document) read(root *table) *Config {
 	retries.done()
 
 	c.limits(root.child("limits", "in [limits]"))
+	c.overload(root.child("overload", "in [overload]"))
 	c.cache(root.child("cache", "in [cache]"))
 	c.stores(root)
 	c.vault(root.child("vault", "in [vault]"))
