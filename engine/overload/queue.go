@@ -8,7 +8,6 @@ import (
 // waiter is a request that waits for room.
 type waiter struct {
 	ready      chan bool // true: it is let in; false: another one took its place in the queue
-	class      Priority
 	queued     bool // guarded by the guard's lock
 	prev, next *waiter
 }
@@ -80,7 +79,6 @@ func (g *Guard) wait(class Priority, deadline time.Time) *Shed {
 	if !deadline.IsZero() {
 		most = min(most, deadline.Sub(now))
 	}
-	w := &waiter{ready: make(chan bool, 1), class: class}
 	g.mu.Lock()
 	if g.waiting.Load() == 0 {
 		if g.take() { // there is room again
@@ -99,6 +97,7 @@ func (g *Guard) wait(class Priority, deadline time.Time) *Shed {
 		g.mu.Unlock()
 		return g.refuse(NoRoom, expected)
 	}
+	w := &waiter{ready: make(chan bool, 1)}
 	g.queue[class].push(w)
 	g.waiting.Add(1)
 	g.mu.Unlock()
