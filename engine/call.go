@@ -95,6 +95,9 @@ type call struct {
 	cancel func() // cuts the attempt under way
 }
 
+// maxKeptBuffer is up to which size a request's buffers are used again, in bytes. Larger ones would stay through a collection or two.
+const maxKeptBuffer = 1 << 20
+
 // maxBeta is the longest list of beta features that is passed on, in bytes.
 const maxBeta = 1 << 10
 
@@ -104,7 +107,9 @@ func (e *Engine) begin(ctx *fasthttp.RequestCtx) *call {
 	c.began = e.Now()
 	c.id = newRequestID(c.began)
 	c.clientID = clientRequestID(ctx)
-	c.body = ctx.PostBody()
+	if c.body = ctx.PostBody(); len(c.body) > maxKeptBuffer {
+		ctx.Request.ReleaseBody(maxKeptBuffer) // to the collector, once the call is over
+	}
 	if beta := ctx.Request.Header.Peek("Anthropic-Beta"); len(beta) <= maxBeta {
 		c.beta = string(beta)
 	}
@@ -122,6 +127,9 @@ func (e *Engine) end(c *call) {
 	e.leave(c)
 	if c.watch != nil {
 		c.watch.forget()
+	}
+	if cap(c.scratch) > maxKeptBuffer {
+		c.scratch = nil
 	}
 	fresh := &call{env: c.env, scratch: c.scratch[:0], steps: c.steps[:0], outcomes: c.outcomes[:0]}
 	fresh.req.Options, fresh.plan.Steps, fresh.plan.Verdicts = c.req.Options[:0], c.plan.Steps[:0], c.plan.Verdicts[:0]

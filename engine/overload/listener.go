@@ -66,6 +66,7 @@ func (l *Listener) Accept() (net.Conn, error) {
 		}
 		pause = firstPause
 		if l.guard.hasConnection(l.guard.connect()) || l.evict() {
+			boundUnsent(conn)
 			c := &Conn{Conn: conn, listener: l}
 			l.mu.Lock()
 			l.open[c] = struct{}{}

@@ -16,13 +16,13 @@ const (
 // SmallBody is up to which size a request's body is not counted, in bytes.
 const SmallBody = 64 << 10
 
-// perBody is how much memory a byte of a body takes on its way: the server's buffer, which is rounded up, and the copy that
-// goes to a provider.
-const perBody = 3
+// perBody is how much memory a byte of a body takes on its way: the server's buffer, which is rounded up to a power of two, and
+// the copy that goes to a provider, which grows while it is made.
+const perBody = 4
 
 const (
 	memoryInterval = 50 * time.Millisecond
-	staleAfter     = time.Second // that a collection is asked for again, while something is refused
+	staleAfter     = 500 * time.Millisecond // that a collection is asked for again, while something is refused
 )
 
 // memory compares what the process uses with what it may. Garbage does not count: Go lets it grow up to the limit, and

@@ -8,7 +8,7 @@ import (
 // waiter is a request that waits for room.
 type waiter struct {
 	ready      chan bool // true: it is let in; false: another one took its place in the queue
-	queued     bool // guarded by the guard's lock
+	queued     bool      // guarded by the guard's lock
 	prev, next *waiter
 }
 
