@@ -84,8 +84,9 @@ type call struct {
 	over       bool      // it was let go of
 	entered    bool      // it has taken room
 
-	cache caching
-	claim *claim // of its idempotency key, nil without one
+	cache  caching
+	flight *flight // that it leads; nil if it leads none
+	claim  *claim  // of its idempotency key, nil without one
 
 	watch *watch
 	pulse *pulse // of a stream, nil if it cannot be kept alive
@@ -125,6 +126,7 @@ func (e *Engine) begin(ctx *fasthttp.RequestCtx) *call {
 // end gives the call back. Nothing may refer to it any more.
 func (e *Engine) end(c *call) {
 	e.leave(c)
+	c.flight.fail() // unless it has an answer
 	if c.watch != nil {
 		c.watch.forget()
 	}
@@ -136,14 +138,20 @@ func (e *Engine) end(c *call) {
 	e.calls.Put(fresh)
 }
 
-// leave notes that the client is gone and cuts the attempt under way, unless the client may come again for the answer. The watcher
-// calls it from its own goroutine.
+// leave notes that the client is gone and cuts the attempt under way, unless the client may come again for the answer or others
+// wait for it. The watcher calls it from its own goroutine.
 func (c *call) leave() {
-	if c.claim != nil {
+	c.mu.Lock()
+	f := c.flight
+	c.mu.Unlock()
+	if c.claim != nil || f.wanted() {
 		return
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.left {
+		return
+	}
 	c.left = true
 	if c.cancel != nil {
 		c.cancel()

@@ -152,6 +152,7 @@ type Engine struct {
 	tokens      *tokens.Counter
 	cache       *cache.Cache[cachedAnswer] // nil: answers are not kept
 	claims      claims
+	flights     flights
 	cacheTime   atomic.Uint64 // counts what makes all kept answers old
 	comparing   atomic.Bool   // a count of ours with what a provider reported
 	texts       sync.Pool     // of *dialect.Texts

@@ -44,9 +44,11 @@ func (e *Engine) relay(ctx *fasthttp.RequestCtx, c *call, a *answer) {
 	}
 	r, p, k := &relay{engine: e, call: c, answer: a, copied: c.copied}, c.pulse, c.claim
 	c.copied = nil // the last bytes come after the call's end
-	if a.stored != nil {
+	switch {
+	case a.stored != nil:
 		r.repeat(a.stored)
-	} else {
+	case a.followed == nil:
+		e.beginStream(c, a)
 		r.replay(a.held)
 	}
 	r.copied.hear(r.out)
@@ -82,7 +84,7 @@ type relay struct {
 func (r *relay) Read(p []byte) (int, error) {
 	if r.sent == len(r.out) {
 		r.out, r.sent = r.out[:0], 0
-		for r.end == nil && (len(r.out) == 0 || r.answer.events.Buffered() && len(r.out) < relayBatch) {
+		for r.end == nil && (len(r.out) == 0 || r.answer.ready() && len(r.out) < relayBatch) {
 			r.next()
 		}
 		r.copied.hear(r.out)
@@ -100,6 +102,10 @@ func (r *relay) Read(p []byte) (int, error) {
 
 // Close settles a stream that was not read to its end: the client left.
 func (r *relay) Close() error {
+	for r.end == nil && r.answer.followed == nil && r.call.flight.wanted() { // others hear it to its end
+		r.out, r.sent = r.out[:0], 0
+		r.next()
+	}
 	if r.end == nil {
 		r.settle(storage.OutcomeClientAbort)
 		r.finish(errCut)
@@ -110,6 +116,10 @@ func (r *relay) Close() error {
 
 // next takes one event from the provider.
 func (r *relay) next() {
+	if r.answer.followed != nil {
+		r.follow()
+		return
+	}
 	idle := len(r.out) == 0 && !r.answer.events.Buffered()
 	if idle { // whatever came before is with the client
 		r.call.pulse.wait()
@@ -242,6 +252,9 @@ func (r *relay) settle(outcome storage.Outcome) bool {
 	return e.settle(c, outcome, fasthttp.StatusOK) == nil
 }
 
+// ready tells that an event is there already.
+func (a *answer) ready() bool { return a.followed == nil && a.events.Buffered() }
+
 // finish ends the stream with what Read returns last, gives the provider's connection back and lets go of the call.
 func (r *relay) finish(end error) {
 	r.end = end
@@ -252,7 +265,7 @@ func (r *relay) finish(end error) {
 
 // drained reads the little that may follow the last event, so that the provider's connection can be used again.
 func (r *relay) drained() bool {
-	if r.answer.stored != nil {
+	if r.answer.stored != nil || r.answer.followed != nil {
 		return true
 	}
 	for deadline := time.Now().Add(time.Second); time.Now().Before(deadline); {

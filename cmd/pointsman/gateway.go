@@ -362,7 +362,7 @@ func engineProviders(cfg *config.Config, probed map[string]string) []engine.Prov
 func cacheConfig(c *config.Cache) engine.CacheConfig {
 	return engine.CacheConfig{
 		Enabled: c.Enabled, TTL: c.TTL, MaxBytes: c.MaxMB << 20, MaxEntry: c.MaxEntryKB << 10, Scope: engine.CacheScope(c.Scope), HitShare: c.HitPrice,
-		AnyTemperature: c.AnyTemperature, Ignore: c.IgnoreFields,
+		AnyTemperature: c.AnyTemperature, Ignore: c.IgnoreFields, Coalesce: c.Coalesce,
 	}
 }
 

@@ -180,6 +180,7 @@ type Cache struct {
 	HitPrice       uint32   // what a hit costs, in millionths of what the answer cost
 	AnyTemperature bool     // answers to requests with a temperature above 0 are kept too
 	IgnoreFields   []string // of bodies, that make no difference
+	Coalesce       bool     // requests wait for the answer to the same one that is under way; without Enabled too
 	IdempotencyMB  int      // of answers to requests with an idempotency key; 0: such keys are not heeded
 }
 
