@@ -22,16 +22,29 @@ func (e *Engine) dearest(c *call, a *answer) (dearest storage.NanoUSD) {
 	if a.own || a.simulated || c.op != opChat || c.level == abi.LevelCustom {
 		return 0
 	}
-	lo, hi := catalog.LevelTiers(c.level)
 	u := normal(&a.usage)
 	u.ServiceTier = "" // a service of its provider's own
-	for _, d := range e.deployments {
-		if d.platform && d.Model.Tier >= lo && d.Model.Tier <= hi && d.Model.Mode == abi.ModeChat {
-			cost, _ := d.Price.Cost(u)
-			dearest = max(dearest, cost)
-		}
+	for _, d := range e.dear[c.level] {
+		cost, _ := d.Price.Cost(u)
+		dearest = max(dearest, cost)
 	}
 	return dearest
+}
+
+// dearOf are the platform's deployments of a power level less those that never are the dearest: another one costs at least as much of
+// everything.
+func dearOf(level uint8, deployments []*deployment) (dear []*deployment) {
+	lo, hi := catalog.LevelTiers(level)
+	for _, d := range deployments {
+		if !d.platform || d.Model.Tier < lo || d.Model.Tier > hi || d.Model.Mode != abi.ModeChat {
+			continue
+		}
+		if slices.ContainsFunc(dear, func(other *deployment) bool { return other.Price.Covers(&d.Price) }) {
+			continue
+		}
+		dear = append(slices.DeleteFunc(dear, func(other *deployment) bool { return d.Price.Covers(&other.Price) }), d)
+	}
+	return dear
 }
 
 // WriteAnalytics answers with a summary of everybody's usage: as JSON, or as a table in another format.

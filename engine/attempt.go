@@ -61,7 +61,27 @@ type answer struct {
 	stored      *cachedAnswer        // it comes from the cache
 	followed    *follower            // it is a stream of another request's
 	origin      string               // id of the request that it was made for, of one that was not made for this
-	close       func(bool)           // true after the whole answer was read
+	source      source               // what it comes from, nil for nothing that would have to be closed
+}
+
+// source is what an answer is read from.
+type source interface {
+	Close(reuse bool) // reuse, after the whole answer was read: there may be another answer from there
+}
+
+// close lets go of the provider; read tells that the whole answer was read.
+func (a *answer) close(read bool) {
+	if a.source != nil {
+		a.source.Close(read)
+	}
+}
+
+// newAnswer is room for an answer.
+func (c *call) newAnswer() *answer {
+	if c.first.deployment == nil {
+		return &c.first
+	}
+	return new(answer)
 }
 
 func (a *answer) provider() string {
@@ -84,6 +104,7 @@ type failure struct {
 	// inexpressible: the request means something that the provider's dialect has no words for.
 	inexpressible bool
 	unsent        bool           // the provider was not asked, because of what it said before of an own key, or of limited
+	barred        bool           // there was no attempt: another one is trying the open circuit
 	limited       *limit.Refusal // a limit of the gateway's own is used up
 	own           bool
 	model         *catalog.Model
@@ -95,10 +116,18 @@ var clientGone = &Fault{Status: 499, Type: typeRequest, Code: "client_closed_req
 
 // attempt tries a step's candidate once and notes the outcome.
 func (e *Engine) attempt(c *call, step policy.Step) (*answer, *failure) {
+	a, f := e.launch(c, step)
+	e.conclude(c, step, a, f)
+	return a, f
+}
+
+// launch tries a step's candidate once. It changes nothing of the request that a policy or the client is told.
+func (e *Engine) launch(c *call, step policy.Step) (*answer, *failure) {
 	i := int(step.Candidate)
 	d := e.deployments[i]
 	flags := c.req.Options[i].Flags
-	a := &answer{deployment: d, own: flags&abi.OptionOwnKey != 0, simulated: flags&abi.OptionSimulated != 0, began: e.Now(), text: speech{engine: e}}
+	a := c.newAnswer()
+	*a = answer{deployment: d, own: flags&abi.OptionOwnKey != 0, simulated: flags&abi.OptionSimulated != 0, began: e.Now(), text: speech{engine: e}}
 	a.firstByte = d.endpoint.Timeouts.FirstByte
 	if wish := time.Duration(step.TimeoutMillis) * time.Millisecond; wish > 0 {
 		a.firstByte = min(a.firstByte, wish) // a policy can shorten what the operator allows
@@ -106,15 +135,24 @@ func (e *Engine) attempt(c *call, step policy.Step) (*answer, *failure) {
 	a.total = c.remaining(a.began, d.endpoint.Timeouts.Total) // and so can the client
 	a.firstByte = min(a.firstByte, a.total)
 	if !e.live.Start(i) {
-		return a, &failure{class: adapter.ClassOverloaded, unsent: true, model: d.Model, provider: d.Provider}
+		return a, &failure{class: adapter.ClassOverloaded, unsent: true, barred: true, own: a.own, model: d.Model, provider: d.Provider}
 	}
-	f := e.try(c, a)
+	f := e.reach(c, a)
 	if f == nil && c.env.Stream {
 		if f = a.awaitContent(e.Now, c.dialect, min(d.endpoint.FirstContent, a.total), c.reviewed()); f != nil {
 			a.close(false)
 		}
 	}
 	e.judgeKey(a, f)
+	return a, f
+}
+
+// conclude notes what came of an attempt.
+func (e *Engine) conclude(c *call, step policy.Step, a *answer, f *failure) {
+	if f != nil && f.barred {
+		return
+	}
+	i, d := int(step.Candidate), a.deployment
 	ended := e.Now()
 	took := ended.Sub(a.began)
 	o := c.root().begun(a, i)
@@ -127,11 +165,10 @@ func (e *Engine) attempt(c *call, step policy.Step) (*answer, *failure) {
 		e.metrics.attempt(a.provider(), f.label())
 		e.Logger.Debug("attempt failed", "request", c.id, "model", d.Model.Name, "provider", a.provider(), "class", f.label(), "status", f.status, "error", f.err)
 	}
-	return a, f
 }
 
-// try reaches the provider, directly or through its plugin.
-func (e *Engine) try(c *call, a *answer) *failure {
+// reach goes to the provider, directly or through its plugin.
+func (e *Engine) reach(c *call, a *answer) *failure {
 	if f := e.takeTurn(c, a); f != nil {
 		return f
 	}

@@ -162,7 +162,7 @@ func (e *Engine) repeated(c *call, k *cachedAnswer) *answer {
 	c.usage.Cache, c.usage.Credits = storage.CacheHit, price
 	return &answer{
 		deployment: d, own: k.own, simulated: k.simulated, estimated: k.estimated, began: c.began, whole: true, body: k.body, usage: k.usage,
-		credits: price, measured: true, dropped: k.dropped, stored: k, origin: k.origin, close: func(bool) {},
+		credits: price, measured: true, dropped: k.dropped, stored: k, origin: k.origin,
 	}
 }
 

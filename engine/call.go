@@ -81,23 +81,52 @@ type call struct {
 	usage      storage.Usage
 	settled    bool
 	copied     *keptBody // what is kept of the bodies, nil for nothing
-	over       bool      // it was let go of
 	entered    bool      // it has taken room
 
 	cache  caching
 	flight *flight // that it leads; nil if it leads none
 	claim  *claim  // of its idempotency key, nil without one
 
-	watch *watch
+	watch watch
 	pulse *pulse // of a stream, nil if it cannot be kept alive
+	first answer // of the first attempt, so that most requests need no other
 
-	mu     sync.Mutex // guards what follows against leave
-	left   bool
-	cancel func() // cuts the attempt under way
+	cut      cut        // of the attempt under way
+	mu       sync.Mutex // guards what follows against leave
+	left     bool
+	attempts []*call // those under way beside this call, see hedge.go
 }
 
 // maxKeptBuffer is up to which size a request's buffers are used again, in bytes. Larger ones would stay through a collection or two.
 const maxKeptBuffer = 1 << 20
+
+// cut is how an attempt is ended from outside, by any goroutine. The zero value is ready.
+type cut struct {
+	mu     sync.Mutex
+	over   bool
+	cancel canceller
+}
+
+// with registers how to cut what begins now, nil for nothing; false says that it must not begin.
+func (k *cut) with(cancel canceller) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.cancel = cancel
+	return !k.over
+}
+
+// off cuts what is under way, and lets nothing begin any more.
+func (k *cut) off() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.over = true
+	if k.cancel != nil {
+		k.cancel.Cancel()
+	}
+}
+
+// canceller is what an attempt can be cut by, from any goroutine and at any time.
+type canceller interface{ Cancel() }
 
 // maxBeta is the longest list of beta features that is passed on, in bytes.
 const maxBeta = 1 << 10
@@ -127,15 +156,14 @@ func (e *Engine) begin(ctx *fasthttp.RequestCtx) *call {
 func (e *Engine) end(c *call) {
 	e.leave(c)
 	c.flight.fail() // unless it has an answer
-	if c.watch != nil {
-		c.watch.forget()
-	}
+	c.watch.forget()
 	if cap(c.scratch) > maxKeptBuffer {
 		c.scratch = nil
 	}
-	fresh := &call{env: c.env, scratch: c.scratch[:0], steps: c.steps[:0], outcomes: c.outcomes[:0]}
-	fresh.req.Options, fresh.plan.Steps, fresh.plan.Verdicts = c.req.Options[:0], c.plan.Steps[:0], c.plan.Verdicts[:0]
-	e.calls.Put(fresh)
+	options, plan := c.req.Options[:0], policy.Plan{Steps: c.plan.Steps[:0], Verdicts: c.plan.Verdicts[:0], Explanation: c.plan.Explanation[:0]}
+	*c = call{env: c.env, scratch: c.scratch[:0], steps: c.steps[:0], outcomes: c.outcomes[:0], plan: plan}
+	c.req.Options = options
+	e.calls.Put(c)
 }
 
 // leave notes that the client is gone and cuts the attempt under way, unless the client may come again for the answer or others
@@ -153,20 +181,15 @@ func (c *call) leave() {
 		return
 	}
 	c.left = true
-	if c.cancel != nil {
-		c.cancel()
+	c.cut.off()
+	for _, b := range c.attempts {
+		b.cut.off()
 	}
 }
 
-// cutWith registers how to cut the attempt that begins now; false says that the client left already.
-func (c *call) cutWith(cancel func()) bool {
-	if c.parent != nil {
-		return c.parent.cutWith(cancel)
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.cancel = cancel
-	return !c.left
+// cutWith registers how to cut the attempt that begins now; false says that it must not: the client left already.
+func (c *call) cutWith(cancel canceller) bool {
+	return c.root().cut.with(cancel)
 }
 
 func (c *call) clientLeft() bool {

@@ -18,7 +18,7 @@ import (
 // other operation. A step that cannot go on returns the fault the client gets.
 func (e *Engine) serve(ctx *fasthttp.RequestCtx, d dialect.Dialect, op operation) {
 	c := e.begin(ctx)
-	defer e.abandon(c)
+	defer e.abandon(c, c.id)
 	c.dialect, c.op = d, op
 	fault := e.admit(ctx, c)
 	answered := false
@@ -39,7 +39,7 @@ func (e *Engine) serve(ctx *fasthttp.RequestCtx, d dialect.Dialect, op operation
 	if c.env.Stream {
 		c.pulse = newPulse(ctx, e.KeepAlive, c.began)
 	}
-	c.watch = e.watch.add(ctx.Conn(), c.id[15], c.leave, c.pulse)
+	e.watch.add(&c.watch, ctx.Conn(), c.id[15], c, c.pulse)
 	a, fault := e.cached(ctx, c)
 	for a == nil && fault == nil { // once, unless the policy wants rounds
 		if fault = e.decide(c); fault == nil {
@@ -62,8 +62,8 @@ func (e *Engine) serve(ctx *fasthttp.RequestCtx, d dialect.Dialect, op operation
 	}
 }
 
-// admit authenticates the caller, waits for room if there is none, reads the few fields of the body that routing depends on, takes what the request needs of the
-// caller's limits, and resolves what was asked for: a level, a model or both, and the policy that decides.
+// admit authenticates the caller, waits for room if there is none, reads the few fields of the body that routing depends on, takes
+// what the request needs of the caller's limits, and resolves what was asked for: a level, a model or both, and the policy.
 func (e *Engine) admit(ctx *fasthttp.RequestCtx, c *call) (fault *Fault) {
 	if c.caller, fault = e.permit(ctx, c.endpointName()); fault != nil {
 		return fault
@@ -206,11 +206,10 @@ func (e *Engine) attemptAll(c *call) (*answer, *Fault) {
 				if last != nil && !last.allows(e.deployments[step.Candidate].Model, c) || !t.may(i) || n > 0 && !t.pause(n-1, last.retryAfter) {
 					break
 				}
-				a, failed := e.attempt(c.tried(), step)
+				a, failed := e.try(c, &t, i)
 				if failed == nil {
 					return a, nil
 				}
-				t.note(i, failed)
 				if last = failed; !failed.retryable() {
 					break
 				}

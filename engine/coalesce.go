@@ -169,20 +169,27 @@ type follower struct {
 // newFollower makes one of a request that has joined. It must part.
 func newFollower(c *call, f *flight, now time.Time) *follower {
 	w := &follower{flight: f}
-	note := func(what *bool) {
-		f.mu.Lock()
-		defer f.mu.Unlock()
-		*what = true
-		f.changed.Broadcast()
-	}
-	if !c.cutWith(func() { note(&w.cut) }) {
-		w.cut = true
+	if !c.cutWith(w) {
+		w.Cancel()
 	}
 	if !c.deadline.IsZero() {
-		w.timer = time.AfterFunc(c.deadline.Sub(now), func() { note(&w.late) })
+		w.timer = time.AfterFunc(c.deadline.Sub(now), func() { w.note(&w.late) })
 	}
 	return w
 }
+
+// Cancel ends the following of one whose client is gone.
+func (w *follower) Cancel() { w.note(&w.cut) }
+
+func (w *follower) note(what *bool) {
+	w.flight.mu.Lock()
+	defer w.flight.mu.Unlock()
+	*what = true
+	w.flight.changed.Broadcast()
+}
+
+// Close ends the following.
+func (w *follower) Close(bool) { w.part() }
 
 func (w *follower) part() {
 	w.parting.Do(func() {
@@ -240,7 +247,7 @@ func (e *Engine) coalesced(c *call) (*answer, *Fault) {
 			w.part()
 			return a, nil
 		}
-		a.stored, a.followed, a.close = nil, w, func(bool) { w.part() }
+		a.stored, a.followed, a.source = nil, w, w
 		a.credits, c.usage.Credits = 0, 0 // not known before the end
 		return a, nil
 	}

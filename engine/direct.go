@@ -29,7 +29,9 @@ func (e *Engine) direct(c *call, a *answer, desc *adapter.Endpoint, target *upst
 	if f != nil {
 		return f
 	}
-	path = strings.ReplaceAll(path, "{model}", url.PathEscape(a.deployment.Upstream))
+	if strings.Contains(path, "{model}") {
+		path = strings.ReplaceAll(path, "{model}", url.PathEscape(a.deployment.Upstream))
+	}
 	x := target.Begin(path)
 	x.Request.Header.SetContentType(cmp.Or(c.contentType, "application/json"))
 	for name, value := range desc.Headers {
@@ -42,7 +44,7 @@ func (e *Engine) direct(c *call, a *answer, desc *adapter.Endpoint, target *upst
 		x.Request.Header.Set(desc.Auth.Header, desc.Auth.Prefix+key.Reveal())
 	}
 	x.Request.SetBodyRaw(body)
-	if !c.cutWith(x.Cancel) {
+	if !c.cutWith(x) {
 		x.Close(false)
 		return transportFailure(upstream.ErrCancelled)
 	}
@@ -60,7 +62,7 @@ func (e *Engine) direct(c *call, a *answer, desc *adapter.Endpoint, target *upst
 		x.Close(!stream)
 		return f
 	}
-	a.close = x.Close
+	a.source = x
 	switch {
 	case c.env.Stream:
 		a.read(x.Stream(), speaks, c)
@@ -96,7 +98,7 @@ func (a *answer) take(body []byte, contentType string, upstream dialect.Dialect,
 		a.close(false)
 		return &failure{class: adapter.ClassServer, message: "the provider's answer holds no answer"}
 	}
-	a.usage, _ = upstream.Usage(body)
+	a.usage, _ = upstream.InspectedUsage(body, info)
 	if upstream != c.dialect {
 		translated, _, err := dialect.TranslateAnswer(upstream, c.dialect, nil, body, c.answerOptions(a))
 		if err != nil {

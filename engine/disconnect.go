@@ -12,7 +12,7 @@ const watchInterval = 200 * time.Millisecond
 
 // watcher notices clients that leave while their request waits, which fasthttp never tells. One goroutine looks at the
 // sockets of all requests older than one interval, without taking a byte from them, so that short requests cost two
-// map operations and no system call.
+// changes of a list and no system call.
 //
 // The rule: a connection is gone when the peer closed or half-closed it or reset it, or sent TLS's alert that it closes.
 // Bytes of a next, pipelined request mean that the client is there.
@@ -23,43 +23,63 @@ type watcher struct {
 }
 
 type watchShard struct {
-	mu      sync.Mutex
-	watches map[*watch]struct{}
+	mu    sync.Mutex
+	first *watch
 }
 
-// watch is one watched request.
+// watch is one watched request, in the list of its shard. The zero value watches nothing.
 type watch struct {
-	conn  net.Conn
-	gone  func() // called once, from the watcher's goroutine
-	pulse *pulse // nil if there is none
-	round bool   // has been there for one interval
-	shard *watchShard
+	conn           net.Conn
+	gone           leaver
+	pulse          *pulse // nil if there is none
+	round          bool   // has been there for one interval
+	shard          *watchShard
+	previous, next *watch
 }
+
+// leaver is told that a client has left, once, from the watcher's goroutine.
+type leaver interface{ leave() }
 
 func newWatcher() *watcher {
 	w := &watcher{stop: make(chan struct{})}
-	for i := range w.shards {
-		w.shards[i].watches = map[*watch]struct{}{}
-	}
 	go w.run()
 	return w
 }
 
-// add watches conn until forget, and has p looked at. spread picks the shard.
-func (w *watcher) add(conn net.Conn, spread byte, gone func(), p *pulse) *watch {
+// add has one watch conn until forget, and p looked at. spread picks the shard.
+func (w *watcher) add(one *watch, conn net.Conn, spread byte, gone leaver, p *pulse) {
 	s := &w.shards[int(spread)%len(w.shards)]
-	one := &watch{conn: conn, gone: gone, pulse: p, shard: s}
 	s.mu.Lock()
-	s.watches[one] = struct{}{}
-	s.mu.Unlock()
-	return one
+	defer s.mu.Unlock()
+	*one = watch{conn: conn, gone: gone, pulse: p, shard: s, next: s.first}
+	if s.first != nil {
+		s.first.previous = one
+	}
+	s.first = one
 }
 
-// forget ends a watch. After it returned, gone is not called any more.
+// forget ends a watch, if there is one. After it returned, gone is not told any more.
 func (one *watch) forget() {
+	if one.shard == nil {
+		return
+	}
 	one.shard.mu.Lock()
-	delete(one.shard.watches, one)
-	one.shard.mu.Unlock()
+	defer one.shard.mu.Unlock()
+	one.unlink()
+}
+
+// unlink takes one out of its shard's list, once.
+func (one *watch) unlink() {
+	switch {
+	case one.previous != nil:
+		one.previous.next = one.next
+	case one.shard.first == one:
+		one.shard.first = one.next
+	}
+	if one.next != nil {
+		one.next.previous = one.previous
+	}
+	one.previous, one.next = nil, nil
 }
 
 func (w *watcher) run() {
@@ -80,16 +100,18 @@ func (w *watcher) run() {
 func (s *watchShard) look(now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for one := range s.watches {
+	for one := s.first; one != nil; {
+		next := one.next
 		switch {
 		case !one.round:
 			one.round = true
 		case peerGone(one.conn):
-			delete(s.watches, one)
-			one.gone()
+			one.unlink()
+			one.gone.leave()
 		case one.pulse != nil:
 			one.pulse.look(now)
 		}
+		one = next
 	}
 }
 

@@ -30,6 +30,7 @@ import (
 	"github.com/pointsman/pointsman/engine/snapshot"
 	"github.com/pointsman/pointsman/engine/tokens"
 	"github.com/pointsman/pointsman/engine/upstream"
+	"github.com/pointsman/pointsman/sdk/abi"
 	"github.com/pointsman/pointsman/sdk/policy"
 	adapter "github.com/pointsman/pointsman/sdk/provider"
 	"github.com/pointsman/pointsman/storage"
@@ -115,6 +116,7 @@ type Config struct {
 	Overload    *overload.Guard // nil: any number of requests is taken at once
 	Probes      Probes          // which providers are probed, which is always free; zero: those that are down
 	Retries     Retries
+	Hedges      Hedges
 	RoundLimit  storage.Credits // that the rounds of a request before its last may cost in all; 0: no limit of their own
 	Limits      Limits          // of rates, beside those of accounts, teams and keys
 	KeptBodies  KeptBodies
@@ -148,6 +150,7 @@ type Engine struct {
 	keys        ownKeys
 	probing     *prober
 	sessions    sessions
+	dear        [abi.LevelCustom + 1][]*deployment // by power level: those of which one is the dearest
 	signers     signers
 	tokens      *tokens.Counter
 	cache       *cache.Cache[cachedAnswer] // nil: answers are not kept
@@ -166,16 +169,17 @@ type Engine struct {
 // deployment is a catalog deployment with what the engine needs to use it.
 type deployment struct {
 	*catalog.Deployment
-	endpoint *endpoint
-	platform bool                            // the platform can use its provider
-	simulate bool                            // no provider of its model is usable by the platform, so the simulator stands in
-	limits   atomic.Pointer[snapshot.Limits] // of the platform's key, as last told; nil: nothing was
-	claims   []limit.Claim                   // of its model, then of its provider; none where there are no limits
-	family   tokens.Family                   // how its tokens are counted where the provider does not
-	ratio    tokens.Ratio                    // of what the provider reports to our count
-	answered atomic.Uint64                   // requests whose usage could have been compared with our count
-	version  string                          // of its prices and tariff, see Prices
-	bills    bills                           // of the provider's answers
+	endpoint    *endpoint
+	platform    bool                            // the platform can use its provider
+	simulate    bool                            // no provider of its model is usable by the platform, so the simulator stands in
+	limits      atomic.Pointer[snapshot.Limits] // of the platform's key, as last told; nil: nothing was
+	claims      []limit.Claim                   // of its model, then of its provider; none where there are no limits
+	family      tokens.Family                   // how its tokens are counted where the provider does not
+	ratio       tokens.Ratio                    // of what the provider reports to our count
+	answered    atomic.Uint64                   // requests whose usage could have been compared with our count
+	version     string                          // of its prices and tariff, see Prices
+	bills       bills                           // of the provider's answers
+	percentiles percentiles                     // how long its answers take
 }
 
 // simulatorName is the provider and adapter that answers in place of providers without a key.
@@ -192,7 +196,7 @@ func New(cfg Config) (*Engine, error) {
 	if cfg.MaxBody == 0 {
 		cfg.MaxBody = 32 << 20
 	}
-	cfg.KeepAlive, cfg.Retries = cfg.KeepAlive.orDefault(), cfg.Retries.orDefault()
+	cfg.KeepAlive, cfg.Retries, cfg.Hedges = cfg.KeepAlive.orDefault(), cfg.Retries.orDefault(), cfg.Hedges.orDefault()
 	e := &Engine{
 		Config: cfg, providers: map[string]*endpoint{}, watch: newWatcher(), metrics: newMetricSet(), signers: signers{seed: maphash.MakeSeed()},
 		tokens: tokens.New(), rates: limit.NewSet(cfg.Now()),
@@ -225,6 +229,9 @@ func New(cfg Config) (*Engine, error) {
 	}
 	for _, d := range e.deployments {
 		d.simulate = cfg.Simulate && !usable[d.Model]
+	}
+	for level := range e.dear {
+		e.dear[level] = dearOf(uint8(level), e.deployments)
 	}
 	e.live = snapshot.New(cfg.Catalog.Candidates(), cfg.Now, e.keepGeneration)
 	e.learners = &learners{
@@ -275,6 +282,7 @@ type endpoint struct {
 	transport *upstream.Transport
 	key       keyState // of the platform's key
 	budget    retryBudget
+	hedges    retryBudget // of second copies
 
 	mu       sync.Mutex
 	stale    bool // its adapter changed

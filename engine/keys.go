@@ -96,7 +96,11 @@ func (e *Engine) noteLimits(a *answer, rules []adapter.RateLimit, header func(st
 	}
 	var left []snapshot.Left
 	for _, r := range rules {
-		if one, ok := snapshot.ParseLeft(r.Unit == "tokens", header(r.Limit), header(r.Remaining), header(r.Reset), a.began); ok {
+		remaining := header(r.Remaining)
+		if remaining == "" { // as of most providers
+			continue
+		}
+		if one, ok := snapshot.ParseLeft(r.Unit == "tokens", header(r.Limit), remaining, header(r.Reset), a.began); ok {
 			left = append(left, one)
 		}
 	}

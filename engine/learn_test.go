@@ -132,7 +132,7 @@ func TestSessions(t *testing.T) {
 	}
 	s.note(0, 3, now) // no session
 	s.note(7, 3, now)
-	if s.warm(7, now.Add(warmFor)) != 3 || s.warm(7, now.Add(warmFor+1)) != -1 || s.warm(0, now) != -1 {
+	if s.warm(7, now.Add(warmFor)) != 3 || s.warm(7, now.Add(warmFor+time.Second)) != -1 || s.warm(0, now) != -1 {
 		t.Error("a session is warm for five minutes")
 	}
 	s.note(7+sessionSlots, 1, now) // displaces it

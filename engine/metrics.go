@@ -83,6 +83,11 @@ func (m *metricSet) attempt(provider, outcome string) {
 	m.add(key{"pointsman_attempts_total", "provider", provider, "outcome", outcome}, 1)
 }
 
+// hedge counts a second copy that was sent: won, lost, or failed, it or the first.
+func (m *metricSet) hedge(provider, outcome string) {
+	m.add(key{"pointsman_hedges_total", "provider", provider, "outcome", outcome}, 1)
+}
+
 // probe counts a free look at a provider.
 func (m *metricSet) probe(provider string, works bool) {
 	outcome := "failed"

@@ -37,8 +37,10 @@ func (e *Engine) price(c *call, a *answer) catalog.Lack {
 	}
 	if !a.simulated && !a.own { // else the operator is billed for nothing
 		a.cost = costs{billed: cost, listed: cost}
-		if bill, err := storage.ParseNanoUSD(u.CostUSD); err == nil { // told by the provider itself, as OpenRouter does
-			a.cost.billed, a.cost.reported = bill, bill
+		if u.CostUSD != "" { // told by the provider itself, as OpenRouter does
+			if bill, err := storage.ParseNanoUSD(u.CostUSD); err == nil {
+				a.cost.billed, a.cost.reported = bill, bill
+			}
 		}
 	}
 	return lack

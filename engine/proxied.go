@@ -32,12 +32,9 @@ func (e *Engine) proxied(c *call, a *answer, p *endpoint, desc *adapter.Endpoint
 	}
 	ctx, stop := context.WithTimeoutCause(context.Background(), a.total, fmt.Errorf("%w: at the end of the total time", upstream.ErrTimeout))
 	ctx, cut := context.WithCancelCause(ctx)
-	cancel := func() {
-		cut(nil)
-		stop()
-	}
-	if !c.cutWith(cancel) {
-		cancel()
+	calling := &pluginCall{cut: cut, stop: stop}
+	if !c.cutWith(calling) {
+		calling.Cancel()
 		return transportFailure(context.Canceled)
 	}
 	req := &adapter.CallRequest{
@@ -45,12 +42,13 @@ func (e *Engine) proxied(c *call, a *answer, p *endpoint, desc *adapter.Endpoint
 		Credential: key, BaseURL: p.BaseURL, Settings: p.Settings, RequestID: c.id.String(),
 		AllowPrivate: p.AllowPrivate,
 	}
+	asked := *a // the plugin may come to its header when the call is over
 	w := &pluginAnswer{head: make(chan int, 1), idle: p.Timeouts.Idle, stream: c.env.Stream, speaks: speaks, noteHeader: func(header map[string]string) {
-		e.noteLimits(a, desc.RateLimits, func(name string) string { return header[http.CanonicalHeaderKey(name)] })
+		e.noteLimits(&asked, desc.RateLimits, func(name string) string { return header[http.CanonicalHeaderKey(name)] })
 	}}
 	w.silence = time.AfterFunc(a.firstByte, func() { cut(fmt.Errorf("%w: the plugin was silent", upstream.ErrTimeout)) })
 	if !c.env.Stream {
-		defer cancel()
+		defer calling.Cancel()
 		err := e.Adapters.Call(ctx, p.Adapter, req, w)
 		w.silence.Stop()
 		if err != nil {
@@ -61,7 +59,6 @@ func (e *Engine) proxied(c *call, a *answer, p *endpoint, desc *adapter.Endpoint
 			f.retryAfter = w.retryAfter
 			return f
 		}
-		a.close = func(bool) {}
 		return a.take(w.body, w.contentType, speaks, c, e)
 	}
 	reader, writer := io.Pipe()
@@ -72,10 +69,7 @@ func (e *Engine) proxied(c *call, a *answer, p *endpoint, desc *adapter.Endpoint
 		writer.CloseWithError(ended(ctx, err)) // nil becomes io.EOF, the clean end
 		close(w.head)
 	}()
-	a.close = func(bool) {
-		cancel()
-		reader.Close()
-	}
+	calling.reader, a.source = reader, calling
 	status, ok := <-w.head
 	switch {
 	case !ok:
@@ -91,6 +85,25 @@ func (e *Engine) proxied(c *call, a *answer, p *endpoint, desc *adapter.Endpoint
 	}
 	a.read(reader, speaks, c)
 	return nil
+}
+
+// pluginCall is a call under way, which can be cut, and whose streamed answer comes through a pipe.
+type pluginCall struct {
+	cut    context.CancelCauseFunc
+	stop   context.CancelFunc
+	reader *io.PipeReader
+}
+
+// Cancel cuts the call.
+func (p *pluginCall) Cancel() {
+	p.cut(nil)
+	p.stop()
+}
+
+// Close ends the call.
+func (p *pluginCall) Close(bool) {
+	p.Cancel()
+	p.reader.Close()
 }
 
 // ended is why a call ended: the time limit that cut it, if one did, for the plugin only knows that it was cut.

@@ -193,19 +193,23 @@ func (e *Engine) giveBack(c *call) {
 	}
 }
 
-// abandon, deferred, lets go of a request whose handler panics, and lets the panic go on.
-func (e *Engine) abandon(c *call) {
+// abandon, deferred, lets go of a request whose handler panics, and lets the panic go on. A call with another id is over, and
+// perhaps another request's by now.
+func (e *Engine) abandon(c *call, id storage.RequestID) {
 	cause := recover()
 	if cause == nil {
 		return
 	}
-	if c.watch != nil && !c.over {
+	switch {
+	case c.id != id:
+	case c.watch.shard != nil:
 		c.usage.ErrorCode = "internal_error"
 		e.settle(c, storage.OutcomeInterrupted, fasthttp.StatusInternalServerError)
 		e.finish(c)
+	default: // not accepted yet
+		e.giveBack(c)
+		e.leave(c)
 	}
-	e.giveBack(c) // of one that was not accepted yet
-	e.leave(c)
 	panic(cause)
 }
 

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"math"
 	"sync/atomic"
 	"time"
 
@@ -45,33 +46,28 @@ func (c *call) identify(ctx *fasthttp.RequestCtx) {
 }
 
 // sessions remembers which candidate answered a session last. It is a table of fixed size in which a session may displace
-// another: a hint that is lost costs a provider's cache discount, nothing else. The zero value is ready; safe for
-// concurrent use.
+// another: a hint that is lost, or another session's, costs a provider's cache discount, nothing else. The zero value is ready;
+// safe for concurrent use.
 type sessions struct {
-	slots [sessionSlots]atomic.Pointer[lastAnswer]
-}
-
-type lastAnswer struct {
-	session   uint64
-	candidate int
-	until     time.Time
+	slots [sessionSlots]atomic.Uint64 // 32 bits of the session, 16 of the candidate's number, from 1, and 16 of the time in seconds
 }
 
 // note remembers that a candidate answered a session.
 func (s *sessions) note(session uint64, candidate int, now time.Time) {
 	if session != 0 {
-		s.slots[session%sessionSlots].Store(&lastAnswer{session, candidate, now.Add(warmFor)})
+		s.slots[session%sessionSlots].Store(sessionTag(session)<<32 | uint64(uint16(candidate+1))<<16 | uint64(uint16(now.Unix())))
 	}
 }
 
+// sessionTag is what tells a session from others of its slot.
+func sessionTag(session uint64) uint64 { return session / sessionSlots & math.MaxUint32 }
+
 // warm is the candidate that answered the session lately, -1 if there is none.
 func (s *sessions) warm(session uint64, now time.Time) int {
-	if session == 0 {
-		return -1
-	}
 	last := s.slots[session%sessionSlots].Load()
-	if last == nil || last.session != session || now.After(last.until) {
+	ago := time.Duration(uint16(now.Unix())-uint16(last)) * time.Second
+	if session == 0 || last>>32 != sessionTag(session) || ago > warmFor {
 		return -1
 	}
-	return last.candidate
+	return int(uint16(last>>16)) - 1
 }

@@ -147,7 +147,6 @@ func (e *Engine) decisionRecord(c *call) []byte {
 
 // finish lets go of a settled call.
 func (e *Engine) finish(c *call) {
-	c.over = true
 	e.endTurn(c)
 	if c.kept != nil { // and not sent
 		c.kept.close(true)

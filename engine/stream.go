@@ -75,6 +75,7 @@ type relay struct {
 	sent     int    // of out
 	passed   int    // events handed on
 	finished bool   // the reason why the answer ends came
+	cut      []byte // an event without its usage
 	last     []byte // the event with the usage as it came, to be sent with the price in it
 	copied   *keptBody
 	end      error // nil while the stream runs; then what Read returns after out
@@ -188,7 +189,8 @@ func (r *relay) event(data, raw []byte) {
 	case info.Last:
 		r.last = append(r.last[:0], data...)
 	case (info.Usage || info.UsageNull) && r.call.usageHidden():
-		r.out = sse.AppendEvent(r.out, "", dialect.StripUsage(nil, data))
+		r.cut = info.StripUsage(r.cut[:0], data)
+		r.out = sse.AppendEvent(r.out, "", r.cut)
 	default:
 		r.out = append(r.out, raw...)
 	}

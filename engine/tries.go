@@ -76,28 +76,55 @@ type tries struct {
 	made   int
 	before int        // made before this turn
 	turns  int        // through the steps that are over
-	failed []*failure // by step: its last failure, nil if it was not tried
+	failed []*failure // by step: its last failure, nil if it was not tried; empty until one fails
 }
 
 func (e *Engine) newTries(c *call) tries {
-	return tries{e: e, c: c, failed: make([]*failure, len(c.steps))}
+	return tries{e: e, c: c}
 }
 
 // may tells whether a step is tried now: for the first time always, again only if that may help and the bounds allow it.
 func (t *tries) may(step int) bool {
 	d := t.e.deployments[t.c.steps[step].Candidate]
-	if t.failed[step] == nil && t.turns == 0 {
+	var f *failure
+	if t.failed != nil {
+		f = t.failed[step]
+	}
+	if f == nil && t.turns == 0 {
 		d.endpoint.budget.deposit(t.e.Retries.Percent)
+		d.endpoint.hedges.deposit(t.e.Hedges.Percent)
 		return true
 	}
-	f := t.failed[step]
 	return f != nil && (f.retryable() || f.class == adapter.ClassRateLimited && t.turns > 0) && t.made < t.e.Retries.Attempts &&
 		(t.turns == 0 || t.e.live.Usable(d.Index, t.e.Now())) && d.endpoint.budget.withdraw()
 }
 
 func (t *tries) note(step int, f *failure) {
+	if t.failed == nil {
+		t.failed = make([]*failure, len(t.c.steps))
+	}
 	t.made++
 	t.failed[step] = f
+}
+
+// mayHedge tells whether a second copy may go to a step's provider.
+func (t *tries) mayHedge(step int) bool {
+	d := t.e.deployments[t.c.steps[step].Candidate]
+	return !t.c.late(t.e.Now()) && t.e.live.Usable(d.Index, t.e.Now()) && d.endpoint.hedges.withdraw()
+}
+
+// try tries step i once, alone or with a second copy beside it, and notes what failed.
+func (e *Engine) try(c *call, t *tries, i int) (*answer, *failure) {
+	if c.side == nil {
+		if delay := e.hedgeDelay(c, i); delay > 0 {
+			return e.attemptHedged(c, t, i, delay)
+		}
+	}
+	a, failed := e.attempt(c.tried(), c.steps[i])
+	if failed != nil {
+		t.note(i, failed)
+	}
+	return a, failed
 }
 
 // pause waits before the n-th repetition, from 0, at least as long as was asked for; false means that the client left or has no time for it.
@@ -107,19 +134,25 @@ func (t *tries) pause(n int, asked time.Duration) bool {
 	if t.c.remaining(t.e.Now(), wait+1) <= wait {
 		return false
 	}
-	left := make(chan struct{})
-	if !t.c.cutWith(func() { close(left) }) {
+	left := make(waiter)
+	if !t.c.cutWith(left) {
 		return false
 	}
 	timer := time.NewTimer(wait)
 	defer timer.Stop()
 	select {
 	case <-timer.C:
-		return t.c.cutWith(func() {})
+		return t.c.cutWith(nil)
 	case <-left:
 		return false
 	}
 }
+
+// waiter is a pause that can be cut.
+type waiter chan struct{}
+
+// Cancel ends the pause.
+func (w waiter) Cancel() { close(w) }
 
 // again tells whether to go through the steps once more, after a pause: some failed in a way that may pass.
 func (t *tries) again() bool {

@@ -108,7 +108,7 @@ func (e *Engine) upstreamBody(c *call, a *answer, desc *adapter.Endpoint, upstre
 	}
 	e.ownThinking(c, a, w, speaks, desc.Dialect == adapter.DialectAnthropic)
 	if speaks == upstream {
-		body := c.chatMembers(a, desc, upstream)
+		body := c.chatMembers(a, w.env, desc, upstream)
 		return body, c.mustServe(a)
 	}
 	body, dropped, err := dialect.TranslateRequest(dialect.Chat, upstream, nil, c.scratch, dialect.RequestOptions{
@@ -132,13 +132,19 @@ func (c *call) mustServe(a *answer) *failure {
 }
 
 // chatMembers is the request without those members of its messages that the provider does not take.
-func (c *call) chatMembers(a *answer, desc *adapter.Endpoint, upstream dialect.Dialect) []byte {
+func (c *call) chatMembers(a *answer, env *envelope.Envelope, desc *adapter.Endpoint, upstream dialect.Dialect) []byte {
 	if upstream != dialect.Chat || c.op != opChat {
 		return c.scratch
 	}
-	foreign := slices.DeleteFunc([]string{"cache_control", "reasoning_content", "thinking_blocks"}, func(name string) bool {
-		return slices.Contains(desc.Body.KeepInMessages, name)
-	})
+	var foreign []string
+	for _, name := range [...]string{"cache_control", "reasoning_content", "thinking_blocks"} {
+		if env.MayHold(name) && !slices.Contains(desc.Body.KeepInMessages, name) {
+			foreign = append(foreign, name)
+		}
+	}
+	if len(foreign) == 0 {
+		return c.scratch
+	}
 	body, dropped := dialect.StripMessages(c.scratch, foreign)
 	a.dropped = append(a.dropped, dropped...)
 	return body
@@ -162,9 +168,11 @@ func (e *Engine) edit(c *call, a *answer, desc *adapter.Endpoint, w wording, spe
 	}
 	a.dropped = w.env.Given(a.dropped, w.body, rules.Drop)
 	var set []envelope.Member
-	for _, name := range slices.Sorted(maps.Keys(rules.Set)) {
-		set = append(set, envelope.Member{Name: name, Value: rules.Set[name]})
-		a.dropped = w.env.Given(a.dropped, w.body, []string{name})
+	if len(rules.Set) > 0 {
+		for _, name := range slices.Sorted(maps.Keys(rules.Set)) {
+			set = append(set, envelope.Member{Name: name, Value: rules.Set[name]})
+			a.dropped = w.env.Given(a.dropped, w.body, []string{name})
+		}
 	}
 	if speaks == dialect.Responses { // whose providers store answers unless they are told not to
 		set = append(set, envelope.Member{Name: "store", Value: "false"})

@@ -35,33 +35,41 @@ func ParseNanoUSD(text string) (NanoUSD, error) {
 }
 
 func formatDecimal(n int64, digits int) string {
-	sign := ""
-	u := uint64(n)
+	var text [24]byte // a sign, twenty digits and a point, from the end
+	at, u := len(text), uint64(n)
 	if n < 0 {
-		sign, u = "-", -u
+		u = -u
 	}
-	s := strconv.FormatUint(u, 10)
-	if len(s) <= digits {
-		s = strings.Repeat("0", digits-len(s)+1) + s
+	for place := 0; u > 0 || place <= digits; place++ {
+		digit := byte('0' + u%10)
+		u /= 10
+		if place < digits && at == len(text) && digit == '0' {
+			continue // a zero at the end
+		}
+		if place == digits && at < len(text) {
+			at--
+			text[at] = '.'
+		}
+		at--
+		text[at] = digit
 	}
-	whole, frac := s[:len(s)-digits], strings.TrimRight(s[len(s)-digits:], "0")
-	if frac == "" {
-		return sign + whole
+	if n < 0 {
+		at--
+		text[at] = '-'
 	}
-	return sign + whole + "." + frac
+	return string(text[at:])
 }
 
 func parseDecimal(text string, digits int) (int64, error) {
-	bad := fmt.Errorf("amount %.40q is not a decimal number with at most %d fractional digits", text, digits)
 	rest, negative := strings.CutPrefix(text, "-")
 	whole, frac, dotted := strings.Cut(rest, ".")
 	if whole == "" || len(frac) > digits || dotted && frac == "" {
-		return 0, bad
+		return 0, notDecimal(text, digits)
 	}
 	scaled := whole + frac + strings.Repeat("0", digits-len(frac))
 	for _, c := range scaled {
 		if c < '0' || c > '9' {
-			return 0, bad
+			return 0, notDecimal(text, digits)
 		}
 	}
 	n, err := strconv.ParseInt(scaled, 10, 64)
@@ -72,4 +80,8 @@ func parseDecimal(text string, digits int) (int64, error) {
 		n = -n
 	}
 	return n, nil
+}
+
+func notDecimal(text string, digits int) error {
+	return fmt.Errorf("amount %.40q is not a decimal number with at most %d fractional digits", text, digits)
 }

@@ -133,6 +133,19 @@ type Set struct {
 // Given says whether there are any prices. Prices of nothing count.
 func (p *Price) Given() bool { return p.Rates[RateIn] != 0 || p.Rates[RateOut] != 0 || p.Unit != 0 }
 
+// Covers tells that no answer of the standard service costs less by p than by other, as far as that can be told without thresholds.
+func (p *Price) Covers(other *Price) bool {
+	if len(p.Sets)+len(other.Sets) > 0 {
+		return false
+	}
+	for k := range rateCount {
+		if p.Rate(k) < other.Rate(k) {
+			return false
+		}
+	}
+	return true
+}
+
 // Rate is a rate of the standard service below all thresholds, or what stands for it.
 func (p *Price) Rate(k Rate) int64 {
 	r := p.Rates

@@ -26,6 +26,9 @@ type Chunk struct {
 	Malformed bool
 
 	model span   // the value of the model member
+	usage span   // the value of the usage member
+	strip span   // the usage member with the comma before it, if there is one such member
+	tier  span   // the value of the service_tier member
 	plain []byte // all of the content, if it is text of one choice or block and needs no decoding
 	place int    // of that choice or block
 }
@@ -37,7 +40,8 @@ func ChunkInfo(data []byte) Chunk {
 	info := Chunk{NoChoices: true}
 	var key []byte
 	c := cursor{b: data}
-	for c.object(); c.member(&key); {
+	c.object()
+	for before := c.i; c.member(&key); before = c.i {
 		switch string(key) {
 		case "choices":
 			info.NoChoices = true
@@ -55,8 +59,15 @@ func ChunkInfo(data []byte) Chunk {
 			}
 		case "usage":
 			k := c.kind()
-			c.value()
-			info.Usage, info.UsageNull = k == '{', k == 'n'
+			v := c.value()
+			info.strip = span{before, c.i}
+			if info.usage.end > 0 || data[before] != ',' {
+				info.strip = span{}
+			}
+			info.Usage, info.UsageNull, info.usage = k == '{', k == 'n', span{c.i - len(v), c.i}
+		case "service_tier":
+			v := c.value()
+			info.tier = span{c.i - len(v), c.i}
 		case "error":
 			info.Error = !isNull(c.value())
 		case "model":
@@ -70,6 +81,14 @@ func ChunkInfo(data []byte) Chunk {
 		return Chunk{Malformed: true}
 	}
 	return info
+}
+
+// StripUsage is [StripUsage] of a chunk that was examined.
+func (info *Chunk) StripUsage(dst, data []byte) []byte {
+	if info.strip.end == 0 {
+		return StripUsage(dst, data)
+	}
+	return append(append(dst, data[:info.strip.start]...), data[info.strip.end:]...)
 }
 
 // choice examines one element of choices.

@@ -1,6 +1,7 @@
 package dialect
 
 import (
+	"bytes"
 	"encoding/json"
 	"testing"
 )
@@ -86,6 +87,12 @@ func FuzzChunkInfo(f *testing.F) {
 		ReadError(data)
 		if info.Malformed {
 			return
+		}
+		if seen, found := Chat.InspectedUsage(data, info); seen != u || found != ok {
+			t.Fatalf("%s: two usages, %+v and %+v", data, seen, u)
+		}
+		if once, again := StripUsage(nil, data), info.StripUsage(nil, data); !bytes.Equal(once, again) {
+			t.Fatalf("%s: stripped to %s and to %s", data, once, again)
 		}
 		for what, out := range map[string][]byte{
 			"SpliceModel": SpliceModel(nil, data, "m"), "Chunk.SpliceModel": info.SpliceModel(nil, data, "m"),

@@ -158,6 +158,19 @@ func (d Dialect) Usage(body []byte) (Usage, bool) {
 	return OpenAIUsage(body)
 }
 
+// InspectedUsage is Usage of an answer that InspectAnswer has examined, which has found it by the way.
+func (d Dialect) InspectedUsage(body []byte, info Chunk) (Usage, bool) {
+	switch {
+	case d == Messages, d == Responses:
+		return d.Usage(body)
+	case !info.Usage:
+		return Usage{}, false
+	}
+	u := parseOpenAIUsage(body[info.usage.start:info.usage.end])
+	u.ServiceTier = serviceTier(body[info.tier.start:info.tier.end])
+	return u, u.Reported
+}
+
 // Meter gathers what the events of a stream report. The zero value is ready for use.
 type Meter struct {
 	reported Usage

@@ -45,7 +45,7 @@ func TestInspect(t *testing.T) {
 		{Responses, `x`, Chunk{Malformed: true}},
 	} {
 		got := c.d.Inspect([]byte(c.data))
-		got.model, got.plain, got.place = span{}, nil, 0
+		got.model, got.usage, got.strip, got.tier, got.plain, got.place = span{}, span{}, span{}, span{}, nil, 0
 		if !reflect.DeepEqual(got, c.want) {
 			t.Errorf("%v %s:\n got %+v\nwant %+v", c.d, c.data, got, c.want)
 		}

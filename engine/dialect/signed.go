@@ -11,7 +11,7 @@ type Signatures struct {
 // Add takes in a buffered answer, or the next event of a stream, and calls visit with each signature that is complete. The
 // slice is valid during the call.
 func (s *Signatures) Add(d Dialect, data []byte, visit func(signature []byte)) {
-	if !mayBeSigned(data) && len(s.open) == 0 {
+	if !d.mayBeSigned(data) && len(s.open) == 0 {
 		return
 	}
 	switch d {
@@ -56,9 +56,14 @@ func (s *Signatures) Add(d Dialect, data []byte, visit func(signature []byte)) {
 }
 
 // mayBeSigned is a quick look that most events do not pass.
-func mayBeSigned(data []byte) bool {
-	return bytes.Contains(data, []byte(`"signature`)) || bytes.Contains(data, []byte("redacted_thinking")) ||
-		bytes.Contains(data, []byte("encrypted_content"))
+func (d Dialect) mayBeSigned(data []byte) bool {
+	switch d {
+	case Messages:
+		return bytes.Contains(data, []byte(`"signature`)) || bytes.Contains(data, []byte("redacted_thinking"))
+	case Responses:
+		return bytes.Contains(data, []byte("encrypted_content"))
+	}
+	return bytes.Contains(data, []byte("thinking_blocks"))
 }
 
 // visitSigned visits the signature of a block of thinking, or of an item of reasoning.

@@ -73,7 +73,8 @@ type Envelope struct {
 	opening  span  // the messages up to the first one of a user
 	later    bool  // a message of the assistant follows it
 	model    span  // value of a form's model
-	file     span  // value of a form's file
+	widths   uint64
+	file     span // value of a form's file
 	names    []name
 	scratch  []byte
 }
@@ -116,7 +117,7 @@ func (e *Envelope) Parse(form Form, body []byte, lim Limits) *Error {
 	p := parser{scanner: scanner{b: body, lim: lim, names: e.names, scratch: e.scratch}, e: e, old: texts{e.Model, e.PowerLevel, e.Policy}}
 	*e = Envelope{N: 1, form: form, members: e.members[:0]}
 	p.body()
-	e.names, e.scratch = p.names[:0], p.scratch[:0]
+	e.names, e.scratch, e.widths = p.names[:0], p.scratch[:0], p.widths
 	switch {
 	case p.fault != nil && (p.refusal == nil || !p.limited):
 		return p.fault

@@ -67,7 +67,7 @@ func TestParseReadsFields(t *testing.T) {
 // plain shows what an envelope says, without its bookkeeping.
 func plain(e Envelope) string {
 	e.members, e.names, e.scratch, e.usage, e.limit = nil, nil, nil, span{}, 0
-	e.prompt, e.user, e.notes, e.opening, e.later, e.thinking = span{}, span{}, span{}, span{}, false, false
+	e.prompt, e.user, e.notes, e.opening, e.later, e.thinking, e.widths = span{}, span{}, span{}, span{}, false, false, 0
 	return fmt.Sprintf("%+v", e)
 }
 
@@ -134,6 +134,19 @@ func TestNearest(t *testing.T) {
 	for key, want := range map[string]string{"polcy": "policy", "PRIVACY": "privacy", "latencies": "latency"} {
 		if got := nearest([]byte(key), names); got != want {
 			t.Errorf("nearest(%q) = %q, want %q", key, got, want)
+		}
+	}
+}
+
+func TestMayHold(t *testing.T) {
+	long := strings.Repeat("k", 70)
+	e, err := Parse([]byte(`{"model":"m","messages":[{"role":"user","content":[{"type":"text","text":"x","cache\u005fcontrol":{}}]}],"`+long+`":1}`), DefaultLimits())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]bool{"cache_control": true, "role": true, long: true, "thinking_blocks": false, "reasoning_content": false} {
+		if e.MayHold(name) != want {
+			t.Errorf("%q: %v", name, !want)
 		}
 	}
 }

@@ -25,6 +25,7 @@ type scanner struct {
 
 	key    []byte // unescaped key of the member being read, valid until the next member
 	keyOff int    // where its quote opens
+	widths uint64 // bits of the lengths of all keys, 63 for longer ones
 	keyEnd int    // after its closing quote
 
 	text     int // unescaped bytes of all string values so far
@@ -147,6 +148,7 @@ func (s *scanner) member(f *frame) bool {
 		n.end = uint32(len(s.scratch))
 		s.key = s.scratch[n.off:n.end]
 	}
+	s.widths |= 1 << min(len(s.key), 63)
 	if !s.unique(f, n) {
 		s.duplicate(s.keyOff, s.key)
 		return false

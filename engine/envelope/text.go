@@ -17,6 +17,9 @@ func (e *Envelope) AppendPrompt(dst, body []byte, limit int) []byte {
 // HasThinking says that the request has thinking of earlier turns in it that some model may have signed.
 func (e *Envelope) HasThinking() bool { return e.thinking }
 
+// MayHold tells whether any object of the request may have a member of that name; false is certain.
+func (e *Envelope) MayHold(name string) bool { return e.widths>>min(len(name), 63)&1 > 0 }
+
 // Opening is the beginning of the conversation as it was sent, up to its first user message: every later turn repeats it. later
 // tells that the request is such a turn. Body is what the envelope was read from.
 func (e *Envelope) Opening(body []byte) (opening []byte, later bool) {

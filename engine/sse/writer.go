@@ -15,7 +15,7 @@ func AppendEvent(dst []byte, name string, data []byte) []byte {
 	}
 	for {
 		dst = append(dst, "data: "...)
-		i := bytes.IndexAny(data, "\r\n")
+		i := lineEnd(data)
 		if i < 0 {
 			dst = append(dst, data...)
 			return append(dst, '\n', '\n')
@@ -27,6 +27,18 @@ func AppendEvent(dst []byte, name string, data []byte) []byte {
 		}
 		data = data[i+1:]
 	}
+}
+
+// lineEnd is where the first line of data ends, -1 if it is the only one.
+func lineEnd(data []byte) int {
+	newline := bytes.IndexByte(data, '\n')
+	if newline >= 0 {
+		data = data[:newline]
+	}
+	if carriage := bytes.IndexByte(data, '\r'); carriage >= 0 {
+		return carriage
+	}
+	return newline
 }
 
 // AppendComment appends a comment block, which clients ignore: the keep-alive of an idle stream. Text must not contain

@@ -215,10 +215,22 @@ func (g *Target) Begin(path string) *Exchange {
 	x.Request.Header.SetMethod(fasthttp.MethodPost)
 	x.Request.Header.SetHost(g.host)
 	x.Request.SetRequestURI(g.prefix + path)
-	x.Request.URI().SetScheme("http") // fasthttp derives the request line from the URI; TLS is the connection's
-	x.Request.URI().SetHost(g.host)
+	if !plainTarget(path) { // else it goes out as it is
+		x.Request.URI().SetScheme("http") // fasthttp derives the request line from the URI; TLS is the connection's
+		x.Request.URI().SetHost(g.host)
+	}
 	x.Request.Header.SetNoDefaultContentType(true)
 	return x
+}
+
+// plainTarget tells that a path can stand in a request line as it is.
+func plainTarget(path string) bool {
+	for i := range len(path) {
+		if c := path[i]; c <= ' ' || c > '~' || c == '#' || c == '%' || c == '\\' || c == '.' {
+			return false
+		}
+	}
+	return len(path) > 0 && path[0] == '/'
 }
 
 // Do sends the request and reads the answer's head, and its body unless stream is set, then Stream gives the body. A

@@ -242,10 +242,13 @@ const (
 	StepAttempts  = 2  // u8 1..3
 	StepFlags     = 3  // u8 zero
 	StepTimeout   = 4  // u32 milliseconds to the first byte, 0: the engine's default
-	StepHedge     = 8  // u32 milliseconds after which the next step starts beside this one, 0: never
+	StepHedge     = 8  // u32 milliseconds after which the next step, or else this one again, starts beside this one; 0: never; HedgeP95
 	StepScore     = 12 // f32, any finite number; larger is better
 	StepReason    = 16 // u16
 	StepReserved  = 18 // 6 bytes of zero
+
+	// HedgeP95 is a StepHedge of the time within which 95 % of the candidate's answers began, as far as that is known.
+	HedgeP95 = 1<<32 - 1
 
 	VerdictSize   = 8
 	VerdictScore  = 0 // f32

@@ -38,6 +38,7 @@ type Config struct {
 	Ledger         Ledger
 	Health         Health
 	Retries        Retries
+	Hedge          Hedge
 	Limits         Limits
 	Overload       Overload
 	Cache          Cache
@@ -94,6 +95,12 @@ type Retries struct {
 	Attempts        int           // of a request, beyond which nothing is tried again
 	Pause, MaxPause time.Duration // before what is tried again
 	Percent         int           // of a provider's requests that may be repetitions
+}
+
+// Hedge is the [hedge] table.
+type Hedge struct {
+	Mode    string // off, plan or always
+	Percent int    // of a provider's requests that may be second copies
 }
 
 // Health is the [health] table.

@@ -134,6 +134,10 @@ func (d *document) read(root *table) *Config {
 	}
 	retries.done()
 
+	hedge := root.child("hedge", "in [hedge]")
+	c.Hedge = Hedge{Mode: hedge.oneOf("mode", "plan", []string{"off", "plan", "always"}), Percent: int(hedge.integer("percent", 5, 1, 50))}
+	hedge.done()
+
 	c.limits(root.child("limits", "in [limits]"))
 	c.overload(root.child("overload", "in [overload]"))
 	c.cache(root.child("cache", "in [cache]"))
