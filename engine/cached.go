@@ -68,6 +68,7 @@ type caching struct {
 	fill   bool           // a complete answer is to be kept
 	events []byte         // of a stream so far
 	said   dialect.Answer // likewise
+	failed bool           // the request that it followed did, and why is its fault
 }
 
 // cacheable says that the answers to an operation are kept. Those of others are too large for what they are asked for again.
@@ -99,7 +100,7 @@ func (e *Engine) cached(ctx *fasthttp.RequestCtx, c *call) (*answer, *Fault) {
 		a, fault := e.coalesced(c)
 		if a == nil && c.flight != nil { // it may have been kept between the look and the lead
 			if a = e.lookUp(ctx, c, wish); a != nil {
-				c.flight.fail()
+				c.flight.fail(nil)
 				return a, nil
 			}
 		}
@@ -298,13 +299,13 @@ func (e *Engine) cacheKey(ctx *fasthttp.RequestCtx, c *call) cache.Key {
 
 // gather adds an event of a stream that may be kept, as its client gets it.
 func (e *Engine) gather(c *call, data, passed []byte) {
-	c.flight.add(passed, e.Cache.MaxEntry)
+	c.flight.add(passed, e.Cache.MaxEntry, e.Cache.MaxBytes)
 	k := &c.cache
 	if !k.fill {
 		return
 	}
 	if len(k.events)+len(passed) > e.Cache.MaxEntry {
-		*k = caching{}
+		k.fill, k.events = false, nil
 		return
 	}
 	k.said.Add(c.dialect, data)
@@ -313,7 +314,7 @@ func (e *Engine) gather(c *call, data, passed []byte) {
 
 // keepStream keeps a stream that has come to its end.
 func (e *Engine) keepStream(c *call, a *answer, last, done []byte) {
-	defer c.endStream(a, last, done)
+	defer c.closeStream(a, last, done)
 	if !c.cache.fill {
 		return
 	}

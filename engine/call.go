@@ -155,7 +155,7 @@ func (e *Engine) begin(ctx *fasthttp.RequestCtx) *call {
 // end gives the call back. Nothing may refer to it any more.
 func (e *Engine) end(c *call) {
 	e.leave(c)
-	c.flight.fail() // unless it has an answer
+	c.flight.release()
 	c.watch.forget()
 	if cap(c.scratch) > maxKeptBuffer {
 		c.scratch = nil
@@ -166,15 +166,19 @@ func (e *Engine) end(c *call) {
 	e.calls.Put(c)
 }
 
-// leave notes that the client is gone and cuts the attempt under way, unless the client may come again for the answer or others
-// wait for it. The watcher calls it from its own goroutine.
+// leave notes that the client is gone and cuts the attempts under way, unless the client may come again for the answer or others
+// want it. The watcher calls it from its own goroutine.
 func (c *call) leave() {
 	c.mu.Lock()
 	f := c.flight
 	c.mu.Unlock()
-	if c.claim != nil || f.wanted() {
-		return
+	if c.claim == nil && !f.goesOn() {
+		c.quit()
 	}
+}
+
+// quit cuts the attempts under way: nobody wants the answer.
+func (c *call) quit() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.left {

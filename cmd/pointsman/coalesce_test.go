@@ -155,11 +155,19 @@ func TestOthersAreNotCoalesced(t *testing.T) {
 			}
 			return g.client(g.api.base, key.Key), body, nil
 		}, 1},
-		"another request": {coalesceOn, func(g *testGateway) (*client, string, http.Header) { return g.api, inDialect(chatPath, "m", "y", false), nil }, 2},
-		"streamed":        {coalesceOn, func(g *testGateway) (*client, string, http.Header) { return g.api, inDialect(chatPath, "m", "x", true), nil }, 2},
-		"not wanted":      {coalesceOn, func(g *testGateway) (*client, string, http.Header) { return g.api, body, header("X-Pointsman-Cache", "off") }, 2},
-		"a new one is":    {coalesceOn, func(g *testGateway) (*client, string, http.Header) { return g.api, body, header("Cache-Control", "no-cache") }, 2},
-		"not configured":  {"", func(g *testGateway) (*client, string, http.Header) { return g.api, body, nil }, 2},
+		"another request": {coalesceOn, func(g *testGateway) (*client, string, http.Header) {
+			return g.api, inDialect(chatPath, "m", "y", false), nil
+		}, 2},
+		"streamed": {coalesceOn, func(g *testGateway) (*client, string, http.Header) {
+			return g.api, inDialect(chatPath, "m", "x", true), nil
+		}, 2},
+		"not wanted": {coalesceOn, func(g *testGateway) (*client, string, http.Header) {
+			return g.api, body, header("X-Pointsman-Cache", "off")
+		}, 2},
+		"a new one is": {coalesceOn, func(g *testGateway) (*client, string, http.Header) {
+			return g.api, body, header("Cache-Control", "no-cache")
+		}, 2},
+		"not configured": {"", func(g *testGateway) (*client, string, http.Header) { return g.api, body, nil }, 2},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := newGateway(t, toml+x.toml, nil)
