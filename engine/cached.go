@@ -399,6 +399,9 @@ func (e *Engine) ClearCache(account string) int {
 }
 
 func (e *Engine) writeCacheMetrics(w io.Writer) {
+	if e.Cache.Coalesce {
+		fmt.Fprintf(w, "pointsman_cache_following %d\npointsman_cache_followed_bytes %d\n", e.flights.following.Load(), e.flights.held.Load())
+	}
 	if e.cache == nil {
 		return
 	}

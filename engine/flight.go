@@ -20,7 +20,8 @@ type flights struct {
 		sync.Mutex
 		byKey map[cache.Key]*flight
 	}
-	held atomic.Int64 // bytes of all streams
+	held      atomic.Int64 // bytes of all streams
+	following atomic.Int64 // requests that follow
 }
 
 // flight is one of them. It is safe for concurrent use. Its lock is taken before those of its leader's call, and after that of a
@@ -99,6 +100,7 @@ func (f *flight) follow(most int) *follower {
 	}
 	w := &follower{flight: f}
 	f.followers++
+	f.flights.following.Add(1)
 	f.stream.readers = append(f.stream.readers, w)
 	return w
 }
@@ -220,7 +222,8 @@ func (f *flight) add(event []byte, most, room int) {
 	}
 	most = max(most, leastWindow)
 	var timer *time.Timer
-	for overdue := false; len(s.body) > most && f.state == flightStream && !f.drop(most/2); {
+	overdue := false // not of the loop, whose variables are new each time
+	for len(s.body) > most && f.state == flightStream && !f.drop(most/2) {
 		if overdue && len(s.readers) > 1 {
 			for _, w := range s.readers {
 				if w.taken < s.from+most/2 {
@@ -378,6 +381,7 @@ func (w *follower) Close(bool) {
 		f.left = true
 	default:
 		f.followers--
+		f.flights.following.Add(-1)
 	}
 	w.over = true
 	f.tidy()

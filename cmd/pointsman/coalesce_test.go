@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -26,8 +27,8 @@ type clientReply struct {
 	err    error
 }
 
-// atOnce sends the same request n times and has the provider answer once all of them are under way.
-func atOnce(t *testing.T, g *testGateway, c *client, n int, path, body string, release chan struct{}) []clientReply {
+// atOnce sends the same request n times and calls then once one of them leads and the others follow.
+func atOnce(t *testing.T, g *testGateway, c *client, n int, path, body string, then func()) []clientReply {
 	t.Helper()
 	replies := make([]clientReply, n)
 	var all sync.WaitGroup
@@ -43,14 +44,18 @@ func atOnce(t *testing.T, g *testGateway, c *client, n int, path, body string, r
 			replies[i] = clientReply{resp.StatusCode, resp.Header, string(text), err}
 		})
 	}
-	waitFor(t, "all requests under way", func() bool { return g.guard.Stats().Running == n })
-	time.Sleep(50 * time.Millisecond) // the last ones look for somebody to follow
-	close(release)
+	waitForFollowers(t, g, n-1)
+	then()
 	all.Wait()
 	return replies
 }
 
-// held answers as usual once release is closed, but streams all the time if paced.
+func waitForFollowers(t *testing.T, g *testGateway, n int) {
+	t.Helper()
+	waitFor(t, "all who follow", func() bool { return metric(t, g.admin, "pointsman_cache_following") == float64(n) })
+}
+
+// held answers as usual once release is closed.
 func held(release chan struct{}) func(*scripted.Request) *scripted.Reply {
 	return func(r *scripted.Request) *scripted.Reply {
 		reply := r.Default()
@@ -80,7 +85,7 @@ func TestSameRequestsAskOnce(t *testing.T) {
 			g := newGateway(t, strings.Replace(toml, "timeout_seconds = 2", "timeout_seconds = 60", 1)+x.toml, nil)
 			release := make(chan struct{})
 			up[0].Script(held(release))
-			replies := atOnce(t, g, g.api, n, x.path, x.body, release)
+			replies := atOnce(t, g, g.api, n, x.path, x.body, func() { close(release) })
 			counts, answers, leader := map[string]int{}, map[string]int{}, ""
 			for _, r := range replies {
 				if r.status != 200 || r.err != nil {
@@ -183,8 +188,10 @@ func TestOthersAreNotCoalesced(t *testing.T) {
 			all.Go(func() { g.api.post(t, chatPath, []byte(body)) })
 			waitFor(t, "the first one", func() bool { return up[0].Count() == before+1 })
 			all.Go(func() { c.raw(t, "POST", chatPath, text, h) })
-			waitFor(t, "both", func() bool { return g.guard.Stats().Running == 2 && (x.asked == 1 || up[0].Count() == before+x.asked) })
-			time.Sleep(20 * time.Millisecond)
+			if x.asked == 1 {
+				waitForFollowers(t, g, 1)
+			}
+			waitFor(t, "both", func() bool { return up[0].Count() == before+x.asked })
 			close(release)
 			all.Wait()
 			if asked := up[0].Count() - before; asked != x.asked {
@@ -203,8 +210,7 @@ func leaderAndFollowers(t *testing.T, g *testGateway, up *scripted.Server, n int
 	for range n {
 		followers = append(followers, sendAndKeep(t, g, g.firstKey, chatPath, body))
 	}
-	waitFor(t, "the followers", func() bool { return g.guard.Stats().Running == n+1 })
-	time.Sleep(50 * time.Millisecond) // they look for somebody to follow
+	waitForFollowers(t, g, n)
 	t.Cleanup(func() { closeAll(append(followers, leader)) })
 	return leader, followers
 }
@@ -274,33 +280,50 @@ func TestLeaderLeaves(t *testing.T) {
 	}
 }
 
-// A leader that fails does not fail its followers: one of them asks anew, for the others too. Were all to fail, nobody would wait for
-// many.
+// A leader that fails does not fail its followers: one of them asks anew, for the others too. If that fails again, they have failed.
 func TestLeaderFails(t *testing.T) {
 	for _, stream := range []bool{false, true} {
 		for _, fails := range []int64{1, 1000} {
 			t.Run(fmt.Sprintf("stream %v, %d calls fail", stream, fails), func(t *testing.T) {
 				up, toml := upstreams(t, 1)
 				g := newGateway(t, strings.Replace(toml, "timeout_seconds = 2", "timeout_seconds = 60", 1)+coalesceOn+"[health]\nprobe = \"off\"\n[retries]\nattempts = 1\n", nil)
-				release := make(chan struct{})
+				const n = 20
+				first, second := make(chan struct{}), make(chan struct{})
 				up[0].Script(func(r *scripted.Request) *scripted.Reply {
 					reply := r.Default()
 					if r.Seq <= fails {
 						reply = &scripted.Reply{Status: 400, Body: []byte(`{"error":{"message":"not this time"}}`)}
 					}
-					reply.HoldBeforeHeaders, reply.Release = time.Minute, release
+					reply.HoldBeforeHeaders, reply.Release = time.Minute, first
+					if r.Seq > 1 {
+						reply.Release = second
+					}
 					return reply
 				})
-				const n = 20
-				replies := atOnce(t, g, g.api, n, chatPath, inDialect(chatPath, "m", "x", stream), release)
+				replies := atOnce(t, g, g.api, n, chatPath, inDialect(chatPath, "m", "x", stream), func() {
+					close(first)
+					waitFor(t, "another leader", func() bool { return up[0].Count() == 2 })
+					waitForFollowers(t, g, n-2)
+					close(second)
+				})
 				counts := map[int]int{}
 				for _, r := range replies {
 					counts[r.status]++
 				}
+				var usage []map[string]any
+				waitFor(t, "all records", func() bool { usage = g.api.allUsage(t); return len(usage) == n })
+				outcomes := map[any]int{}
+				for _, u := range usage {
+					outcomes[u["outcome"]]++
+				}
+				failed := int(min(fails, n))
+				if outcomes["upstream_error"] != failed || outcomes["ok"] != n-failed {
+					t.Errorf("outcomes %v", outcomes)
+				}
 				switch calls := up[0].Count(); {
 				case fails == 1 && (counts[200] != n-1 || calls != 2):
 					t.Errorf("%v after %d calls", counts, calls)
-				case fails > 1 && (counts[400] != n || calls > n):
+				case fails > 1 && (counts[400] != n || calls != 2):
 					t.Errorf("%v after %d calls", counts, calls)
 				}
 			})
@@ -369,6 +392,99 @@ func TestFollowedStream(t *testing.T) {
 			}
 		})
 	}
+}
+
+// longStream is a stream of about so many megabytes, which the provider sends at once.
+func longStream(megabytes int) *scripted.Reply {
+	texts := make([]string, megabytes*50)
+	for i := range texts {
+		texts[i] = strings.Repeat("some words in one of many pieces ", 600)
+	}
+	return &scripted.Reply{Chunks: scripted.OpenAIChunks("x", texts, scripted.UsageFinal)}
+}
+
+// slowConn is a connection of a client that takes little at a time, on which the body was sent.
+func slowConn(t *testing.T, g *testGateway, body string) net.Conn {
+	t.Helper()
+	dialer := net.Dialer{Control: func(_, _ string, raw syscall.RawConn) error {
+		return raw.Control(func(fd uintptr) { syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_RCVBUF, 4096) }) //nolint:errcheck // a larger one will do
+	}}
+	conn, err := dialer.Dial("tcp", strings.TrimPrefix(g.api.base, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	post(conn, g.firstKey, body)
+	return conn
+}
+
+// A leader whose client does not read holds nobody up. What is kept for it is bounded: if the stream is longer, it gets no more; if
+// nobody else follows, its provider waits.
+func TestLeaderReadsSlowly(t *testing.T) {
+	const megabytes = 16
+	for name, followed := range map[string]bool{"followed": true, "alone": false} {
+		t.Run(name, func(t *testing.T) {
+			up, toml := upstreams(t, 1)
+			g := newGateway(t, strings.Replace(toml, "timeout_seconds = 2", "timeout_seconds = 60", 1)+coalesceOn+"max_entry_kb = 128\n", nil)
+			release := make(chan struct{})
+			up[0].Script(func(*scripted.Request) *scripted.Reply {
+				reply := longStream(megabytes)
+				reply.HoldBeforeHeaders, reply.Release = time.Minute, release
+				return reply
+			})
+			body := inDialect(chatPath, "m", "x", true)
+			leader := slowConn(t, g, body)
+			waitFor(t, "the leader's request", func() bool { return up[0].Count() == 1 })
+			if followed {
+				follower := sendAndKeep(t, g, g.firstKey, chatPath, body)
+				defer follower.Close()
+				waitForFollowers(t, g, 1)
+				close(release)
+				if status, _, text, err := answerOn(t, follower); status != 200 || err != nil || len(text) < megabytes<<19 || !strings.HasSuffix(text, "data: [DONE]\n\n") {
+					t.Errorf("the follower: %d %v, %d bytes", status, err, len(text))
+				}
+			} else {
+				close(release)
+				waitFor(t, "a full window", func() bool { return metric(t, g.admin, "pointsman_cache_followed_bytes") > 64<<10 })
+			}
+			if n := metric(t, g.admin, "pointsman_cache_followed_bytes"); n > 256<<10 {
+				t.Errorf("%v bytes are kept", n)
+			}
+			status, _, text, err := answerOn(t, leader)
+			switch whole := err == nil && len(text) > megabytes<<19 && strings.HasSuffix(text, "data: [DONE]\n\n"); {
+			case status != 200:
+				t.Errorf("the leader: %d", status)
+			case followed && (err == nil || strings.Contains(text, "[DONE]")):
+				t.Errorf("the leader got %d bytes that look whole: %v", len(text), err)
+			case !followed && !whole:
+				t.Errorf("the leader got %d bytes: %v", len(text), err)
+			}
+			waitFor(t, "the end of all", func() bool { return g.guard.Stats().Running == 0 && g.api.balanceHeld(t) == "0" })
+			if n := metric(t, g.admin, "pointsman_cache_followed_bytes"); n != 0 {
+				t.Errorf("%v bytes are left", n)
+			}
+		})
+	}
+}
+
+// A stream whose client has a limit of its own leads nobody, for it may end for all.
+func TestLimitedStreamLeadsNobody(t *testing.T) {
+	up, toml := upstreams(t, 1)
+	g := newGateway(t, strings.Replace(toml, "timeout_seconds = 2", "timeout_seconds = 60", 1)+coalesceOn, nil)
+	release := make(chan struct{})
+	up[0].Script(held(release))
+	h := http.Header{"X-Pointsman-Timeout-Ms": {"60000"}, "Authorization": {"Bearer " + g.firstKey}}
+	var all sync.WaitGroup
+	for n := range 2 {
+		all.Go(func() {
+			if resp, text := g.api.raw(t, "POST", chatPath, inDialect(chatPath, "m", "x", true), h); resp.StatusCode != 200 || resp.Header.Get("X-Pointsman-Cache") != "miss" {
+				t.Errorf("%d %v %s", resp.StatusCode, resp.Header, text)
+			}
+		})
+		waitFor(t, "a call of its own", func() bool { return up[0].Count() == int64(n+1) })
+	}
+	close(release)
+	all.Wait()
 }
 
 // A follower waits no longer than its client's own limit, and the leader is not concerned.
