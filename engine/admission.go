@@ -20,7 +20,11 @@ func (e *Engine) enter(ctx *fasthttp.RequestCtx, c *call) *Fault {
 		return overloaded(refused)
 	}
 	c.entered = true
-	if waited && peerGone(ctx.Conn()) {
+	switch {
+	case waited && e.refusing.Load(): // what begins now would not be waited for
+		ctx.SetConnectionClose()
+		return shuttingDown()
+	case waited && peerGone(ctx.Conn()):
 		return clientGone
 	}
 	return nil

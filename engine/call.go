@@ -47,8 +47,8 @@ type call struct {
 	needs  uint32        // abi.Grant* bits of what the policy is given
 	facts  policy.Facts  // of the round
 	plan   policy.Plan
-	digest string // of the module that was asked
-	failed error  // why the policy failed and the engine used its own order, or nil
+	ran    policy.Ran // what was asked
+	failed error      // why the policy failed and the engine used its own order, or nil
 
 	// What it may cost.
 	steps   []policy.Step // of the plan, less those the account cannot pay for
@@ -94,6 +94,7 @@ type call struct {
 	cut      cut        // of the attempt under way
 	mu       sync.Mutex // guards what follows against leave
 	left     bool
+	stopped  bool    // by the gateway itself, which then counts as left
 	attempts []*call // those under way beside this call, see hedge.go
 }
 
@@ -120,8 +121,9 @@ func (k *cut) off() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.over = true
-	if k.cancel != nil {
-		k.cancel.Cancel()
+	if cancel := k.cancel; cancel != nil {
+		k.cancel = nil // it may be cut again
+		cancel.Cancel()
 	}
 }
 
@@ -181,9 +183,11 @@ func (c *call) leave() {
 func (c *call) quit() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.left {
-		return
-	}
+	c.cutAll()
+}
+
+// cutAll ends all attempts under way, for nobody who waits for an answer; c.mu is held.
+func (c *call) cutAll() {
 	c.left = true
 	c.cut.off()
 	for _, b := range c.attempts {

@@ -39,7 +39,7 @@ func (e *Engine) follow(c *call, w *follower) (a *answer, fault *Fault, failed b
 	defer func() {
 		if a == nil || a.followed == nil {
 			c.cutWith(nil)
-			w.Close(false)
+			w.Close()
 		}
 	}()
 	state, why := w.begun()
@@ -53,7 +53,7 @@ func (e *Engine) follow(c *call, w *follower) (a *answer, fault *Fault, failed b
 	}
 	k := w.flight.answered()
 	if a = e.repeated(c, &k); a != nil && c.env.Stream {
-		a.stored, a.followed, a.source = nil, w, w
+		a.stored, a.followed = nil, w
 		a.credits, c.usage.Credits = 0, 0 // not known before the end
 	}
 	return a, nil, false
@@ -105,7 +105,7 @@ func (e *Engine) share(c *call, a *answer) {
 func (r *relay) lead() *relay {
 	r.leads = true
 	w := r.call.flight.lead()
-	reader := &relay{engine: r.engine, call: r.call, answer: &answer{followed: w, source: w}, copied: r.copied, made: make(chan struct{}), maker: r}
+	reader := &relay{engine: r.engine, call: r.call, answer: &answer{followed: w}, copied: r.copied, made: make(chan struct{}), maker: r}
 	r.copied = nil
 	go r.make(reader.made)
 	return reader
@@ -141,6 +141,9 @@ func (r *relay) follow() {
 	case r.maker != nil:
 		r.out = append(r.out, r.maker.out...)
 		r.finish(r.maker.end)
+	case why == cutOff && r.call.wasStopped():
+		r.settle(storage.OutcomeInterrupted)
+		r.fault(shuttingDown())
 	case why == cutOff, why == tooSlow:
 		r.settle(storage.OutcomeClientAbort)
 		r.finish(errCut)

@@ -366,7 +366,7 @@ func (w *follower) next() ([]byte, flightState, leaving) {
 }
 
 // Close ends the following. If the leader's client is gone too, nobody is there for the answer.
-func (w *follower) Close(bool) {
+func (w *follower) Close() {
 	if w.timer != nil {
 		w.timer.Stop()
 	}

@@ -87,7 +87,7 @@ func TestFlightIsTakenFromItsBeginning(t *testing.T) {
 		if !bytes.Equal(got, want) || w.passed != 2000 {
 			t.Errorf("%d events in %d bytes, want %d", w.passed, len(got), len(want))
 		}
-		w.Close(true)
+		w.Close()
 	}
 	f.release()
 	s.isEmpty(t)
@@ -119,7 +119,7 @@ func TestLaggardsGetNoMore(t *testing.T) {
 			t.Errorf("it took %s", took)
 		}
 		for _, w := range append(readers, led) {
-			w.Close(false)
+			w.Close()
 		}
 		f.release()
 		s.isEmpty(t)
@@ -156,7 +156,7 @@ func TestSlowReaderAlone(t *testing.T) {
 		if got != events*len(event) {
 			t.Errorf("it got %d bytes", got)
 		}
-		led.Close(true)
+		led.Close()
 		f.release()
 		s.isEmpty(t)
 	})
@@ -177,8 +177,8 @@ func TestStreamsShareTheirRoom(t *testing.T) {
 		}
 		f.fail(nil)
 		synctest.Wait()
-		led.Close(false)
-		readers[0].Close(false)
+		led.Close()
+		readers[0].Close()
 		f.release()
 		s.held.Add(-1 << 20)
 		s.isEmpty(t)
@@ -197,9 +197,9 @@ func TestFlightEndsWithItsLast(t *testing.T) {
 			if c.leave(); c.clientLeft() {
 				t.Error("the leader was cut although another one follows")
 			}
-			w.Close(false)
+			w.Close()
 		} else {
-			if w.Close(false); c.clientLeft() {
+			if w.Close(); c.clientLeft() {
 				t.Error("the leader was cut by one that followed")
 			}
 			c.leave()
@@ -222,7 +222,7 @@ func TestFlightEndsWithItsLast(t *testing.T) {
 	w := following(t, &s)
 	c.leave()
 	f.release()
-	if w.Close(false); c.clientLeft() {
+	if w.Close(); c.clientLeft() {
 		t.Error("a call was cut that is another request's by now")
 	}
 }
@@ -251,7 +251,7 @@ func TestHammerAFlight(t *testing.T) {
 		}
 		var all sync.WaitGroup
 		read := func(w *follower, leaves bool) {
-			defer w.Close(false)
+			defer w.Close()
 			at := 0
 			for {
 				piece, state, why := w.next()

@@ -84,7 +84,7 @@ func TestOverloadedGateway(t *testing.T) {
 		g.api.within(t, "x", "")
 		best = min(best, time.Since(began))
 	}
-	t.Logf("figure: refused within %s as the client sees it", best)
+	figure(t, "refused within %s as the client sees it", best)
 	if best > 5*time.Millisecond {
 		t.Errorf("the fastest of 20 refusals took %s", best)
 	}
@@ -230,7 +230,7 @@ func TestGoodputBeyondCapacity(t *testing.T) {
 		took := time.Since(began).Seconds()
 		all.Wait()
 		share := float64(served.Load()) / took / capacity
-		t.Logf("figure: %.0f a second are possible, %.0f were offered: %.0f %% of what is possible was served, %d were refused, the slowest took %s",
+		figure(t, "%.0f a second are possible, %.0f were offered: %.0f %% of what is possible was served, %d were refused, the slowest took %s",
 			capacity, float64(served.Load()+refused.Load()+other.Load())/took, 100*share, refused.Load(), time.Duration(slowest.Load()).Round(time.Millisecond))
 		if other.Load() > 0 {
 			t.Errorf("%d requests ended in another way", other.Load())

@@ -10,7 +10,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -178,16 +177,10 @@ func post(conn net.Conn, key, body string) {
 // manyOr is the larger number if faults are to be tried in full and the descriptors allow it.
 func manyOr(few, many int) int {
 	var limit syscall.Rlimit
-	if os.Getenv("POINTSMAN_CHAOS") == "" || syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit) != nil || limit.Cur < uint64(2*many)+1000 {
+	if !allFaults() || syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit) != nil || limit.Cur < uint64(2*many)+1000 {
 		return few
 	}
 	return many
-}
-
-// quantile of times, which it sorts.
-func quantile(times []time.Duration, q float64) time.Duration {
-	slices.Sort(times)
-	return times[min(int(q*float64(len(times))), len(times)-1)]
 }
 
 // probe sends small requests one after the other and returns how long each took, and how many had no answer.
@@ -267,8 +260,8 @@ func TestF10SlowReaders(t *testing.T) {
 		time.Sleep(50 * time.Millisecond)
 	}
 	each := float64(highest-before) / float64(readers)
-	t.Logf("figure: %d slow readers, all cut and settled after %s (limit %s), %.0f KiB of memory each", readers, settled.Round(100*time.Millisecond), patience, each)
-	t.Logf("figure: others meanwhile: %d of %d lost, p99 %s (before: %s)", failed, len(times)+50, quantile(times, 0.99).Round(time.Millisecond), quantile(base, 0.99).Round(time.Millisecond))
+	figure(t, "%d slow readers, all cut and settled after %s (limit %s), %.0f KiB of memory each", readers, settled.Round(100*time.Millisecond), patience, each)
+	figure(t, "others meanwhile: %d of %d lost, p99 %s (before: %s)", failed, len(times)+50, quantile(times, 0.99).Round(time.Millisecond), quantile(base, 0.99).Round(time.Millisecond))
 	if held != "0" || aborted != readers {
 		t.Errorf("%s credits are still held, and %d of %d are recorded as aborted", held, aborted, readers)
 	}
@@ -307,7 +300,7 @@ func TestF11SlowSenders(t *testing.T) {
 	_, toml := upstreams(t, 1)
 	g := newGateway(t, toml+"[overload]\nslow_per_address = 100\n", nil)
 	const readTime = 3 * time.Second
-	server := engine.NewServer(g.engine.Handler(g.log, nil), 1<<20)
+	server := engine.NewServer(g.engine.Handler(), 1<<20)
 	server.ReadTimeout, server.Guard = readTime, g.guard
 	good := newClient(serveOn(t, server.Serve), g.firstKey)
 
@@ -367,8 +360,8 @@ func TestF11SlowSenders(t *testing.T) {
 		case <-time.After(20 * time.Millisecond):
 		}
 	}
-	t.Logf("figure: %d slow senders, all gone after %s (time to send: %s): %d cut, %d refused beyond 100 of an address", drips, time.Since(began).Round(100*time.Millisecond), readTime, cut.Load(), over.Load())
-	t.Logf("figure: a good client meanwhile: %d of %d served", ok, ok+bad)
+	figure(t, "%d slow senders, all gone after %s (time to send: %s): %d cut, %d refused beyond 100 of an address", drips, time.Since(began).Round(100*time.Millisecond), readTime, cut.Load(), over.Load())
+	figure(t, "a good client meanwhile: %d of %d served", ok, ok+bad)
 	if bad > 0 || late.Load() > 0 || cut.Load()+over.Load() != int64(drips) || over.Load() == 0 {
 		t.Errorf("%d good requests lost; %d slow ones cut, %d refused, %d of %d late", bad, cut.Load(), over.Load(), late.Load(), drips)
 	}
@@ -405,8 +398,8 @@ func TestF12IdleConnections(t *testing.T) {
 	each := float64(c.status("VmRSS")-before) / float64(n)
 	times, lost := c.probe(200)
 	now, then := quantile(times, 0.99), quantile(base, 0.99)
-	t.Logf("figure: %d idle connections, %.1f KiB of memory each (goal: 10)", n, each)
-	t.Logf("figure: p50 %s, p99 %s beside them; %s, %s without", quantile(times, 0.5).Round(10*time.Microsecond), now.Round(10*time.Microsecond),
+	figure(t, "%d idle connections, %.1f KiB of memory each (goal: 10)", n, each)
+	figure(t, "p50 %s, p99 %s beside them; %s, %s without", quantile(times, 0.5).Round(10*time.Microsecond), now.Round(10*time.Microsecond),
 		quantile(base, 0.5).Round(10*time.Microsecond), then.Round(10*time.Microsecond))
 	if failed+lost > 0 {
 		t.Errorf("%d requests had no answer", failed+lost)
@@ -471,7 +464,7 @@ func TestF34DescriptorsRunOut(t *testing.T) {
 			c.api.http.CloseIdleConnections()
 		}
 		recovered := time.Since(left)
-		t.Logf("figure: 256 descriptors, %d clients and %d that only connect: %.0f %% of a processor, %d of %d questions of the operator answered, served again after %s",
+		figure(t, "256 descriptors, %d clients and %d that only connect: %.0f %% of a processor, %d of %d questions of the operator answered, served again after %s",
 			len(busy), len(idle), 100*share, asked, asked, recovered.Round(time.Millisecond))
 		if share > 0.20 {
 			t.Errorf("it used %.0f %% of a processor", 100*share)
@@ -481,7 +474,7 @@ func TestF34DescriptorsRunOut(t *testing.T) {
 		}
 	}
 	shed := metric(t, c.admin, `pointsman_shed_total{reason="connections"}`)
-	t.Logf("figure: %.0f refusals or pauses for want of connections", shed)
+	figure(t, "%.0f refusals or pauses for want of connections", shed)
 	if shed == 0 {
 		t.Error("nothing was refused: the test did not reach the limit")
 	}
@@ -511,7 +504,7 @@ func metric(t testing.TB, admin *client, name string) float64 {
 func TestF35MemoryRunsOut(t *testing.T) {
 	const limitMB, bodyMB = 256, 10
 	clients, rush := 100, 5*time.Second
-	if os.Getenv("POINTSMAN_CHAOS") != "" {
+	if allFaults() {
 		clients, rush = 500, time.Minute
 	}
 	up, err := scripted.Start(scripted.Options{Keep: -1})
@@ -577,8 +570,8 @@ func TestF35MemoryRunsOut(t *testing.T) {
 	}
 	peak := c.status("VmHWM") >> 10
 	sent := served.Load() + refused.Load() + broken.Load() + other.Load()
-	t.Logf("figure: GOMEMLIMIT %d MiB, %d clients with %d bodies of %d MiB: %d served, %d refused with 503, %d broken off, highest memory %d MiB", limitMB, clients, sent, bodyMB, served.Load(), refused.Load(), broken.Load(), peak)
-	t.Logf("figure: small requests meanwhile: %d of %d served", good, good+lost)
+	figure(t, "GOMEMLIMIT %d MiB, %d clients with %d bodies of %d MiB: %d served, %d refused with 503, %d broken off, highest memory %d MiB", limitMB, clients, sent, bodyMB, served.Load(), refused.Load(), broken.Load(), peak)
+	figure(t, "small requests meanwhile: %d of %d served", good, good+lost)
 	if refused.Load() == 0 || served.Load() == 0 || other.Load() > 0 {
 		t.Errorf("%d large requests were served, %d refused, %d something else", served.Load(), refused.Load(), other.Load())
 	}
@@ -606,6 +599,6 @@ func TestF35MemoryRunsOut(t *testing.T) {
 		}
 		time.Sleep(100 * time.Millisecond)
 	}
-	t.Logf("figure: a large request is served %s after the rush", time.Since(began).Round(time.Millisecond))
+	figure(t, "a large request is served %s after the rush", time.Since(began).Round(time.Millisecond))
 	c.stop()
 }
