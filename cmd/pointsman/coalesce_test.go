@@ -394,6 +394,29 @@ func TestFollowedStream(t *testing.T) {
 	}
 }
 
+// After a reload nobody follows who came before: prices and models may be others.
+func TestNobodyFollowsBeyondAReload(t *testing.T) {
+	up, toml := upstreams(t, 1)
+	toml = strings.Replace(toml, "timeout_seconds = 2", "timeout_seconds = 60", 1) + coalesceOn
+	g := newGateway(t, toml, nil)
+	release := make(chan struct{})
+	up[0].Script(held(release))
+	var all sync.WaitGroup
+	for n := range 2 {
+		all.Go(func() {
+			if resp, text := g.api.post(t, chatPath, []byte(inDialect(chatPath, "m", "x", false))); resp.StatusCode != 200 {
+				t.Errorf("%d %s", resp.StatusCode, text)
+			}
+		})
+		waitFor(t, "a call of its own", func() bool { return up[0].Count() == int64(n+1) })
+		if _, err := g.reloaded(listening + toml); err != nil {
+			t.Fatal(err)
+		}
+	}
+	close(release)
+	all.Wait()
+}
+
 // longStream is a stream of about so many megabytes, which the provider sends at once.
 func longStream(megabytes int) *scripted.Reply {
 	texts := make([]string, megabytes*50)

@@ -78,15 +78,15 @@ func TestOverloadedGateway(t *testing.T) {
 			t.Errorf("%s: %d %v %s", path, resp.StatusCode, resp.Header, text)
 		}
 	}
-	var best time.Duration = time.Hour
-	for range 20 {
+	took := make([]time.Duration, 500)
+	for i := range took {
 		began := time.Now()
 		g.api.within(t, "x", "")
-		best = min(best, time.Since(began))
+		took[i] = time.Since(began)
 	}
-	figure(t, "refused within %s as the client sees it", best)
-	if best > 5*time.Millisecond {
-		t.Errorf("the fastest of 20 refusals took %s", best)
+	figure(t, "refused within %s (half of 500), %s (99 %%), as the client sees it", quantile(took, 0.5), quantile(took, 0.99))
+	if best := quantile(took, 0); best > 5*time.Millisecond { // a busy machine delays some
+		t.Errorf("the fastest of 500 refusals took %s", best)
 	}
 	var health struct {
 		Status   string                `json:"status"`
@@ -98,7 +98,7 @@ func TestOverloadedGateway(t *testing.T) {
 	if o := health.Overload; health.Status != "ok" || o.Running != 2 || o.Waiting != 1 || o.Limit != 2 || fmt.Sprint(o.Shedding) != "[requests]" {
 		t.Errorf("%+v", health)
 	}
-	if n := metric(t, g.admin, `pointsman_shed_total{reason="requests"}`); n != 24 {
+	if n := metric(t, g.admin, `pointsman_shed_total{reason="requests"}`); n != 504 {
 		t.Errorf("%v refusals are counted", n)
 	}
 	if running, waiting := metric(t, g.admin, "pointsman_requests_running"), metric(t, g.admin, "pointsman_requests_waiting"); running != 2 || waiting != 1 {
