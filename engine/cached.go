@@ -68,7 +68,7 @@ type caching struct {
 	fill   bool           // a complete answer is to be kept
 	events []byte         // of a stream so far
 	said   dialect.Answer // likewise
-	failed bool           // the request that it followed did, and why is its fault
+	failed bool           // the request's fault is that of the one it followed
 }
 
 // cacheable says that the answers to an operation are kept. Those of others are too large for what they are asked for again.

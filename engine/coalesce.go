@@ -23,7 +23,7 @@ func (e *Engine) coalesced(c *call) (*answer, *Fault) {
 		}
 		a, fault, failed := e.follow(c, w)
 		if !failed || n+1 == maxFollowed {
-			c.cache.failed = failed
+			c.cache.failed = fault != nil && failed
 			return a, fault
 		} // else one of those who waited leads the others now
 	}
