@@ -14,7 +14,9 @@ import (
 
 const (
 	lingerTime  = 2 * time.Second
+	lingerMost  = 30 * time.Second
 	lingerBytes = 64 << 20
+	lingerPiece = 64 << 10                                // that the client must send in lingerTime
 	readBuffer  = maxRequestLine + maxHeaderBytes + 1<<10 // bytes: a request's head must fit
 )
 
@@ -89,7 +91,11 @@ func linger(ctx *fasthttp.RequestCtx, below net.Conn) {
 	ctx.SetConnectionClose()
 	conn.SetDeadline(time.Now().Add(lingerTime)) //nolint:errcheck // the connection ends here either way
 	if _, err := ctx.Response.WriteTo(conn); err == nil && conn.CloseWrite() == nil {
-		io.CopyN(io.Discard, conn, lingerBytes) //nolint:errcheck // likewise
+		until := time.Now().Add(lingerMost)
+		for n := 0; err == nil && n < lingerBytes && time.Now().Before(until); n += lingerPiece {
+			conn.SetDeadline(time.Now().Add(lingerTime)) //nolint:errcheck // likewise
+			_, err = io.CopyN(io.Discard, conn, lingerPiece)
+		}
 	}
 }
 

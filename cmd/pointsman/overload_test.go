@@ -1,7 +1,9 @@
 package main
 
 import (
+	"bufio"
 	"fmt"
+	"net"
 	"net/http"
 	"strings"
 	"sync"
@@ -241,4 +243,32 @@ func TestGoodputBeyondCapacity(t *testing.T) {
 		t.Logf("attempt %d: once more, in case the machine was busy", try+1)
 	}
 	t.Errorf("%.0f %% of what is possible was served", 100*best)
+}
+
+// A client that still sends a body when it is refused gets to read why, also if sending takes longer than the server would wait
+// for a silent one.
+func TestRefusedBodyIsReadOn(t *testing.T) {
+	_, toml := upstreams(t, 1)
+	g := newGateway(t, toml, nil)
+	conn, err := net.Dial("tcp", strings.TrimPrefix(g.api.base, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	const pieces, piece = 25, 128 << 10
+	fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n", chatPath, 40<<20) //nolint:errcheck // what is read tells
+	for n := range pieces {
+		if _, err := conn.Write(make([]byte, piece)); err != nil {
+			t.Fatalf("piece %d: %v", n, err)
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	conn.SetReadDeadline(time.Now().Add(30 * time.Second)) //nolint:errcheck // the read tells
+	resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if resp.Body.Close(); resp.StatusCode != 413 {
+		t.Errorf("%d", resp.StatusCode)
+	}
 }
