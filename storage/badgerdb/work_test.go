@@ -19,6 +19,7 @@ import (
 	"github.com/dgraph-io/badger/v4"
 
 	"github.com/pointsman/pointsman/storage"
+	"github.com/pointsman/pointsman/storage/powerloss"
 	"github.com/pointsman/pointsman/storage/storagetest"
 )
 
@@ -46,6 +47,7 @@ type errand struct {
 	Hit       int64         // the how-many-th time it gets there
 	Life      time.Duration // after which it kills itself anyway; 0: its parent does
 	Unsynced  bool
+	Watched   bool // by a tracer
 	MinFreeMB int
 	Damaged   *damageRange // instead of work
 	Size      bool         // instead of work: so many lines
@@ -110,6 +112,11 @@ func die() {
 // run charges requests from sixteen goroutines until the process is killed or the ledger halts, and prints each operation
 // once it is acknowledged, in the words of the type told.
 func (e *errand) run() (code int, err error) {
+	if e.Watched {
+		if err := powerloss.Watched(); err != nil {
+			return exitFailed, err
+		}
+	}
 	if e.Life > 0 {
 		time.AfterFunc(e.Life, die)
 	}
@@ -177,6 +184,7 @@ type worker struct {
 	log   *Log
 	name  string
 	stale storage.RequestID // left to expire; charged late in the next turn
+	keys  int               // changes of its keys
 }
 
 // work is one turn: credits are granted and transferred, a request is held for, and ends in one of the ways there are.
@@ -187,6 +195,11 @@ func (k *worker) work(n int) error {
 		return err
 	}
 	fmt.Printf("G %s rich 90\n", name)
+	if n%4 == 0 {
+		if err := k.changeKeys(); err != nil {
+			return err
+		}
+	}
 	if n%3 == 0 {
 		_, err := k.s.Transfer(storage.Transfer{From: "rich", To: "poor", Amount: 50, Reference: "t" + name})
 		if err != nil {
@@ -249,6 +262,25 @@ func (k *worker) work(n int) error {
 	return k.settle(h.Request, storage.Credits(rand.IntN(120)))
 }
 
+// changeKeys numbers the worker's virtual key anew, and stores or deletes an own key at a provider.
+func (k *worker) changeKeys() error {
+	next := strconv.Itoa(k.keys + 1)
+	err := k.s.PutVirtualKey(storage.VirtualKey{ID: k.name, Account: "rich", Hint: next})
+	if err == nil {
+		if k.keys%2 == 0 {
+			err = k.s.PutProviderKey(storage.ProviderKey{ID: next, Account: "rich", Provider: k.name})
+		} else {
+			err = k.s.DeleteProviderKey("rich", k.name)
+		}
+	}
+	if err != nil {
+		return err
+	}
+	k.keys++
+	fmt.Printf("K %s %s\n", k.name, next)
+	return nil
+}
+
 func (k *worker) settle(id storage.RequestID, charge storage.Credits) error {
 	got, settled, err := k.s.Settle(storage.Settlement{Request: id, Charge: charge, Tier: uint8(charge % 3), Reason: "ok"})
 	if err == nil {
@@ -279,6 +311,7 @@ func unless(err error, allowed ...error) error {
 //	H request account amount key/team
 //	X request amount
 //	S request charged loss
+//	K worker number-of-the-change
 type told struct {
 	kind  byte
 	name  string
