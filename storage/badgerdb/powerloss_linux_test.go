@@ -3,6 +3,7 @@ package badgerdb
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -15,21 +16,17 @@ import (
 	"github.com/pointsman/pointsman/storage/powerloss"
 )
 
-// outages are the failures of power that a test tries, over and over: a process works, the power fails, the next process starts
-// from one of the disks that this may leave.
+// outages let the power fail over and over: a process works, and the next one starts from one of the disks that may be left.
 type outages struct {
-	t      *testing.T
-	seed   uint64
+	seed   uint64 // of the images; what the processes do differs from run to run
 	random *rand.Rand
-	books  *books // what the images came to, added up
-	images int
-	losses [5]int
-	syncs  int
-	took   time.Duration
+	books  *books // added up over the images
+	images map[powerloss.Loss]int
+	waits  map[string]int
 }
 
-// fastDir is a directory in memory where there is one: the images are written and synced by the thousand, and no real power fails.
-func fastDir(t *testing.T) string {
+// memoryDir is a directory in memory where there is one, because thousands of images are written to it and synced.
+func memoryDir(t *testing.T) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("/dev/shm", "pointsman-")
 	if err != nil {
@@ -39,52 +36,121 @@ func fastDir(t *testing.T) string {
 	return dir
 }
 
-// record lets a child work in a directory until it has waited for the disk so many times.
-func (o *outages) record(dir string, syncs int) *powerloss.Recording {
-	o.t.Helper()
-	child := (&errand{Dir: dir, Watched: true}).command(o.t)
-	child.Env = append(child.Env, "GODEBUG=asyncpreemptoff=1") // each of its signals would stop the child
-	var stderr strings.Builder
-	said, err := os.CreateTemp(o.t.TempDir(), "")
+// record is what a child does until it has waited for the disk so many times.
+func record(t *testing.T, e errand, syncs int) *powerloss.Recording {
+	t.Helper()
+	e.Watched = true
+	child := e.command(t)
+	child.Env = append(child.Env, "GODEBUG=asyncpreemptoff=1") // each such signal would stop the child once more
+	stderr, err := os.Create(filepath.Join(t.TempDir(), "stderr"))
 	if err != nil {
-		o.t.Fatal(err)
+		t.Fatal(err)
 	}
-	defer said.Close()
-	child.Stderr = said
-	r, err := powerloss.Record(child, dir, syncs)
+	defer stderr.Close()
+	child.Stderr = stderr
+	r, err := powerloss.Record(child, e.Dir, syncs)
 	if err != nil {
-		o.t.Fatal(err)
+		t.Fatal(err)
 	}
 	if !r.Ended.Signaled() {
-		text, _ := os.ReadFile(said.Name())
-		o.t.Fatalf("the child ended by itself with %d: %s", r.Ended.ExitStatus(), text)
+		text, _ := os.ReadFile(stderr.Name())
+		t.Fatalf("the child ended by itself with %d: %s", r.Ended.ExitStatus(), text)
 	}
-	_ = stderr
 	return r
 }
 
-// chain is the ledger's lines by position, as a process that was not cut off has them.
-func chain(t *testing.T, dir string) (hashes []string) {
-	t.Helper()
-	s, err := OpenSnapshot(dir)
-	if err != nil {
-		t.Fatal(err)
+// TestF30PowerLoss lets the power fail before each of a working process's waits for the disk returns, and starts from the disks that
+// may be left of that. Each has everything that was acknowledged and nothing that nobody wrote, and proves.
+func TestF30PowerLoss(t *testing.T) {
+	most := 60
+	if os.Getenv("POINTSMAN_FAULTS") == "full" {
+		most = 10_000
 	}
-	defer s.Close()
-	if err := s.Each(1, 0, func(e *storage.Entry) error {
-		hashes = append(hashes, string(e.Hash[:]))
-		return nil
-	}); err != nil {
-		t.Fatal(err)
+	most = chaos(t, most)
+	o := &outages{seed: rand.Uint64(), books: openBooks(), images: map[powerloss.Loss]int{}, waits: map[string]int{}}
+	o.random = rand.New(rand.NewPCG(o.seed, 30))
+	var dir string
+	var acknowledged []told
+	for life := 0; o.total() < most; life++ {
+		if life%4 == 0 { // else the disk is one that a failure left
+			dir, acknowledged = memoryDir(t), nil
+		} else if life%2 == 0 { // and it is older
+			before := errand{Dir: dir}.send(t, time.Duration(100+o.random.IntN(200))*time.Millisecond)
+			acknowledged = append(acknowledged, before.acknowledged...)
+		}
+		r := record(t, errand{Dir: dir}, 30+o.random.IntN(200))
+		for name, n := range r.Waits {
+			o.waits[filepath.Base(name)] += n
+		}
+		next, following := "", []told(nil)
+		written := linesOf(t, dir)
+		chosen, every := o.random.IntN(r.Syncs), max(1, r.Syncs*20/most)
+		if err := r.Replay(func(p *powerloss.Point) error {
+			all := append(slices.Clone(acknowledged), parseAll(t, p.Said)...)
+			if p.Syncs == chosen {
+				next, following = memoryDir(t), all
+				if _, err := p.Image(next, powerloss.Pages, o.random); err != nil {
+					return err
+				}
+			}
+			if p.Syncs%every == 0 && o.total() < most && !t.Run(fmt.Sprint("after ", p.Syncs), func(t *testing.T) { o.fail(t, p, written, all) }) {
+				return errors.New("the disk after it is lost")
+			}
+			return nil
+		}); err != nil {
+			t.Fatal(err)
+		}
+		os.RemoveAll(dir)
+		dir, acknowledged = next, following
 	}
-	return hashes
+	t.Logf("figure: %d images of the disk (%v), the power failing before %v returned: %d acknowledged operations looked for, %d lost, %d requests charged twice, %d holds interrupted; seed %d",
+		o.total(), o.images, o.waits, o.books.told, o.books.lost, o.books.twice, o.books.open, o.seed)
+	if o.books.told == 0 || o.books.open == 0 || o.waits[".mem"] == 0 || o.waits[".sst"] == 0 || o.waits["MANIFEST"] == 0 {
+		t.Error("the failures did not find everything that they were to find")
+	}
 }
 
-// started opens an image as a gateway does.
-func (o *outages) started(t *testing.T, dir string, whole []string, acknowledged []told) {
-	t.Helper()
-	config := (&errand{Dir: dir}).config()
-	s, err := Open(config)
+func (o *outages) total() (n int) {
+	for k := range maps.Values(o.images) {
+		n += k
+	}
+	return n
+}
+
+// fail tries some of the disks that one moment may have left.
+func (o *outages) fail(t *testing.T, p *powerloss.Point, written []storage.Entry, acknowledged []told) {
+	seen := map[uint64]bool{}
+	for _, loss := range []powerloss.Loss{powerloss.Strict, powerloss.Kept, powerloss.Names, powerloss.Pages, powerloss.Pages, powerloss.Sectors, powerloss.Sectors} {
+		seed := o.random.Uint64()
+		dir := memoryDir(t)
+		sum, err := p.Image(dir, loss, rand.New(rand.NewPCG(seed, 0)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !seen[sum] {
+			seen[sum] = true
+			o.images[loss]++
+			t.Run(loss.String(), func(t *testing.T) {
+				defer func() {
+					if !t.Failed() {
+						return
+					}
+					kept, err := os.MkdirTemp("", "pointsman-power-")
+					if err == nil {
+						_, err = p.Image(kept, loss, rand.New(rand.NewPCG(seed, 0)))
+					}
+					t.Logf("seed %d of %d; the disk is in %s, %v", seed, o.seed, kept, err)
+				}()
+				o.restart(t, dir, written, acknowledged)
+			})
+		}
+		os.RemoveAll(dir)
+	}
+}
+
+// restart starts from an image, as a gateway does, and looks whether all is there.
+func (o *outages) restart(t *testing.T, dir string, written []storage.Entry, acknowledged []told) {
+	s, err := Open((&errand{Dir: dir}).config())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -92,7 +158,13 @@ func (o *outages) started(t *testing.T, dir string, whole []string, acknowledged
 	if err := s.Halted(); err != nil {
 		t.Fatal(err)
 	}
-	invents(t, s, whole)
+	own := false
+	for i, e := range linesOfStore(t, s) {
+		own = own || i >= len(written) || e.Hash != written[i].Hash
+		if own && e.Kind != storage.EntryInterrupt {
+			t.Errorf("nobody wrote the line %+v", e)
+		}
+	}
 	y := openBooks()
 	checkLogged(t, dir, s, acknowledged)
 	y.check(t, s, acknowledged)
@@ -104,103 +176,42 @@ func (o *outages) started(t *testing.T, dir string, whole []string, acknowledged
 		t.Fatal(err)
 	}
 	if err := Verify(dir, t.Output()); err != nil {
-		t.Fatal(err)
-	}
-}
-
-// invents makes sure that the ledger has a beginning of the lines that were written, and after them only the ends of holds.
-func invents(t *testing.T, s *Store, whole []string) {
-	t.Helper()
-	snapshot, err := s.Snapshot()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer snapshot.Close()
-	own := false
-	if err := snapshot.Each(1, 0, func(e *storage.Entry) error {
-		own = own || e.Position > uint64(len(whole)) || string(e.Hash[:]) != whole[e.Position-1]
-		if own && e.Kind != storage.EntryInterrupt {
-			return fmt.Errorf("nobody wrote the line at %d: %+v", e.Position, e)
-		}
-		return nil
-	}); err != nil {
 		t.Error(err)
 	}
 }
 
-// TestF30PowerLoss lets the power fail before each of a working process's waits for the disk, and starts from the disks that may
-// be left of that. Each has everything that was acknowledged and nothing that nobody wrote, and proves.
-func TestF30PowerLoss(t *testing.T) {
-	want := chaos(t, 60)
-	o := &outages{t: t, seed: rand.Uint64(), books: openBooks()}
-	o.random = rand.New(rand.NewPCG(o.seed, 30))
-	dir, acknowledged := fastDir(t), []told(nil)
-	for o.images < want {
-		syncs := 40 + o.random.IntN(160)
-		r := o.record(dir, syncs)
-		whole := chain(t, dir)
-		o.syncs += r.Syncs
-		next := o.random.IntN(r.Syncs)
-		every := 1
-		if want < 1000 {
-			every = max(1, r.Syncs/15)
-		}
-		after, fresh := dir, acknowledged
-		if err := r.Replay(func(p *powerloss.Point) error {
-			all := append(slices.Clone(acknowledged), parseAll(t, p.Said)...)
-			if p.Syncs == next {
-				after, fresh = fastDir(t), all
-				_, err := p.Image(after, powerloss.Pages, o.random)
-				return err
-			}
-			if p.Syncs%every != 0 || o.images >= want {
-				return nil
-			}
-			t.Run(fmt.Sprint(o.syncs, "/", p.Syncs), func(t *testing.T) { o.at(t, p, whole, all) })
-			if t.Failed() {
-				return errors.New("stopped")
-			}
-			return nil
-		}); err != nil {
-			t.Fatal(err)
-		}
-		os.RemoveAll(dir)
-		dir, acknowledged = after, fresh
-		if o.random.IntN(4) == 0 {
-			dir, acknowledged = fastDir(t), nil
-		}
+// linesOf are the lines of a ledger whose process was killed.
+func linesOf(t *testing.T, dir string) []storage.Entry {
+	t.Helper()
+	if _, err := os.Stat(filepath.Join(dir, headName)); err != nil {
+		return nil // before there was one
 	}
-	t.Logf("figure: %d images of the disk %v after %d barriers: %d operations acknowledged, %d lost, %d requests charged twice, %d holds interrupted; seed %d",
-		o.images, o.losses, o.syncs, o.books.told, o.books.lost, o.books.twice, o.books.open, o.seed)
+	s, err := OpenSnapshot(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return linesIn(t, s)
 }
 
-// at tries the disks that one moment may have left.
-func (o *outages) at(t *testing.T, p *powerloss.Point, whole []string, acknowledged []told) {
-	seen := map[uint64]bool{}
-	for _, loss := range []powerloss.Loss{powerloss.Strict, powerloss.Kept, powerloss.Names, powerloss.Pages, powerloss.Pages, powerloss.Sectors, powerloss.Sectors} {
-		seed := o.random.Uint64()
-		dir := fastDir(t)
-		sum, err := p.Image(dir, loss, rand.New(rand.NewPCG(seed, 0)))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if !seen[sum] {
-			seen[sum] = true
-			o.images++
-			o.losses[loss]++
-			func() {
-				defer func() {
-					if t.Failed() {
-						kept, _ := os.MkdirTemp("", "pointsman-")
-						p.Image(kept, loss, rand.New(rand.NewPCG(seed, 0)))
-						t.Logf("%s after %d barriers, seed %d: the image is in %s", loss, p.Syncs, seed, kept)
-					}
-				}()
-				o.started(t, dir, whole, acknowledged)
-			}()
-		}
-		os.RemoveAll(dir)
+func linesOfStore(t *testing.T, store *Store) []storage.Entry {
+	t.Helper()
+	s, err := store.Snapshot()
+	if err != nil {
+		t.Fatal(err)
 	}
+	return linesIn(t, s)
+}
+
+func linesIn(t *testing.T, s *Snapshot) (lines []storage.Entry) {
+	t.Helper()
+	defer s.Close()
+	if err := s.Each(1, 0, func(e *storage.Entry) error {
+		lines = append(lines, *e)
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	return lines
 }
 
 func parseAll(t *testing.T, said string) (all []told) {
@@ -210,4 +221,32 @@ func parseAll(t *testing.T, said string) (all []told) {
 	return all
 }
 
-var _ = filepath.Join
+// TestF30Unsynced: a store that does not sync loses what was acknowledged, and that would be noticed.
+func TestF30Unsynced(t *testing.T) {
+	dir := memoryDir(t)
+	r := record(t, errand{Dir: dir, Unsynced: true, Life: callLife}, 1<<30)
+	image := memoryDir(t)
+	var acknowledged []told
+	if err := r.Replay(func(p *powerloss.Point) (err error) {
+		if p.Syncs == r.Syncs {
+			acknowledged = parseAll(t, p.Said)
+			_, err = p.Image(image, powerloss.Strict, rand.New(rand.NewPCG(0, 0)))
+		}
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	s, err := Open((&errand{Dir: image}).config())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	y := openBooks()
+	for _, account := range workAccounts {
+		y.read(t, s, account)
+	}
+	lost := slices.IndexFunc(acknowledged, func(a told) bool { return y.find(a) != "" })
+	if len(acknowledged) == 0 || lost < 0 {
+		t.Errorf("of %d acknowledged operations none was lost, though none was synced", len(acknowledged))
+	}
+}

@@ -99,6 +99,9 @@ func (e *errand) config() Config {
 			}
 		},
 		tune: func(o badger.Options) badger.Options { // write buffers become tables, and tables are compacted, many times a second
+			if e.Watched { // few commits, so each start is to compact
+				o = o.WithNumLevelZeroTables(1)
+			}
 			return o.WithMemTableSize(256 << 10).WithValueThreshold(32 << 10).WithSyncWrites(o.SyncWrites && !e.Unsynced)
 		},
 	}

@@ -27,6 +27,7 @@ type pageData [pageSize]byte
 type Recording struct {
 	Ended unix.WaitStatus // how the process ended
 	Syncs int             // barriers that returned
+	Waits map[string]int  // the same by extension of the file's name, or the name if it has none
 
 	events []event
 	before int // events that tell what was there at the start
@@ -94,7 +95,7 @@ type file struct {
 // did there. Its standard output is recorded, too. Only one thread of it runs at a time while it is looked at, so a recording is one order of
 // calls. Errors: the process cannot be traced, or makes a call that the model does not know.
 func Record(cmd *exec.Cmd, dir string, barriers int) (*Recording, error) {
-	r := &recorder{dir: dir, most: barriers, names: map[string]*file{}}
+	r := &recorder{Recording: Recording{Waits: map[string]int{}}, dir: dir, most: barriers, names: map[string]*file{}}
 	defer r.forget()
 	if err := r.scan(); err != nil {
 		return nil, err
@@ -286,7 +287,7 @@ func (r *recorder) onWrite(tid int, c *call) error {
 	flags, err := r.flags(fd)
 	if err == nil && flags&unix.O_DSYNC != 0 { // O_SYNC includes it
 		if err = r.look(f); err == nil {
-			r.barrier(synced{file: f.id, to: 1 << 62})
+			r.barrier(name, synced{file: f.id, to: 1 << 62})
 		}
 	}
 	return err
@@ -361,15 +362,19 @@ func (r *recorder) onSync(tid int, path string, from, to int64) error {
 		return err
 	}
 	if f := r.names[name]; f != nil {
-		r.barrier(synced{file: f.id, from: from, to: to})
+		r.barrier(name, synced{file: f.id, from: from, to: to})
 	} else if info, err := os.Stat(path); err == nil && info.IsDir() {
-		r.barrier(synced{dir: name})
+		r.barrier(name, synced{dir: name})
 	}
 	return nil
 }
 
-func (r *recorder) barrier(s synced) {
+func (r *recorder) barrier(name string, s synced) {
 	r.events = append(r.events, event{sync: &s})
+	if ext := filepath.Ext(name); ext != "" {
+		name = ext
+	}
+	r.Waits[name]++
 	if r.Syncs++; r.Syncs >= r.most {
 		unix.Kill(r.pid, unix.SIGKILL)
 	}
