@@ -22,6 +22,7 @@ const (
 	Sectors             // some changes, and some sectors
 )
 
+// String is the name of the constant, in small letters.
 func (l Loss) String() string { return [...]string{"strict", "kept", "names", "pages", "sectors"}[l] }
 
 // Point is a moment at which the power may fail: just before a barrier returns.
