@@ -75,16 +75,19 @@ func TestF30PowerLoss(t *testing.T) {
 		if life%4 == 0 { // else the disk is one that a failure left
 			dir, acknowledged = memoryDir(t), nil
 		} else if life%2 == 0 { // and it is older
-			before := errand{Dir: dir}.send(t, time.Duration(100+o.random.IntN(200))*time.Millisecond)
+			before := errand{Dir: dir}.send(t, time.Duration(50+o.random.IntN(100))*time.Millisecond)
 			acknowledged = append(acknowledged, before.acknowledged...)
 		}
-		r := record(t, errand{Dir: dir}, 30+o.random.IntN(200))
+		r := record(t, errand{Dir: dir}, 30+o.random.IntN(100))
 		for name, n := range r.Waits {
 			o.waits[filepath.Base(name)] += n
 		}
 		next, following := "", []told(nil)
 		written := linesOf(t, dir)
-		chosen, every := o.random.IntN(r.Syncs), max(1, r.Syncs*20/most)
+		chosen, every := o.random.IntN(r.Syncs), 1
+		if most < 1000 {
+			every = 1 + r.Syncs/6 // of a few barriers, to see more lives
+		}
 		if err := r.Replay(func(p *powerloss.Point) error {
 			all := append(slices.Clone(acknowledged), parseAll(t, p.Said)...)
 			if p.Syncs == chosen {
@@ -148,7 +151,7 @@ func (o *outages) fail(t *testing.T, p *powerloss.Point, written []storage.Entry
 	}
 }
 
-// restart starts from an image, as a gateway does, and looks whether all is there.
+// restart starts from an image, as a gateway does, proves the ledger, and looks whether all is there.
 func (o *outages) restart(t *testing.T, dir string, written []storage.Entry, acknowledged []told) {
 	s, err := Open((&errand{Dir: dir}).config())
 	if err != nil {
@@ -158,8 +161,15 @@ func (o *outages) restart(t *testing.T, dir string, written []storage.Entry, ack
 	if err := s.Halted(); err != nil {
 		t.Fatal(err)
 	}
+	snapshot, err := s.Snapshot()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := snapshot.prove(0, nil); err != nil {
+		t.Error(err)
+	}
 	own := false
-	for i, e := range linesOfStore(t, s) {
+	for i, e := range linesIn(t, snapshot) {
 		own = own || i >= len(written) || e.Hash != written[i].Hash
 		if own && e.Kind != storage.EntryInterrupt {
 			t.Errorf("nobody wrote the line %+v", e)
@@ -173,9 +183,6 @@ func (o *outages) restart(t *testing.T, dir string, written []storage.Entry, ack
 	o.books.twice += y.twice
 	o.books.open += y.open
 	if err := s.Close(); err != nil {
-		t.Fatal(err)
-	}
-	if err := Verify(dir, t.Output()); err != nil {
 		t.Error(err)
 	}
 }
@@ -193,18 +200,10 @@ func linesOf(t *testing.T, dir string) []storage.Entry {
 	return linesIn(t, s)
 }
 
-func linesOfStore(t *testing.T, store *Store) []storage.Entry {
-	t.Helper()
-	s, err := store.Snapshot()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return linesIn(t, s)
-}
-
 func linesIn(t *testing.T, s *Snapshot) (lines []storage.Entry) {
 	t.Helper()
 	defer s.Close()
+	s.pace.percent = 100
 	if err := s.Each(1, 0, func(e *storage.Entry) error {
 		lines = append(lines, *e)
 		return nil
