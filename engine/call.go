@@ -47,8 +47,8 @@ type call struct {
 	needs  uint32        // abi.Grant* bits of what the policy is given
 	facts  policy.Facts  // of the round
 	plan   policy.Plan
-	digest string // of the module that was asked
-	failed error  // why the policy failed and the engine used its own order, or nil
+	ran    policy.Ran // what was asked
+	failed error      // why the policy failed and the engine used its own order, or nil
 
 	// What it may cost.
 	steps   []policy.Step // of the plan, less those the account cannot pay for

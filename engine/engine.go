@@ -65,7 +65,7 @@ type Generations interface {
 
 // Policies decides. Route fails when the policy does, and the engine then uses its own order.
 type Policies interface {
-	Route(name string, f *policy.Facts, plan *policy.Plan) (digest string, err error)
+	Route(name string, f *policy.Facts, plan *policy.Plan) (ran policy.Ran, err error)
 	Observe(name string, state *policy.State, outcomes []policy.Outcome, dst []byte) ([]byte, error)
 	Needs(name string) (grants uint32, ok bool)
 	Names() []string

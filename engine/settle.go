@@ -133,7 +133,7 @@ func (e *Engine) decisionRecord(c *call) []byte {
 		return nil
 	}
 	d := record.Decision{
-		Policy: c.policy, Digest: c.digest, Request: &c.req, Earlier: c.earlier, Plan: &c.plan, Outcomes: c.outcomes,
+		Policy: c.policy, Ran: c.ran, Request: &c.req, Earlier: c.earlier, Plan: &c.plan, Outcomes: c.outcomes,
 		Withheld: !e.RecordTexts && c.textsSeen(),
 	}
 	if c.wish != nil {

@@ -9,9 +9,11 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 
 	"github.com/alecthomas/kong"
 
+	"github.com/pointsman/pointsman/cmd/pointsman/bench"
 	"github.com/pointsman/pointsman/plugins/builtin"
 )
 
@@ -66,7 +68,7 @@ func run(args []string, term terminal) int {
 		kong.Name("pointsman"),
 		kong.Description("A gateway that routes LLM requests by policies you can test, replay, sign and explain."),
 		kong.Writers(term.out, term.err),
-		kong.Vars{"data": defaultDataDir(), "languages": languageNames()},
+		kong.Vars{"data": defaultDataDir(), "languages": languageNames(), "sections": strings.Join(bench.Sections(), ",")},
 		kong.UsageOnError(),
 	)
 	if err != nil {

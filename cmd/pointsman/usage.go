@@ -281,7 +281,7 @@ func (g *gateway) startEvents() (err error) {
 	return err
 }
 
-// writeMetrics writes the metrics of what the engine does not know.
+// writeMetrics writes the metrics of what the engine does not know, and those of the process.
 func (g *gateway) writeMetrics(w io.Writer) {
 	metrics.WriteProcessMetrics(w)
 	g.writePolicyMetrics(w)
