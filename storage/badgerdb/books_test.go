@@ -165,8 +165,8 @@ func (y *books) add(t testing.TB, e *storage.Entry) {
 func (y *books) find(a told) (problem string) {
 	var account, spenders string
 	var x, z storage.Credits
-	if a.kind == 'K' {
-		return "" // checkKeys looks
+	if a.kind == 'K' || a.kind == 'R' {
+		return "" // others look
 	}
 	if a.kind == 'G' || a.kind == 'T' {
 		fmt.Sscan(a.rest, &account, &x)

@@ -2,6 +2,8 @@ package badgerdb
 
 import (
 	"bufio"
+	"bytes"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -137,6 +139,12 @@ func (e *errand) run() (code int, err error) {
 	if _, err := Reconcile(s, l); err != nil {
 		return exitOpen, err
 	}
+	var r *Results
+	if e.Watched {
+		if r, err = OpenResults(e.config(), 1<<30); err != nil {
+			return exitOpen, err
+		}
+	}
 	for _, id := range workAccounts { // they exist from the second run on
 		if err := s.CreateAccount(storage.Account{ID: id}, 1000); err != nil && !errors.Is(err, storage.ErrExists) {
 			return exitHalted, err
@@ -151,7 +159,7 @@ func (e *errand) run() (code int, err error) {
 	failures := make(chan error, 16)
 	for w := range cap(failures) {
 		workers.Go(func() {
-			k := worker{s: s, log: l, name: fmt.Sprintf("%d-%d", os.Getpid(), w)}
+			k := worker{s: s, log: l, results: r, name: fmt.Sprintf("%d-%d", os.Getpid(), w)}
 			for n := 0; ; n++ {
 				err := k.work(n)
 				if errors.Is(err, storage.ErrLowSpace) {
@@ -183,11 +191,12 @@ const thriftyBudget = 20_000
 
 // worker is one goroutine of the child.
 type worker struct {
-	s     *Store
-	log   *Log
-	name  string
-	stale storage.RequestID // left to expire; charged late in the next turn
-	keys  int               // changes of its keys
+	s       *Store
+	log     *Log
+	results *Results // nil: it keeps none
+	name    string
+	stale   storage.RequestID // left to expire; charged late in the next turn
+	keys    int               // changes of its keys
 }
 
 // work is one turn: credits are granted and transferred, a request is held for, and ends in one of the ways there are.
@@ -294,7 +303,21 @@ func (k *worker) settle(id storage.RequestID, charge storage.Credits) error {
 	}
 	k.log.Append(storage.LogRecord{Usage: storage.Usage{Request: id, Credits: got.Charged}, Decision: []byte(id.String())})
 	fmt.Printf("S %s %d %d\n", id, got.Charged, got.Loss)
+	if k.results == nil {
+		return nil
+	}
+	if err := k.results.Keep(answerTo(id)).Wait(); err != nil {
+		return err
+	}
+	fmt.Printf("R %s kept\n", id)
 	return nil
+}
+
+// answerTo is what a child keeps as the result of a request.
+func answerTo(id storage.RequestID) (storage.ResultID, storage.Result) {
+	return sha256.Sum256(id[:]), storage.Result{
+		State: storage.ResultWhole, Request: id, Status: 200, Header: []byte("X: y\n"), Body: bytes.Repeat(id[:], 1+int(id[15])),
+	}
 }
 
 // unless returns err, or nil if it is one of those that may be.
@@ -315,6 +338,7 @@ func unless(err error, allowed ...error) error {
 //	X request amount
 //	S request charged loss
 //	K worker number-of-the-change
+//	R request "kept"
 type told struct {
 	kind  byte
 	name  string

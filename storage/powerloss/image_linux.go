@@ -1,14 +1,16 @@
 package powerloss
 
 import (
+	"encoding/binary"
 	"fmt"
+	"hash"
 	"hash/fnv"
 	"maps"
+	"math"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 )
 
 // Loss says what an image has of that which no barrier made durable.
@@ -24,132 +26,6 @@ const (
 
 // String is the name of the constant, in small letters.
 func (l Loss) String() string { return [...]string{"strict", "kept", "names", "pages", "sectors"}[l] }
-
-// Point is a moment at which the power may fail: just before a barrier returns.
-type Point struct {
-	Syncs int    // barriers that have returned
-	Said  string // on the standard output before the moment
-	disk  *disk
-}
-
-// disk is what a moment may have left.
-type disk struct {
-	now     int // events so far
-	changes []journaled
-	durable int // so many changes are on disk
-	files   []content
-}
-
-// journaled is a change, and when it was made.
-type journaled struct {
-	change
-	at int
-}
-
-// content is what is known of a file.
-type content struct {
-	joined int   // so many changes reach the disk with a barrier on this file
-	size   int64 // as of its last barrier,
-	synced int   // when that was
-	grown  []journaled
-	pages  map[int64][]version // the first one is durable; without data it reads as zeros
-}
-
-// version is what a page held from a time on.
-type version struct {
-	at   int
-	data *pageData
-}
-
-// Replay calls visit for every moment at which the power may fail, in order, until it returns an error. A point is valid during the call.
-func (r *Recording) Replay(visit func(p *Point) error) error {
-	d := &disk{files: make([]content, r.files)}
-	for i := range d.files {
-		d.files[i].pages = map[int64][]version{}
-	}
-	var said strings.Builder
-	syncs := 0
-	for i := range r.events {
-		e := &r.events[i]
-		d.now = i
-		switch {
-		case e.change != nil:
-			d.change(e.change)
-		case e.sample != nil:
-			f := &d.files[e.sample.file]
-			for at, data := range e.sample.pages {
-				if f.pages[at] == nil {
-					f.pages[at] = []version{{}}
-				}
-				f.pages[at] = append(f.pages[at], version{i, data})
-			}
-		case e.sync != nil:
-			if i >= r.before {
-				if err := visit(&Point{syncs, said.String(), d}); err != nil {
-					return err
-				}
-				syncs++
-			}
-			d.sync(e.sync)
-		default:
-			said.WriteString(e.said)
-		}
-		if i < r.before {
-			d.durable = len(d.changes)
-		}
-	}
-	return visit(&Point{syncs, said.String(), d})
-}
-
-func (d *disk) change(c *change) {
-	if c.kind == grown {
-		f := &d.files[c.file]
-		f.grown = append(f.grown, journaled{*c, d.now})
-		f.joined = len(d.changes)
-		return
-	}
-	d.changes = append(d.changes, journaled{*c, d.now})
-	if c.kind != madeDir {
-		d.files[c.file].joined = len(d.changes)
-	}
-}
-
-// sync makes durable what a barrier does.
-func (d *disk) sync(s *synced) {
-	if s.dir != "" {
-		for i, c := range d.changes {
-			if c.kind != resized && (filepath.Dir(c.path) == s.dir || c.kind == renamed && filepath.Dir(c.to) == s.dir) {
-				d.durable = max(d.durable, i+1)
-			}
-		}
-		return
-	}
-	f := &d.files[s.file]
-	d.durable = max(d.durable, f.joined)
-	f.size = f.sizeNow(d, s.file)
-	f.synced, f.grown = d.now, nil
-	for at, versions := range f.pages {
-		if at*pageSize >= s.from && at*pageSize < s.to {
-			f.pages[at] = versions[len(versions)-1:]
-		}
-	}
-}
-
-// sizeNow is the size of a file with all that was done to it.
-func (f *content) sizeNow(d *disk, id int) int64 {
-	size, at := f.size, f.synced
-	for _, c := range d.changes {
-		if c.kind == resized && c.file == id && c.at >= at {
-			size, at = c.size, c.at
-		}
-	}
-	for _, g := range f.grown {
-		if g.at >= at {
-			size = g.size
-		}
-	}
-	return size
-}
 
 // Image writes one disk that the moment may have left into a new directory. It returns a number that stands for its content, so that
 // equal images can be told.
@@ -205,4 +81,128 @@ func (d *disk) names(changes int) (dirs []string, files map[string]int) {
 		}
 	}
 	return dirs, files
+}
+
+// picker decides what an image has of that which is not durable.
+type picker struct {
+	loss   Loss
+	random *rand.Rand
+	share  float64 // of the pages or sectors that are newer than they must be
+}
+
+// history is what the changes in an image did to a file's size.
+type history struct {
+	cuts  []journaled // resizes, in their order
+	limit int         // when the first resize was made that the image does not have: nothing later can be in it
+}
+
+func (d *disk) history(file, changes int) history {
+	h := history{limit: math.MaxInt}
+	for i := range d.changes {
+		c := &d.changes[i]
+		switch {
+		case c.file != file || c.kind != resized:
+		case i >= changes:
+			h.limit = c.at
+			return h
+		default:
+			h.cuts = append(h.cuts, *c)
+		}
+	}
+	return h
+}
+
+// size is what a file has in an image.
+func (h *history) size(f *content, pick *picker) int64 {
+	size, at := f.size, f.synced
+	for _, c := range h.cuts {
+		if c.at >= at {
+			size, at = c.size, c.at
+		}
+	}
+	sizes := []int64{size}
+	for _, g := range f.grown {
+		if g.at >= at && g.at < h.limit {
+			sizes = append(sizes, g.size)
+		}
+	}
+	switch pick.loss {
+	case Kept:
+		return sizes[len(sizes)-1]
+	case Pages, Sectors:
+		return sizes[pick.random.IntN(len(sizes))]
+	default:
+		return size
+	}
+}
+
+// left is what a page's version has after the cuts that came later: zeros from the smallest size on.
+func (h *history) left(v version, at int64) pageData {
+	var data pageData
+	if v.data == nil {
+		return data
+	}
+	size := int64(pageSize)
+	for _, c := range h.cuts {
+		if c.at > v.at {
+			size = min(size, max(0, c.size-at*pageSize))
+		}
+	}
+	copy(data[:size], v.data[:])
+	return data
+}
+
+// page is a page as it is in an image.
+func (h *history) page(versions []version, at int64, pick *picker) pageData {
+	newest := len(versions) - 1
+	for newest > 0 && versions[newest].at >= h.limit {
+		newest--
+	}
+	data := h.left(versions[0], at)
+	if newest == 0 || pick.loss == Strict || pick.loss == Names {
+		return data
+	}
+	if pick.loss == Kept {
+		return h.left(versions[newest], at)
+	}
+	if pick.random.Float64() >= pick.share {
+		return data
+	}
+	newer := h.left(versions[1+pick.random.IntN(newest)], at)
+	if pick.loss == Pages {
+		return newer
+	}
+	for sector := 0; sector < pageSize; sector += sectorSize {
+		if pick.random.IntN(2) == 0 {
+			copy(data[sector:sector+sectorSize], newer[sector:])
+		}
+	}
+	return data
+}
+
+// write writes a file of an image.
+func (d *disk) write(to *os.File, file, changes int, pick *picker, sum hash.Hash) error {
+	f, h := &d.files[file], d.history(file, changes)
+	size := h.size(f, pick)
+	sum.Write(binary.AppendVarint(nil, size))
+	if err := to.Truncate(size); err != nil {
+		return err
+	}
+	for _, at := range slices.Sorted(maps.Keys(f.pages)) {
+		begin := at * pageSize
+		if begin >= size {
+			break
+		}
+		data := h.page(f.pages[at], at, pick)
+		if data == (pageData{}) {
+			continue
+		}
+		piece := data[:min(pageSize, size-begin)]
+		sum.Write(binary.AppendVarint(nil, at))
+		sum.Write(piece)
+		if _, err := to.WriteAt(piece, begin); err != nil {
+			return err
+		}
+	}
+	return nil
 }
