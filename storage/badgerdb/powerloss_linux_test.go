@@ -2,6 +2,7 @@ package badgerdb
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -41,7 +42,7 @@ func memoryDir(t *testing.T) string {
 // record is what a child does until it has waited for the disk so many times.
 func record(t *testing.T, e errand, syncs int) *powerloss.Recording {
 	t.Helper()
-	e.Watched = true
+	e.Watched, e.Life = true, cmp.Or(e.Life, time.Minute) // a child that hangs ends, too
 	child := e.command(t)
 	child.Env = append(child.Env, "GODEBUG=asyncpreemptoff=1") // each such signal would stop the child once more
 	stderr, err := os.Create(filepath.Join(t.TempDir(), "stderr"))
