@@ -250,6 +250,9 @@ func (x *result) take(e *event, sub bool) {
 		if _, figure, ok := strings.Cut(e.Output, "figure: "); ok {
 			x.figures = append(x.figures, strings.TrimSpace(figure))
 		}
+		if strings.Contains(e.Output, "level=") {
+			return // of a gateway's log
+		}
 		if x.output = append(x.output, e.Output); len(x.output) > 200 {
 			x.output = slices.Delete(x.output, 0, 100)
 		}
@@ -273,9 +276,7 @@ func (t *run) complain() (failed int) {
 		failed++
 		fmt.Println("    " + name)
 		for _, line := range x.output {
-			if !strings.Contains(line, "level=") {
-				fmt.Print("        " + line)
-			}
+			fmt.Print("        " + line)
 		}
 		x.output = nil // once
 	}
