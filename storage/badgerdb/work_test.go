@@ -60,7 +60,7 @@ const errandKey = "POINTSMAN_TEST_ERRAND"
 
 // The ways a child ends by itself.
 const (
-	exitFailed = 1 // what must not happen
+	exitFailed = 5 // what must not happen; 1 is Badger's
 	exitOpen   = 3 // it could not open the ledger, and said so
 	exitHalted = 4 // the ledger halted, and refuses work
 )
