@@ -99,21 +99,26 @@ func TestModel(t *testing.T) {
 	}{
 		{"", map[string]string{}, map[string]string{"synced": "first"}, map[string][]string{"synced": {"", zeros(5)}}},
 		{
-			"synced", map[string]string{"synced": "first"}, map[string]string{"synced": "other", "renamed": "content", "gone": "x"},
+			"synced",
+			map[string]string{"synced": "first"},
+			map[string]string{"synced": "other", "renamed": "content", "gone": "x"},
 			map[string][]string{"unsynced": {"", zeros(7), "content"}, "renamed": {"", zeros(7)}, "gone": {"", zeros(1)}},
 		},
 		{
-			"renamed", map[string]string{"synced": "first", "renamed": "", "gone": ""},
+			"renamed",
+			map[string]string{"synced": "first", "renamed": "", "gone": ""},
 			map[string]string{"synced": "other", "renamed": "content", "mapped": a + b},
 			map[string][]string{"renamed": {zeros(7)}, "gone": {"x", zeros(1)}, "mapped": {"", zeros(2 * pageSize), a + zeros(pageSize), zeros(pageSize) + b}},
 		},
 		{
-			"mapped", map[string]string{"synced": "first", "renamed": "", "mapped": a + zeros(pageSize)},
+			"mapped",
+			map[string]string{"synced": "first", "renamed": "", "mapped": a + zeros(pageSize)},
 			map[string]string{"synced": "other", "renamed": "content", "mapped": "", "always": "always"},
 			map[string][]string{"renamed": {zeros(7)}, "mapped": {a + b}, "always": {"", zeros(6)}},
 		},
 		{
-			"always", map[string]string{"synced": "first", "renamed": "", "mapped": "", "always": "always"},
+			"always",
+			map[string]string{"synced": "first", "renamed": "", "mapped": "", "always": "always"},
 			map[string]string{"synced": "other", "last": "content", "mapped": "", "always": "always"},
 			map[string][]string{"renamed": {zeros(7), "content"}, "last": {"", zeros(7)}},
 		},
