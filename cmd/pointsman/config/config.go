@@ -133,8 +133,11 @@ type Policy struct {
 	Name   string
 	File   string // the module, absolute, "" for the built-in one of that name; relative paths in the file start at its directory
 	Params string // configuration text as sdk/abi describes it
-	Grants uint32 // abi.Grant* bits
-	Fuel   int64  // of one decision for each 64 candidates; 0: the default
+	// Private says that Params may hold a secret: a value is taken from the environment, or has a name like one. Then they are kept
+	// nowhere.
+	Private bool
+	Grants  uint32 // abi.Grant* bits
+	Fuel    int64  // of one decision for each 64 candidates; 0: the default
 	// Signature is the path of the module's signature, absolute. SignatureGiven tells that the file names it: then it must
 	// exist. Otherwise it is File with .minisig behind, "" without a file.
 	Signature      string

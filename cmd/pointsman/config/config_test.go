@@ -153,7 +153,7 @@ func TestLoadFull(t *testing.T) {
 		{Name: "eco", Params: "min_quality=0.65\nproviders=local,groq\n", Place: c.Policies[0].Place},
 		{
 			Name: "nightly", File: absolute(t, "testdata/policies/nightly.wasm"), Grants: abi.GrantText, Fuel: 2_000_000,
-			Params:    "band=0,1\nlimits.output=2000\nlimits.strict=true\nwebhook_token=lab-token-secret-value\n",
+			Params: "band=0,1\nlimits.output=2000\nlimits.strict=true\nwebhook_token=lab-token-secret-value\n", Private: true,
 			Signature: absolute(t, "testdata/policies/nightly.sig"), SignatureGiven: true, Place: c.Policies[1].Place,
 		},
 	}
