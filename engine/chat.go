@@ -225,9 +225,6 @@ func (e *Engine) attemptAll(c *call) (*answer, *Fault) {
 	return nil, last.fault(c)
 }
 
-// pricedRoom is what price and credits add to an answer at most, in bytes, and a usage object if it has none.
-const pricedRoom = 320
-
 // reply settles a buffered answer and sends it with its price.
 func (e *Engine) reply(ctx *fasthttp.RequestCtx, c *call, a *answer) {
 	e.measure(c, a, snapshot.Success)

@@ -203,6 +203,9 @@ func (a *answer) setContentType(ctx *fasthttp.RequestCtx) {
 	ctx.SetContentType(cmp.Or(a.contentType, "application/json"))
 }
 
+// pricedRoom is what price and credits add to an answer at most, in bytes, and a usage object if it has none.
+const pricedRoom = 320
+
 // priced appends the body of a buffered answer, with its price where its form has a place for that.
 func (a *answer) priced(dst []byte, c *call) []byte {
 	dst = slices.Grow(dst, len(a.body)+pricedRoom)

@@ -132,9 +132,9 @@ func (p *printer) comparison(c *Comparison) {
 	p.rows("\nKEY\tREQUESTS\tCHANGED\tUSD\tWOULD BE\t\tCREDITS\tWOULD BE", c.Keys, part)
 	var worst []string
 	for _, w := range c.Worst {
-		worst = append(worst, fmt.Sprintf("%s\t%s\t%s\t%s\t%s\t%s", w.RequestID, w.Account, name(w.From), name(w.To), usd(w.Was), usd(w.Would)))
+		worst = append(worst, fmt.Sprintf("%s\t%s\t%s\t%s\t%s\t%s\t%s", w.RequestID, w.Account, name(w.From), name(w.To), usd(w.Was), usd(w.Would), w.Why))
 	}
-	p.table("\nWORST\tACCOUNT\tFROM\tTO\tUSD\tWOULD BE", worst)
+	p.table("\nWORST\tACCOUNT\tFROM\tTO\tUSD\tWOULD BE\tWHY", worst)
 	var breaches []string
 	for _, b := range c.Breaches {
 		breaches = append(breaches, b.row())

@@ -160,6 +160,7 @@ type Case struct {
 	To        string `json:"to"`
 	Was       USD    `json:"cost_usd"`
 	Would     USD    `json:"would_cost_usd"`
+	Why       string `json:"why"` // what the policy says of it
 }
 
 // totals are the sums of one judge.
@@ -249,7 +250,7 @@ func (t *totals) add(j *judge, r *records.Record, was, would *result, c change) 
 	}
 	t.spent.add(t.options.Budgets, u, would.credits, j.tier(would.choice))
 	if would.cost > was.cost {
-		t.note(Case{u.Request.String(), u.Account, j.names.deployment(before.deployment).String(), j.names.deployment(after.deployment).String(), USD(was.cost), USD(would.cost)})
+		t.note(Case{u.Request.String(), u.Account, j.names.deployment(before.deployment).String(), j.names.deployment(after.deployment).String(), USD(was.cost), USD(would.cost), ""}, &j.plan)
 	}
 }
 
@@ -268,10 +269,16 @@ func (j *judge) tier(candidate int) uint8 {
 	return j.snapshot.Candidates[candidate].Tier
 }
 
-// note keeps the worst cases, worst first.
-func (t *totals) note(c Case) {
+// note keeps the worst cases, worst first. plan is what the policy made of it, nil if that is in the case already.
+func (t *totals) note(c Case, plan *policy.Plan) {
 	i, _ := slices.BinarySearchFunc(t.worst, c, worse)
 	if i < t.options.Worst {
+		if plan != nil {
+			c.Why = policy.ReasonText(plan.Reason)
+			if len(plan.Explanation) > 0 {
+				c.Why += ": " + string(plan.Explanation)
+			}
+		}
 		t.worst = slices.Insert(t.worst, i, c)
 		t.worst = t.worst[:min(len(t.worst), t.options.Worst)]
 	}
@@ -373,7 +380,7 @@ func (t *totals) merge(o *totals) {
 		mine.quality, mine.wasGood = mine.quality+s.quality, mine.wasGood+s.wasGood
 	}
 	for _, c := range o.worst {
-		t.note(c)
+		t.note(c, nil)
 	}
 	t.cheapest.merge(&o.cheapest)
 	t.spent.merge(o.spent)
