@@ -1,0 +1,162 @@
+package difficulty
+
+import (
+	"errors"
+	"math"
+	"strings"
+	"testing"
+
+	"github.com/pointsman/pointsman/sdk/abi"
+	"github.com/pointsman/pointsman/sdk/policy"
+)
+
+func parsed(t *testing.T, params map[string]string) (*Model, error) {
+	t.Helper()
+	text, err := policy.FormatConfig(params)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(text) > abi.MaxConfig {
+		t.Errorf("the parameters have %d bytes", len(text))
+	}
+	cfg, err := policy.ParseConfig(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := new(Model)
+	return m, m.Parse(cfg)
+}
+
+// TestParams: what is written is what is read.
+func TestParams(t *testing.T) {
+	m := &Model{Scale: 0.0125, Tolerance: 0.2, Heads: []Head{{"gpt-4.1", -0.5, 1.25}, {"vendor/large:free", 2, 0}}}
+	for i := range m.Weights {
+		m.Weights[i] = int8(i*7 - 128)
+	}
+	got, err := parsed(t, m.Params())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got.Weights != m.Weights || got.Scale != m.Scale || got.Tolerance != m.Tolerance || len(got.Heads) != 2 || got.Heads[0] != m.Heads[0] || got.Heads[1] != m.Heads[1] {
+		t.Errorf("scale %v, tolerance %v, heads %v", got.Scale, got.Tolerance, got.Heads)
+	}
+}
+
+func TestBadParams(t *testing.T) {
+	for name, params := range map[string]map[string]string{
+		"tolerance above 1":  {"tolerance": "1.5"},
+		"tolerance NaN":      {"tolerance": "NaN"},
+		"scale 0":            {"scale": "0"},
+		"scale infinite":     {"scale": "Inf"},
+		"not base64":         {"weights": "?"},
+		"too few weights":    {"weights": "AAAA"},
+		"a head in pieces":   {"models": "small 1"},
+		"a head of words":    {"models": "small one two"},
+		"a slope below 0":    {"models": "small 1 -1"},
+		"a bias that is NaN": {"models": "small NaN 1"},
+	} {
+		if _, err := parsed(t, params); !errors.Is(err, ErrParams) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if _, err := parsed(t, map[string]string{"scale": "many"}); !errors.Is(err, policy.ErrConfig) {
+		t.Errorf("scale that is no number: %v", err)
+	}
+}
+
+// TestRateIsTheSumOfFeatures holds the guest's way and the trainer's together.
+func TestRateIsTheSumOfFeatures(t *testing.T) {
+	m, r := &Model{Scale: 0.01}, NewReader()
+	for i := range m.Weights {
+		m.Weights[i] = int8(i*31 + i>>7)
+	}
+	for _, text := range []string{
+		"", "   ", "Word", "two words", "two  WORDS, two words 2024.", "größer als κόσμος", strings.Repeat("long text with words ", 2000), strings.Repeat("x ", 5000), strings.Repeat("word", 1000), strings.Repeat(" ", 5000),
+	} {
+		for task := range uint8(20) {
+			want := 0.0
+			for _, f := range Features([]byte(text), task) {
+				want += m.Scale * float64(m.Weights[f.Slot]) * f.Value
+			}
+			if got := m.Rate([]byte(text), task, r); math.Abs(got-want) > 1e-9*max(1, math.Abs(want)) {
+				t.Errorf("%.20q, task %d: %v, the features sum up to %v", text, task, got, want)
+			}
+		}
+	}
+}
+
+// TestWords: case and digits do not matter, order does, and of a long text the middle does not.
+func TestWords(t *testing.T) {
+	sum := func(text string) map[uint16]float64 {
+		all := map[uint16]float64{}
+		for _, f := range Features([]byte(text), 0)[2:] {
+			all[f.Slot] = f.Value
+		}
+		return all
+	}
+	same := func(a, b map[uint16]float64) bool {
+		for k, v := range a {
+			if b[k] != v {
+				return false
+			}
+		}
+		return len(a) == len(b)
+	}
+	long := func(middle string) string {
+		return strings.Repeat("begin ", 300) + strings.Repeat(middle+" ", 300) + strings.Repeat("end ", 300)
+	}
+	for _, c := range []struct {
+		name, a, b string
+		same       bool
+	}{
+		{"case", "Sort THE list", "sort the LIST", true},
+		{"digits", "add 12 and 34", "add 98 and 70", true},
+		{"more digits", "add 12", "add 123", false},
+		{"punctuation", "sort, the: list", "sort the list", true},
+		{"order", "the dog bites", "bites the dog", false},
+		{"the middle of a long text", long("middle"), long("centre"), true},
+		{"the middle of a short text", "begin middle end", "begin centre end", false},
+	} {
+		if same(sum(c.a), sum(c.b)) != c.same {
+			t.Errorf("%s: same features is not %v", c.name, c.same)
+		}
+	}
+}
+
+// TestHeads: the chance falls with the difficulty by the slope, and a model without a head has its quality at 0.
+func TestHeads(t *testing.T) {
+	m := &Model{Heads: []Head{{"small", 1, 2}}}
+	small, other := m.Head("small", 0.1), m.Head("other", 0.8)
+	for _, c := range []struct{ got, want float64 }{
+		{small.LogOdds(0), 1}, {small.LogOdds(1), -1}, {Chance(other.LogOdds(0)), 0.8}, {Chance(other.LogOdds(math.Log(4))), 0.5},
+	} {
+		if math.Abs(c.got-c.want) > 1e-12 {
+			t.Errorf("%v, want %v", c.got, c.want)
+		}
+	}
+}
+
+// TestBar: log-odds reach the bar where their probability is within the tolerance of the best.
+func TestBar(t *testing.T) {
+	for _, tolerance := range []float64{0, 0.05, 0.5, 1} {
+		m := &Model{Tolerance: tolerance}
+		for best := -8.0; best <= 8; best++ {
+			if m.Bar(best) > best {
+				t.Errorf("tolerance %v: the best itself, %v, is not good enough", tolerance, best)
+			}
+			for odds := best - 8; odds < best; odds += 0.37 {
+				if want := Chance(odds) >= Chance(best)-tolerance; (odds >= m.Bar(best)) != want {
+					t.Errorf("tolerance %v, best %v: %v is good enough: %v", tolerance, best, odds, !want)
+				}
+			}
+		}
+	}
+}
+
+// TestRateDoesNotAllocate: a guest pays for garbage with fuel.
+func TestRateDoesNotAllocate(t *testing.T) {
+	m, r, text := new(Model), NewReader(), []byte(strings.Repeat("some words of a long text ", 1000))
+	if n := testing.AllocsPerRun(100, func() { m.Rate(text, 1, r) }); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+}
