@@ -23,12 +23,12 @@ func BenchmarkDifficulty(b *testing.B) {
 		b.Fatal(err)
 	}
 	snap, requests := policytest.Ordinary(1)
-	m := difficulty.Model{Scale: 0.01, Tolerance: 0.1}
+	m := difficulty.Model{Scale: 0.01, Worth: 0.01}
 	for i := range m.Weights {
 		m.Weights[i] = int8(i * 37)
 	}
 	for i := range snap.Candidates {
-		m.Heads = append(m.Heads, difficulty.Head{Name: snap.Candidates[i].ModelName, Bias: float64(i%7) / 4, Slope: 1 + float64(i%5)/4})
+		m.Heads = append(m.Heads, difficulty.Head{Name: snap.Candidates[i].ModelName, Bias: float64(i%7) / 4, Slope: 1 + float64(i%5)/4, Output: 300})
 	}
 	host, err := policies.New(context.Background(), policies.Config{})
 	if err != nil {

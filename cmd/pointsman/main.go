@@ -1,5 +1,5 @@
-// Command pointsman is the gateway and its tools in one binary: serve, demo, doctor, policy, plugin, accounts, teams, keys, vault, ledger, backup,
-// usage, catalog, config.
+// Command pointsman is the gateway and its tools in one binary: serve, demo, doctor, policy, replay, outcomes,
+// plugin, accounts, teams, keys, vault, ledger, backup, usage, catalog, config.
 //
 // The same binary is also the process of the built-in provider adapters, and the one that compiles policies: the gateway
 // starts itself once more for them.
@@ -24,6 +24,8 @@ type cli struct {
 	Demo     demoCmd     `cmd:"" help:"Show the whole idea in five seconds: four power levels route, stream, charge and explain themselves."`
 	Doctor   doctorCmd   `cmd:"" help:"Run ten checks on a running gateway or a data directory."`
 	Policy   policyCmd   `cmd:"" help:"Write, test, measure, sign and deploy routing policies."`
+	Replay   replayCmd   `cmd:"" help:"Ask a policy again about what is recorded, and say what would have come of it."`
+	Outcomes outcomesCmd `cmd:"" help:"Convert, split and make recorded answers of models, which policies are scored on."`
 	Plugin   pluginCmd   `cmd:"" help:"Start, check, try and list provider plugins."`
 	Accounts accountsCmd `cmd:"" help:"Create, list and change accounts, grant credits."`
 	Teams    teamsCmd    `cmd:"" help:"Create, list and change teams of accounts."`

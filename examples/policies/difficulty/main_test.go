@@ -11,16 +11,21 @@ import (
 
 func TestContract(t *testing.T) { policytest.Run(t, policytest.Policy(t, newPolicy(), nil)) }
 
+// three models cost 0.4, 4 and 40 thousandths of a dollar for the situation's request.
 func three() *policy.Facts {
-	return policytest.Situation(
-		policy.Candidate{ModelName: "small", Quality: 0.65, CreditsPer1K: 1}, policy.Candidate{ModelName: "medium", Quality: 0.9, CreditsPer1K: 20},
-		policy.Candidate{ModelName: "large", Quality: 0.98, CreditsPer1K: 500},
-	)
+	price := func(usd int64) policy.Candidate {
+		return policy.Candidate{PriceIn: usd * 800_000, PriceOut: usd * 800_000}
+	}
+	small, medium, large := price(1), price(10), price(100)
+	small.ModelName, small.Quality = "small", 0.65
+	medium.ModelName, medium.Quality = "medium", 0.9
+	large.ModelName, large.Quality = "large", 0.98
+	return policytest.Situation(small, medium, large)
 }
 
 // TestUntrained: a few words are known without any training.
 func TestUntrained(t *testing.T) {
-	route := policytest.Policy(t, newPolicy(), map[string]string{"tolerance": "0.1"})
+	route := policytest.Policy(t, newPolicy(), map[string]string{"worth": "0.2"})
 	f := three()
 	for text, want := range map[string]int{
 		"Hello, thanks!": 0,
@@ -32,18 +37,19 @@ func TestUntrained(t *testing.T) {
 			t.Errorf("%q: candidate %d, %s", text, first, plan.Explanation)
 		}
 	}
-	f.Request.Text, f.Request.Task = nil, abi.TaskReasoning
-	if plan, first := policytest.Plan(t, route, f); first != 2 {
-		t.Errorf("reasoning: candidate %d, %s", first, plan.Explanation)
+	for worth, want := range map[string]int{"0": 0, "100": 2} {
+		if plan, first := policytest.Plan(t, policytest.Policy(t, newPolicy(), map[string]string{"worth": worth}), f); first != want {
+			t.Errorf("worth %s: candidate %d, %s", worth, first, plan.Explanation)
+		}
 	}
 }
 
 // TestTrained: weights that are given replace those built in, and heads the qualities.
 func TestTrained(t *testing.T) {
-	m := difficulty.Model{Scale: 0.1, Tolerance: 0.1, Heads: []difficulty.Head{
-		{Name: "small", Bias: 2, Slope: 1}, {Name: "medium", Bias: 2.5, Slope: 0.5}, {Name: "large", Bias: 3, Slope: 0.1},
+	m := difficulty.Model{Scale: 0.1, Worth: 0.1, Heads: []difficulty.Head{
+		{Name: "small", Bias: 3, Slope: 1, Output: 400}, {Name: "medium", Bias: 3, Slope: 0.5, Output: 400}, {Name: "large", Bias: 4, Slope: 0.1, Output: 400},
 	}}
-	m.Weights[difficulty.WordSlot("kubernetes")] = 60
+	m.Weights[difficulty.WordSlot("kubernetes")] = 100
 	route := policytest.Policy(t, newPolicy(), m.Params())
 	f := three()
 	for text, want := range map[string]int{"hello": 0, "Kubernetes": 2} {
@@ -55,9 +61,5 @@ func TestTrained(t *testing.T) {
 	f.Request.Text, f.Request.Options[2].Excluded = []byte("kubernetes"), abi.ReasonDown
 	if plan, first := policytest.Plan(t, route, f); first != 1 {
 		t.Errorf("the best is down: candidate %d, %s", first, plan.Explanation)
-	}
-	f.Request.Privacy = abi.PrivacyLocal
-	if plan, first := policytest.Plan(t, route, f); first != -1 {
-		t.Errorf("none is local: candidate %d, %s", first, plan.Explanation)
 	}
 }

@@ -29,7 +29,7 @@ func parsed(t *testing.T, params map[string]string) (*Model, error) {
 
 // TestParams: what is written is what is read.
 func TestParams(t *testing.T) {
-	m := &Model{Scale: 0.0125, Tolerance: 0.2, Heads: []Head{{"gpt-4.1", -0.5, 1.25}, {"vendor/large:free", 2, 0}}}
+	m := &Model{Scale: 0.0125, Worth: 0.2, Heads: []Head{{"gpt-4.1", -0.5, 1.25, 300}, {"vendor/large:free", 2, 0, 12.5}}}
 	for i := range m.Weights {
 		m.Weights[i] = int8(i*7 - 128)
 	}
@@ -37,23 +37,23 @@ func TestParams(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got.Weights != m.Weights || got.Scale != m.Scale || got.Tolerance != m.Tolerance || len(got.Heads) != 2 || got.Heads[0] != m.Heads[0] || got.Heads[1] != m.Heads[1] {
-		t.Errorf("scale %v, tolerance %v, heads %v", got.Scale, got.Tolerance, got.Heads)
+	if got.Weights != m.Weights || got.Scale != m.Scale || got.Worth != m.Worth || len(got.Heads) != 2 || got.Heads[0] != m.Heads[0] || got.Heads[1] != m.Heads[1] {
+		t.Errorf("scale %v, worth %v, heads %v", got.Scale, got.Worth, got.Heads)
 	}
 }
 
 func TestBadParams(t *testing.T) {
 	for name, params := range map[string]map[string]string{
-		"tolerance above 1":  {"tolerance": "1.5"},
-		"tolerance NaN":      {"tolerance": "NaN"},
+		"worth below 0":      {"worth": "-1"},
+		"worth NaN":          {"worth": "NaN"},
 		"scale 0":            {"scale": "0"},
 		"scale infinite":     {"scale": "Inf"},
 		"not base64":         {"weights": "?"},
 		"too few weights":    {"weights": "AAAA"},
-		"a head in pieces":   {"models": "small 1"},
-		"a head of words":    {"models": "small one two"},
-		"a slope below 0":    {"models": "small 1 -1"},
-		"a bias that is NaN": {"models": "small NaN 1"},
+		"a head in pieces":   {"models": "small 1 2"},
+		"a head of words":    {"models": "small one two three"},
+		"a slope below 0":    {"models": "small 1 -1 100"},
+		"a bias that is NaN": {"models": "small NaN 1 100"},
 	} {
 		if _, err := parsed(t, params); !errors.Is(err, ErrParams) {
 			t.Errorf("%s: %v", name, err)
@@ -123,32 +123,22 @@ func TestWords(t *testing.T) {
 	}
 }
 
-// TestHeads: the chance falls with the difficulty by the slope, and a model without a head has its quality at 0.
-func TestHeads(t *testing.T) {
-	m := &Model{Heads: []Head{{"small", 1, 2}}}
-	small, other := m.Head("small", 0.1), m.Head("other", 0.8)
+// TestOffer: the chance falls with the difficulty by the slope, a model without a head has its quality at 0, and a cost is
+// taken off.
+func TestOffer(t *testing.T) {
+	m := &Model{Heads: []Head{{"small", 1, 2, 100}}}
+	small := m.Offer(&policy.Candidate{ModelName: "small", Quality: 0.1, PriceIn: 2_000_000, PriceOut: 10_000_000})
+	other := m.Offer(&policy.Candidate{ModelName: "other", Quality: 0.75})
 	for _, c := range []struct{ got, want float64 }{
-		{small.LogOdds(0), 1}, {small.LogOdds(1), -1}, {Chance(other.LogOdds(0)), 0.8}, {Chance(other.LogOdds(math.Log(4))), 0.5},
+		{small.LogOdds(0), 1},
+		{small.LogOdds(1), -1},
+		{other.Gain(1, 0, 1000), 0.75},
+		{other.Gain(1, math.Log(3), 1000), 0.5},
+		{small.Gain(0, 0, 1000), -0.003}, // 1,000 tokens at $2 per million, 100 at $10
+		{small.Gain(0.01, 0.5, 1000), 0.005 - 0.003},
 	} {
 		if math.Abs(c.got-c.want) > 1e-12 {
 			t.Errorf("%v, want %v", c.got, c.want)
-		}
-	}
-}
-
-// TestBar: log-odds reach the bar where their probability is within the tolerance of the best.
-func TestBar(t *testing.T) {
-	for _, tolerance := range []float64{0, 0.05, 0.5, 1} {
-		m := &Model{Tolerance: tolerance}
-		for best := -8.0; best <= 8; best++ {
-			if m.Bar(best) > best {
-				t.Errorf("tolerance %v: the best itself, %v, is not good enough", tolerance, best)
-			}
-			for odds := best - 8; odds < best; odds += 0.37 {
-				if want := Chance(odds) >= Chance(best)-tolerance; (odds >= m.Bar(best)) != want {
-					t.Errorf("tolerance %v, best %v: %v is good enough: %v", tolerance, best, odds, !want)
-				}
-			}
 		}
 	}
 }
