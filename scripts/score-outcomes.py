@@ -93,7 +93,7 @@ def score(models, answers, tasks, settings, resamples):
     low, high = ends[0][0], ends[1][0]
     if low < high:
         points = ends + [(x, y) for y, x in ways.values()]
-        out["area"] = area(lambda x: joined(points, x), [p[0] for p in points], low, high)
+        out["area"] = area(lambda x: mix([(y, x) for x, y in points], x), [p[0] for p in points], low, high)
         out["random_area"] = area(lambda x: mix(singles.values(), x), [s[1] for s in singles.values()], low, high)
     if len(models) == 2:
         weak = next(m for m in models if m != strong)

@@ -73,8 +73,9 @@ type FoldPart struct {
 	Random      float64 `json:"random_mix_accuracy"` // at the same cost, of this fold's answers
 }
 
-// Curve is accuracy at cost, from the cheapest model's cost to the best model's: of the policy's settings, with the cheapest
-// and the best model at its ends, and what lies between two of them reached by choosing by chance.
+// Curve is accuracy at cost, from the cheapest model's cost to the best model's: the most that choosing by chance between two of
+// the policy's settings, the cheapest and the best model reaches at a cost. RouterBench calls the line the non-decreasing convex
+// hull and the mean height under it AIQ (Hu et al. 2024, arXiv 2403.12031, section 3).
 type Curve struct {
 	Points     []CurvePoint `json:"points"`
 	Area       Interval     `json:"area"` // mean accuracy over the range of cost

@@ -169,8 +169,8 @@ type figures struct {
 	ways     []point // mean cost and accuracy
 	shares   []float64
 	random   chain // the hull of the models: what choosing between them by chance reaches
-	curve    chain // of the settings, between the cheapest and the best model
-	oracular chain // of the oracle, between the two
+	curve    chain // the hull of the settings, the cheapest and the best model
+	oracular chain // the hull of the oracle and the two
 	from, to float64
 }
 
@@ -191,8 +191,8 @@ func (s *scoring) measure(prompts []int) *figures {
 	f.random = newChain(f.ways[:s.oracle]).hull()
 	ends := []point{f.ways[s.cheapest], f.ways[s.best]}
 	f.from, f.to = ends[0].x, ends[1].x
-	f.curve = newChain(append(slices.Clone(ends), f.ways[s.policy:]...))
-	f.oracular = newChain(append(slices.Clone(ends), f.ways[s.oracle]))
+	f.curve = newChain(append(slices.Clone(ends), f.ways[s.policy:]...)).hull()
+	f.oracular = newChain(append(slices.Clone(ends), f.ways[s.oracle])).hull()
 	return f
 }
 

@@ -47,9 +47,9 @@ func TestScore(t *testing.T) {
 			t.Errorf("%+v, want %+v", r.Settings[n], want)
 		}
 	}
-	// The curve goes (1, 0.5), (1.25, 0.75), (1.5, 0.75), (2, 1), (3, 0.75); the mix from (1, 0.5) to (3, 0.75).
-	area := (0.25*0.625 + 0.25*0.75 + 0.5*0.875 + 1*0.875) / 2
-	if c := r.Curve; math.Abs(c.Area.Value-area) > 1e-12 || c.RandomArea.Value != 0.625 || c.Lowest != 0.1875 || c.OracleArea != (0.75+0.875)/2 {
+	// The curve goes (1, 0.5), (1.25, 0.75), (2, 1), and on level to 3; the mix from (1, 0.5) to (3, 0.75).
+	area := (0.25*0.625 + 0.75*0.875 + 1*1) / 2
+	if c := r.Curve; math.Abs(c.Area.Value-area) > 1e-12 || c.RandomArea.Value != 0.625 || c.Lowest != 0.1875 || c.OracleArea != (0.75+1)/2 {
 		t.Errorf("%+v, want an area of %v", c, area)
 	}
 	// The gap recovered goes (0, 0), (0.25, 1), (0.5, 2), (1, 1) over the share of strong calls.
