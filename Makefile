@@ -8,7 +8,7 @@ TOOL    := $(GO) tool -modfile=tools/go.mod
 GOFILES := $(shell git ls-files -c -o --exclude-standard '*.go' 2>/dev/null | grep -v '\.pb\.go$$')
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test test-providers smoke check format lint generate bench dist clean
+.PHONY: help build demo test test-providers test-faults smoke check format lint generate bench bench-peers bench-check soak dist clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -25,6 +25,10 @@ test: ## run every test, the smoke test and the demo, with their own set-up
 test-providers: ## every built-in adapter against answers of its provider; UPDATE=1 rewrites the table of docs/providers.md
 	$(GO) test -count=1 $$($(GO) list ./plugins/... | grep -v '/plugins$$')
 	$(GO) test -count=1 ./cmd/pointsman -run '^TestProviders$$' $(if $(UPDATE),-update)
+
+test-faults: ## the whole fault matrix (docs/reliability.md), about half an hour; ROWS="F4 F5" for some, UPDATE=1 rewrites the table
+	@$(GO) build -C tools -o ../.cache/faults ./faults
+	@.cache/faults -rows "$(ROWS)" $(if $(UPDATE),-update)
 
 smoke: ## start a fresh gateway, examine it, send a request
 	@scripts/smoke.sh
@@ -48,8 +52,19 @@ check: ## everything a change must pass: lint, generated files, tests, a clean t
 	@$(MAKE) test
 	@[ -z "$$(git status --porcelain)" ] || { git status --short; git diff --stat; echo "the checks changed the tree: commit what was generated"; exit 1; }
 
-bench: ## CPU per request: direct, a bare proxy, Pointsman; time per decision
-	$(GO) run ./cmd/pointsman bench
+bench: build ## compare with nginx and a bare proxy, 15 minutes; UPDATE=1 rewrites docs/benchmarks.md
+	@scripts/bench-setup.sh
+	PATH="$$PATH:/usr/sbin:$(CURDIR)/.cache/nginx/usr/sbin" bin/pointsman bench $(if $(UPDATE),--markdown docs/benchmarks.md) $(BENCH)
+
+bench-peers: build ## the same, with other gateways that package clients can install
+	@scripts/bench-setup.sh peers
+	PATH="$$PATH:/usr/sbin:$(CURDIR)/.cache/nginx/usr/sbin" bin/pointsman bench --peers .cache/peers $(if $(UPDATE),--markdown docs/benchmarks.md) $(BENCH)
+
+bench-check: build ## fail if the CPU time in bare proxies is 10 % above the recorded one; UPDATE=1 records it
+	bin/pointsman bench check $(if $(UPDATE),--update) cmd/pointsman/bench/baseline.json
+
+soak: build ## 30 minutes of everything at 70 % load; MINUTES=5 for less
+	bin/pointsman bench soak --minutes $(or $(MINUTES),30)
 
 dist: ## release binaries and their sums in dist/
 	@rm -rf dist && mkdir -p dist

@@ -64,7 +64,8 @@ type answer struct {
 
 // source is what an answer is read from.
 type source interface {
-	Close(reuse bool) // reuse, after the whole answer was read: there may be another answer from there
+	Close(reuse bool)   // reuse, after the whole answer was read: there may be another answer from there
+	Until(at time.Time) // bounds what reading waits for, beside all else; the zero time ends that
 }
 
 // close lets go of the provider; read tells that the whole answer was read.
@@ -126,18 +127,18 @@ func (e *Engine) launch(c *call, step policy.Step) (*answer, *failure) {
 	flags := c.req.Options[i].Flags
 	a := c.newAnswer()
 	*a = answer{deployment: d, own: flags&abi.OptionOwnKey != 0, simulated: flags&abi.OptionSimulated != 0, began: e.Now(), text: speech{engine: e}}
-	a.firstByte = d.endpoint.Timeouts.FirstByte
+	a.firstByte = d.waits.FirstByte
 	if wish := time.Duration(step.TimeoutMillis) * time.Millisecond; wish > 0 {
 		a.firstByte = min(a.firstByte, wish) // a policy can shorten what the operator allows
 	}
-	a.total = c.remaining(a.began, d.endpoint.Timeouts.Total) // and so can the client
+	a.total = c.remaining(a.began, d.waits.Total) // and so can the client
 	a.firstByte = min(a.firstByte, a.total)
 	if !e.live.Start(i) {
 		return a, &failure{class: adapter.ClassOverloaded, unsent: true, barred: true, own: a.own, model: d.Model, provider: d.Provider}
 	}
 	f := e.reach(c, a)
 	if f == nil && c.env.Stream {
-		if f = a.awaitContent(e.Now, c.dialect, min(d.endpoint.FirstContent, a.total), c.reviewed()); f != nil {
+		if f = a.awaitContent(e.Now, c.dialect, min(d.content, a.total), c.reviewed()); f != nil {
 			a.close(false)
 		}
 	}
@@ -215,11 +216,10 @@ func (e *Engine) ownKey(c *call, a *answer) (adapter.Secret, *failure) {
 // over without the client having seen a thing. An answer that is to be reviewed is held back to its end, or until it is too
 // long for that.
 func (a *answer) awaitContent(now func() time.Time, d dialect.Dialect, limit time.Duration, whole bool) *failure {
+	a.source.Until(time.Now().Add(limit - now().Sub(a.began))) // keep-alives are no sign of an answer
+	defer a.source.Until(time.Time{})
 	finished := false
 	for {
-		if a.ttft == 0 && now().Sub(a.began) > limit { // keep-alives are no sign of an answer
-			return transportFailure(fmt.Errorf("%w: waiting for the first content", upstream.ErrTimeout))
-		}
 		event, err := a.events.Next()
 		if err != nil {
 			if finished && errors.Is(err, io.EOF) {
@@ -250,6 +250,7 @@ func (a *answer) awaitContent(now func() time.Time, d dialect.Dialect, limit tim
 		a.held = append(a.held, event.Raw...)
 		if info.Content && a.ttft == 0 {
 			a.ttft = now().Sub(a.began)
+			a.source.Until(time.Time{})
 		}
 		if whole {
 			a.said.Add(d, event.Data)
@@ -387,10 +388,13 @@ func (f *failure) fault(c *call) *Fault {
 	switch f.label() {
 	case "cancelled":
 		return clientGone
-	case "timeout":
-		of.Status, of.Code, of.Message = 504, "provider_timeout", what+" did not answer in time"
 	case "connect":
 		of.Code, of.Message = "provider_unreachable", what+" could not be reached"
+		if errors.Is(f.err, upstream.ErrTimeout) {
+			of.Status, of.Code, of.Message = 504, "provider_timeout", of.Message+" in time"
+		}
+	case "timeout":
+		of.Status, of.Code, of.Message = 504, "provider_timeout", what+" did not answer in time"
 	}
 	return of
 }

@@ -154,7 +154,7 @@ func (e *Engine) testOwnKey(ctx *fasthttp.RequestCtx) {
 	}
 	state, now := e.keys.open(k.ID), e.Now()
 	last := state.tested.Load()
-	if wait := time.Unix(0, last).Add(testInterval).Sub(now); last != 0 && wait > 0 || !state.tested.CompareAndSwap(last, now.UnixNano()) {
+	if wait := time.Unix(0, last).Add(testInterval).Sub(now); last != 0 && wait > 0 && wait <= testInterval || !state.tested.CompareAndSwap(last, now.UnixNano()) {
 		(&Fault{
 			Status: fasthttp.StatusTooManyRequests, Type: typeRate, Code: "test_rate_limited", RetryAfter: max(wait, time.Second),
 			Message: "this key was tested a moment ago; a test every 5 seconds is enough",

@@ -46,7 +46,7 @@ type keyed struct {
 
 func (k keyed) keyOf(t testing.TB, body []byte) cache.Key {
 	t.Helper()
-	e := &Engine{Config: Config{Cache: CacheConfig{Scope: k.scope, Ignore: k.ignore}, Policies: versioned{version: k.version}}}
+	e := &Engine{Config: Config{Cache: CacheConfig{Scope: k.scope, Ignore: k.ignore}, Policies: versioned{version: k.version}}, lasting: new(lasting)}
 	e.cacheTime.Store(k.time)
 	c := &call{
 		caller:  &directory.Caller{Account: &storage.Account{ID: k.account, Team: k.team, Tier: storage.AccountTier(k.tier)}, KeyID: k.key, Key: &storage.VirtualKey{Scopes: k.scopes}},
@@ -207,7 +207,7 @@ func BenchmarkCacheMiss(b *testing.B) {
 		b.Run(fmt.Sprintf("%dKB", size>>10), func(b *testing.B) {
 			e := &Engine{
 				Config: Config{Cache: CacheConfig{Scope: CacheByAccount, MaxEntry: 1 << 20}, Policies: versioned{version: 1}},
-				cache:  cache.New[cachedAnswer](256<<20, 1<<20), metrics: newMetricSet(),
+				cache:  cache.New[cachedAnswer](256<<20, 1<<20), lasting: &lasting{metrics: newMetricSet()},
 			}
 			body := bytes.Replace([]byte(keyedBody), []byte("Be brief"), bytes.Repeat([]byte("x"), size), 1)
 			c := &call{caller: &directory.Caller{Account: &storage.Account{ID: "a"}, KeyID: "k", Key: &storage.VirtualKey{}}, policy: "eco", level: abi.LevelEco, body: body, began: time.Now()}

@@ -47,8 +47,8 @@ type call struct {
 	needs  uint32        // abi.Grant* bits of what the policy is given
 	facts  policy.Facts  // of the round
 	plan   policy.Plan
-	digest string // of the module that was asked
-	failed error  // why the policy failed and the engine used its own order, or nil
+	ran    policy.Ran // what was asked
+	failed error      // why the policy failed and the engine used its own order, or nil
 
 	// What it may cost.
 	steps   []policy.Step // of the plan, less those the account cannot pay for
@@ -92,6 +92,7 @@ type call struct {
 	cut      cut        // of the attempt under way
 	mu       sync.Mutex // guards what follows against leave
 	left     bool
+	stopped  bool    // by the gateway itself, which then counts as left
 	attempts []*call // those under way beside this call, see hedge.go
 }
 
@@ -162,6 +163,11 @@ func (c *call) leave() {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.cutAll()
+}
+
+// cutAll ends all attempts under way, for nobody who waits for an answer; c.mu is held.
+func (c *call) cutAll() {
 	c.left = true
 	c.cut.off()
 	for _, b := range c.attempts {

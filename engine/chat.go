@@ -100,7 +100,7 @@ func (e *Engine) decide(c *call) *Fault {
 	}
 	c.facts = policy.Facts{Snapshot: c.snap, State: c.state, Request: &c.req, History: c.outcomes}
 	if c.failed = c.roundsOver(e.Now()); c.failed == nil {
-		c.digest, c.failed = e.route(c)
+		c.ran, c.failed = e.route(c)
 	}
 	if c.failed == nil {
 		c.failed = e.checkPlan(c)

@@ -16,13 +16,13 @@ func answeredCall(t *testing.T, e *Engine, model, content string, input int64) (
 	if err := c.env.Parse(envelope.FormChat, c.body, envelope.DefaultLimits()); err != nil {
 		t.Fatal(err)
 	}
-	d := &deployment{family: tokens.FamilyOf(model)}
+	d := &deployment{learned: new(learned), family: tokens.FamilyOf(model)}
 	return c, &answer{deployment: d, usage: dialect.Usage{Input: input, Reported: true}, text: speech{engine: e}}
 }
 
 // TestCountsAreCorrectedByWhatProvidersReport compares a prompt again and again.
 func TestCountsAreCorrectedByWhatProvidersReport(t *testing.T) {
-	e := &Engine{tokens: tokens.New()}
+	e := &Engine{lasting: &lasting{tokens: tokens.New()}}
 	text := `"` + strings.Repeat("several words ", 200) + `"` // 401 tokens of o200k_base, with the blank at its end
 	c, a := answeredCall(t, e, "claude-opus-4-1", text, 2*482+7)
 	at := func() int64 { return a.deployment.ratio.Apply(1600) }
@@ -49,7 +49,7 @@ func TestCountsAreCorrectedByWhatProvidersReport(t *testing.T) {
 }
 
 func TestPromptsThatAreNotComparable(t *testing.T) {
-	e := &Engine{tokens: tokens.New()}
+	e := &Engine{lasting: &lasting{tokens: tokens.New()}}
 	text := `"` + strings.Repeat("several words ", 200) + `"`
 	for name, s := range map[string]struct {
 		model, content string

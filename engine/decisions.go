@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"slices"
@@ -156,7 +155,7 @@ func (e *Engine) Explain(account, requestID string) (*Explanation, error) {
 		return nil, fmt.Errorf("the decision is about %d candidates, generation %d has %d", len(d.Request.Options), snap.Generation, len(snap.Candidates))
 	}
 	x := &Explanation{
-		RequestID: requestID, Policy: d.Policy, Digest: d.Digest, Failure: d.Failure,
+		RequestID: requestID, Policy: d.Policy, Digest: d.Ran.Digest, Failure: d.Failure,
 		Decision: kindName(d.Plan.Kind), Reason: policy.ReasonName(d.Plan.Reason), Why: policy.ReasonText(d.Plan.Reason), Explanation: string(d.Plan.Explanation),
 		Generation: d.Request.Generation, Asked: explainRequest(d, snap), Attempts: []ExplainedTry{}, Usage: NewUsageEntry(&usage),
 	}
@@ -178,8 +177,8 @@ func (e *Engine) Explain(account, requestID string) (*Explanation, error) {
 	return x, nil
 }
 
-// repeat makes a recorded decision again, round by round, and tells whether it came out the same: nil if it cannot be
-// repeated. It returns the last plan, with verdicts if it was repeated.
+// repeat makes a recorded decision again and tells whether it came out the same: nil if it cannot be repeated. It returns
+// the last plan that was made, with verdicts, or the recorded one.
 func (e *Engine) repeat(d *record.Decision, snap *policy.Published) (last *policy.Plan, same *bool) {
 	f := policy.Facts{Snapshot: snap, Request: d.Request}
 	if number := d.Request.State; number != 0 {
@@ -189,35 +188,23 @@ func (e *Engine) repeat(d *record.Decision, snap *policy.Published) (last *polic
 		}
 		f.State = &policy.State{Number: number, Bytes: data}
 	}
-	for i := range d.Outcomes {
-		d.Outcomes[i].Key = snap.Candidates[d.Outcomes[i].Candidate].Key
-	}
-	plans := d.Earlier
-	if d.Failure == "" {
-		plans = append(plans, *d.Plan)
-	}
-	if d.Withheld || len(plans) == 0 {
+	if d.Withheld || d.Failure != "" {
 		return d.Plan, nil
 	}
-	all := true
-	for round := range plans {
-		n := 0
-		for n < len(d.Outcomes) && int(d.Outcomes[n].Round) < round {
-			n++
-		}
-		f.History = d.Outcomes[:n]
-		repeated := new(policy.Plan)
-		digest, err := e.Policies.Route(d.Policy, &f, repeated)
-		if digest != d.Digest {
-			return d.Plan, nil
-		}
-		all = all && err == nil && samePlan(&plans[round], repeated)
-		last = repeated
+	last = new(policy.Plan)
+	replaced := false
+	again, err := d.Repeat(&f, last, func(f *policy.Facts, plan *policy.Plan) error {
+		ran, err := e.Policies.Route(d.Policy, f, plan)
+		replaced = replaced || ran.Digest != d.Ran.Digest || d.Ran.Config != "" && ran.Config != d.Ran.Config
+		return err
+	})
+	if replaced {
+		return d.Plan, nil
 	}
-	if d.Failure != "" {
+	if err != nil {
 		last = d.Plan
 	}
-	return last, &all
+	return last, &again
 }
 
 func kindName(kind uint8) string {
@@ -274,12 +261,6 @@ func (e *Engine) generation(wanted uint64) (*policy.Published, error) {
 		return nil, err
 	}
 	return policy.Publish(s), nil
-}
-
-func samePlan(a, b *policy.Plan) bool {
-	return a.Kind == b.Kind && a.Flags == b.Flags && a.Reason == b.Reason && a.Status == b.Status && a.MaxOutput == b.MaxOutput &&
-		bytes.Equal(a.Explanation, b.Explanation) && slices.Equal(a.Steps, b.Steps) &&
-		a.Tag == b.Tag && a.AskInput == b.AskInput && a.AskOutput == b.AskOutput && bytes.Equal(a.Ask, b.Ask)
 }
 
 func explainRequest(d *record.Decision, snap *policy.Published) ExplainedRequest {

@@ -48,6 +48,7 @@ func (e *Engine) direct(c *call, a *answer, desc *adapter.Endpoint, target *upst
 		x.Close(false)
 		return transportFailure(upstream.ErrCancelled)
 	}
+	x.Timeouts = a.deployment.waits
 	x.Timeouts.FirstByte, x.Timeouts.Total = a.firstByte, a.total
 	stream := c.env.Stream || c.op == opSpeech
 	if err := x.Do(stream); err != nil {

@@ -25,20 +25,24 @@ type watcher struct {
 type watchShard struct {
 	mu    sync.Mutex
 	first *watch
+	calls int // that were added and not forgotten, also those whose client is gone
+}
+
+// watched is what a client waits for. It is told from other goroutines.
+type watched interface {
+	leave() // the client is gone; told once
+	stop()  // the gateway stops
 }
 
 // watch is one watched request, in the list of its shard. The zero value watches nothing.
 type watch struct {
 	conn           net.Conn
-	gone           leaver
+	call           watched
 	pulse          *pulse // nil if there is none
 	round          bool   // has been there for one interval
 	shard          *watchShard
 	previous, next *watch
 }
-
-// leaver is told that a client has left, once, from the watcher's goroutine.
-type leaver interface{ leave() }
 
 func newWatcher() *watcher {
 	w := &watcher{stop: make(chan struct{})}
@@ -47,18 +51,19 @@ func newWatcher() *watcher {
 }
 
 // add has one watch conn until forget, and p looked at. spread picks the shard.
-func (w *watcher) add(one *watch, conn net.Conn, spread byte, gone leaver, p *pulse) {
+func (w *watcher) add(one *watch, conn net.Conn, spread byte, call watched, p *pulse) {
 	s := &w.shards[int(spread)%len(w.shards)]
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	*one = watch{conn: conn, gone: gone, pulse: p, shard: s, next: s.first}
+	*one = watch{conn: conn, call: call, pulse: p, shard: s, next: s.first}
 	if s.first != nil {
 		s.first.previous = one
 	}
 	s.first = one
+	s.calls++
 }
 
-// forget ends a watch, if there is one. After it returned, gone is not told any more.
+// forget ends a watch, if there is one. After it returned, call is not told anything any more.
 func (one *watch) forget() {
 	if one.shard == nil {
 		return
@@ -66,6 +71,7 @@ func (one *watch) forget() {
 	one.shard.mu.Lock()
 	defer one.shard.mu.Unlock()
 	one.unlink()
+	one.shard.calls--
 }
 
 // unlink takes one out of its shard's list, once.
@@ -107,7 +113,7 @@ func (s *watchShard) look(now time.Time) {
 			one.round = true
 		case peerGone(one.conn):
 			one.unlink()
-			one.gone.leave()
+			one.call.leave()
 		case one.pulse != nil:
 			one.pulse.look(now)
 		}

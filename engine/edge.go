@@ -1,23 +1,24 @@
 package engine
 
-import (
-	"log/slog"
+import "github.com/valyala/fasthttp"
 
-	"github.com/valyala/fasthttp"
-)
-
-// Handler serves the API to clients: the routes, for compressed bodies too and, if origins are given, for web pages from
-// there. An origin is scheme://host[:port] as browsers send it; "*" stands for any.
-func (e *Engine) Handler(log *slog.Logger, origins []string) fasthttp.RequestHandler {
-	routes := e.Routes()
-	handler := e.decoded(routes.Handler(log))
-	if len(origins) > 0 {
-		handler = newCORS(origins, routes, handler).handle
-	}
+// Handler serves the API to clients by the newest configuration: the routes, for compressed bodies too and, if the configuration
+// has origins, for web pages from there.
+func (e *Engine) Handler() fasthttp.RequestHandler {
 	return func(ctx *fasthttp.RequestCtx) {
-		defer recovered(ctx, log)
-		handler(ctx)
+		defer recovered(ctx, e.Logger)
+		e.Current().edge(ctx)
 	}
+}
+
+// edgeOf makes the handler of one configuration.
+func edgeOf(e *Engine) fasthttp.RequestHandler {
+	routes := e.Routes()
+	handler := e.decoded(routes.Handler(e.Logger))
+	if len(e.Origins) > 0 {
+		handler = newCORS(e.Origins, routes, handler).handle
+	}
+	return handler
 }
 
 // reject answers with a fault before a route is reached.

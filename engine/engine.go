@@ -12,17 +12,16 @@ package engine
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"hash/maphash"
 	"log/slog"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/valyala/fasthttp"
+
 	"github.com/pointsman/pointsman/engine/cache"
 	"github.com/pointsman/pointsman/engine/catalog"
-	"github.com/pointsman/pointsman/engine/dialect"
 	"github.com/pointsman/pointsman/engine/directory"
 	"github.com/pointsman/pointsman/engine/limit"
 	"github.com/pointsman/pointsman/engine/record"
@@ -66,7 +65,7 @@ type Generations interface {
 
 // Policies decides. Route fails when the policy does, and the engine then uses its own order.
 type Policies interface {
-	Route(name string, f *policy.Facts, plan *policy.Plan) (digest string, err error)
+	Route(name string, f *policy.Facts, plan *policy.Plan) (ran policy.Ran, err error)
 	Observe(name string, state *policy.State, outcomes []policy.Outcome, dst []byte) ([]byte, error)
 	Needs(name string) (grants uint32, ok bool)
 	Names() []string
@@ -120,6 +119,7 @@ type Config struct {
 	KeptBodies  KeptBodies
 	RecordTexts bool                  // keep what policies are granted of messages, metadata and side calls in decision records
 	MaxBody     int                   // bytes of a request body; 0: 32 MiB
+	Origins     []string              // of web pages that may use the API, scheme://host[:port] as browsers send it; "*" stands for any
 	KeepAlive   KeepAlive             // of silent streams
 	Cache       CacheConfig           // of answers; zero: none
 	Results     Results               // of requests with idempotency keys; nil: such keys are not heeded
@@ -135,48 +135,34 @@ type Config struct {
 	Now          func() time.Time // nil: time.Now
 }
 
-// Engine serves requests. It is safe for concurrent use.
+// Engine serves requests, by one configuration: [Engine.Reload] makes another Engine for those that begin from then on, see
+// reload.go. What all of them have in common is in lasting. It is safe for concurrent use.
 type Engine struct {
 	Config
+	*lasting
+	number      uint64 // of the configuration, counted from 1
 	providers   map[string]*endpoint
 	deployments []*deployment
 	live        *snapshot.Live
-	watch       *watcher
-	metrics     *metricSet
-	learners    *learners
-	rates       *limit.Set
-	keys        ownKeys
-	probing     *prober
-	sessions    sessions
+	signers     *signers
 	dear        [abi.LevelCustom + 1][]*deployment // by power level: those of which one is the dearest
-	signers     signers
-	tokens      *tokens.Counter
-	cache       *cache.Cache[cachedAnswer] // nil: answers are not kept
-	claims      claims
-	cacheTime   atomic.Uint64 // counts what makes all kept answers old
-	comparing   atomic.Bool   // a count of ours with what a provider reported
-	texts       sync.Pool     // of *dialect.Texts
-	calls       sync.Pool
-	warned      sync.Map // what and of what, [2]string -> time of the last warning, see hourly
-	alerts      alerts
-	inflight    sync.WaitGroup
-	draining    atomic.Bool
+	cache       *cache.Cache[cachedAnswer]         // nil: answers are not kept
+	edge        fasthttp.RequestHandler
 }
 
 // deployment is a catalog deployment with what the engine needs to use it.
 type deployment struct {
 	*catalog.Deployment
-	endpoint    *endpoint
-	platform    bool                            // the platform can use its provider
-	simulate    bool                            // no provider of its model is usable by the platform, so the simulator stands in
-	limits      atomic.Pointer[snapshot.Limits] // of the platform's key, as last told; nil: nothing was
-	claims      []limit.Claim                   // of its model, then of its provider; none where there are no limits
-	family      tokens.Family                   // how its tokens are counted where the provider does not
-	ratio       tokens.Ratio                    // of what the provider reports to our count
-	answered    atomic.Uint64                   // requests whose usage could have been compared with our count
-	version     string                          // of its prices and tariff, see Prices
-	bills       bills                           // of the provider's answers
-	percentiles percentiles                     // how long its answers take
+	*learned
+	endpoint *endpoint
+	platform bool                             // the platform can use its provider
+	simulate bool                             // no provider of its model is usable by the platform, so the simulator stands in
+	limits   *atomic.Pointer[snapshot.Limits] // of the platform's key, as last told; nil in it: nothing was
+	claims   []limit.Claim                    // of its model, then of its provider; none where there are no limits
+	family   tokens.Family                    // how its tokens are counted where the provider does not
+	version  string                           // of its prices and tariff, see Prices
+	waits    upstream.Timeouts                // its own, else its provider's
+	content  time.Duration                    // Provider.FirstContent, the same way
 }
 
 // simulatorName is the provider and adapter that answers in place of providers without a key.
@@ -184,6 +170,17 @@ const simulatorName = "simulator"
 
 // New builds the engine. It fails if a deployment names an unknown provider.
 func New(cfg Config) (*Engine, error) {
+	e, err := build(cfg.orDefault(), nil)
+	if err != nil {
+		return nil, err
+	}
+	e.current.Store(e)
+	e.probing = e.startProber()
+	return e, nil
+}
+
+// orDefault fills in what may be left out.
+func (cfg Config) orDefault() Config {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.Default()
 	}
@@ -194,72 +191,7 @@ func New(cfg Config) (*Engine, error) {
 		cfg.MaxBody = 32 << 20
 	}
 	cfg.KeepAlive, cfg.Retries, cfg.Hedges = cfg.KeepAlive.orDefault(), cfg.Retries.orDefault(), cfg.Hedges.orDefault()
-	e := &Engine{
-		Config: cfg, providers: map[string]*endpoint{}, watch: newWatcher(), metrics: newMetricSet(), signers: signers{seed: maphash.MakeSeed()},
-		tokens: tokens.New(), rates: limit.NewSet(cfg.Now()),
-	}
-	if cfg.Cache.Enabled {
-		e.cache = cache.New[cachedAnswer](cfg.Cache.MaxBytes, cfg.Cache.MaxEntry)
-	}
-	for _, p := range append(cfg.Providers, Provider{Name: simulatorName, Adapter: simulatorName}) {
-		if e.providers[p.Name] != nil {
-			return nil, fmt.Errorf("provider %q is defined twice", p.Name)
-		}
-		if p.FirstContent == 0 {
-			p.FirstContent = 5 * time.Minute
-		}
-		if p.Timeouts == (upstream.Timeouts{}) {
-			p.Timeouts = upstream.DefaultTimeouts()
-		}
-		e.providers[p.Name] = &endpoint{Provider: p, adapters: cfg.Adapters, transport: cfg.Transport}
-	}
-	usable := map[*catalog.Model]bool{}
-	for _, d := range cfg.Catalog.Deployments {
-		p := e.providers[d.Provider]
-		if p == nil {
-			return nil, fmt.Errorf("model %q is deployed at provider %q, which is not defined", d.Model.Name, d.Provider)
-		}
-		version, document := d.Sheet(cfg.Markups)
-		cfg.Prices.AppendPrice(version, document)
-		e.deployments = append(e.deployments, &deployment{Deployment: d, endpoint: p, platform: p.Usable, claims: cfg.Limits.of(d), family: familyOf(d), version: version})
-		usable[d.Model] = usable[d.Model] || p.Usable
-	}
-	for _, d := range e.deployments {
-		d.simulate = cfg.Simulate && !usable[d.Model]
-	}
-	for level := range e.dear {
-		e.dear[level] = dearOf(uint8(level), e.deployments)
-	}
-	e.live = snapshot.New(cfg.Catalog.Candidates(), cfg.Now, e.keepGeneration)
-	e.learners = &learners{
-		observe: cfg.Policies.Observe, keep: cfg.States, log: cfg.Logger, now: cfg.Now, failed: e.metrics.policyFailure,
-		byName: map[string]*learner{},
-	}
-	e.calls.New = func() any { return new(call) }
-	e.texts.New = func() any { return new(dialect.Texts) }
-	e.probing = e.startProber()
-	return e, nil
-}
-
-// Drain makes the gateway answer that it is not ready, so that no new requests are sent to it.
-func (e *Engine) Drain() { e.draining.Store(true) }
-
-// Close waits until every request under way has been settled, or until ctx ends.
-func (e *Engine) Close(ctx context.Context) error {
-	done := make(chan struct{})
-	go func() {
-		e.inflight.Wait()
-		e.learners.close()
-		close(done)
-	}()
-	defer e.watch.close()
-	e.probing.close()
-	select {
-	case <-done:
-		return nil
-	case <-ctx.Done():
-		return errors.New("requests were still under way when the time to finish them ran out")
-	}
+	return cfg
 }
 
 // keepGeneration writes a new generation to the log.
@@ -277,12 +209,13 @@ type endpoint struct {
 	Provider
 	adapters  Adapters
 	transport *upstream.Transport
-	key       keyState // of the platform's key
-	budget    retryBudget
-	hedges    retryBudget // of second copies
+	key       *keyState // of the platform's key
+	budget    *retryBudget
+	hedges    *retryBudget // of second copies
 
 	mu       sync.Mutex
 	stale    bool // its adapter changed
+	retired  bool // a later configuration has another one in its place
 	prepared *adapter.Endpoint
 	target   *upstream.Target // nil when proxied
 }
@@ -294,7 +227,7 @@ const prepareTime = 2 * time.Second
 // for the case that the adapter does not answer.
 func (e *Engine) ForgetEndpoints() {
 	e.cacheTime.Add(1) // another adapter may ask providers otherwise
-	for _, p := range e.providers {
+	for _, p := range e.Current().providers {
 		p.mu.Lock()
 		p.stale = true
 		p.mu.Unlock()
@@ -322,11 +255,31 @@ func (p *endpoint) prepare(now time.Time) (*adapter.Endpoint, *upstream.Target, 
 			return nil, nil, fmt.Errorf("preparing provider %s: the adapter sets %.64q to something that is not JSON", p.Name, name)
 		}
 	}
-	if prepared.Mode == adapter.ModeDirect {
-		if p.target, err = p.transport.Target(prepared.BaseURL, upstream.TargetOptions{AllowPrivate: p.AllowPrivate, Timeouts: p.Timeouts}); err != nil {
-			return nil, nil, fmt.Errorf("preparing provider %s: %w", p.Name, err)
-		}
+	if err := p.aim(prepared); err != nil {
+		return nil, nil, fmt.Errorf("preparing provider %s: %w", p.Name, err)
 	}
 	p.prepared, p.stale = prepared, false
 	return p.prepared, p.target, nil
+}
+
+// aim makes the target of a descriptor, in place of another address's if there is one; p.mu is held.
+func (p *endpoint) aim(prepared *adapter.Endpoint) error {
+	before := p.target
+	if before != nil && prepared.Mode == adapter.ModeDirect && prepared.BaseURL == p.prepared.BaseURL {
+		return nil
+	}
+	var target *upstream.Target
+	if prepared.Mode == adapter.ModeDirect {
+		var err error
+		if target, err = p.transport.Target(prepared.BaseURL, upstream.TargetOptions{AllowPrivate: p.AllowPrivate, Timeouts: p.Timeouts}); err != nil {
+			return err
+		}
+		if p.retired {
+			target.Retire()
+		}
+	}
+	if p.target = target; before != nil {
+		before.Retire()
+	}
+	return nil
 }

@@ -40,7 +40,7 @@ func (e *Engine) describe(c *call, balance storage.Balance) {
 	for i, d := range e.deployments {
 		o := policy.Option{Inflight: e.live.Inflight(i)}
 		o.Excluded, o.Flags = e.option(c, i, d, now)
-		if i == warm {
+		if d.mark() == warm {
 			o.Flags |= abi.OptionWarm
 		}
 		options = append(options, o)

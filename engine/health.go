@@ -205,7 +205,7 @@ func (e *Engine) alive(ctx *fasthttp.RequestCtx) {
 // ready answers whether requests can be taken.
 func (e *Engine) ready(ctx *fasthttp.RequestCtx) {
 	if e.draining.Load() {
-		(&Fault{Status: fasthttp.StatusServiceUnavailable, Type: typeServer, Code: "draining", Message: "the gateway is shutting down"}).Write(ctx)
+		shuttingDown().Write(ctx)
 		return
 	}
 	if !e.ledgerReady() {

@@ -25,7 +25,7 @@ import (
 // keyState is what is known of one key at one provider. It is safe for concurrent use.
 type keyState struct {
 	circuit snapshot.Circuit
-	limits  sync.Map // deployment index -> *snapshot.Limits, of own keys; those of the platform's are in deployment.limits
+	limits  sync.Map // key of a deployment -> *snapshot.Limits, of own keys; those of the platform's are in deployment.limits
 	tested  atomic.Int64
 }
 
@@ -55,7 +55,7 @@ func (o *ownKeys) forget(id string) { o.states.Delete(id) }
 // ready is when a request with so much input may go to deployment d with the platform's key; zero if now. limited tells
 // that a limit is used up, rather than that the key was refused.
 func (d *deployment) ready(tokens uint32, now time.Time) (at time.Time, limited bool) {
-	if key := &d.endpoint.key; !key.circuit.Allows(now) {
+	if key := d.endpoint.key; !key.circuit.Allows(now) {
 		_, until, _, _ := key.circuit.Open()
 		return until, false
 	}
@@ -81,7 +81,7 @@ func (e *Engine) heldBack(c *call, d *deployment, key *storage.ProviderKey) *fai
 		}
 		return &failure{class: class, retryAfter: max(until.Sub(now), time.Second), unsent: true}
 	}
-	if l, ok := s.limits.Load(d.Index); ok {
+	if l, ok := s.limits.Load(d.Key); ok {
 		if at := l.(*snapshot.Limits).Ready(int64(c.env.InputTokens), now); !at.IsZero() {
 			return &failure{class: adapter.ClassRateLimited, retryAfter: at.Sub(now), unsent: true}
 		}
@@ -114,7 +114,7 @@ func (e *Engine) keepLimits(a *answer, l *snapshot.Limits) {
 		a.deployment.limits.Store(l)
 		return
 	}
-	e.keys.open(a.keyID).limits.Store(a.deployment.Index, l)
+	e.keys.open(a.keyID).limits.Store(a.deployment.Key, l)
 }
 
 // judgeKey draws from an attempt's end what it says of its key. A success is what closes a circuit.
@@ -122,7 +122,7 @@ func (e *Engine) judgeKey(a *answer, f *failure) {
 	if a.simulated || f != nil && f.unsent {
 		return
 	}
-	state := &a.deployment.endpoint.key
+	state := a.deployment.endpoint.key
 	if a.own {
 		if state = e.keys.find(a.keyID); state == nil {
 			if f == nil || f.class != adapter.ClassAuth && f.class != adapter.ClassQuota && f.class != adapter.ClassRateLimited {
@@ -166,7 +166,7 @@ func (e *Engine) limitsOf(a *answer) *snapshot.Limits {
 		return a.deployment.limits.Load()
 	}
 	if s := e.keys.find(a.keyID); s != nil {
-		if l, ok := s.limits.Load(a.deployment.Index); ok {
+		if l, ok := s.limits.Load(a.deployment.Key); ok {
 			return l.(*snapshot.Limits)
 		}
 	}

@@ -127,16 +127,16 @@ func TestFailedObservation(t *testing.T) {
 
 func TestSessions(t *testing.T) {
 	s, now := new(sessions), time.Unix(1_800_000_000, 0)
-	if s.warm(0, now) != -1 || s.warm(7, now) != -1 {
+	if s.warm(0, now) != 0 || s.warm(7, now) != 0 {
 		t.Error("a session that nothing is known of is warm")
 	}
 	s.note(0, 3, now) // no session
 	s.note(7, 3, now)
-	if s.warm(7, now.Add(warmFor)) != 3 || s.warm(7, now.Add(warmFor+time.Second)) != -1 || s.warm(0, now) != -1 {
+	if s.warm(7, now.Add(warmFor)) != 3 || s.warm(7, now.Add(warmFor+time.Second)) != 0 || s.warm(0, now) != 0 {
 		t.Error("a session is warm for five minutes")
 	}
 	s.note(7+sessionSlots, 1, now) // displaces it
-	if s.warm(7, now) != -1 || s.warm(7+sessionSlots, now) != 1 {
+	if s.warm(7, now) != 0 || s.warm(7+sessionSlots, now) != 1 {
 		t.Error("a displaced session must be cold, never another's")
 	}
 }

@@ -33,6 +33,10 @@ func Endpoints() []string {
 // permit is what every route passes that needs a key: it says who calls, and refuses who may not use the endpoint. What a key may
 // not ask for at an endpoint is refused by permitModel and permitPolicy, once that is known.
 func (e *Engine) permit(ctx *fasthttp.RequestCtx, endpoint string) (*directory.Caller, *Fault) {
+	if e.refusing.Load() {
+		ctx.SetConnectionClose() // the next request finds another gateway, or nobody
+		return nil, shuttingDown()
+	}
 	caller, fault := e.authenticate(ctx)
 	if fault != nil {
 		return nil, fault

@@ -79,6 +79,8 @@ func (p *playback) Read(b []byte) (int, error) {
 		return n, nil
 	case errors.Is(err, io.EOF):
 		p.finish(storage.OutcomeOK)
+	case p.call.wasStopped():
+		p.finish(storage.OutcomeInterrupted)
 	case p.call.clientLeft():
 		p.finish(storage.OutcomeClientAbort)
 	default:
@@ -95,14 +97,14 @@ func (p *playback) Close() error {
 	return nil
 }
 
-// finish settles the call and lets go of it. Nobody can tell how much of a sound came that the provider broke off, so it is
-// not charged; a client that left has had it made and is.
+// finish settles the call and lets go of it. Nobody can tell how much of a sound came that the provider, or a gateway that stops,
+// broke off, so it is not charged; a client that left has had it made and is.
 func (p *playback) finish(outcome storage.Outcome) {
 	e, c, a := p.engine, p.call, p.answer
 	a.took = e.Now().Sub(a.began)
 	verdict := snapshot.Success
 	switch outcome {
-	case storage.OutcomeClientAbort:
+	case storage.OutcomeClientAbort, storage.OutcomeInterrupted:
 		verdict = snapshot.Neutral
 	case storage.OutcomeUpstreamAbort:
 		verdict = snapshot.Failure
@@ -111,7 +113,7 @@ func (p *playback) finish(outcome storage.Outcome) {
 		c.usage.ErrorCode = string(outcome)
 	}
 	e.measure(c, a, verdict)
-	if outcome == storage.OutcomeUpstreamAbort {
+	if outcome == storage.OutcomeUpstreamAbort || outcome == storage.OutcomeInterrupted {
 		a.credits = 0
 	}
 	c.bill(a)

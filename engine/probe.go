@@ -51,8 +51,7 @@ type ProbeResult struct {
 // prober probes providers in the background, each at most four times a minute and, while it stays as it is, less and less
 // often. It is safe for concurrent use.
 type prober struct {
-	engine *Engine
-	mode   Probes
+	engine *Engine // of any configuration
 	stop   context.CancelFunc
 	ctx    context.Context
 	done   sync.WaitGroup
@@ -68,13 +67,11 @@ type probeState struct {
 	last *ProbeResult
 }
 
-// startProber starts probing, unless it is off.
+// startProber starts probing.
 func (e *Engine) startProber() *prober {
-	p := &prober{engine: e, mode: cmp.Or(e.Probes, ProbeDown), states: map[string]*probeState{}}
+	p := &prober{engine: e, states: map[string]*probeState{}}
 	p.ctx, p.stop = context.WithCancel(context.Background())
-	if p.mode != ProbeOff {
-		p.done.Go(p.run)
-	}
+	p.done.Go(p.run)
 	return p
 }
 
@@ -91,8 +88,9 @@ func (p *prober) run() {
 		case <-p.ctx.Done():
 			return
 		case <-tick.C:
-			for _, name := range p.due(p.engine.Now()) {
-				p.done.Go(func() { p.probe(name) })
+			e := p.engine.Current()
+			for _, name := range p.due(e, e.Now()) {
+				p.done.Go(func() { p.probe(e, name) })
 			}
 		}
 	}
@@ -101,22 +99,24 @@ func (p *prober) run() {
 // ProbeDue probes the providers that are due, as the engine does by itself once a second, and returns their number when that
 // is done.
 func (e *Engine) ProbeDue() int {
-	due := e.probing.due(e.Now())
+	e = e.Current()
+	due := e.probing.due(e, e.Now())
 	for _, name := range due {
-		e.probing.probe(name)
+		e.probing.probe(e, name)
 	}
 	return len(due)
 }
 
 // due lists the providers that are to be probed now, and plans when they are the next time.
-func (p *prober) due(now time.Time) (names []string) {
-	if p.mode == ProbeOff {
+func (p *prober) due(e *Engine, now time.Time) (names []string) {
+	mode := cmp.Or(e.Probes, ProbeDown)
+	if mode == ProbeOff {
 		return nil
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for _, name := range p.engine.Catalog.Providers {
-		end := p.engine.providers[name]
+	for _, name := range e.Catalog.Providers {
+		end := e.providers[name]
 		if !end.Usable {
 			continue
 		}
@@ -125,7 +125,7 @@ func (p *prober) due(now time.Time) (names []string) {
 			s = &probeState{}
 			p.states[name] = s
 		}
-		if !p.wanted(end, s, now) {
+		if !e.wantsProbe(mode, end, s) {
 			s.wait = 0
 			continue
 		}
@@ -139,32 +139,32 @@ func (p *prober) due(now time.Time) (names []string) {
 	return names
 }
 
-// wanted tells whether there is something to learn of a provider.
-func (p *prober) wanted(end *endpoint, s *probeState, now time.Time) bool {
+// wantsProbe tells whether there is something to learn of a provider.
+func (e *Engine) wantsProbe(mode Probes, end *endpoint, s *probeState) bool {
 	if _, _, _, open := end.key.circuit.Open(); open {
 		return true
 	}
 	known := false
-	for i, d := range p.engine.deployments {
+	for i, d := range e.deployments {
 		if d.endpoint != end {
 			continue
 		}
-		if p.engine.live.Broken(i) {
+		if e.live.Broken(i) {
 			return true
 		}
-		known = known || p.engine.live.State(i).Health != abi.HealthUnknown
+		known = known || e.live.State(i).Health != abi.HealthUnknown
 	}
-	return p.mode == ProbeUnknown && !known && (s.last == nil || !s.last.Works)
+	return mode == ProbeUnknown && !known && (s.last == nil || !s.last.Works)
 }
 
 // probe asks one provider and lets the next request try what was kept away from it, if it answered.
-func (p *prober) probe(name string) {
-	e := p.engine
+func (p *prober) probe(e *Engine, name string) {
 	end := e.providers[name]
 	result, _ := e.probe(p.ctx, end, end.Key)
 	p.mu.Lock()
-	s := p.states[name]
-	s.last, s.busy = result, false
+	if s := p.states[name]; s != nil {
+		s.last, s.busy = result, false
+	}
 	p.mu.Unlock()
 	e.metrics.probe(name, result.Works)
 	e.Logger.Debug("probed", "provider", name, "works", result.Works, "checked", result.Checked, "failure", result.Failure)
@@ -177,6 +177,13 @@ func (p *prober) probe(name string) {
 			e.live.Retry(i)
 		}
 	}
+}
+
+// forget drops what was found of a provider, which is another one from now on or none.
+func (p *prober) forget(name string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.states, name)
 }
 
 // last is what the latest probe of a provider found, nil if there was none.

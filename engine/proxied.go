@@ -43,7 +43,7 @@ func (e *Engine) proxied(c *call, a *answer, p *endpoint, desc *adapter.Endpoint
 		AllowPrivate: p.AllowPrivate,
 	}
 	asked := *a // the plugin may come to its header when the call is over
-	w := &pluginAnswer{head: make(chan int, 1), idle: p.Timeouts.Idle, stream: c.env.Stream, speaks: speaks, noteHeader: func(header map[string]string) {
+	w := &pluginAnswer{head: make(chan int, 1), idle: a.deployment.waits.Idle, stream: c.env.Stream, speaks: speaks, noteHeader: func(header map[string]string) {
 		e.noteLimits(&asked, desc.RateLimits, func(name string) string { return header[http.CanonicalHeaderKey(name)] })
 	}}
 	w.silence = time.AfterFunc(a.firstByte, func() { cut(fmt.Errorf("%w: the plugin was silent", upstream.ErrTimeout)) })
@@ -92,6 +92,7 @@ type pluginCall struct {
 	cut    context.CancelCauseFunc
 	stop   context.CancelFunc
 	reader *io.PipeReader
+	until  *time.Timer
 }
 
 // Cancel cuts the call.
@@ -104,6 +105,16 @@ func (p *pluginCall) Cancel() {
 func (p *pluginCall) Close(bool) {
 	p.Cancel()
 	p.reader.Close()
+}
+
+// Until cuts the call at a time, but not before another.
+func (p *pluginCall) Until(at time.Time) {
+	if p.until != nil {
+		p.until.Stop()
+	}
+	if !at.IsZero() {
+		p.until = time.AfterFunc(time.Until(at), func() { p.cut(fmt.Errorf("%w: waiting for the first content", upstream.ErrTimeout)) })
+	}
 }
 
 // ended is why a call ended: the time limit that cut it, if one did, for the plugin only knows that it was cut.

@@ -23,7 +23,7 @@ type Methods map[string]fasthttp.RequestHandler
 // slashes: see Part.
 type Routes map[string]Methods
 
-// Routes are all paths of the API. The families /v1, /api/v1 and /api/v1/llm share their handlers.
+// Routes are all paths of the API as e serves them. The families /v1, /api/v1 and /api/v1/llm share their handlers.
 func (e *Engine) Routes() Routes {
 	models, model := Methods{"GET": e.listModels}, Methods{"GET": e.showModel}
 	in := func(d dialect.Dialect) Methods {

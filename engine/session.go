@@ -45,29 +45,32 @@ func (c *call) identify(ctx *fasthttp.RequestCtx) {
 	}
 }
 
-// sessions remembers which candidate answered a session last. It is a table of fixed size in which a session may displace
+// sessions remembers which deployment answered a session last. It is a table of fixed size in which a session may displace
 // another: a hint that is lost, or another session's, costs a provider's cache discount, nothing else. The zero value is ready;
 // safe for concurrent use.
 type sessions struct {
-	slots [sessionSlots]atomic.Uint64 // 32 bits of the session, 16 of the candidate's number, from 1, and 16 of the time in seconds
+	slots [sessionSlots]atomic.Uint64 // 32 bits of the session, 16 of the deployment's mark, and 16 of the time in seconds
 }
 
-// note remembers that a candidate answered a session.
-func (s *sessions) note(session uint64, candidate int, now time.Time) {
+// mark is what sessions know a deployment by, in whatever configuration. Two may have the same, and then count as one.
+func (d *deployment) mark() uint16 { return max(1, uint16(d.Key)) }
+
+// note remembers that a deployment answered a session.
+func (s *sessions) note(session uint64, deployment uint16, now time.Time) {
 	if session != 0 {
-		s.slots[session%sessionSlots].Store(sessionTag(session)<<32 | uint64(uint16(candidate+1))<<16 | uint64(uint16(now.Unix())))
+		s.slots[session%sessionSlots].Store(sessionTag(session)<<32 | uint64(deployment)<<16 | uint64(uint16(now.Unix())))
 	}
 }
 
 // sessionTag is what tells a session from others of its slot.
 func sessionTag(session uint64) uint64 { return session / sessionSlots & math.MaxUint32 }
 
-// warm is the candidate that answered the session lately, -1 if there is none.
-func (s *sessions) warm(session uint64, now time.Time) int {
+// warm is the mark of the deployment that answered the session lately, 0 if there is none.
+func (s *sessions) warm(session uint64, now time.Time) (deployment uint16) {
 	last := s.slots[session%sessionSlots].Load()
 	ago := time.Duration(uint16(now.Unix())-uint16(last)) * time.Second
 	if session == 0 || last>>32 != sessionTag(session) || ago > warmFor {
-		return -1
+		return 0
 	}
-	return int(uint16(last>>16)) - 1
+	return uint16(last >> 16)
 }

@@ -119,7 +119,7 @@ func (e *Engine) settle(c *call, outcome storage.Outcome, status int) *Fault {
 		c.claim.release()
 	}
 	if outcome == storage.OutcomeOK {
-		e.sessions.note(c.session, c.answered, e.Now())
+		e.sessions.note(c.session, e.deployments[c.answered].mark(), e.Now())
 	}
 	e.learnFrom(c)
 	e.Log.Append(storage.LogRecord{Usage: *u, Decision: e.decisionRecord(c)})
@@ -133,7 +133,7 @@ func (e *Engine) decisionRecord(c *call) []byte {
 		return nil
 	}
 	d := record.Decision{
-		Policy: c.policy, Digest: c.digest, Request: &c.req, Earlier: c.earlier, Plan: &c.plan, Outcomes: c.outcomes,
+		Policy: c.policy, Ran: c.ran, Request: &c.req, Earlier: c.earlier, Plan: &c.plan, Outcomes: c.outcomes,
 		Withheld: !e.RecordTexts && c.textsSeen(),
 	}
 	if c.wish != nil {
@@ -162,7 +162,10 @@ func (e *Engine) finish(c *call) {
 // fail settles an accepted request that gets an error, charging nothing, and sends the error.
 func (e *Engine) fail(ctx *fasthttp.RequestCtx, c *call, fault *Fault) {
 	outcome := storage.OutcomeRejected
+	stopped := c.wasStopped()
 	switch {
+	case stopped:
+		outcome, fault = storage.OutcomeInterrupted, shuttingDown()
 	case c.clientLeft() || fault == clientGone:
 		outcome = storage.OutcomeClientAbort
 	case len(c.outcomes) > 0:
@@ -172,6 +175,9 @@ func (e *Engine) fail(ctx *fasthttp.RequestCtx, c *call, fault *Fault) {
 	c.noteCosts()
 	if unsettled := e.settle(c, outcome, fault.Status); unsettled != nil {
 		fault = unsettled
+	}
+	if stopped { // the same request can be made again, of another gateway
+		c.claim.release()
 	}
 	e.describeDecision(ctx, c)
 	p, d, k := c.pulse, c.dialect, c.claim

@@ -126,6 +126,9 @@ func (r *relay) next() {
 		r.complete(nil)
 	case err == nil:
 		r.event(event.Data, event.Raw)
+	case r.call.wasStopped():
+		r.settle(storage.OutcomeInterrupted)
+		r.fault(shuttingDown())
 	case r.call.clientLeft():
 		r.settle(storage.OutcomeClientAbort)
 		r.finish(errCut)
@@ -231,7 +234,7 @@ func (r *relay) settle(outcome storage.Outcome) bool {
 	}
 	verdict := snapshot.Success
 	switch outcome {
-	case storage.OutcomeClientAbort:
+	case storage.OutcomeClientAbort, storage.OutcomeInterrupted:
 		verdict = snapshot.Neutral
 	case storage.OutcomeUpstreamAbort:
 		verdict = snapshot.Failure

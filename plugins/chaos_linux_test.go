@@ -356,7 +356,7 @@ func swapRace(t *testing.T, rounds int, good, evil string, overwrite bool) {
 		}
 		_ = file.Close()
 	}
-	t.Logf("%d opened, %d refused", opened, refusals)
+	t.Logf("figure: %d opened, %d refused", opened, refusals)
 }
 
 func sumOf(text string) string {

@@ -196,12 +196,12 @@ func TestUnderAttack(t *testing.T) {
 	unload()
 	grown := resident() - memory
 	p99, calm := percentile(attacked.times, 0.99), percentile(quiet.times, 0.99)
-	t.Logf("%d rounds, %d strikes", rounds, strikes)
-	t.Logf("pauses of the collector: %d without an attack, at most %v, %d over 10 ms; %d under attack, at most %v, %d over 10 ms",
+	t.Logf("figure: %d rounds, %d strikes", rounds, strikes)
+	t.Logf("figure: pauses of the collector: %d without an attack, at most %v, %d over 10 ms; %d under attack, at most %v, %d over 10 ms",
 		stillCount, still, stillOver, collections, most, over)
-	t.Logf("ordinary policy: p50 %v and p99 %v without an attack, p50 %v and p99 %v under attack; longest gap %v and %v",
+	t.Logf("figure: ordinary policy: p50 %v and p99 %v without an attack, p50 %v and p99 %v under attack; longest gap %v and %v",
 		percentile(quiet.times, 0.5), calm, percentile(attacked.times, 0.5), p99, quiet.worst, attacked.worst)
-	t.Logf("memory %d MiB before, %d KiB more after", memory>>20, grown>>10)
+	t.Logf("figure: memory %d MiB before, %d KiB more after", memory>>20, grown>>10)
 	if quiet.err != nil || attacked.err != nil {
 		t.Error(quiet.err, attacked.err)
 	}

@@ -73,6 +73,7 @@ func (a *attacker) check(err error) error {
 // TestHostile runs every attack once: it comes to what it must, within twice its fuel, and the policy serves the next
 // request if it ever does.
 func TestHostile(t *testing.T) {
+	t.Logf("figure: %d modules that mean harm come to what they must, within twice their fuel", len(hostile.Set()))
 	for _, attack := range hostile.Set() {
 		t.Run(attack.Name, func(t *testing.T) {
 			a := &attacker{Attack: attack, host: testHost(t, Config{})}

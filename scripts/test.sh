@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Runs every test: scripts/test-setup.sh, go vet, then the tests, those of packages with concurrency under the race
-# detector, and the built binary: scripts/smoke.sh and `pointsman demo`. Says of each test that was skipped why, and ends
+# detector, and the built binary: scripts/smoke.sh, `pointsman demo` and, under CI=true, `pointsman bench check`. Says of each test that was skipped why, and ends
 # with a line that counts; under CI=true a skipped test is a failure.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -35,7 +35,7 @@ run() {
 run "${race[@]}" $(go list ./... | grep -E "$concurrent" | grep -vxF "$sequential")
 run $(go list ./... | grep -vE "$concurrent") "$sequential"
 
-# The binary as a user gets it. Tests are counted with their subtests, each of these two as one.
+# The binary as a user gets it. Tests are counted with their subtests, each of these as one.
 # binary NAME COMMAND...
 binaries=0 broken=0
 binary() {
@@ -53,6 +53,8 @@ binary() {
 binary build env CGO_ENABLED=0 go build -trimpath -o .cache/pointsman ./cmd/pointsman
 binary smoke env POINTSMAN=.cache/pointsman scripts/smoke.sh
 binary demo env -i PATH="$PATH" HOME="${HOME:-/}" .cache/pointsman demo # without the machine's provider keys
+# Ratios of CPU times are alike on machines of one kind only; those recorded are of CI's.
+[ "${CI:-}" != true ] || binary bench-check .cache/pointsman bench check cmd/pointsman/bench/baseline.json
 
 # count ACTION: tests; and packages that failed without a failed test, which did not build or ended early
 count() {

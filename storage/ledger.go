@@ -3,6 +3,7 @@ package storage
 import (
 	"encoding/hex"
 	"fmt"
+	"sync"
 	"time"
 )
 
@@ -87,12 +88,14 @@ type Transfer struct {
 // Batch is one durable commit shared by every operation that was coalesced into it.
 // Wait may be called by many goroutines, any number of times.
 type Batch struct {
-	done chan struct{}
-	err  error
+	done   chan struct{}
+	err    error
+	wanted chan struct{}
+	want   sync.Once
 }
 
 // NewBatch returns a batch that is not yet committed. Stores call it; others only Wait.
-func NewBatch() *Batch { return &Batch{done: make(chan struct{})} }
+func NewBatch() *Batch { return &Batch{done: make(chan struct{}), wanted: make(chan struct{})} }
 
 // Finish wakes every waiter with the commit's result. It must be called exactly once.
 func (b *Batch) Finish(err error) {
@@ -105,6 +108,14 @@ func (b *Batch) Wait() error {
 	if b == nil {
 		return nil
 	}
-	<-b.done
+	select {
+	case <-b.done:
+	default:
+		b.want.Do(func() { close(b.wanted) })
+		<-b.done
+	}
 	return b.err
 }
+
+// Wanted is closed when somebody waits for the batch: there is no hurry with it before. The store looks.
+func (b *Batch) Wanted() <-chan struct{} { return b.wanted }

@@ -12,7 +12,7 @@ const (
 	OutcomeUpstreamAbort Outcome = "upstream_abort" // the upstream broke off after content was sent
 	OutcomeUpstreamError Outcome = "upstream_error" // every attempt failed
 	OutcomeRejected      Outcome = "rejected"       // refused before any attempt: no candidate, no credits
-	OutcomeInterrupted   Outcome = "interrupted"    // the gateway died with the hold open; found at the next start
+	OutcomeInterrupted   Outcome = "interrupted"    // the gateway stopped before the end; where it died, found at the next start
 )
 
 // CacheHit in Usage.Cache says that the answer came from the response cache: nobody was asked, and the tokens are those of the

@@ -167,7 +167,7 @@ func oneIf(b bool) int {
 
 // problems are what keeps the gateway from serving as it should while it serves, for everybody: neither paths nor contents.
 func (g *gateway) problems() (list []string) {
-	list = g.vaultProblems()
+	list = append(g.vaultProblems(), g.reloadProblems()...)
 	if p := g.certificateProblem(); p != "" {
 		list = append(list, p)
 	}

@@ -13,52 +13,124 @@ import (
 )
 
 type benchCmd struct {
-	Connections int           `help:"Connections of the load generator, each with one request at a time." default:"64"`
-	Duration    time.Duration `help:"How long one round of one target takes." default:"5s"`
+	Run   benchRun   `cmd:"" default:"withargs" help:"Compare the gateway with a bare reverse proxy, nginx and others, and print tables."`
+	Check benchCheck `cmd:"" help:"Compare the ratio of the CPU time to the bare proxy's with a recorded one, in a minute. Exits with 1 for a regression."`
+	Soak  benchSoak  `cmd:"" help:"Load a gateway with everything for long, and see that it stays as it is."`
+}
+
+type benchRun struct {
+	Connections int           `help:"Connections of the closed loop, each with one request at a time." default:"64"`
+	Rate        int           `help:"Requests a second of the open loop." default:"1000"`
+	Duration    time.Duration `help:"How long one round of one target takes." default:"3s"`
 	WarmUp      time.Duration `help:"Load before each round that is not counted." default:"1s"`
-	Rounds      int           `help:"Rounds of each target, in turns; medians are reported." default:"3"`
+	Rounds      int           `help:"Rounds of each target, in turns; medians are reported, and the best." default:"3"`
 	Starts      int           `help:"How often the start is measured." default:"3"`
-	Workloads   []string      `help:"What to send: chat, large, stream." default:"chat,large,stream"`
-	DataDir     string        `help:"Where the gateway's data goes, in a new directory that is removed. Default: the system's temporary directory." type:"existingdir"`
+	Workloads   []string      `help:"What to send in the closed loop: chat, large, stream." default:"chat,large,stream"`
+	Sections    []string      `help:"What to measure: ${sections}." default:"${sections}"`
+	Streams     int           `help:"Slow streams at once." default:"500"`
+	Accounts    int           `help:"Accounts of the largest directory." default:"1000000"`
+	LogRows     int           `help:"Rows of the largest usage log." default:"1000000"`
+	Peers       string        `help:"Also measure the gateways that scripts/bench-setup.sh has installed into this directory." type:"existingdir"`
+	DataDir     string        `help:"Where data goes, in a new directory that is removed. Default: the system's temporary directory." type:"existingdir"`
 	JSON        bool          `help:"Print the report as JSON." name:"json"`
 	Markdown    string        `help:"Also rewrite the generated section of this Markdown file." type:"existingfile"`
-	CPUProfile  string        `help:"Also write a CPU profile of the gateway under load to this file." name:"cpu-profile" type:"path"`
+	Profile     bool          `help:"Only profile the gateway under chat at full load, and say where each microsecond goes."`
+	Models      int           `help:"Models in the catalog of the gateway that is profiled." default:"47"`
+	CPUProfile  string        `help:"Keep the profile in this file, for go tool pprof." name:"cpu-profile" type:"path"`
 
 	Part     string `hidden:"" enum:",upstream,proxy" default:""`
 	Upstream string `hidden:""`
 }
 
 // Run measures and prints, or is one of the processes of a measurement.
-func (b *benchCmd) Run(term terminal) error {
+func (b *benchRun) Run(term terminal) error {
 	switch b.Part {
 	case "upstream":
 		return bench.ServeUpstream(term.out)
 	case "proxy":
 		return bench.ServeProxy(term.out, b.Upstream)
 	}
+	if b.Profile {
+		b.Sections = []string{"profile"}
+	}
+	return benchmark(term, func(ctx context.Context, cfg bench.Config) error {
+		cfg.Connections, cfg.Rate, cfg.Duration, cfg.WarmUp, cfg.Rounds, cfg.Starts = b.Connections, b.Rate, b.Duration, b.WarmUp, b.Rounds, b.Starts
+		cfg.Workloads, cfg.Sections, cfg.Streams, cfg.Accounts, cfg.LogRows = b.Workloads, b.Sections, b.Streams, b.Accounts, b.LogRows
+		cfg.Peers, cfg.DataDir, cfg.Models, cfg.CPUProfile = b.Peers, b.DataDir, b.Models, b.CPUProfile
+		report, err := bench.Run(ctx, cfg)
+		if err != nil {
+			return err
+		}
+		if b.Markdown != "" {
+			if err := report.UpdateMarkdown(b.Markdown); err != nil {
+				return err
+			}
+		}
+		if b.JSON {
+			out := json.NewEncoder(term.out)
+			out.SetIndent("", "  ")
+			return out.Encode(report)
+		}
+		fmt.Fprintln(term.out)
+		return report.WriteText(term.out)
+	})
+}
+
+type benchCheck struct {
+	Baseline string        `arg:"" help:"File with the recorded ratios." type:"existingfile"`
+	Update   bool          `help:"Record what is measured now in the file."`
+	Rounds   int           `help:"Rounds of both, in turns; the median of their ratios counts, of twice as many if it is too high." default:"9"`
+	Duration time.Duration `help:"How long one takes: short, so that whatever else the machine does meets both alike." default:"600ms"`
+	WarmUp   time.Duration `help:"Load before each that is not counted." default:"150ms"`
+	DataDir  string        `help:"Where data goes, in a new directory that is removed. Default: the system's temporary directory." type:"existingdir"`
+}
+
+// Run measures and compares.
+func (b *benchCheck) Run(term terminal) error {
+	return benchmark(term, func(ctx context.Context, cfg bench.Config) error {
+		cfg.Rounds, cfg.Duration, cfg.WarmUp, cfg.DataDir = b.Rounds, b.Duration, b.WarmUp, b.DataDir
+		return bench.Check(ctx, cfg, b.Baseline, b.Update)
+	})
+}
+
+type benchSoak struct {
+	Minutes float64 `help:"How long." default:"30"`
+	Load    int     `help:"Percent of what the gateway can do at most, which is measured first." default:"70"`
+	DataDir string  `help:"Where data goes, in a new directory that is removed. Default: the system's temporary directory." type:"existingdir"`
+	JSON    bool    `help:"Print the report as JSON." name:"json"`
+}
+
+// Run loads a gateway and judges it.
+func (b *benchSoak) Run(term terminal) error {
+	return benchmark(term, func(ctx context.Context, cfg bench.Config) error {
+		cfg.DataDir = b.DataDir
+		report, err := bench.Soak(ctx, cfg, bench.SoakConfig{Duration: time.Duration(b.Minutes * float64(time.Minute)), LoadPercent: b.Load})
+		if err != nil {
+			return err
+		}
+		if b.JSON {
+			out := json.NewEncoder(term.out)
+			out.SetIndent("", "  ")
+			err = out.Encode(report)
+		} else {
+			err = report.WriteText(term.out)
+		}
+		if err != nil {
+			return err
+		}
+		return report.Judge()
+	})
+}
+
+// benchmark runs one with the settings that all have in common, until it ends or a signal comes.
+func benchmark(term terminal, run func(ctx context.Context, cfg bench.Config) error) error {
 	binary, err := os.Executable()
 	if err != nil {
 		return err
 	}
 	ctx, cancel := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer cancel()
-	report, err := bench.Run(ctx, bench.Config{
-		Binary: binary, Connections: b.Connections, Duration: b.Duration, WarmUp: b.WarmUp, Rounds: b.Rounds, Starts: b.Starts,
-		Workloads: b.Workloads, DataDir: b.DataDir, CPUProfile: b.CPUProfile, Progress: term.err,
+	return run(ctx, bench.Config{
+		Binary: binary, Version: version, Connections: 64, Rate: 1000, Duration: time.Second, WarmUp: time.Second, Rounds: 1, Starts: 1, Streams: 1, Accounts: 1, Progress: term.err,
 	})
-	if err != nil {
-		return err
-	}
-	if b.Markdown != "" {
-		if err := report.UpdateMarkdown(b.Markdown); err != nil {
-			return err
-		}
-	}
-	if b.JSON {
-		out := json.NewEncoder(term.out)
-		out.SetIndent("", "  ")
-		return out.Encode(report)
-	}
-	fmt.Fprintln(term.out)
-	return report.WriteText(term.out)
 }

@@ -54,7 +54,7 @@ func TestCompileBombs(t *testing.T) {
 				}
 				break
 			}
-			t.Logf("%d bytes, %v: %v; the longest decision meanwhile took %v", len(bomb.Module), time.Since(start), err, longest)
+			t.Logf("figure: a bomb of %d bytes, %v: %v; the longest decision meanwhile took %v", len(bomb.Module), time.Since(start), err, longest)
 			if bomb.Want == hostile.Refused && !errors.Is(err, policies.ErrRefused) || err != nil && !errors.Is(err, policies.ErrRefused) {
 				t.Error(err)
 			}

@@ -109,7 +109,7 @@ var checks = []check{
 	{"policies", "look for \"policy\" in the gateway's log; [policies.NAME] file = … replaces a module", checkPolicies},
 	{"plugins", "look for \"plugin\" in the gateway's log; a plugin that keeps ending says why on its standard error", checkPlugins},
 	{"provider connectivity", "check network, proxy and base_url; private addresses need allow_private = true", checkReach},
-	{"configuration", "mend the places named", checkConfig},
+	{"configuration", "mend the places named, then `pointsman reload`", checkConfig},
 	{"files and permissions", "chmod 700 the data directory and 600 the key files, owned by the gateway's user", checkFiles},
 }
 
@@ -174,7 +174,7 @@ func checkModels(x *examination) (string, error) {
 		return "", err
 	}
 	if x.status.Models != len(cfg.Models) {
-		return "", fmt.Errorf("%d models are listed, the configuration has %d", x.status.Models, len(cfg.Models))
+		return "", fmt.Errorf("%d models are listed, the configuration has %d; a changed one is read by `pointsman reload`", x.status.Models, len(cfg.Models))
 	}
 	return fmt.Sprintf("%d", x.status.Models), nil
 }
@@ -263,10 +263,18 @@ func checkConfig(x *examination) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if x.config == "" {
-		return "defaults, no file", nil
+	last := &x.status.Reload
+	if last.Error != "" {
+		return "", fmt.Errorf("at %s the gateway read its configuration again, by %s, and what held before holds on: %s", last.At.Format(time.RFC3339), last.By, last.Error)
 	}
-	return strings.Join(append([]string{x.config + " is valid"}, cfg.Warnings...), "; warning: "), nil
+	found := []string{"defaults, no file"}
+	if x.config != "" {
+		found = []string{x.config + " is valid"}
+	}
+	for _, setting := range last.NeedsRestart {
+		found = append(found, setting+" has changed and needs a restart")
+	}
+	return strings.Join(append(found, cfg.Warnings...), "; warning: "), nil
 }
 
 // checkFiles looks at the data directory and at the program itself, which must be startable for the plugin process.

@@ -41,11 +41,12 @@ import (
 //	                           │   └─ events ── billing, webhooks
 //	                           └─ results ─────────── <data>/results (Badger, synced)
 type gateway struct {
-	cfg       *config.Config
+	cfg       *config.Config // that it was started with; see reloads
 	dataDir   string
 	started   time.Time
 	log       *slog.Logger
 	env       func(string) string
+	options   options
 	now       func() time.Time
 	masterKey provider.Secret
 	firstKey  string // the key of the account made at the first start, shown once
@@ -61,7 +62,9 @@ type gateway struct {
 	depot     *depot.Depot
 	changes   *metrics.Set // of policies
 	unwatch   context.CancelFunc
-	engine    *engine.Engine
+	engine    *engine.Engine // of the first configuration; Current is that of the newest
+	transport *upstream.Transport
+	reloads   reloads
 	events    *outbox.Sender   // nil: nobody is told
 	bodies    *badgerdb.Bodies // nil: none are kept
 
@@ -80,11 +83,14 @@ type options struct {
 	log     *slog.Logger
 	env     func(string) string
 	now     func() time.Time // nil: time.Now
+	// adjust changes what a configuration says, as the command line wants it, and secrets is told of keys in it; nil: nothing.
+	adjust  func(*config.Config)
+	secrets func(...string)
 }
 
 // start brings the gateway up and returns when it takes requests. On an error nothing is left running.
 func start(ctx context.Context, cfg *config.Config, opt options) (g *gateway, err error) {
-	g = &gateway{cfg: cfg, dataDir: opt.dataDir, started: time.Now(), log: opt.log, env: opt.env, now: opt.now, changes: metrics.NewSet()}
+	g = &gateway{cfg: cfg, dataDir: opt.dataDir, started: time.Now(), log: opt.log, env: opt.env, options: opt, now: opt.now, changes: metrics.NewSet()}
 	if g.now == nil {
 		g.now = time.Now
 	}
@@ -118,6 +124,7 @@ func start(ctx context.Context, cfg *config.Config, opt options) (g *gateway, er
 
 	// What takes time starts side by side: plugin processes, policies, databases, a look for local models.
 	var probed map[string]string
+	g.transport = upstream.New(upstream.Config{})
 	err = inParallel(
 		func() error { return g.startPlugins(ctx) },
 		func() error { return g.loadPolicies(ctx) },
@@ -134,41 +141,47 @@ func start(ctx context.Context, cfg *config.Config, opt options) (g *gateway, er
 		return g, err
 	}
 
-	var results engine.Results
-	if g.results != nil {
-		results = g.results
-	}
-	g.engine, err = engine.New(engine.Config{
-		Catalog: models, Providers: engineProviders(cfg, probed), Simulate: cfg.Simulator.Enabled,
-		Directory: g.directory, Ledger: g.store, Log: g.usage, Analytics: g.usage, Generations: g.usage, States: g.usage, Prices: g.usage, Policies: g.policies, Adapters: g.plugins,
-		Retries: engine.Retries(cfg.Retries), Hedges: engine.Hedges{Mode: engine.HedgeMode(cfg.Hedge.Mode), Percent: cfg.Hedge.Percent}, Markups: cfg.Tariff.Markups, Budgets: g.store, AlertAt: cfg.Budgets.AlertAt, RoundLimit: cfg.Rounds.Credits, RecordTexts: cfg.Rounds.RecordTexts,
-		CreditUSD: cfg.Log.CreditUSD, KeptBodies: g.keptBodies(), Alert: g.usage.Alert,
-		Transport: upstream.New(upstream.Config{}), Probes: engine.Probes(cfg.Health.Probe), Plugins: g.pluginHealth,
-		MaxBody: cfg.Server.MaxBodyBytes, Problems: g.problems, LedgerHealth: g.ledgerHealth, Logger: g.log, Now: g.now,
-		KeepAlive: engine.KeepAlive{After: cfg.Server.KeepAliveAfter, Every: cfg.Server.KeepAliveEvery}, Cache: cacheConfig(&cfg.Cache),
-		Results: results, MaxResult: cfg.Cache.MaxEntryKB << 10,
-		Limits: engine.Limits(cfg.Limits),
-	})
-	if err != nil {
+	if g.engine, err = engine.New(g.engineConfig(cfg, models, probed)); err != nil {
 		return g, err
 	}
+	g.reloads.hold(cfg, probed)
 	g.recordInterrupted()
 	g.resumeRotation()
 	if err = g.startEvents(); err != nil {
 		return g, err
 	}
-	g.api = engine.NewServer(g.engine.Handler(g.log, cfg.Server.CORSOrigins), cfg.Server.MaxBodyBytes)
+	g.api = engine.NewServer(g.engine.Handler(), cfg.Server.MaxBodyBytes)
 	g.admin = engine.NewServer(admin.Handler(g.adminConfig()), depot.MaxModule+1<<20)
 	g.watchPolicies()
+	g.serving.Go(func() { g.watchConfig(configPoll) })
 	g.serve(g.api, g.listener)
 	g.serve(g.admin, g.adminListn)
 	return g, nil
 }
 
+// engineConfig is a configuration as the engine takes it: what the file says, and what the engine is wired to.
+func (g *gateway) engineConfig(cfg *config.Config, models *catalog.Catalog, probed map[string]string) engine.Config {
+	var results engine.Results
+	if g.results != nil {
+		results = g.results
+	}
+	return engine.Config{
+		Catalog: models, Providers: engineProviders(cfg, probed), Simulate: cfg.Simulator.Enabled,
+		Directory: g.directory, Ledger: g.store, Log: g.usage, Analytics: g.usage, Generations: g.usage, States: g.usage, Prices: g.usage, Policies: g.policies, Adapters: g.plugins,
+		Retries: engine.Retries(cfg.Retries), Hedges: engine.Hedges{Mode: engine.HedgeMode(cfg.Hedge.Mode), Percent: cfg.Hedge.Percent}, Markups: cfg.Tariff.Markups, Budgets: g.store, AlertAt: cfg.Budgets.AlertAt, RoundLimit: cfg.Rounds.Credits, RecordTexts: cfg.Rounds.RecordTexts,
+		CreditUSD: cfg.Log.CreditUSD, KeptBodies: g.keptBodies(&cfg.Log), Alert: g.usage.Alert,
+		Transport: g.transport, Probes: engine.Probes(cfg.Health.Probe), Plugins: g.pluginHealth,
+		MaxBody: cfg.Server.MaxBodyBytes, Origins: cfg.Server.CORSOrigins, Problems: g.problems, LedgerHealth: g.ledgerHealth, Logger: g.log, Now: g.now,
+		KeepAlive: engine.KeepAlive{After: cfg.Server.KeepAliveAfter, Every: cfg.Server.KeepAliveEvery}, Cache: cacheConfig(&cfg.Cache),
+		Results: results, MaxResult: cfg.Cache.MaxEntryKB << 10,
+		Limits: engine.Limits(cfg.Limits),
+	}
+}
+
 func (g *gateway) adminConfig() admin.Config {
 	return admin.Config{
 		Engine: g.engine, Directory: g.directory, Ledger: g.store, MasterKey: g.masterKey, Status: g.status, Logger: g.log,
-		Policies: policyAdmin{g}, Vault: vaultAdmin{g}, Metrics: g.writeMetrics, Books: g.store, Archive: archive{g}, Life: g.life,
+		Policies: policyAdmin{g}, Reload: g.reloadByAdmin, Vault: vaultAdmin{g}, Metrics: g.writeMetrics, Books: g.store, Archive: archive{g}, Life: g.life,
 	}
 }
 
@@ -180,20 +193,26 @@ func (g *gateway) serve(s *engine.Server, ln net.Listener) {
 	})
 }
 
-// stop ends the gateway in the reverse order: no new requests, those under way finish until ctx ends, then everything is
-// written and closed.
+// closeTime is how long connections may stay open on which nothing is under way that could be lost.
+const closeTime = 500 * time.Millisecond
+
+// stop ends the gateway in the reverse order: no new requests, those under way finish until ctx ends and are cut then, at last
+// everything is written and closed.
 func (g *gateway) stop(ctx context.Context) error {
 	var errs []error
 	g.end()
+	g.reloads.close()
 	if g.unwatch != nil {
 		g.unwatch()
 	}
 	if g.engine != nil {
-		g.engine.Drain()
+		errs = append(errs, g.engine.Finish(ctx))
 	}
+	ctx, cancel := context.WithTimeout(context.Background(), closeTime)
+	defer cancel()
 	for _, s := range []*engine.Server{g.api, g.admin} {
 		if s != nil {
-			errs = append(errs, s.ShutdownWithContext(ctx))
+			s.ShutdownWithContext(ctx) //nolint:errcheck // it tells of connections on which half a request came
 		}
 	}
 	for _, ln := range []net.Listener{g.listener, g.adminListn} {
@@ -202,7 +221,9 @@ func (g *gateway) stop(ctx context.Context) error {
 		}
 	}
 	if g.engine != nil {
-		errs = append(errs, g.engine.Close(ctx))
+		ending, done := context.WithTimeout(context.Background(), closeTime)
+		defer done()
+		errs = append(errs, g.engine.Close(ending))
 	}
 	g.rotation.close()
 	if g.events != nil {
@@ -285,8 +306,7 @@ func (g *gateway) openDirectory(env func(string) string) (err error) {
 	if err := g.openVault(); err != nil {
 		return err
 	}
-	a := g.cfg.Accounts
-	g.directory, err = directory.Open(g.store, g.store, g.store, g.vault, directory.Defaults{Credits: a.DefaultCredits, Tier: a.DefaultTier, Level: a.DefaultPowerLevel}, g.now)
+	g.directory, err = directory.Open(g.store, g.store, g.store, g.vault, accountDefaults(g.cfg), g.now)
 	if err != nil || len(g.directory.Accounts()) > 0 || g.store.Halted() != nil {
 		return err
 	}
@@ -295,6 +315,12 @@ func (g *gateway) openDirectory(env func(string) string) (err error) {
 	}
 	_, g.firstKey, err = g.directory.CreateKey(storage.VirtualKey{Account: "default", Name: "made at the first start"})
 	return err
+}
+
+// accountDefaults is what a new account gets.
+func accountDefaults(cfg *config.Config) directory.Defaults {
+	a := cfg.Accounts
+	return directory.Defaults{Credits: a.DefaultCredits, Tier: a.DefaultTier, Level: a.DefaultPowerLevel}
 }
 
 func (g *gateway) masterKeyPath() string { return filepath.Join(g.dataDir, masterKeyFile) }
@@ -320,11 +346,11 @@ func (g *gateway) recordInterrupted() {
 
 // status is the state of everything, for `pointsman doctor`.
 func (g *gateway) status() admin.Status {
-	serving := g.depot.Serving()
+	serving, e := g.depot.Serving(), g.engine.Current()
 	s := admin.Status{
 		Version: version, Started: g.started, Config: g.cfg.File, DataDir: g.dataDir, Listen: g.listener.Addr().String(),
-		Models: len(g.engine.Catalog.Models), Accounts: len(g.directory.Accounts()), Providers: g.engine.Health(engine.DetailLimits), Ledger: "ok",
-		Simulated: g.engine.Simulated(), Policies: []admin.PolicyStatus{}, Vault: g.vaultSummary(),
+		Models: len(e.Catalog.Models), Accounts: len(g.directory.Accounts()), Providers: e.Health(engine.DetailLimits), Ledger: "ok",
+		Simulated: e.Simulated(), Reload: g.reloads.last(), Policies: []admin.PolicyStatus{}, Vault: g.vaultSummary(),
 	}
 	if err := g.store.Halted(); err != nil {
 		s.Ledger = err.Error()
@@ -344,7 +370,7 @@ func engineProviders(cfg *config.Config, probed map[string]string) []engine.Prov
 		e := engine.Provider{
 			Name: p.Name, Adapter: p.Adapter, BaseURL: p.BaseURL, Key: p.APIKey, Usable: p.Usable(),
 			AllowPrivate: p.AllowPrivate, NoCollection: p.NoCollection, ZeroRetention: p.ZeroRetention, Settings: p.Settings, FirstContent: p.Timeouts.FirstContent,
-			Timeouts: upstream.Timeouts{Connect: p.Timeouts.Connect, FirstByte: p.Timeouts.FirstByte, Idle: p.Timeouts.Idle, Total: p.Timeouts.Total},
+			Timeouts: upstream.Timeouts{Connect: p.Timeouts.Connect, TLS: p.Timeouts.TLS, FirstByte: p.Timeouts.FirstByte, Idle: p.Timeouts.Idle, Total: p.Timeouts.Total},
 		}
 		if len(p.Probe) > 0 {
 			e.BaseURL, e.Usable = cmp.Or(probed[p.Name], p.BaseURL), e.Usable && probed[p.Name] != ""

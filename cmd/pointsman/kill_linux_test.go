@@ -393,7 +393,7 @@ func (k *killing) checkLedger() {
 			whole++
 		}
 	}
-	k.t.Logf("%d requests in the ledger; %d answered whole, %d answers cut, %d holds interrupted, %d not covered whole",
+	k.t.Logf("figure: %d requests in the ledger; %d answered whole, %d answers cut, %d holds interrupted, %d not covered whole",
 		len(requests), whole, cut, interrupted, losses)
 	if whole == 0 || cut == 0 || interrupted == 0 {
 		k.t.Error("the kills did not find every state they were to find")

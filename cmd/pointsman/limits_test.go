@@ -37,7 +37,7 @@ func limited(t *testing.T, g *testGateway, limits engine.Limits, change func(*en
 	if err != nil {
 		t.Fatal(err)
 	}
-	base := serveOn(t, engine.NewServer(e.Handler(g.log, nil), 1<<20).Serve)
+	base := serveOn(t, engine.NewServer(e.Handler(), 1<<20).Serve)
 	t.Cleanup(func() {
 		for began := time.Now(); running(e) != "0 0 0 0 0"; time.Sleep(10 * time.Millisecond) {
 			if time.Since(began) > 5*time.Second {
@@ -550,7 +550,7 @@ func TestP18FailedRequestsGiveEverythingBack(t *testing.T) {
 // panicking is policies that bring the handler down.
 type panicking struct{ engine.Policies }
 
-func (panicking) Route(string, *policy.Facts, *policy.Plan) (string, error) { panic("a bug") }
+func (panicking) Route(string, *policy.Facts, *policy.Plan) (policy.Ran, error) { panic("a bug") }
 
 func TestP18PanicGivesEverythingBack(t *testing.T) {
 	_, toml := upstreams(t, 1)

@@ -9,9 +9,11 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 
 	"github.com/alecthomas/kong"
 
+	"github.com/pointsman/pointsman/cmd/pointsman/bench"
 	"github.com/pointsman/pointsman/plugins/builtin"
 )
 
@@ -23,6 +25,7 @@ type cli struct {
 	Serve    serveCmd    `cmd:"" help:"Run the gateway. Works without a config file and without provider keys."`
 	Demo     demoCmd     `cmd:"" help:"Show the whole idea in five seconds: four power levels route, stream, charge and explain themselves."`
 	Doctor   doctorCmd   `cmd:"" help:"Run ten checks on a running gateway or a data directory."`
+	Reload   reloadCmd   `cmd:"" help:"Let a running gateway read its configuration again, as SIGHUP does."`
 	Policy   policyCmd   `cmd:"" help:"Write, test, measure, sign and deploy routing policies."`
 	Replay   replayCmd   `cmd:"" help:"Ask a policy again about what is recorded, and say what would have come of it."`
 	Outcomes outcomesCmd `cmd:"" help:"Convert, split and make recorded answers of models, which policies are scored on."`
@@ -67,7 +70,7 @@ func run(args []string, term terminal) int {
 		kong.Name("pointsman"),
 		kong.Description("A gateway that routes LLM requests by policies you can test, replay, sign and explain."),
 		kong.Writers(term.out, term.err),
-		kong.Vars{"data": defaultDataDir(), "languages": languageNames()},
+		kong.Vars{"data": defaultDataDir(), "languages": languageNames(), "sections": strings.Join(bench.Sections(), ",")},
 		kong.UsageOnError(),
 	)
 	if err != nil {

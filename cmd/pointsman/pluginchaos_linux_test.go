@@ -127,7 +127,7 @@ context_window = 128000
 			t.Errorf("request %s has %d holds and %d ends", id, r.holds, r.ends)
 		}
 	}
-	t.Logf("%d kills: %d requests answered, %d refused, %d in the ledger", kills, good.Load(), bad.Load(), len(requests))
+	t.Logf("figure: %d kills: %d requests answered, %d refused, %d in the ledger", kills, good.Load(), bad.Load(), len(requests))
 	if int64(len(requests)) < good.Load() || good.Load() == 0 {
 		t.Errorf("%d requests were answered and %d are in the ledger", good.Load(), len(requests))
 	}

@@ -30,18 +30,6 @@ func pluginEntries(cfg *config.Config) map[string]plugins.Plugin {
 	return entries
 }
 
-// reloadPlugins reads the configuration again and makes what it says about plugins hold, without losing a call. Endpoints
-// are prepared anew, for a newer adapter may know better.
-func (g *gateway) reloadPlugins(ctx context.Context) error {
-	cfg, err := config.Load(g.cfg.File, g.env)
-	if err != nil {
-		return err
-	}
-	err = g.plugins.Reload(ctx, pluginEntries(cfg))
-	g.engine.ForgetEndpoints()
-	return err
-}
-
 // pluginStatus is the state of the plugins, for operators.
 func (g *gateway) pluginStatus() []admin.PluginStatus {
 	out := []admin.PluginStatus{}

@@ -62,16 +62,6 @@ func (g *gateway) watchPolicies() {
 	g.serving.Go(func() { g.depot.Watch(ctx, depot.PollInterval) })
 }
 
-// reloadPolicies reads the configuration again and makes what it says about policies hold. Everything else in it needs a
-// restart. Policies that cannot be loaded serve on as they were.
-func (g *gateway) reloadPolicies(by string) error {
-	cfg, err := config.Load(g.cfg.File, g.env)
-	if err != nil {
-		return err
-	}
-	return g.depot.Reload(policyEntries(cfg), cfg.Trust, by)
-}
-
 // noticePolicy logs and counts a change of a policy. The names of policies are the operator's, so their number is bounded.
 func (g *gateway) noticePolicy(e depot.Event) {
 	outcome := "ok"

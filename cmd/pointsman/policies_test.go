@@ -261,7 +261,7 @@ func TestReloadFromConfig(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			write(g.cfg.File, []byte(c.toml))
-			err := g.reloadPolicies("test")
+			err := g.reload(t.Context(), "test")
 			if (err == nil) != (c.fault == "") || err != nil && !strings.Contains(err.Error(), c.fault) {
 				t.Errorf("error %v, want %q", err, c.fault)
 			}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -19,9 +20,6 @@ import (
 	"github.com/pointsman/pointsman/engine/redact"
 )
 
-// drainTime is how long requests under way may go on after the first SIGTERM.
-const drainTime = 30 * time.Second
-
 type serveCmd struct {
 	Config      string `help:"TOML configuration file; without one the gateway runs on its defaults." type:"existingfile" env:"POINTSMAN_CONFIG"`
 	Data        string `help:"Data directory: ledger, keys, logs." default:"${data}" env:"POINTSMAN_DATA"`
@@ -38,12 +36,7 @@ func (s *serveCmd) Run(term terminal) error {
 	if err != nil {
 		return err
 	}
-	if s.Listen != "" {
-		cfg.Server.Listen = s.Listen
-	}
-	if s.AdminListen != "" {
-		cfg.Server.AdminListen = s.AdminListen
-	}
+	s.adjust(cfg)
 	if s.CPUProfile != "" {
 		stop, err := profileCPU(s.CPUProfile)
 		if err != nil {
@@ -64,47 +57,41 @@ func (s *serveCmd) Run(term terminal) error {
 	}
 	ctx, cancel := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer cancel()
-	g, err := start(ctx, cfg, options{dataDir: data, log: log, env: os.Getenv})
+	g, err := start(ctx, cfg, options{dataDir: data, log: log, env: os.Getenv, adjust: s.adjust, secrets: known.Add})
 	if err != nil {
 		return errors.New(known.String(err.Error())) // which may be what a policy says of its parameters
 	}
 	g.banner(term.out)
 	g.reloadOnHangup(ctx)
 	cancel() // from here a second signal ends the process
-	log.Info("stopping: finishing the requests under way", "at most", drainTime.String())
-	ending, done := context.WithTimeout(context.Background(), drainTime)
+	holding, _ := g.reloads.held()
+	log.Info("stopping: finishing the requests under way", "after", holding.Server.DrainDelay.String(), "at most", holding.Server.DrainLimit.String())
+	g.engine.Drain()
+	time.Sleep(holding.Server.DrainDelay)
+	ending, done := context.WithTimeout(context.Background(), holding.Server.DrainLimit)
 	defer done()
 	return g.stop(ending)
 }
 
-// reloadOnHangup waits for the end, and meanwhile for SIGHUP, at which the certificate, policies and plugins are read again.
+// adjust puts what the command line says in the place of what the configuration does.
+func (s *serveCmd) adjust(cfg *config.Config) {
+	cfg.Server.Listen = cmp.Or(s.Listen, cfg.Server.Listen)
+	cfg.Server.AdminListen = cmp.Or(s.AdminListen, cfg.Server.AdminListen)
+}
+
+// reloadOnHangup waits for the end, and meanwhile for SIGHUP, at which the configuration is read again. After the end SIGHUP does
+// nothing.
 func (g *gateway) reloadOnHangup(ctx context.Context) {
 	hangup := make(chan os.Signal, 1)
 	signal.Notify(hangup, syscall.SIGHUP)
-	defer signal.Stop(hangup)
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-hangup:
-			if g.cfg.File == "" {
-				g.log.Warn("SIGHUP reads the certificate, policies and plugins of the configuration file again, and there is none")
-			} else if err := g.reload(ctx, "SIGHUP"); err != nil {
-				g.log.Error("not everything was reloaded; what served before serves on", "config", g.cfg.File, "error", err)
-			} else {
-				g.log.Info("certificate, policies and plugins are as the configuration says; other settings need a restart", "config", g.cfg.File)
-			}
+			g.reload(ctx, "SIGHUP") //nolint:errcheck // it is logged
 		}
 	}
-}
-
-// reload makes what the configuration says about policies and plugins hold, and reads the certificate's files again.
-func (g *gateway) reload(ctx context.Context, by string) error {
-	var err error
-	if g.certificate != nil {
-		err = g.certificate.reload()
-	}
-	return errors.Join(err, g.reloadPolicies(by), g.reloadPlugins(ctx))
 }
 
 // loadConfig reads a configuration file, or the defaults, with the environment of the process.

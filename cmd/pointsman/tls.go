@@ -38,7 +38,7 @@ type fileState struct {
 // openCertificate reads the pair for the first time, when it must be usable.
 func openCertificate(certFile, keyFile string, log *slog.Logger) (*certificate, error) {
 	c := &certificate{certFile: certFile, keyFile: keyFile, log: log, now: time.Now}
-	if err := c.reload(); err != nil {
+	if err := c.reload(); c.serving == nil {
 		return nil, err
 	}
 	return c, nil
@@ -51,6 +51,42 @@ func (c *certificate) reload() error {
 	c.seen = [2]fileState{}
 	c.refresh()
 	return c.problem
+}
+
+// use makes others the files of the pair, and reads them whether they changed or not. The files stay as they were if those given
+// hold no pair that can be used.
+func (c *certificate) use(certFile, keyFile string) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if certFile != c.certFile || keyFile != c.keyFile {
+		if _, err := c.load(certFile, keyFile); err != nil {
+			return fmt.Errorf("reading the TLS certificate: %w; the one before serves on", err)
+		}
+		c.certFile, c.keyFile = certFile, keyFile
+	}
+	c.seen = [2]fileState{}
+	c.refresh()
+	return c.problem
+}
+
+// load reads a pair that clients accept by their clock.
+func (c *certificate) load(certFile, keyFile string) (tls.Certificate, error) {
+	pair, err := tls.LoadX509KeyPair(certFile, keyFile)
+	if err != nil {
+		return pair, err
+	}
+	return pair, inForce(&pair, c.now())
+}
+
+// inForce says why clients refuse a certificate by their clock, nil if they do not.
+func inForce(pair *tls.Certificate, now time.Time) error {
+	switch leaf := pair.Leaf; {
+	case now.After(leaf.NotAfter):
+		return fmt.Errorf("the certificate expired at %s", leaf.NotAfter.UTC().Format(time.RFC3339))
+	case now.Before(leaf.NotBefore):
+		return fmt.Errorf("the certificate is not valid before %s", leaf.NotBefore.UTC().Format(time.RFC3339))
+	}
+	return nil
 }
 
 // check reads the pair again if its files changed, and returns why what they hold is not served.
@@ -71,9 +107,12 @@ func (c *certificate) refresh() {
 	}
 	var pair tls.Certificate
 	if err == nil {
-		pair, err = tls.LoadX509KeyPair(c.certFile, c.keyFile)
+		pair, err = c.load(c.certFile, c.keyFile)
 	}
 	switch {
+	case c.serving == nil && pair.Leaf != nil && err != nil: // clients that do not look at its time are better served than refused
+		c.log.Error("clients refuse the TLS certificate", "certificate", c.certFile, "error", err)
+		c.serving = &pair
 	case err == nil:
 		if c.serving != nil {
 			c.log.Info("the TLS certificate was read again", "certificate", c.certFile, "valid until", pair.Leaf.NotAfter)
@@ -103,6 +142,13 @@ func (c *certificate) state() (state [2]fileState, err error) {
 	return state, nil
 }
 
+// outOfTime tells that the certificate that is served has expired, or is not valid yet.
+func (c *certificate) outOfTime() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return inForce(c.serving, c.now()) != nil
+}
+
 // get is the pair for a connection that begins.
 func (c *certificate) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	c.check() //nolint:errcheck // what serves serves on
@@ -118,7 +164,13 @@ func (c *certificate) listen(ln net.Listener) net.Listener {
 
 // certificateProblem says what is wrong with the certificate that is configured, "" for nothing.
 func (g *gateway) certificateProblem() string {
-	if g.certificate != nil && g.certificate.check() != nil {
+	if g.certificate == nil {
+		return ""
+	}
+	switch err := g.certificate.check(); {
+	case g.certificate.outOfTime():
+		return "the TLS certificate that is served is not valid at this time: clients refuse it"
+	case err != nil:
 		return "the TLS certificate in the files of [server] cannot be used; the one before serves on"
 	}
 	return ""

@@ -21,7 +21,10 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -31,13 +34,19 @@ import (
 // pair makes a certificate for 127.0.0.1, which signs itself, and its key.
 func pair(t testing.TB, name string) (cert, key []byte) {
 	t.Helper()
+	return dated(t, name, -time.Hour, time.Hour)
+}
+
+// dated makes a certificate like pair that holds from one time to another, both counted from now.
+func dated(t testing.TB, name string, from, to time.Duration) (cert, key []byte) {
+	t.Helper()
 	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
 	template := &x509.Certificate{
 		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true,
+		NotBefore: time.Now().Add(from), NotAfter: time.Now().Add(to), IsCA: true, BasicConstraintsValid: true,
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, private.Public(), private)
 	if err != nil {
@@ -307,5 +316,91 @@ func TestTLSPipelinedRequestIsNoLeave(t *testing.T) {
 			t.Fatalf("answer %d: %v", i, err)
 		}
 		io.Copy(io.Discard, resp.Body) //nolint:errcheck // the next answer would not follow
+	}
+}
+
+// TestF36CertificateRotation replaces the pair again and again while clients connect: good pairs are served from then on, and bad
+// ones change nothing but what /health says. POINTSMAN_CHAOS rounds, else 200.
+func TestF36CertificateRotation(t *testing.T) {
+	rounds := 200
+	if text := os.Getenv("POINTSMAN_CHAOS"); text != "" {
+		var err error
+		if rounds, err = strconv.Atoi(text); err != nil {
+			t.Fatal(err)
+		}
+	}
+	g := newTLSGateway(t)
+	var handshakes, failed atomic.Int64
+	var over atomic.Bool
+	var clients sync.WaitGroup
+	for range 4 {
+		clients.Go(func() {
+			for !over.Load() {
+				conn, err := tls.Dial("tcp", g.address, g.config)
+				if handshakes.Add(1); err != nil {
+					failed.Add(1)
+					t.Error(err)
+					continue
+				}
+				if name := conn.ConnectionState().PeerCertificates[0].Subject.CommonName; strings.HasPrefix(name, "bad") {
+					t.Errorf("%s is served", name)
+				}
+				conn.Close()
+				time.Sleep(5 * time.Millisecond)
+			}
+		})
+	}
+	serving, refused := "first", 0
+	for round := range rounds {
+		cert, key := pair(t, fmt.Sprint("good ", round))
+		bad := true
+		switch round % 7 {
+		case 0, 1:
+			bad = false
+		case 2:
+			cert, key = dated(t, "bad: expired", -2*time.Hour, -time.Hour)
+		case 3:
+			cert, key = dated(t, "bad: not yet valid", time.Hour, 2*time.Hour)
+		case 4:
+			cert, _ = pair(t, "bad: of another key")
+		case 5:
+			cert = cert[:len(cert)/2]
+		case 6:
+			key = key[:len(key)/3]
+		}
+		g.replace(t, "key", key)
+		g.replace(t, "crt", cert)
+		if err := g.certificate.reload(); (err != nil) != bad {
+			t.Fatalf("round %d: %v", round, err)
+		}
+		if !bad {
+			serving = fmt.Sprint("good ", round)
+		} else {
+			refused++
+		}
+		if name := g.served(t); name != serving {
+			t.Fatalf("round %d: %s is served, want %s", round, name, serving)
+		}
+		if problem := g.certificateProblem(); (problem != "") != bad {
+			t.Fatalf("round %d: /health says %q", round, problem)
+		}
+	}
+	over.Store(true)
+	clients.Wait()
+	t.Logf("figure: %d rotations, %d of them refused; %d handshakes, %d failed", rounds, refused, handshakes.Load(), failed.Load())
+}
+
+// A certificate that expires while it is served is told of, and served on.
+func TestCertificateThatExpires(t *testing.T) {
+	g := newTLSGateway(t)
+	if problem := g.certificateProblem(); problem != "" {
+		t.Fatal(problem)
+	}
+	g.certificate.now = func() time.Time { return time.Now().Add(2 * time.Hour) }
+	if problem := g.certificateProblem(); !strings.Contains(problem, "not valid at this time") {
+		t.Errorf("/health says %q", problem)
+	}
+	if name := g.served(t); name != "first" {
+		t.Errorf("%s is served", name)
 	}
 }

@@ -13,6 +13,8 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/VictoriaMetrics/metrics"
+
 	"github.com/pointsman/pointsman/cmd/pointsman/config"
 	"github.com/pointsman/pointsman/engine"
 	"github.com/pointsman/pointsman/engine/outbox"
@@ -259,11 +261,11 @@ func (g *gateway) openBodies() error {
 }
 
 // keptBodies says which bodies the engine hands over.
-func (g *gateway) keptBodies() engine.KeptBodies {
-	if g.bodies == nil {
+func (g *gateway) keptBodies(c *config.Log) engine.KeptBodies {
+	if g.bodies == nil || !c.Bodies {
 		return engine.KeptBodies{}
 	}
-	return engine.KeptBodies{In: g.bodies, Bytes: g.cfg.Log.BodyKB << 10, Except: g.cfg.Log.BodiesExcept}
+	return engine.KeptBodies{In: g.bodies, Bytes: c.BodyKB << 10, Except: c.BodiesExcept}
 }
 
 // startEvents begins to tell usage to whom the configuration names.
@@ -279,8 +281,9 @@ func (g *gateway) startEvents() (err error) {
 	return err
 }
 
-// writeMetrics writes the metrics of what the engine does not know.
+// writeMetrics writes the metrics of what the engine does not know, and those of the process.
 func (g *gateway) writeMetrics(w io.Writer) {
+	metrics.WriteProcessMetrics(w)
 	g.writePolicyMetrics(w)
 	g.writeLedgerMetrics(w)
 	fmt.Fprintf(w, "pointsman_log_dropped_total %d\npointsman_log_bytes %d\n", g.usage.Dropped(), g.usage.Size())

@@ -64,7 +64,7 @@ func TestRotationSurvivesKills(t *testing.T) {
 		k.run()
 	}
 	k.kill()
-	t.Logf("%d of %d kills came in the middle of a rotation", between, rounds)
+	t.Logf("figure: %d of %d kills came in the middle of a rotation", between, rounds)
 	if hits := search(t, k.data, "sk-own-of-owner-1-0123456789", strings.Repeat("0a", 32), strings.Repeat("0b", 32)); len(hits) > 0 {
 		t.Error(hits)
 	}

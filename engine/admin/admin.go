@@ -39,7 +39,8 @@ type Config struct {
 	Life      context.Context // ends when the gateway stops: what is being written out is cut
 	MasterKey provider.Secret
 	Status    func() Status
-	Policies  Policies        // nil: they cannot be changed
+	Policies  Policies // nil: they cannot be changed
+	Reload    func(by string) (Reload, error)
 	Vault     Vault           // nil: it cannot be seen
 	Metrics   func(io.Writer) // written behind the engine's; nil: none
 	Logger    *slog.Logger
@@ -60,6 +61,7 @@ type Status struct {
 	Providers []engine.ProviderHealth `json:"providers"`
 	Ledger    string                  `json:"ledger"` // "ok" or why it takes no work
 	Vault     string                  `json:"vault"`  // "ok" or which stored provider keys do not open
+	Reload    Reload                  `json:"reload"`
 }
 
 // PolicyStatus is one loaded policy.
@@ -97,18 +99,18 @@ func Handler(cfg Config) fasthttp.RequestHandler { return Routes(cfg).Handler(cf
 // Routes are all paths of the operator's API.
 func Routes(cfg Config) engine.Routes {
 	a := &api{cfg, sha256.Sum256([]byte(cfg.MasterKey.Reveal()))}
-	public := cfg.Engine.Routes()
 	table := engine.Routes{
 		"/openapi.json":            {"GET": openapi.Handler(openapi.Admin)},
-		"/health":                  public["/health"],
-		"/health/live":             public["/health/live"],
-		"/health/ready":            public["/health/ready"],
+		"/health":                  a.public("/health"),
+		"/health/live":             a.public("/health/live"),
+		"/health/ready":            a.public("/health/ready"),
 		"/metrics":                 {"GET": a.metrics},
 		"/api/v1/admin/usage":      {"GET": a.admin(a.usage)},
 		"/api/v1/admin/decisions/": {"GET": a.admin(a.decision)},
 		"/api/v1/admin/prices/":    {"GET": a.admin(a.price)},
 		"/api/v1/admin/reach":      {"POST": a.admin(a.reach)},
 		"/api/v1/admin/status":     {"GET": a.admin(a.status)},
+		"/api/v1/admin/reload":     {"POST": a.admin(a.reload)},
 	}
 	a.accountRoutes(table)
 	a.policyRoutes(table)
@@ -117,6 +119,14 @@ func Routes(cfg Config) engine.Routes {
 	a.usageRoutes(table)
 	a.ledgerRoutes(table)
 	return table
+}
+
+// engine is the one of the newest configuration.
+func (a *api) engine() *engine.Engine { return a.Engine.Current() }
+
+// public is a path that the API for clients has too.
+func (a *api) public(path string) engine.Methods {
+	return engine.Methods{"GET": func(ctx *fasthttp.RequestCtx) { a.engine().Routes()[path]["GET"](ctx) }}
 }
 
 // admin lets a request through that carries the master key, and no browser's request from another site.
@@ -137,7 +147,7 @@ func (a *api) admin(next fasthttp.RequestHandler) fasthttp.RequestHandler {
 
 func (a *api) metrics(ctx *fasthttp.RequestCtx) {
 	ctx.SetContentType("text/plain; version=0.0.4")
-	a.Engine.WriteMetrics(ctx)
+	a.engine().WriteMetrics(ctx)
 	if a.Metrics != nil {
 		a.Metrics(ctx)
 	}
@@ -149,21 +159,21 @@ func (a *api) status(ctx *fasthttp.RequestCtx) { engine.WriteJSON(ctx, fasthttp.
 func (a *api) reach(ctx *fasthttp.RequestCtx) {
 	limit, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
-	engine.WriteJSON(ctx, fasthttp.StatusOK, map[string]any{"data": a.Engine.Reach(limit)})
+	engine.WriteJSON(ctx, fasthttp.StatusOK, map[string]any{"data": a.engine().Reach(limit)})
 }
 
 func (a *api) usage(ctx *fasthttp.RequestCtx) {
-	a.Engine.WriteUsage(ctx, string(ctx.QueryArgs().Peek("account")))
+	a.engine().WriteUsage(ctx, string(ctx.QueryArgs().Peek("account")))
 }
 
 func (a *api) decision(ctx *fasthttp.RequestCtx) {
-	a.Engine.WriteDecision(ctx, string(ctx.QueryArgs().Peek("account")), engine.Part(ctx))
+	a.engine().WriteDecision(ctx, string(ctx.QueryArgs().Peek("account")), engine.Part(ctx))
 }
 
 // price tells the prices and the tariff of a version that usage records name.
 func (a *api) price(ctx *fasthttp.RequestCtx) {
 	version := engine.Part(ctx)
-	document, err := a.Engine.PriceOf(version)
+	document, err := a.engine().PriceOf(version)
 	if err != nil {
 		a.refuse(ctx, err, "version")
 		return

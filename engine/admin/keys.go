@@ -117,7 +117,7 @@ func (a *api) createKey(ctx *fasthttp.RequestCtx) {
 		Account string `json:"account"`
 		keyBody
 	}
-	if f := read(ctx, &body, func() *engine.Fault { return body.check(a.Engine) }); f != nil {
+	if f := read(ctx, &body, func() *engine.Fault { return body.check(a.engine()) }); f != nil {
 		f.Write(ctx)
 		return
 	}
@@ -129,7 +129,7 @@ func (a *api) createKey(ctx *fasthttp.RequestCtx) {
 
 func (a *api) updateKey(ctx *fasthttp.RequestCtx) {
 	var body keyBody
-	if f := read(ctx, &body, func() *engine.Fault { return body.check(a.Engine) }); f != nil {
+	if f := read(ctx, &body, func() *engine.Fault { return body.check(a.engine()) }); f != nil {
 		f.Write(ctx)
 		return
 	}

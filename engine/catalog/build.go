@@ -81,6 +81,7 @@ func (b *builder) model(e Entry) {
 	}
 	b.claim(m.Name, e.Name, "name", Resolution{Model: m})
 	for _, d := range e.Deployments {
+		d.Timeouts = d.Timeouts.Or(e.Timeouts)
 		b.deployment(m, d)
 	}
 }
@@ -145,6 +146,7 @@ func (b *builder) deployment(m *Model, e DeploymentEntry) {
 		Unpriced:       e.Unpriced,
 		Key:            deploymentKey(m.Name, e.Provider, e.Upstream),
 		Local:          e.Local,
+		Timeouts:       e.Timeouts,
 	}
 	if other := b.keys[d.Key]; other != nil {
 		b.fault(m.Name, "deployment %.40q at %.40q: has the same key as %.40q at %.40q of model %q", d.Upstream, d.Provider, other.Upstream, other.Provider, other.Model.Name)

@@ -13,6 +13,9 @@
 package catalog
 
 import (
+	"cmp"
+	"time"
+
 	"github.com/pointsman/pointsman/sdk/abi"
 	"github.com/pointsman/pointsman/sdk/policy"
 	"github.com/pointsman/pointsman/storage"
@@ -34,6 +37,7 @@ type Entry struct {
 	Quality       float32  // 0 < Quality <= 1; 0: the prior of the tier, see [QualityPrior]
 	Aliases       []Alias
 	Deployments   []DeploymentEntry // at least one
+	Timeouts      Timeouts          // of its deployments that say nothing else
 	Core          bool              // one of the 28 built-in models of the provider table
 }
 
@@ -44,6 +48,25 @@ type DeploymentEntry struct {
 	Price    Price
 	Unpriced Unpriced
 	Local    bool // runs on the operator's own machines: fit for requests that must stay private
+	Timeouts Timeouts
+}
+
+// Timeouts bound the stages of an answer, each by itself. Zero: what the model says, then what the provider says.
+type Timeouts struct {
+	Connect      time.Duration // the lookup of the name included
+	TLS          time.Duration // the handshake
+	FirstByte    time.Duration // from the request sent to the first byte of the answer
+	FirstContent time.Duration // of a stream, while another candidate could still take over
+	Idle         time.Duration // between two pieces of the answer
+	Total        time.Duration // from the beginning to the last byte
+}
+
+// Or fills in from other what is zero.
+func (t Timeouts) Or(other Timeouts) Timeouts {
+	return Timeouts{
+		Connect: cmp.Or(t.Connect, other.Connect), TLS: cmp.Or(t.TLS, other.TLS), FirstByte: cmp.Or(t.FirstByte, other.FirstByte),
+		FirstContent: cmp.Or(t.FirstContent, other.FirstContent), Idle: cmp.Or(t.Idle, other.Idle), Total: cmp.Or(t.Total, other.Total),
+	}
 }
 
 // Unpriced is why a deployment may serve although nobody has said what it costs, "" if somebody has.
@@ -92,6 +115,7 @@ type Deployment struct {
 	Upstream       string
 	Price          Price
 	Unpriced       Unpriced
+	Timeouts       Timeouts
 	Key            uint64 // FNV-1a of "model|provider|upstream": the same across restarts and configurations
 	Local          bool
 }

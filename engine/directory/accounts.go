@@ -47,7 +47,8 @@ func (d *Directory) checkAccount(a storage.Account) error {
 // ErrTier, ErrLevel, ErrTeam, storage.ErrExists.
 func (d *Directory) CreateAccount(a storage.Account) (storage.Account, error) {
 	a.Created = d.now().UTC()
-	a.Tier, a.DefaultLevel = cmp.Or(a.Tier, d.defaults.Tier), cmp.Or(a.DefaultLevel, d.defaults.Level)
+	defaults := d.defaults.Load()
+	a.Tier, a.DefaultLevel = cmp.Or(a.Tier, defaults.Tier), cmp.Or(a.DefaultLevel, defaults.Level)
 	if !validID.MatchString(a.ID) {
 		return a, ErrID
 	}
@@ -59,7 +60,7 @@ func (d *Directory) CreateAccount(a storage.Account) (storage.Account, error) {
 	if err := d.checkAccount(a); err != nil {
 		return a, err
 	}
-	if err := d.store.accounts.CreateAccount(a, d.defaults.Credits); err != nil {
+	if err := d.store.accounts.CreateAccount(a, defaults.Credits); err != nil {
 		return a, err
 	}
 	made := &account{}

@@ -80,6 +80,9 @@ type Caller struct {
 	own     map[string]*storage.ProviderKey // by provider; nil for most accounts
 }
 
+// SetDefaults changes what accounts get that are created from now on.
+func (d *Directory) SetDefaults(defaults Defaults) { d.defaults.Store(&defaults) }
+
 // HasOwnKeys tells whether the account holds any provider key.
 func (c *Caller) HasOwnKeys() bool { return len(c.own) > 0 }
 
@@ -94,7 +97,7 @@ type Directory struct {
 		keys     Keys
 	}
 	vault    *vault.Vault
-	defaults Defaults
+	defaults atomic.Pointer[Defaults]
 	now      func() time.Time
 	damaged  sync.Map // ids of own keys that were found not to open
 
@@ -132,7 +135,8 @@ type virtual struct {
 
 // Open loads the directory from the store.
 func Open(accounts Accounts, teams Teams, keys Keys, v *vault.Vault, defaults Defaults, now func() time.Time) (*Directory, error) {
-	d := &Directory{vault: v, defaults: defaults, now: now}
+	d := &Directory{vault: v, now: now}
+	d.SetDefaults(defaults)
 	d.store.accounts, d.store.teams, d.store.keys = accounts, teams, keys
 	seed := maphash.MakeSeed()
 	byName := func(name string) uint64 { return maphash.String(seed, name) }

@@ -1,11 +1,13 @@
 // Package record is the byte format of decision records and of the snapshot generations they refer to: all that is needed
 // to explain a decision later and to repeat it bit for bit.
 //
-// # Decision, version 3
+// # Decision, version 4
 //
-//	u8 version, u8 flags: 1 texts are withheld
+//	u8 version, u8 flags: 1 texts are withheld, 2 a wish stands at the end
 //	string policy
-//	digest           uvarint 1 and the 32 bytes of a SHA-256, or uvarint 2n and n bytes of another text
+//	digest           of the module: uvarint 1 and the 32 bytes of a SHA-256, or uvarint 2n and n bytes of another text
+//	digest           of its configuration text (since version 4, as the next two)
+//	uvarint needs, uvarint fuel of the last round
 //	string failure
 //	request          uvarint generation, u64 seed, u8 level, task, privacy, latency, account tier and flags,
 //	                 uvarint model (65535: none named), needs, input tokens, max output and messages, varint credits,
@@ -17,6 +19,7 @@
 //	                 f32 score, uvarint reason; without verdicts: they follow from repeating the decision
 //	outcomes         uvarint count, then per attempt: uvarint candidate, status and flags, u8 round, kind, failure and
 //	                 finish, uvarint tag, input and output, f32 TTFT and latency in ms, varint credits, string text
+//	wish             string, uvarint count, then uvarint candidate: the order in which it had the last plan's steps tried
 //
 // Strings are a uvarint length and the content; u64 and f32 are little-endian.
 //

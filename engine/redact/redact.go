@@ -7,6 +7,8 @@ import (
 	"bytes"
 	"encoding/json"
 	"io"
+	"slices"
+	"sync/atomic"
 )
 
 // least is how long what follows the beginning must be, in bytes, to be taken for a key.
@@ -54,27 +56,46 @@ func Bytes(text []byte) []byte {
 func String(text string) string { return new(Redactor).String(text) }
 
 // Redactor also blanks values that it was told. The zero value was told none. It is safe for concurrent use.
-type Redactor struct{ values [][]byte }
+type Redactor struct{ values atomic.Pointer[[][]byte] }
 
 // New returns a redactor for some values. Those under 8 bytes are left out: they would be found in ordinary words.
 func New(values ...string) *Redactor {
 	r := &Redactor{}
+	r.Add(values...)
+	return r
+}
+
+// Add tells it more values, beside those it knows. Calls of Add must not overlap.
+func (r *Redactor) Add(values ...string) {
+	known := slices.Clone(r.told())
+	add := func(value []byte) {
+		if !slices.ContainsFunc(known, func(other []byte) bool { return bytes.Equal(other, value) }) {
+			known = append(known, value)
+		}
+	}
 	for _, value := range values {
 		if len(value) < 8 {
 			continue
 		}
-		r.values = append(r.values, []byte(value))
-		if escaped, err := json.Marshal(value); err == nil && string(escaped[1:len(escaped)-1]) != value {
-			r.values = append(r.values, escaped[1:len(escaped)-1])
+		add([]byte(value))
+		if escaped, err := json.Marshal(value); err == nil {
+			add(escaped[1 : len(escaped)-1])
 		}
 	}
-	return r
+	r.values.Store(&known)
+}
+
+func (r *Redactor) told() [][]byte {
+	if values := r.values.Load(); values != nil {
+		return *values
+	}
+	return nil
 }
 
 // Bytes is [Bytes], with the values blanked too.
 func (r *Redactor) Bytes(text []byte) []byte {
 	out := Bytes(text)
-	for _, value := range r.values {
+	for _, value := range r.told() {
 		for from := 0; ; from += len(value) {
 			at := bytes.Index(text[from:], value)
 			if at < 0 {

@@ -26,7 +26,7 @@ type Circuit struct {
 // Allows tells whether a request may go through: the circuit is closed, or was open long enough and no trial is under way.
 func (c *Circuit) Allows(now time.Time) bool {
 	until := c.openUntil.Load()
-	return until == 0 || until <= now.UnixNano() && !c.trying.Load()
+	return until == 0 || until <= nanos(now) && !c.trying.Load()
 }
 
 // Open tells since when the circuit is not closed, until when nothing goes through, and what opened it (abi.Failure*);
@@ -36,7 +36,7 @@ func (c *Circuit) Open() (since, until time.Time, cause uint8, open bool) {
 	if at == 0 {
 		return time.Time{}, time.Time{}, 0, false
 	}
-	return time.Unix(0, c.openedAt.Load()), time.Unix(0, at), uint8(c.cause.Load()), true
+	return moment(c.openedAt.Load()), moment(at), uint8(c.cause.Load()), true
 }
 
 // Failures is the number of failures in a row.
@@ -75,20 +75,20 @@ func (c *Circuit) Fail(now time.Time, cause uint8, broken bool) bool {
 	if n < openAfter && !broken && until == 0 {
 		return false
 	}
-	if until > now.UnixNano() {
+	if until > nanos(now) {
 		return false // of a request that began before it opened
 	}
 	length := min(max(2*time.Duration(c.openFor.Load()), firstOpen), longestOpen)
 	if until == 0 {
-		c.openedAt.Store(now.UnixNano())
+		c.openedAt.Store(nanos(now))
 	}
 	c.openFor.Store(int64(length))
-	c.openUntil.Store(now.Add(length).UnixNano())
+	c.openUntil.Store(nanos(now.Add(length)))
 	return true
 }
 
 // Retry ends the wait of an open circuit, so that the next request may try. It tells whether that changed anything.
 func (c *Circuit) Retry(now time.Time) bool {
 	until := c.openUntil.Load()
-	return until > now.UnixNano() && c.openUntil.CompareAndSwap(until, now.UnixNano())
+	return until > nanos(now) && c.openUntil.CompareAndSwap(until, nanos(now))
 }

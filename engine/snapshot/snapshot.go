@@ -56,17 +56,23 @@ type Outcome struct {
 
 // Live collects outcomes. It is safe for concurrent use.
 type Live struct {
+	*shared
 	now     func() time.Time
 	publish func(previous, next *policy.Published) // called under the publishing lock, in order of generation
 	static  []policy.Candidate
-	live    []deployment
+	live    []*deployment
 
 	current atomic.Pointer[policy.Published]
-	changed atomic.Bool
-	urgent  atomic.Bool
 	due     atomic.Int64 // Unix nanoseconds before which no ordinary generation is made
 	stale   atomic.Int64 // Unix nanoseconds at which the current generation is no longer true by itself; 0: never
+	over    atomic.Bool  // it has a successor: no further generation is made
+}
+
+// shared is what a Live has in common with its successor, as outcomes of the same deployments come to both for a while.
+type shared struct {
 	mu      sync.Mutex
+	changed atomic.Bool
+	urgent  atomic.Bool
 }
 
 type deployment struct {
@@ -81,18 +87,39 @@ type deployment struct {
 	forgiven  atomic.Uint64 // failures in the window when the circuit closed
 	closedAt  atomic.Int64  // Unix nanoseconds
 
-	health uint8     // as last seen; guarded by Live.mu
-	since  time.Time // guarded by Live.mu
+	health uint8     // as last seen; guarded by shared.mu
+	since  time.Time // guarded by shared.mu
 }
 
 // New starts with every deployment unknown. Generations count up from the clock's microseconds, so that they are never
 // repeated after a restart. publish may be nil.
 func New(candidates []policy.Candidate, now func() time.Time, publish func(previous, next *policy.Published)) *Live {
-	l := &Live{now: now, publish: publish, static: candidates, live: make([]deployment, len(candidates))}
+	l := &Live{shared: new(shared), now: now, publish: publish, static: candidates, live: make([]*deployment, len(candidates))}
+	for i := range l.live {
+		l.live[i] = new(deployment)
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.next(uint64(now().UnixMicro()))
 	return l
+}
+
+// Succeed returns the Live of other candidates, whose generations follow those of l; l publishes no more. What is known of
+// candidate was[i] of l is known of candidate i too, in both of them, whichever is told of an outcome; of -1 nothing is.
+func (l *Live) Succeed(candidates []policy.Candidate, was []int) *Live {
+	next := &Live{shared: l.shared, now: l.now, publish: l.publish, static: candidates, live: make([]*deployment, len(candidates))}
+	for i := range next.live {
+		if was[i] < 0 {
+			next.live[i] = new(deployment)
+		} else {
+			next.live[i] = l.live[was[i]]
+		}
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.over.Store(true)
+	next.next(l.current.Load().Generation + 1)
+	return next
 }
 
 // Current returns the newest generation, making one first if it is due. The caller gives the time, as of its request: asking
@@ -100,11 +127,11 @@ func New(candidates []policy.Candidate, now func() time.Time, publish func(previ
 func (l *Live) Current(at time.Time) *policy.Published {
 	stale := l.stale.Load()
 	if l.urgent.Load() || l.changed.Load() || stale != 0 {
-		now := at.UnixNano()
+		now := nanos(at)
 		over := stale != 0 && now >= stale
-		if (l.urgent.Load() || over || l.changed.Load() && now >= l.due.Load()) && l.mu.TryLock() { // whoever loses takes the one before
+		if (l.urgent.Load() || over || l.changed.Load() && now >= l.due.Load()) && !l.over.Load() && l.mu.TryLock() { // whoever loses takes the one before
 			defer l.mu.Unlock()
-			if l.urgent.Swap(false) || l.changed.Load() || l.stale.Load() == stale && over {
+			if !l.over.Load() && (l.urgent.Swap(false) || l.changed.Load() || l.stale.Load() == stale && over) {
 				l.next(l.current.Load().Generation + 1)
 			}
 		}
@@ -121,7 +148,7 @@ func (l *Live) Inflight(i int) uint16 { return uint16(min(l.live[i].inflight.Loa
 // Start notes that an attempt at deployment i begins; exactly one Done must follow. False means that it must not begin, for the
 // circuit is open and another attempt is trying whether it may close; then no Done follows.
 func (l *Live) Start(i int) bool {
-	d := &l.live[i]
+	d := l.live[i]
 	if !d.circuit.Start() {
 		return false
 	}
@@ -131,7 +158,7 @@ func (l *Live) Start(i int) bool {
 
 // Done notes the end of an attempt at deployment i.
 func (l *Live) Done(i int, o Outcome) {
-	d := &l.live[i]
+	d := l.live[i]
 	d.inflight.Add(-1)
 	defer d.circuit.End()
 	if o.Verdict == Neutral {
@@ -146,7 +173,7 @@ func (l *Live) Done(i int, o Outcome) {
 		if d.circuit.Succeed() { // it is well again: what was before counts no more
 			_, failed := d.window.counts(now)
 			d.forgiven.Store(failed)
-			d.closedAt.Store(now.UnixNano())
+			d.closedAt.Store(nanos(now))
 			d.errorRate.Store(0)
 			l.urgent.Store(true)
 		}
@@ -188,17 +215,17 @@ func (l *Live) Retry(i int) {
 func (l *Live) next(generation uint64) {
 	l.changed.Store(false)
 	now := l.now()
-	l.due.Store(now.Add(Interval).UnixNano())
+	l.due.Store(nanos(now.Add(Interval)))
 	s := policy.Snapshot{Generation: generation, WallMillis: now.UnixMilli()}
 	s.Candidates = append(make([]policy.Candidate, 0, len(l.static)), l.static...)
 	stale := int64(0)
 	for i := range s.Candidates {
-		d := &l.live[i]
+		d := l.live[i]
 		d.describe(&s.Candidates[i], now)
 		until := d.circuit.openUntil.Load()
-		if until <= now.UnixNano() { // nothing of the circuit changes by itself, but the window moves on
+		if until <= nanos(now) { // nothing of the circuit changes by itself, but the window moves on
 			if until = 0; d.health != abi.HealthUnknown {
-				until = now.Add(slotLength).UnixNano()
+				until = nanos(now.Add(slotLength))
 			}
 		}
 		if until != 0 && (stale == 0 || until < stale) {
@@ -213,7 +240,7 @@ func (l *Live) next(generation uint64) {
 	l.current.Store(p)
 }
 
-// describe fills in the live facts; Live.mu is held.
+// describe fills in the live facts; shared.mu is held.
 func (d *deployment) describe(c *policy.Candidate, now time.Time) {
 	c.Samples = d.samples.Load()
 	c.TTFT = coarse(math.Float32frombits(d.ttft.Load()))
@@ -230,13 +257,13 @@ func (d *deployment) describe(c *policy.Candidate, now time.Time) {
 // counts is how many attempts of the window bear on the state.
 func (d *deployment) counts(now time.Time) (ok, failed uint64) {
 	ok, failed = d.window.counts(now)
-	if at := d.closedAt.Load(); at != 0 && now.Sub(time.Unix(0, at)) < Window {
+	if at := d.closedAt.Load(); at != 0 && now.Sub(moment(at)) < Window {
 		failed -= min(failed, d.forgiven.Load())
 	}
 	return ok, failed
 }
 
-// judge decides the state of a deployment, and notes since when it is in it; Live.mu is held.
+// judge decides the state of a deployment, and notes since when it is in it; shared.mu is held.
 func (d *deployment) judge(now time.Time) uint8 {
 	health, since := uint8(abi.HealthUnknown), now
 	ok, failed := d.counts(now)

@@ -121,3 +121,37 @@ func TestCoarseKeepsFiveBits(t *testing.T) {
 		}
 	}
 }
+
+// A successor goes on with what is known of the candidates that it has from its predecessor, from whichever an outcome comes.
+func TestSucceed(t *testing.T) {
+	c := &clock{t: time.Unix(1_800_000_000, 0)}
+	var numbers []uint64
+	old := New([]policy.Candidate{{Key: 1}, {Key: 2}}, c.now, func(previous, next *policy.Published) {
+		if numbers = append(numbers, next.Generation); len(next.Candidates) == 3 && len(numbers) == 3 && previous != nil {
+			t.Error("the first generation of a successor must stand alone")
+		}
+	})
+	old.Start(1)
+	old.Done(1, Outcome{Verdict: Broken, Failure: abi.FailureNotFound})
+	last := old.Current(c.t)
+	old.Start(0) // under way meanwhile
+	next := old.Succeed([]policy.Candidate{{Key: 3}, {Key: 2}, {Key: 1}}, []int{-1, 1, 0})
+	first := next.Current(c.t)
+	if first.Generation != last.Generation+1 || len(first.Candidates) != 3 {
+		t.Errorf("generation %d with %d candidates after %d", first.Generation, len(first.Candidates), last.Generation)
+	}
+	if next.Usable(1, c.t) || !next.Usable(0, c.t) || first.Candidates[1].Health != abi.HealthDown || next.Inflight(2) != 1 {
+		t.Errorf("%+v, %d in flight", first.Candidates, next.Inflight(2))
+	}
+	old.Done(0, Outcome{Verdict: Success, TTFT: 100 * time.Millisecond})
+	c.t = c.t.Add(Interval)
+	if old.Current(c.t) != last {
+		t.Error("a Live with a successor publishes on")
+	}
+	if second := next.Current(c.t); second.Generation != first.Generation+1 || second.Candidates[2].Samples != 1 || next.Inflight(2) != 0 {
+		t.Errorf("%+v", second.Candidates)
+	}
+	if len(numbers) != 4 || numbers[3] != numbers[0]+3 {
+		t.Errorf("generations %v", numbers)
+	}
+}

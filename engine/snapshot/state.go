@@ -20,7 +20,7 @@ type State struct {
 func (l *Live) State(i int) State {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	now, d := l.now(), &l.live[i]
+	now, d := l.now(), l.live[i]
 	s := State{Health: d.judge(now), Since: d.since}
 	ok, failed := d.counts(now)
 	_, until, cause, open := d.circuit.Open()

@@ -36,7 +36,7 @@ type slot struct {
 
 // at is the slot of a moment.
 func (w *window) at(now time.Time) *slot {
-	number := now.UnixNano() / int64(slotLength)
+	number := nanos(now) / int64(slotLength)
 	at := &w.slots[number%slotCount]
 	for {
 		s := at.Load()
@@ -70,7 +70,7 @@ func (w *window) refusal(now time.Time) { w.at(now).refused.Add(1) }
 
 // counts is how many attempts of the window succeeded and failed, without those that a key was the reason of.
 func (w *window) counts(now time.Time) (ok, failed uint64) {
-	oldest := now.UnixNano()/int64(slotLength) - slotCount
+	oldest := nanos(now)/int64(slotLength) - slotCount
 	for i := range w.slots {
 		if s := w.slots[i].Load(); s != nil && s.number > oldest {
 			ok += uint64(s.ok.Load())
@@ -105,7 +105,7 @@ type sums struct {
 }
 
 func (a *sums) add(w *window, now time.Time) {
-	oldest := now.UnixNano()/int64(slotLength) - slotCount
+	oldest := nanos(now)/int64(slotLength) - slotCount
 	for i := range w.slots {
 		s := w.slots[i].Load()
 		if s == nil || s.number <= oldest {

@@ -13,7 +13,7 @@ import (
 
 // P20: every stage has a limit of its own, which ends it on time and no other.
 func TestEveryStageHasItsOwnTimeout(t *testing.T) {
-	const limit, margin = 250 * time.Millisecond, 100 * time.Millisecond
+	const limit, margin = 400 * time.Millisecond, 2 * time.Second
 	long := Timeouts{Connect: 5 * time.Second, FirstByte: 5 * time.Second, Idle: 5 * time.Second, Total: 5 * time.Second}
 	head := "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 	hold := func(c net.Conn, r *bufio.Reader) { io.Copy(io.Discard, r) }
@@ -103,21 +103,56 @@ func TestSlowSteadyStreamLives(t *testing.T) {
 	}
 }
 
-// The name of a stage that hangs at connecting is the connection's: nothing was sent, so anything may be tried again.
-func TestConnectTimeout(t *testing.T) {
+// A handshake that hangs ends by its own limit. It is a failure to connect, for nothing was sent, so anything may be tried again.
+func TestTLSTimeout(t *testing.T) {
 	ln, err := net.Listen("tcp", "127.0.0.1:0") // accepts, and never shakes hands
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer ln.Close()
-	g, err := New(Config{}).Target("https://"+ln.Addr().String(), TargetOptions{AllowPrivate: true, Timeouts: Timeouts{Connect: 150 * time.Millisecond}})
-	if err != nil {
-		t.Fatal(err)
+	for name, waits := range map[string]Timeouts{"at the TLS handshake": {TLS: 150 * time.Millisecond}, "the total": {Total: 150 * time.Millisecond}} {
+		g, err := New(Config{}).Target("https://"+ln.Addr().String(), TargetOptions{AllowPrivate: true, Timeouts: waits})
+		if err != nil {
+			t.Fatal(err)
+		}
+		began := time.Now()
+		x, err := post(g, false)
+		x.Close(false)
+		if took := time.Since(began); !errors.Is(err, ErrConnect) || !errors.Is(err, ErrTimeout) || took < 150*time.Millisecond || took > 3*time.Second {
+			t.Errorf("%s: %v after %v", name, err, took)
+		}
 	}
-	began := time.Now()
-	x, err := post(g, false)
-	x.Close(false)
-	if took := time.Since(began); !errors.Is(err, ErrConnect) || took < 150*time.Millisecond || took > 400*time.Millisecond {
-		t.Errorf("%v after %v", err, took)
+}
+
+// The limit for content holds although other bytes come, and ends when it is told to.
+func TestUntil(t *testing.T) {
+	url := serve(t, func(c net.Conn, r *bufio.Reader) {
+		readRequest(r, 2)
+		io.WriteString(c, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+		for range 100 {
+			if _, err := io.WriteString(c, "1\r\nx\r\n"); err != nil {
+				return
+			}
+			time.Sleep(20 * time.Millisecond)
+		}
+	})
+	g := target(t, url)
+	for _, bounded := range []bool{true, false} {
+		x, err := post(g, true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		began := time.Now()
+		x.Until(began.Add(200 * time.Millisecond))
+		if !bounded {
+			x.Until(time.Time{})
+		}
+		for buf := make([]byte, 1); err == nil && time.Since(began) < 600*time.Millisecond; {
+			_, err = x.Stream().Read(buf)
+		}
+		if bounded != errors.Is(err, ErrTimeout) || bounded && (!strings.Contains(err.Error(), "first content") || time.Since(began) < 200*time.Millisecond) {
+			t.Errorf("bounded %v: %v after %v", bounded, err, time.Since(began))
+		}
+		x.Close(false)
 	}
 }

@@ -16,6 +16,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net"
 	"net/url"
 	"strings"
@@ -28,7 +29,7 @@ import (
 
 // Errors of an exchange; decide with errors.Is.
 var (
-	// ErrConnect: no connection could be made; nothing was sent.
+	// ErrConnect: no connection could be made; nothing was sent. It is ErrTimeout too if that took too long.
 	ErrConnect = errors.New("cannot connect to the provider")
 	// ErrTimeout: a stage took longer than allowed.
 	ErrTimeout = errors.New("the provider did not answer in time")
@@ -54,23 +55,24 @@ type Config struct {
 
 // Timeouts bound the stages of an exchange, each by itself. The zero value of a field takes its default.
 type Timeouts struct {
-	Connect   time.Duration // 5 s, TLS handshake included
+	Connect   time.Duration // 5 s, the lookup of the name included
+	TLS       time.Duration // 5 s, the handshake
 	FirstByte time.Duration // 60 s, from the request sent to the first byte of the answer; also for sending it
 	Idle      time.Duration // 60 s between two pieces of the answer
 	Total     time.Duration // 30 min, from the beginning to the last byte
 }
 
-// or fills in what is zero.
-func (t Timeouts) or(other Timeouts) Timeouts {
+// Or fills in from other what is zero.
+func (t Timeouts) Or(other Timeouts) Timeouts {
 	return Timeouts{
-		Connect: cmp.Or(t.Connect, other.Connect), FirstByte: cmp.Or(t.FirstByte, other.FirstByte),
+		Connect: cmp.Or(t.Connect, other.Connect), TLS: cmp.Or(t.TLS, other.TLS), FirstByte: cmp.Or(t.FirstByte, other.FirstByte),
 		Idle: cmp.Or(t.Idle, other.Idle), Total: cmp.Or(t.Total, other.Total),
 	}
 }
 
 // DefaultTimeouts are what holds where nothing else is said.
 func DefaultTimeouts() Timeouts {
-	return Timeouts{Connect: 5 * time.Second, FirstByte: time.Minute, Idle: time.Minute, Total: 30 * time.Minute}
+	return Timeouts{Connect: 5 * time.Second, TLS: 5 * time.Second, FirstByte: time.Minute, Idle: time.Minute, Total: 30 * time.Minute}
 }
 
 // Transport makes targets.
@@ -78,7 +80,7 @@ type Transport struct{ cfg Config }
 
 // New returns a transport.
 func New(cfg Config) *Transport {
-	cfg.Timeouts = cfg.Timeouts.or(DefaultTimeouts())
+	cfg.Timeouts = cfg.Timeouts.Or(DefaultTimeouts())
 	if cfg.KeepIdle == 0 {
 		cfg.KeepIdle = 30 * time.Second
 	}
@@ -101,12 +103,13 @@ type Target struct {
 	tls      *tls.Config
 	dialer   net.Dialer
 
-	mu   sync.Mutex
-	idle []*conn // most recently used last
+	mu      sync.Mutex
+	idle    []*conn // most recently used last
+	retired bool
 }
 
 // conn is a connection whose every read has a deadline of its own: until the first byte of an answer, then between its
-// pieces, and never beyond the end of the exchange.
+// pieces, and never beyond the end of the exchange or what Until says.
 type conn struct {
 	net.Conn
 	r     *bufio.Reader
@@ -115,13 +118,15 @@ type conn struct {
 
 	began time.Time
 	waits Timeouts
-	first bool   // the answer has begun
-	stage string // what the read under way waits for, for the error
+	until time.Time // see Exchange.Until
+	room  int       // bytes that may still come
+	first bool      // the answer has begun
+	stage string    // what the read under way waits for, for the error
 }
 
 // begin starts an exchange on the connection.
-func (c *conn) begin(began time.Time, waits Timeouts) error {
-	c.began, c.waits, c.first = began, waits, false
+func (c *conn) begin(began time.Time, waits Timeouts, room int) error {
+	c.began, c.waits, c.until, c.room, c.first = began, waits, time.Time{}, room, false
 	c.stage = "sending the request"
 	return c.SetWriteDeadline(earlier(time.Now().Add(waits.FirstByte), began.Add(waits.Total)))
 }
@@ -137,11 +142,18 @@ func (c *conn) Read(p []byte) (int, error) {
 	if end.Before(at) {
 		at, c.stage = end, "at the end of the total time"
 	}
+	if !c.until.IsZero() && c.until.Before(at) {
+		at, c.stage = c.until, "waiting for the first content"
+	}
 	if err := c.SetReadDeadline(at); err != nil {
 		return 0, err
 	}
-	n, err := c.Conn.Read(p)
+	if c.room <= 0 {
+		return 0, ErrTooLarge
+	}
+	n, err := c.Conn.Read(p[:min(len(p), c.room)])
 	c.first = c.first || n > 0
+	c.room -= n
 	return n, err
 }
 
@@ -166,7 +178,7 @@ func (t *Transport) Target(baseURL string, opt TargetOptions) (*Target, error) {
 	if err != nil || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
 		return nil, fmt.Errorf("base URL %.100q must be scheme://host[:port][/path]", baseURL)
 	}
-	g := &Target{cfg: t.cfg, timeouts: opt.Timeouts.or(t.cfg.Timeouts), host: u.Host, prefix: strings.TrimRight(u.EscapedPath(), "/")}
+	g := &Target{cfg: t.cfg, timeouts: opt.Timeouts.Or(t.cfg.Timeouts), host: u.Host, prefix: strings.TrimRight(u.EscapedPath(), "/")}
 	port := u.Port()
 	switch u.Scheme {
 	case "https":
@@ -186,7 +198,7 @@ func (t *Transport) Target(baseURL string, opt TargetOptions) (*Target, error) {
 		return nil, fmt.Errorf("base URL %.100q must be http or https", baseURL)
 	}
 	g.address = net.JoinHostPort(u.Hostname(), port)
-	g.dialer.Timeout, g.dialer.Resolver = g.timeouts.Connect, t.cfg.Resolver
+	g.dialer.Resolver = t.cfg.Resolver
 	if !opt.AllowPrivate {
 		g.dialer.Control = refuseSpecial
 	}
@@ -250,7 +262,7 @@ func (x *Exchange) Do(stream bool) error {
 		if x.isCancelled() {
 			return ErrCancelled
 		}
-		if pooled && !fresh && (errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)) {
+		if pooled && !fresh && !c.first && (errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)) {
 			continue
 		}
 		return classify(err, c)
@@ -258,7 +270,11 @@ func (x *Exchange) Do(stream bool) error {
 }
 
 func (x *Exchange) roundTrip(c *conn, stream bool) error {
-	if err := c.begin(x.began, x.Timeouts); err != nil {
+	room := math.MaxInt // a stream is read as its events come
+	if limit := x.target.cfg.MaxBody; !stream {
+		room = limit + limit/8 + 64<<10 // with its head and what chunks add, in small ones without end too
+	}
+	if err := c.begin(x.began, x.Timeouts, room); err != nil {
 		return err
 	}
 	if err := x.Request.Write(c.w); err != nil {
@@ -272,9 +288,24 @@ func (x *Exchange) roundTrip(c *conn, stream bool) error {
 		return err
 	}
 	if stream {
-		x.body = x.Response.BodyStream()
+		if x.body = x.Response.BodyStream(); x.body == nil { // of a status that has none, such as 204
+			x.body = eof{}
+		}
 	}
 	return nil
+}
+
+// eof is a body without a byte.
+type eof struct{}
+
+func (eof) Read([]byte) (int, error) { return 0, io.EOF }
+
+// Until bounds what Stream waits for, beside Timeouts, until it is called again; the zero time ends that. It is for content
+// that has to come by then, for other bytes may come before it. Call it after Do, from the goroutine that reads.
+func (x *Exchange) Until(at time.Time) {
+	if c := x.conn; c != nil {
+		c.until = at
+	}
 }
 
 // Stream reads the body of a streamed answer.
@@ -344,7 +375,7 @@ func (x *Exchange) connect(fresh bool) (c *conn, pooled bool, err error) {
 		c = x.target.takeIdle()
 	}
 	if pooled = c != nil; !pooled {
-		ctx, cancel := context.WithTimeout(context.Background(), x.Timeouts.Connect)
+		ctx, cancel := context.WithDeadline(context.Background(), x.began.Add(x.Timeouts.Total))
 		defer cancel()
 		x.mu.Lock()
 		x.dialling = cancel
@@ -352,7 +383,7 @@ func (x *Exchange) connect(fresh bool) (c *conn, pooled bool, err error) {
 		if x.isCancelled() {
 			return nil, false, ErrCancelled
 		}
-		if c, err = x.target.dial(ctx); err != nil {
+		if c, err = x.target.dial(ctx, x.Timeouts); err != nil {
 			if x.isCancelled() {
 				return nil, false, ErrCancelled
 			}
@@ -382,25 +413,43 @@ func (x *Exchange) isCancelled() bool {
 	return x.cancelled
 }
 
-func (g *Target) dial(ctx context.Context) (*conn, error) {
-	raw, err := g.dialer.DialContext(ctx, "tcp", g.address)
+// dial makes a connection, each of its two stages within its own limit.
+func (g *Target) dial(ctx context.Context, waits Timeouts) (*conn, error) {
+	connecting, cancel := context.WithTimeout(ctx, waits.Connect)
+	defer cancel()
+	raw, err := g.dialer.DialContext(connecting, "tcp", g.address)
 	if err != nil {
-		if errors.Is(err, ErrAddress) {
-			return nil, err
-		}
-		return nil, fmt.Errorf("%w: %w", ErrConnect, err)
+		return nil, unconnected("connecting", err)
 	}
 	if g.tls != nil {
+		shaking, cancel := context.WithTimeout(ctx, waits.TLS)
+		defer cancel()
 		secured := tls.Client(raw, g.tls)
-		if err := secured.HandshakeContext(ctx); err != nil {
+		if err := secured.HandshakeContext(shaking); err != nil {
 			raw.Close()
-			return nil, fmt.Errorf("%w: %w", ErrConnect, err)
+			return nil, unconnected("at the TLS handshake", err)
 		}
 		raw = secured
 	}
 	c := &conn{Conn: raw, w: bufio.NewWriterSize(raw, 4<<10)}
 	c.r = bufio.NewReaderSize(c, 16<<10)
 	return c, nil
+}
+
+// unconnected is the error of a stage before there was a connection. It is ErrConnect, and ErrTimeout too if time ran out.
+func unconnected(stage string, err error) error {
+	switch {
+	case errors.Is(err, ErrAddress):
+		return err
+	case isTimeout(err):
+		return fmt.Errorf("%w: %w: %s: %w", ErrConnect, ErrTimeout, stage, err)
+	}
+	return fmt.Errorf("%w: %s: %w", ErrConnect, stage, err)
+}
+
+func isTimeout(err error) bool {
+	var timeout interface{ Timeout() bool }
+	return errors.Is(err, fasthttp.ErrTimeout) || errors.As(err, &timeout) && timeout.Timeout()
 }
 
 func (g *Target) takeIdle() *conn {
@@ -429,19 +478,29 @@ func (g *Target) release(c *conn) {
 	c.since = time.Now()
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if len(g.idle) >= g.cfg.MaxIdle {
+	if g.retired || len(g.idle) >= g.cfg.MaxIdle {
 		c.Close()
 		return
 	}
 	g.idle = append(g.idle, c)
 }
 
+// Retire closes the connections that nobody uses, and those in use when they would be kept. The target works on.
+func (g *Target) Retire() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.retired = true
+	for _, c := range g.idle {
+		c.Close()
+	}
+	g.idle = nil
+}
+
 func classify(err error, c *conn) error {
-	var timeout interface{ Timeout() bool }
 	switch {
-	case errors.Is(err, fasthttp.ErrTimeout), errors.As(err, &timeout) && timeout.Timeout():
+	case isTimeout(err):
 		return fmt.Errorf("%w: %s: %w", ErrTimeout, c.stage, err)
-	case errors.Is(err, fasthttp.ErrBodyTooLarge):
+	case errors.Is(err, fasthttp.ErrBodyTooLarge), errors.Is(err, ErrTooLarge):
 		return ErrTooLarge
 	default:
 		return fmt.Errorf("%w: %w", ErrBroken, err)
@@ -450,7 +509,7 @@ func classify(err error, c *conn) error {
 
 // Reach makes a connection and keeps it for the first request. Errors are those of Exchange.Do.
 func (g *Target) Reach(ctx context.Context) error {
-	c, err := g.dial(ctx)
+	c, err := g.dial(ctx, g.timeouts)
 	if err != nil {
 		return err
 	}

@@ -110,6 +110,38 @@ func TestPooledConnectionThatWasClosedIsReplacedOnce(t *testing.T) {
 	}
 }
 
+// A kept connection that breaks off in the middle of an answer is a failure as any other: the request was read, and may have
+// been paid for.
+func TestPooledConnectionThatBreaksOffIsNotReplaced(t *testing.T) {
+	asked := make(chan struct{}, 8)
+	url := serve(t, func(c net.Conn, r *bufio.Reader) {
+		for n := 0; ; n++ {
+			if _, err := readRequest(r, 2); err != nil {
+				return
+			}
+			asked <- struct{}{}
+			if n == 1 {
+				io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf")
+				time.Sleep(50 * time.Millisecond) // until that is read
+				c.(*net.TCPConn).SetLinger(0)
+				return
+			}
+			io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+		}
+	})
+	g := target(t, url)
+	for n := range 2 {
+		x, err := post(g, false)
+		x.Close(true)
+		if (n == 1) != errors.Is(err, ErrBroken) {
+			t.Errorf("exchange %d: %v", n, err)
+		}
+	}
+	if len(asked) != 2 {
+		t.Errorf("asked %d times", len(asked))
+	}
+}
+
 func TestFailures(t *testing.T) {
 	closed, _ := net.Listen("tcp", "127.0.0.1:0")
 	closed.Close()

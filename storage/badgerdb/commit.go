@@ -88,17 +88,60 @@ func (s *Store) commitAll() {
 		case <-s.stop:
 			running = false
 		}
-		for b := s.take(); b != nil; b = s.take() {
-			began := time.Now()
+		for {
+			if running {
+				s.gather()
+			}
+			b := s.take()
+			if b == nil {
+				break
+			}
+			s.began, s.busy = time.Now(), len(b.lines) >= busyLines
 			err := s.awaitRoom()
 			if err == nil {
 				err = guard("committing to the ledger", func() error { return s.write(b) })
 			}
-			full := len(b.lines) >= batchSize
 			b.done.Finish(s.finish(b, err))
-			if running && !full {
-				time.Sleep(s.config.CommitEvery - time.Since(began))
+		}
+	}
+}
+
+const (
+	// busyLines is how many lines a batch has when the ledger is busy: then it is better to gather more of them than to synchronize the
+	// disk more often.
+	busyLines = 4
+	// unwantedFor is how long lines lie that nobody waits for: holds, while a provider works. Most go to disk with the settlement of
+	// another request, and with that of their own where the provider is fast.
+	unwantedFor = 2 * time.Millisecond
+)
+
+// gather waits until the open batch is worth a commit: it is full, or somebody waits for it and, if the ledger is busy, the last
+// commit began long enough ago.
+func (s *Store) gather() {
+	var lie <-chan time.Time
+	for {
+		s.mu.Lock()
+		batch, empty, full := s.batch.done, len(s.batch.lines) == 0, len(s.sealed) > 0
+		s.mu.Unlock()
+		if empty || full {
+			return
+		}
+		if lie == nil {
+			timer := time.NewTimer(max(unwantedFor, s.config.CommitEvery))
+			defer timer.Stop()
+			lie = timer.C
+		}
+		select {
+		case <-batch.Wanted():
+			if s.busy {
+				time.Sleep(s.config.CommitEvery - time.Since(s.began))
 			}
+			return
+		case <-s.wake: // perhaps it is full
+		case <-lie:
+			return
+		case <-s.stop:
+			return
 		}
 	}
 }

@@ -20,9 +20,9 @@ type Config struct {
 	MemoryMB  int              // write buffers of one database under load, in MiB; 16 to 1024, default 64
 	MinFreeMB int              // free disk space in MiB under which holds are refused; default 256, negative: no check
 	VerifyMax int              // ledger lines checked by Open at most, but for open holds; default 200,000
-	// CommitEvery is how long after the beginning of a commit the next one begins at the earliest, unless a batch is full: a
-	// ledger at rest commits at once, a busy one spends its time on larger batches instead of on synchronizing the disk.
-	// Default 1 ms, at most 1 s, negative: no pause.
+	// CommitEvery is how long after the beginning of a commit the next one begins at the earliest while the ledger is busy, unless a
+	// batch is full: one that is not commits as soon as somebody waits, a busy one spends its time on larger batches instead of on
+	// synchronizing the disk. Default 1 ms, at most 1 s, negative: no pause.
 	CommitEvery time.Duration
 	// VerifyEvery is how often the ledger proves all of itself while it works, taking VerifyPercent of one processor at most. 0: only
 	// when it is asked to.

@@ -60,9 +60,14 @@ func TestCorruption(t *testing.T) {
 					d.From++
 				}
 			}
+			sums := map[string]int{}
 			for _, row := range slices.Sorted(maps.Keys(results)) {
 				t.Logf("%s, %s: %v", name, row, results[row])
+				for class, n := range results[row] {
+					sums[class] += n
+				}
 			}
+			t.Logf("figure: %d files of a ledger that was %s damaged: %d faults named, %d harmless", cases, name, sums["found"], sums["same"])
 		})
 	}
 }

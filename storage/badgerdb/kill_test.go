@@ -69,7 +69,7 @@ func (p *punished) recovered(acknowledged []told) {
 
 // sum reports what the books came to.
 func (p *punished) sum(what string) {
-	p.t.Logf("%s: %d operations acknowledged, %d lost, %d requests charged twice; %d requests, %d holds interrupted, %d expired, %d charged late; %d requests were in the log; longest start %s",
+	p.t.Logf("figure: %s: %d operations acknowledged, %d lost, %d requests charged twice; %d requests, %d holds interrupted, %d expired, %d charged late; %d requests were in the log; longest start %s",
 		what, p.told, p.lost, p.twice, len(p.requests), p.open, p.expired, p.late, p.logged, p.restarted.Round(time.Millisecond))
 }
 

@@ -17,7 +17,8 @@ import (
 // TestOverspend: of ten thousand holds at the same moment on a balance for exactly a hundred, a hundred are taken, and the
 // balance is never below zero; half of the rounds let a budget be what is used up.
 func TestOverspend(t *testing.T) {
-	for round := range chaos(t, 2) {
+	rounds := chaos(t, 2)
+	for round := range rounds {
 		s := openStore(t, Config{})
 		fund(t, s, "a", 100*7+6)
 		h := storage.Hold{Account: "a", Amount: 7, Expires: time.Now().Add(time.Hour), Key: "k"}
@@ -69,6 +70,7 @@ func TestOverspend(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	t.Logf("figure: %d times 10,000 holds at once with room for 100: exactly 100 were taken", rounds)
 }
 
 // span is one call of a concurrent history: the ledger's length when it began and when it had returned bound the place in the order of lines

@@ -40,6 +40,8 @@ type Store struct {
 	writer   writer
 
 	wake      chan struct{} // something may be waiting for the committer
+	began     time.Time     // of the last commit; the committer's, as busy
+	busy      bool          // that commit had many lines
 	stop      chan struct{}
 	committed chan struct{} // closed when the committer has ended
 	tended    chan struct{} // closed when the sweeper has ended

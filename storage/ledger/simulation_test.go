@@ -486,7 +486,7 @@ func TestSimulation(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	t.Logf("%d seeds of %d events, each twice, in %s", *seeds, *events, time.Since(began).Round(time.Millisecond))
+	t.Logf("figure: %d seeds of %d events, each twice, in %s", *seeds, *events, time.Since(began).Round(time.Millisecond))
 }
 
 // BenchmarkSimulation reports how many events a processor gets through.

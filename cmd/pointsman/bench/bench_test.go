@@ -4,26 +4,32 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
 
 func TestValidate(t *testing.T) {
-	good := Config{Connections: 1, Duration: time.Second, Rounds: 1, Starts: 1, Workloads: Workloads()}
+	good := Config{Connections: 1, Rate: 1, Duration: time.Second, Rounds: 1, Starts: 1, Streams: 1, Accounts: 1, Workloads: Workloads(), Sections: Sections()}
 	if err := good.Validate(); err != nil {
 		t.Fatal(err)
 	}
 	for name, change := range map[string]func(*Config){
 		"no connections":   func(c *Config) { c.Connections = 0 },
+		"no rate":          func(c *Config) { c.Rate = 0 },
 		"no time":          func(c *Config) { c.Duration = 0 },
 		"negative warm-up": func(c *Config) { c.WarmUp = -1 },
 		"no rounds":        func(c *Config) { c.Rounds = 0 },
 		"no starts":        func(c *Config) { c.Starts = 0 },
+		"no streams":       func(c *Config) { c.Streams = 0 },
+		"no accounts":      func(c *Config) { c.Accounts = 0 },
 		"unknown workload": func(c *Config) { c.Workloads = []string{"chat", "cat"} },
+		"unknown section":  func(c *Config) { c.Sections = []string{"closed", "clothed"} },
 	} {
 		c := good
 		if change(&c); c.Validate() == nil {
@@ -32,57 +38,187 @@ func TestValidate(t *testing.T) {
 	}
 }
 
-// TestRealProcesses runs the whole benchmark, briefly, with the real binary.
-func TestRealProcesses(t *testing.T) {
+var binaries = sync.OnceValues(func() (string, error) {
+	dir, err := os.MkdirTemp("", "pointsman-bench-test-")
+	if err != nil {
+		return "", err
+	}
+	binary := filepath.Join(dir, "pointsman")
+	out, err := exec.Command("go", "build", "-o", binary, "github.com/pointsman/pointsman/cmd/pointsman").CombinedOutput()
+	if err != nil {
+		os.Stderr.Write(out)
+	}
+	return binary, err
+})
+
+// runBinary runs the real binary, built once, and returns what it prints to its standard output and to its error output.
+func runBinary(t *testing.T, args ...string) (out, progress string, err error) {
+	t.Helper()
 	if testing.Short() {
 		t.Skip("builds and runs the binary")
 	}
 	if runtime.GOOS != "linux" {
 		t.Skip("the benchmark needs Linux's /proc")
 	}
-	dir := t.TempDir()
-	binary := filepath.Join(dir, "pointsman")
-	if out, err := exec.Command("go", "build", "-o", binary, "github.com/pointsman/pointsman/cmd/pointsman").CombinedOutput(); err != nil {
-		t.Fatalf("building the binary: %v\n%s", err, out)
+	binary, err := binaries()
+	if err != nil {
+		t.Fatalf("building the binary: %v", err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
-	var out, progress bytes.Buffer
-	cmd := exec.CommandContext(ctx, binary, "bench", "--json", "--duration", "200ms", "--warm-up", "100ms", "--rounds", "1", "--starts", "1",
-		"--connections", "8", "--data-dir", dir, "--cpu-profile", filepath.Join(dir, "cpu.pprof"))
-	cmd.Stdout, cmd.Stderr = &out, &progress
-	if err := cmd.Run(); err != nil {
-		t.Fatalf("%v\n%s", err, progress.String())
-	}
-	var r Report
-	if err := json.Unmarshal(out.Bytes(), &r); err != nil {
-		t.Fatalf("%v in %s", err, out.String())
-	}
-	if want := 3 * len(workloads); len(r.Rows) != want {
-		t.Errorf("%d rows, not %d", len(r.Rows), want)
-	}
-	for _, row := range r.Rows {
-		if row.Requests == 0 || row.RequestsPerSecond == 0 || row.P99MS < row.P50MS {
-			t.Errorf("%+v", row)
-		}
-		if stands := row.Target != TargetDirect; stands != (row.CPUMicros > 0) {
-			t.Errorf("CPU time of %s, %s: %v us", row.Workload, row.Target, row.CPUMicros)
-		}
-	}
-	if r.Start.FreshMS == 0 || r.Start.AgainMS == 0 || r.Memory.Idle.Processes < 2 || r.Memory.Idle.MiB < 1 || r.Memory.Loaded.MiB < 1 {
-		t.Errorf("start %+v, memory %+v", r.Start, r.Memory)
-	}
-	if d := r.Decision; d.Candidates != 47 || len(d.Policies) != 4 {
-		t.Errorf("decisions %+v", d)
-	}
-	for _, p := range r.Decision.Policies {
-		if p.P50NS <= 0 || p.P99NS < p.P50NS || p.NewNS < p.P50NS || p.Fuel <= 0 {
-			t.Errorf("decisions of %+v", p)
-		}
-	}
+	var stdout, stderr bytes.Buffer
+	cmd := exec.CommandContext(ctx, binary, args...)
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	err = cmd.Run()
+	return stdout.String(), stderr.String(), err
+}
+
+// nothingLeft fails the test if a run has left its directory behind.
+func nothingLeft(t *testing.T, dir string) {
+	t.Helper()
 	left, err := filepath.Glob(filepath.Join(dir, "pointsman-bench-*"))
 	if err != nil || len(left) > 0 {
 		t.Errorf("left behind: %v, %v", left, err)
+	}
+}
+
+// TestRealProcesses runs every section of the benchmark, briefly, with the real binary.
+func TestRealProcesses(t *testing.T) {
+	dir := t.TempDir()
+	out, progress, err := runBinary(t, "bench", "--json", "--duration", "200ms", "--warm-up", "50ms", "--rounds", "1", "--starts", "1",
+		"--connections", "8", "--rate", "100", "--streams", "20", "--accounts", "50", "--log-rows", "500", "--data-dir", dir, "--cpu-profile", filepath.Join(dir, "cpu.pprof"))
+	if err != nil {
+		t.Fatalf("%v\n%s", err, progress)
+	}
+	var r Report
+	if err := json.Unmarshal([]byte(out), &r); err != nil {
+		t.Fatalf("%v in %s", err, out)
+	}
+	measured := 0
+	for _, target := range r.Targets {
+		if target.Missing == "" {
+			measured++
+		}
+		if target.Version == "" || target.Settings == "" {
+			t.Errorf("%+v", target)
+		}
+	}
+	if want := measured * len(workloads); len(r.Closed) != want {
+		t.Errorf("%d rows of closed loops, not %d", len(r.Closed), want)
+	}
+	for _, row := range r.Closed {
+		if row.Requests == 0 || row.RequestsPerSecond == 0 || row.P99MS < row.P50MS {
+			t.Errorf("%+v", row)
+		}
+		if stands := row.Target != TargetDirect; stands != (row.CPUMicros > 0) || stands != (row.BestMicros > 0) {
+			t.Errorf("CPU time of %s, %s: %v us", row.Workload, row.Target, row.CPUMicros)
+		}
+	}
+	if want := 2 * measured; len(r.Open) != want {
+		t.Errorf("%d rows of open loops, not %d", len(r.Open), want)
+	}
+	for _, row := range r.Open {
+		if row.Note == "" && (row.P50MS < row.UpstreamMS || row.P99MS < row.P50MS) {
+			t.Errorf("%+v", row)
+		}
+	}
+	for _, s := range r.Slow {
+		if s.KiB <= 0 || s.CPUMicros <= 0 {
+			t.Errorf("%+v", s)
+		}
+	}
+	if len(r.Slow) != measured-1 || len(r.Growth) != 4+3+2+2 || len(r.Ledger) != 4 {
+		t.Errorf("%d rows of slow streams, %d of growth, %d of the ledger", len(r.Slow), len(r.Growth), len(r.Ledger))
+	}
+	for _, g := range r.Growth {
+		if g.CPUMicros <= 0 || g.Ratio <= 0 || g.Base != (g.Percent == 0) && g.Base {
+			t.Errorf("%+v", g)
+		}
+	}
+	if len(r.Starts) != 1 || r.Starts[0].FreshMS == 0 || r.Starts[0].AgainMS == 0 || r.Starts[0].Idle.Processes < 2 || r.Starts[0].Idle.MiB < 1 || r.Loaded.MiB < 1 {
+		t.Errorf("starts %+v, memory after load %+v", r.Starts, r.Loaded)
+	}
+	if p := r.Profile; p == nil || p.CPUMicros <= 0 || p.Samples == 0 || len(p.Steps) < 5 || len(p.Packages) < 3 {
+		t.Errorf("profile %+v", p)
+	}
+	checkDecisions(t, &r.Decision)
+	nothingLeft(t, dir)
+}
+
+func checkDecisions(t *testing.T, d *Decision) {
+	if d.Candidates != 47 || len(d.Policies) != 4 {
+		t.Errorf("decisions %+v", d)
+	}
+	for _, p := range d.Policies {
+		if p.P50NS <= 0 || p.P99NS < p.P50NS || p.NewNS < p.P50NS || p.Fuel <= 0 || p.PerSecond <= 0 {
+			t.Errorf("decisions of %+v", p)
+		}
+	}
+}
+
+// A gateway that costs more than was recorded fails the check, and one that costs less does not.
+func TestCheckRegression(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "baseline.json")
+	check := func(ratio string, more ...string) (string, error) {
+		if err := os.WriteFile(path, []byte(`{"ratios": {"chat": `+ratio+`}, "margin_percent": 10}`), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		_, said, err := runBinary(t, append([]string{"bench", "check", path, "--rounds", "1", "--duration", "100ms", "--warm-up", "20ms", "--data-dir", dir}, more...)...)
+		return said, err
+	}
+	if said, err := check("0.01"); err == nil || !strings.Contains(said, "% above the baseline of 0.01; 10 % are allowed") {
+		t.Errorf("a regression: %v\n%s", err, said)
+	}
+	if said, err := check("1000"); err != nil {
+		t.Errorf("no regression: %v\n%s", err, said)
+	}
+	if said, err := check("1000", "--update"); err != nil {
+		t.Errorf("recording: %v\n%s", err, said)
+	}
+	var recorded Baseline
+	text, err := os.ReadFile(path)
+	if err != nil || json.Unmarshal(text, &recorded) != nil || recorded.Ratios["chat"] >= 1000 || recorded.Ratios["chat"] <= 0 || recorded.Percent != 10 {
+		t.Errorf("recorded %s, %v", text, err)
+	}
+	nothingLeft(t, dir)
+}
+
+func TestJudge(t *testing.T) {
+	b := Baseline{Ratios: map[string]float64{"chat": 2, "stream": 1}, Percent: 10}
+	for _, c := range []struct {
+		name     string
+		measured map[string]float64
+		want     string
+	}{
+		{"as recorded", map[string]float64{"chat": 2, "stream": 1}, ""},
+		{"within the margin", map[string]float64{"chat": 2.19, "stream": 1.09}, ""},
+		{"better", map[string]float64{"chat": 1, "stream": 0.5}, ""},
+		{"one worse", map[string]float64{"chat": 2.5, "stream": 1}, "chat takes 2.50 times"},
+		{"another worse", map[string]float64{"chat": 2, "stream": 1.2}, "stream takes 1.20 times"},
+		{"not measured", map[string]float64{"chat": 2}, `workload "stream" of the baseline is unknown`},
+	} {
+		if err := b.judge(c.measured); (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: %v", c.name, err)
+		}
+	}
+}
+
+// The recorded ratios are of workloads that there are.
+func TestBaseline(t *testing.T) {
+	text, err := os.ReadFile("baseline.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var b Baseline
+	if err := json.Unmarshal(text, &b); err != nil {
+		t.Fatal(err)
+	}
+	if b.Percent != 10 || b.Ratios["chat"] == 0 || b.Ratios["stream"] == 0 {
+		t.Errorf("%s", text)
+	}
+	if err := b.judge(b.Ratios); err != nil {
+		t.Error(err)
 	}
 }
 
@@ -91,7 +227,7 @@ func TestBinaryThatFails(t *testing.T) {
 	if runtime.GOOS != "linux" {
 		t.Skip("the benchmark needs Linux's /proc")
 	}
-	cfg := Config{Binary: "/bin/false", Connections: 1, Duration: time.Second, Rounds: 1, Starts: 1, DataDir: t.TempDir()}
+	cfg := Config{Binary: "/bin/false", Connections: 1, Rate: 1, Duration: time.Second, Rounds: 1, Starts: 1, Streams: 1, Accounts: 1, DataDir: t.TempDir()}
 	if _, err := Run(t.Context(), cfg); err == nil || !strings.Contains(err.Error(), "starting the upstream: the process ended") {
 		t.Errorf("got %v", err)
 	}

@@ -25,11 +25,12 @@ type Decision struct {
 
 // DecisionCost is the cost of one policy's decisions, metering included.
 type DecisionCost struct {
-	Policy string `json:"policy"`
-	P50NS  int64  `json:"p50_ns"`
-	P99NS  int64  `json:"p99_ns"`
-	NewNS  int64  `json:"new_snapshot_p50_ns"` // of the decisions that came with a new snapshot
-	Fuel   int64  `json:"fuel"`                // of a decision, median
+	Policy    string  `json:"policy"`
+	PerSecond float64 `json:"per_second"`
+	P50NS     int64   `json:"p50_ns"`
+	P99NS     int64   `json:"p99_ns"`
+	NewNS     int64   `json:"new_snapshot_p50_ns"` // of the decisions that came with a new snapshot
+	Fuel      int64   `json:"fuel"`                // of a decision, median
 }
 
 const (
@@ -74,6 +75,7 @@ func measurePolicy(ctx context.Context, host *policies.Host, name string, t *tra
 	var facts policy.Facts
 	took, fuel := make([]time.Duration, 0, decisions), make([]int64, 0, decisions)
 	var withNew []time.Duration
+	var total time.Duration
 	for i := range firstOnes + decisions {
 		if i%perGeneration == 0 {
 			if err := ctx.Err(); err != nil {
@@ -99,6 +101,7 @@ func measurePolicy(ctx context.Context, host *policies.Host, name string, t *tra
 		}
 		info, _ := host.Info(name)
 		took, fuel = append(took, elapsed), append(fuel, info.LastFuel)
+		total += elapsed
 		if i%perGeneration == 0 {
 			withNew = append(withNew, elapsed)
 		}
@@ -107,7 +110,7 @@ func measurePolicy(ctx context.Context, host *policies.Host, name string, t *tra
 	slices.Sort(withNew)
 	slices.Sort(fuel)
 	return DecisionCost{
-		Policy: name, P50NS: percentile(took, 50).Nanoseconds(), P99NS: percentile(took, 99).Nanoseconds(),
+		Policy: name, PerSecond: decisions / total.Seconds(), P50NS: percentile(took, 50).Nanoseconds(), P99NS: percentile(took, 99).Nanoseconds(),
 		NewNS: percentile(withNew, 50).Nanoseconds(), Fuel: fuel[len(fuel)/2],
 	}, nil
 }

@@ -3,10 +3,7 @@ package bench
 import (
 	"context"
 	"crypto/rand"
-	"errors"
 	"fmt"
-	"io"
-	"net/http"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -18,7 +15,11 @@ import (
 type site struct {
 	dir      string
 	upstream string
-	key      string
+	soak     bool     // more models, and a policy in a file
+	minimal  bool     // one free model instead of the catalog
+	models   int      // in the catalog; 0: as many as in the built-in one
+	key      string   // "": the one made at the first start
+	keys     []string // of accounts that were made before the first start
 	master   string
 }
 
@@ -28,8 +29,8 @@ var tierCounts = []int{5, 7, 10, 8, 5, 12}
 // tierRates are credits per 1,000 tokens, one for each tier, within its band.
 var tierRates = []string{"0", "0.002", "0.02", "0.1", "1", "0.5"}
 
-// configuration is a gateway with as many models as the built-in catalog, all of them deployed at the upstream, so that
-// every candidate is alive when a policy ranks them.
+// configuration is a gateway with as many models as the built-in catalog, or more in the same proportions, all of them deployed
+// at the upstream, so that every candidate is alive when a policy ranks them.
 func (s *site) configuration() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, `[server]
@@ -47,17 +48,71 @@ base_url = "%s/v1"
 api_key = "sk-bench-0000000000000000"
 allow_private = true
 `, s.upstream)
-	for tier, count := range tierCounts {
-		for i := range count {
-			fmt.Fprintf(&b, "[[models]]\nname = \"bench-t%d-%02d\"\ntier = %d\ncredits_per_1k = %s\ncontext_window = 200000\ncapabilities = [\"tools\", \"json_schema\"]\n"+
-				"[[models.deployments]]\nprovider = \"bench\"\nupstream = \"bench-1\"\nusd_in_per_1m = 1\nusd_out_per_1m = 2\n", tier, i, tier, tierRates[tier])
-		}
+	if s.minimal {
+		writeModel(&b, "bench-1", 0, "0")
+		return b.String()
+	}
+	for n := range max(s.models, builtinModels) {
+		tier := tierOf(n % builtinModels)
+		writeModel(&b, fmt.Sprintf("bench-t%d-%04d", tier, n), tier, tierRates[tier])
+	}
+	if s.soak {
+		fmt.Fprintf(&b, soakConfig, s.upstream)
 	}
 	return b.String()
 }
 
+// soakConfig wants the upstream's address.
+const soakConfig = `[providers.flaky]
+adapter = "openai"
+base_url = "%s/v1"
+api_key = "sk-flaky-0000000000000000"
+allow_private = true
+[[models]]
+name = "flaky-1"
+tier = 1
+credits_per_1k = 0.002
+deployments = [{ provider = "flaky", upstream = "bench-1", usd_in_per_1m = 1, usd_out_per_1m = 2 }]
+[[models]]
+name = "bench-vision"
+tier = 1
+credits_per_1k = 0.002
+context_window = 200000
+capabilities = ["vision"]
+deployments = [{ provider = "bench", upstream = "bench-1", usd_in_per_1m = 1, usd_out_per_1m = 2 }]
+[[models]]
+name = "bench-image"
+mode = "image"
+tier = 5
+credits_per_unit = 0.5
+deployments = [{ provider = "bench", upstream = "bench-1", usd_per_image = 0.04 }]
+[policies.balanced]
+file = "balanced.wasm"
+`
+
+// builtinModels is how many models the built-in catalog has, the sum of tierCounts.
+const builtinModels = 47
+
+// tierOf is the tier of the n-th model.
+func tierOf(n int) int {
+	for tier, count := range tierCounts {
+		if n < count {
+			return tier
+		}
+		n -= count
+	}
+	return len(tierCounts) - 1
+}
+
+// writeModel keeps a model short: a configuration of 5,000 must stay below a mebibyte.
+func writeModel(b *strings.Builder, name string, tier int, rate string) {
+	fmt.Fprintf(b, "[[models]]\nname=%q\ntier=%d\ncredits_per_1k=%s\ncontext_window=200000\ncapabilities=[\"tools\",\"json_schema\"]\n"+
+		"deployments=[{provider=\"bench\",upstream=\"bench-1\",usd_in_per_1m=1,usd_out_per_1m=2}]\n", name, tier, rate)
+}
+
 var (
 	gatewayAddress = regexp.MustCompile(`(?m)^\s*api\s+(http://[^/\s]+)`)
+	adminAddress   = regexp.MustCompile(`(?m)^\s*admin\s+(http://[^/\s]+)`)
 	firstKey       = regexp.MustCompile(`\b(pm-[A-Za-z0-9_-]{16,})`)
 )
 
@@ -73,7 +128,7 @@ func startGateway(ctx context.Context, cfg *Config, s *site, profile string) (*p
 			return nil, 0, err
 		}
 	}
-	args := []string{"serve", "--config", s.configPath(), "--data", filepath.Join(s.dir, "data"), "--log", "warn"}
+	args := []string{"serve", "--config", s.configPath(), "--data", s.dataDir(), "--log", "warn"}
 	if profile != "" {
 		args = append(args, "--cpu-profile", profile)
 	}
@@ -90,6 +145,7 @@ func startGateway(ctx context.Context, cfg *Config, s *site, profile string) (*p
 }
 
 func (s *site) configPath() string { return filepath.Join(s.dir, "pointsman.toml") }
+func (s *site) dataDir() string    { return filepath.Join(s.dir, "data") }
 
 // routed waits until the gateway has answered a chat request.
 func (p *process) routed(ctx context.Context, s *site) error {
@@ -98,39 +154,47 @@ func (p *process) routed(ctx context.Context, s *site) error {
 		return err
 	}
 	p.address = found[1]
-	if s.key == "" {
+	if found, err = p.await(ctx, adminAddress); err != nil {
+		return err
+	}
+	p.admin = found[1]
+	if s.key == "" && len(s.keys) == 0 {
 		if found, err = p.await(ctx, firstKey); err != nil {
 			return err
 		}
 		s.key = found[1]
 	}
-	p.key = s.key
-	w := workloads[0]
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, p.address+"/v1/chat/completions", strings.NewReader(w.body()))
-	if err != nil {
+	if len(s.keys) > 0 {
+		s.key = s.keys[0]
+	}
+	p.key, p.shape = s.key, s.shape()
+	c := &wire{address: p.hostPort(), deadline: time.Now().Add(startLimit)}
+	if err := c.dial(ctx); err != nil {
 		return err
 	}
-	req.Header.Set("Authorization", "Bearer "+p.key)
-	req.Header.Set("Content-Type", "application/json")
-	client := http.Client{Timeout: startLimit, Transport: &http.Transport{DisableKeepAlives: true}}
-	resp, err := client.Do(req)
-	if err != nil {
+	defer c.close()
+	if err := c.exchange(ctx, chat, chat.request(p)); err != nil {
 		return err
 	}
-	defer resp.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(resp.Body, 1<<20))
-	if err != nil {
-		return err
+	// A gateway that does not charge would be measured without its ledger, one that does with it.
+	charged := string(c.resp.Header.Peek("X-Pointsman-Credits"))
+	if free := strings.Trim(charged, "0.") == ""; charged == "" || free != s.minimal {
+		return fmt.Errorf("the gateway charged %q", charged)
 	}
-	if err := w.check(resp.StatusCode, body); err != nil {
-		return err
+	want := "balanced"
+	if s.minimal {
+		want = "custom"
 	}
-	// A gateway that does not charge would be measured without its ledger.
-	if charged := resp.Header.Get("X-Pointsman-Credits"); charged == "" || strings.Trim(charged, "0.") == "" {
-		return errors.New("the gateway charged nothing")
-	}
-	if policy := resp.Header.Get("X-Pointsman-Policy"); policy != "balanced" {
-		return fmt.Errorf("policy %q decided, not balanced", policy)
+	if policy := c.resp.Header.Peek("X-Pointsman-Policy"); string(policy) != want {
+		return fmt.Errorf("policy %q decided, not %s", policy, want)
 	}
 	return nil
+}
+
+// shape is what requests to the site's gateway look like. The model is left to the policy of a power level.
+func (s *site) shape() shape {
+	if s.minimal {
+		return shape{}
+	}
+	return shape{model: `"model":"auto","power_level":"balanced",`}
 }

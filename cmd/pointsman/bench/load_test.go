@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -17,7 +18,7 @@ func TestRequestsAreValid(t *testing.T) {
 			Stream   bool
 			Messages []struct{ Role, Content string }
 		}
-		if err := json.Unmarshal([]byte(w.body()), &body); err != nil {
+		if err := json.Unmarshal([]byte(w.body(shape{})), &body); err != nil {
 			t.Fatalf("%s: %v", w.name, err)
 		}
 		size := 0
@@ -50,7 +51,7 @@ func TestAnswersAreValid(t *testing.T) {
 func TestCheck(t *testing.T) {
 	read := func(w workload) string {
 		server := startUpstream(t)
-		resp, err := http.Post(server+"/v1/chat/completions", "application/json", strings.NewReader(w.body()))
+		resp, err := http.Post(server+"/v1/chat/completions", "application/json", strings.NewReader(w.body(shape{})))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -76,7 +77,7 @@ func TestCheck(t *testing.T) {
 		{"another answer", chat, 200, `{"choices":[]}`, false},
 		{"a plain answer for a stream", stream, 200, plain, false},
 		{"a stream cut short", stream, 200, events[:len(events)-20], false},
-		{"a chunk lost", stream, 200, strings.Replace(events, `"delta":{"content"`, `"delta":{}`, 1), false},
+		{"a chunk lost", stream, 200, strings.Replace(events, chunkMark, "", 1), false},
 	} {
 		if err := c.w.check(c.code, []byte(c.body)); (err == nil) != c.ok {
 			t.Errorf("%s: %v", c.name, err)
@@ -103,10 +104,65 @@ func TestWrongAnswerEndsTheRound(t *testing.T) {
 		http.Error(w, "no credits", http.StatusPaymentRequired)
 	}))
 	defer server.Close()
-	address := strings.TrimPrefix(server.URL, "http://")
-	l := &load{workload: workloads[0], address: address, request: workloads[0].request(address, "k"), deadline: time.Now().Add(10 * time.Second)}
-	err := l.run(context.Background(), nil)
+	l := &load{workload: chat, address: strings.TrimPrefix(server.URL, "http://"), workers: 1, wires: 1, deadline: time.Now().Add(10 * time.Second)}
+	l.requests = [][]byte{chat.request(&process{address: server.URL})}
+	err := l.run(context.Background(), 0, nil, func() {})
 	if err == nil || !strings.Contains(err.Error(), "answered 402: no credits") {
 		t.Errorf("got %v", err)
+	}
+}
+
+// A stall of the target makes every request late that was due meanwhile, not only the one that met it.
+func TestOpenLoopCountsFromWhenDue(t *testing.T) {
+	const stall = 300 * time.Millisecond
+	plain := newAnswers().plain
+	var served atomic.Int64
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if served.Add(1) == 20 {
+			time.Sleep(stall)
+		}
+		_, body, _ := strings.Cut(string(plain), "\r\n\r\n")
+		io.WriteString(w, body) //nolint:errcheck // the client would see it
+	}))
+	defer server.Close()
+	l := &load{workload: chat, address: strings.TrimPrefix(server.URL, "http://"), workers: 1, wires: 1, deadline: time.Now().Add(10 * time.Second)}
+	l.requests = [][]byte{chat.request(&process{address: server.URL})}
+	const every, total = 5 * time.Millisecond, 60
+	l.schedule = &schedule{start: time.Now(), every: every, total: total}
+	var taken []time.Duration
+	if err := l.run(t.Context(), 0, &taken, func() {}); err != nil {
+		t.Fatal(err)
+	}
+	late := 0
+	for _, took := range taken {
+		if took > stall/2 {
+			late++
+		}
+	}
+	if len(taken) != total || late < int(stall/every)/2-5 {
+		t.Errorf("%d requests, %d of them late", len(taken), late)
+	}
+}
+
+func TestWishes(t *testing.T) {
+	for text, want := range map[string]wish{
+		"":                               {},
+		"[upstream delay=50ms] x":        {delay: 50 * time.Millisecond},
+		"[upstream pace=1s,cut]":         {pace: time.Second, cut: true},
+		"[upstream status=503,other=1] ": {status: 503},
+		"[upstream never ended":          {},
+		strings.Repeat("x", 2000) + "[upstream cut]": {},
+	} {
+		if got := parseWish([]byte(text)); got != want {
+			t.Errorf("%.40q: %+v, want %+v", text, got, want)
+		}
+	}
+	for name, w := range map[string]workload{"delayed": chat.delayed(time.Second), "slow": slowStream(time.Second)} {
+		if got := parseWish([]byte(w.body(shape{}))); got == (wish{}) {
+			t.Errorf("%s: no wish in its body", name)
+		}
+	}
+	if !asked([]byte(`{"messages":[],"stream": true}`), streamMark) || asked([]byte(`{"stream":false}`), streamMark) {
+		t.Error("what asks for a stream is not what should")
 	}
 }

@@ -48,17 +48,28 @@ func TestCompare(t *testing.T) {
 	}
 	upstream := part("upstream", "")
 	proxy := part("proxy", upstream.address)
-	cfg := &Config{Connections: 8, Duration: 300 * time.Millisecond, WarmUp: 50 * time.Millisecond, Rounds: 2, Progress: t.Output()}
-	for _, w := range workloads {
-		rows, err := compare(t.Context(), cfg, w, upstream, proxy, proxy)
-		if err != nil {
-			t.Fatal(err)
+	cfg := &Config{Connections: 8, Rate: 200, Duration: 300 * time.Millisecond, WarmUp: 50 * time.Millisecond, Rounds: 2, Progress: t.Output(), Workloads: Workloads()}
+	r := &runner{Config: cfg, report: &Report{}, upstream: upstream, bare: &standing{&Target{Name: TargetProxy}, proxy}}
+	group := []*standing{{&Target{Name: TargetDirect}, upstream}, r.bare, {&Target{Name: "itself"}, proxy}}
+	if err := r.compareClosed(t.Context(), group); err != nil {
+		t.Fatal(err)
+	}
+	for _, row := range r.report.Closed {
+		t.Logf("%+v", row)
+		if row.Target != TargetDirect && (row.CPUMicros <= 0 || row.Ratio < 0.2 || row.Ratio > 5) {
+			t.Errorf("%s, %s: %v us, %v times the proxy", row.Workload, row.Target, row.CPUMicros, row.Ratio)
 		}
-		for _, row := range rows {
-			t.Logf("%+v", row)
-			if row.Target != TargetDirect && (row.CPUMicros <= 0 || row.Ratio < 0.2 || row.Ratio > 5) {
-				t.Errorf("%s, %s: %v us, %v times the proxy", row.Workload, row.Target, row.CPUMicros, row.Ratio)
-			}
+	}
+	if err := r.compareOpen(t.Context(), group, 20*time.Millisecond); err != nil {
+		t.Fatal(err)
+	}
+	for _, row := range r.report.Open {
+		t.Logf("%+v", row)
+		if row.P50MS < 20 || row.Target == TargetDirect && row.AddedP50MS != 0 {
+			t.Errorf("%+v", row)
 		}
+	}
+	if len(r.report.Closed) != 9 || len(r.report.Open) != 3 {
+		t.Errorf("%d and %d rows", len(r.report.Closed), len(r.report.Open))
 	}
 }

@@ -25,7 +25,9 @@ type process struct {
 	ended   chan struct{}
 	output  *output // what it wrote
 	address string  // http://host:port
+	admin   string  // of a gateway: where its admin API is
 	key     string  // bearer key for requests, "" if it wants none
+	shape   shape   // of requests to it
 }
 
 // launch starts the binary. It is ended by stop, when ctx ends, and on Linux also when this process dies.

@@ -24,7 +24,9 @@ const clockTick = 10 * time.Millisecond
 // status is what /proc/PID/stat tells of a process.
 type status struct {
 	parent int
-	cpu    time.Duration // user and system, of the process and of its children that have ended
+	cpu    time.Duration // user and system, of the process
+	ended  time.Duration // of its children that have ended
+	rss    int64         // bytes
 }
 
 func (p procfs) status(pid int) (status, error) {
@@ -35,7 +37,7 @@ func (p procfs) status(pid int) (status, error) {
 	}
 	// The second field is the name in parentheses, and may itself hold spaces and parentheses.
 	fields := bytes.Fields(text[bytes.LastIndexByte(text, ')')+1:])
-	if len(fields) < 15 {
+	if len(fields) < 22 {
 		return status{}, fmt.Errorf("%s has %d fields after the name", path, len(fields))
 	}
 	number := func(i int) int64 {
@@ -43,7 +45,10 @@ func (p procfs) status(pid int) (status, error) {
 		err = errors.Join(err, parseErr)
 		return n
 	}
-	s := status{parent: int(number(1)), cpu: time.Duration(number(11)+number(12)+number(13)+number(14)) * clockTick}
+	s := status{
+		parent: int(number(1)), cpu: time.Duration(number(11)+number(12)) * clockTick, ended: time.Duration(number(13)+number(14)) * clockTick,
+		rss: number(21) * int64(os.Getpagesize()),
+	}
 	if err != nil {
 		return status{}, fmt.Errorf("reading %s: %w", path, err)
 	}
@@ -94,33 +99,42 @@ func descendants(processes map[int]status, root int) []int {
 }
 
 // tree lists a process and its descendants. It fails if the process has ended.
-func (p procfs) tree(root int) ([]int, error) {
-	processes, err := p.all()
-	if err != nil {
-		return nil, err
-	}
-	pids := descendants(processes, root)
-	if pids == nil {
-		return nil, fmt.Errorf("process %d has ended", root)
-	}
-	return pids, nil
+func (p procfs) tree(root int) (pids []int, err error) {
+	err = p.walk(root, func(pid int, _ status) { pids = append(pids, pid) })
+	return pids, err
 }
 
 // treeCPU is the CPU time that a process, its descendants and those of them that have ended took so far.
-func (p procfs) treeCPU(root int) (time.Duration, error) {
+func (p procfs) treeCPU(root int) (total time.Duration, err error) {
+	err = p.walk(root, func(pid int, s status) {
+		if exact, err := cpuTimeOf(pid); err == nil && p == proc {
+			s.cpu = exact
+		}
+		total += s.cpu + s.ended
+	})
+	return total, err
+}
+
+// treeRSS is the resident memory of a process and its descendants, in bytes; what they share counts for each.
+func (p procfs) treeRSS(root int) (total int64, err error) {
+	err = p.walk(root, func(_ int, s status) { total += s.rss })
+	return total, err
+}
+
+// walk visits a process and its descendants. It fails if the process has ended.
+func (p procfs) walk(root int, visit func(pid int, s status)) error {
 	processes, err := p.all()
 	if err != nil {
-		return 0, err
+		return err
 	}
 	pids := descendants(processes, root)
 	if pids == nil {
-		return 0, fmt.Errorf("process %d has ended", root)
+		return fmt.Errorf("process %d has ended", root)
 	}
-	var total time.Duration
 	for _, pid := range pids {
-		total += processes[pid].cpu
+		visit(pid, processes[pid])
 	}
-	return total, nil
+	return nil
 }
 
 // pss is the memory of a process in bytes: private pages, and its share of those it shares with others.
@@ -140,4 +154,16 @@ func (p procfs) pss(pid int) (int64, error) {
 		}
 	}
 	return 0, fmt.Errorf("%s has no Pss line", path)
+}
+
+// anonymous is the resident memory of a process that is no file, in bytes; 0 if it is not told.
+func (p procfs) anonymous(pid int) int64 {
+	text, _ := os.ReadFile(filepath.Join(string(p), strconv.Itoa(pid), "status")) // the process may have ended
+	for line := range strings.Lines(string(text)) {
+		if rest, ok := strings.CutPrefix(line, "RssAnon:"); ok {
+			kib, _ := strconv.ParseInt(strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(rest), "kB")), 10, 64)
+			return kib << 10
+		}
+	}
+	return 0
 }

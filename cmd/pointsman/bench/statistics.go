@@ -35,38 +35,74 @@ func perUnit(cpu time.Duration, units int) float64 {
 	return float64(cpu) / float64(time.Microsecond) / float64(max(units, 1))
 }
 
-// summarize takes the medians over the rounds of one target. The ratio is the median of the ratios of rounds that ran one
-// after the other.
+// ratio of two values, 0 if there is nothing to compare with.
+func ratio(value, base float64) float64 {
+	if base <= 0 {
+		return 0
+	}
+	return value / base
+}
+
+// each is a value of every sample.
+func each(samples []sample, value func(sample) float64) []float64 {
+	values := make([]float64, len(samples))
+	for i, s := range samples {
+		values[i] = value(s)
+	}
+	return values
+}
+
+// pairs is the median of what is made of rounds that ran one after the other.
+func pairs(samples, base []sample, of func(s, base sample) float64) float64 {
+	var values []float64
+	for i := range min(len(samples), len(base)) {
+		values = append(values, of(samples[i], base[i]))
+	}
+	return median(values)
+}
+
+// summarize takes medians over the rounds of one target, and the best round. The ratio is the median of the ratios of rounds that
+// ran one after the other, the best ratio that of the two best rounds.
 func summarize(w workload, target string, samples, bare []sample) Row {
 	perRequest, unit := w.perRequest()
-	of := func(value func(sample) float64) float64 {
-		values := make([]float64, len(samples))
-		for i, s := range samples {
-			values[i] = value(s)
-		}
-		return median(values)
-	}
 	cpu := func(s sample) float64 { return perUnit(s.cpu, s.requests*perRequest) }
 	row := Row{
 		Workload: w.title, Target: target, Unit: unit,
-		RequestsPerSecond: of(func(s sample) float64 { return float64(s.requests) / s.elapsed.Seconds() }),
-		P50MS:             of(func(s sample) float64 { return milliseconds(s.p50) }),
-		P99MS:             of(func(s sample) float64 { return milliseconds(s.p99) }),
-		UpstreamMicros:    of(func(s sample) float64 { return perUnit(s.upstreamCPU, s.requests*perRequest) }),
+		RequestsPerSecond: median(each(samples, func(s sample) float64 { return float64(s.requests) / s.elapsed.Seconds() })),
+		P50MS:             median(each(samples, func(s sample) float64 { return milliseconds(s.p50) })),
+		P99MS:             median(each(samples, func(s sample) float64 { return milliseconds(s.p99) })),
+		UpstreamMicros:    median(each(samples, func(s sample) float64 { return perUnit(s.upstreamCPU, s.requests*perRequest) })),
 	}
 	for _, s := range samples {
 		row.Requests += s.requests
 	}
-	if target == TargetDirect {
+	if target == TargetDirect || len(samples) == 0 {
 		return row // nothing stands in between
 	}
-	row.CPUMicros = of(cpu)
-	var ratios []float64
-	for i := range min(len(samples), len(bare)) {
-		if base := cpu(bare[i]); base > 0 {
-			ratios = append(ratios, cpu(samples[i])/base)
-		}
+	row.CPUMicros, row.BestMicros = median(each(samples, cpu)), slices.Min(each(samples, cpu))
+	row.Ratio = pairs(samples, bare, func(s, base sample) float64 { return ratio(cpu(s), cpu(base)) })
+	if len(bare) > 0 {
+		row.BestRatio = ratio(row.BestMicros, slices.Min(each(bare, cpu)))
 	}
-	row.Ratio = median(ratios)
+	return row
+}
+
+// summarizeOpen takes medians over the rounds of one target at a fixed rate. What is added is the difference to the upstream itself
+// in the same round.
+func summarizeOpen(delay time.Duration, target string, samples, direct, bare []sample) OpenRow {
+	cpu := func(s sample) float64 { return perUnit(s.cpu, s.requests) }
+	p50, p99 := func(s sample) float64 { return milliseconds(s.p50) }, func(s sample) float64 { return milliseconds(s.p99) }
+	row := OpenRow{
+		UpstreamMS: milliseconds(delay), Target: target,
+		P50MS: median(each(samples, p50)), P99MS: median(each(samples, p99)),
+		AddedP50MS: pairs(samples, direct, func(s, base sample) float64 { return p50(s) - p50(base) }),
+		AddedP99MS: pairs(samples, direct, func(s, base sample) float64 { return p99(s) - p99(base) }),
+	}
+	if target == TargetDirect {
+		row.AddedP50MS, row.AddedP99MS = 0, 0
+		return row
+	}
+	row.CPUMicros = median(each(samples, cpu))
+	row.Ratio = pairs(samples, bare, func(s, base sample) float64 { return ratio(cpu(s), cpu(base)) })
 	return row
 }

@@ -43,10 +43,13 @@ func TestSummarizeTakesRatiosWithinRounds(t *testing.T) {
 	got := summarize(workloads[0], TargetGateway, ours, bare)
 	want := Row{
 		Workload: "chat, 2 KB prompt", Target: TargetGateway, Requests: 3000, RequestsPerSecond: 1000, P50MS: 1, P99MS: 3,
-		Unit: "request", CPUMicros: 120, Ratio: 3, UpstreamMicros: 10,
+		Unit: "request", CPUMicros: 120, BestMicros: 60, Ratio: 3, BestRatio: 3, UpstreamMicros: 10,
 	}
 	if got != want {
 		t.Errorf("got  %+v\nwant %+v", got, want)
+	}
+	if open := summarizeOpen(time.Millisecond, TargetGateway, ours, bare, bare); open.UpstreamMS != 1 || open.AddedP50MS != 0 || open.Ratio != 3 || open.CPUMicros != 120 {
+		t.Errorf("at a fixed rate %+v", open)
 	}
 	if direct := summarize(workloads[0], TargetDirect, bare, bare); direct.CPUMicros != 0 || direct.Ratio != 0 {
 		t.Errorf("the upstream itself has %v us and ratio %v in front of it", direct.CPUMicros, direct.Ratio)

@@ -18,6 +18,7 @@ import (
 // Config is the whole configuration, defaults filled in. Treat it as read-only after [Load].
 type Config struct {
 	File           string // where it was read from, "" for none
+	WholeLines     bool   // the file ends with the end of a line, as one does not that is written in part
 	Server         Server
 	Providers      []Provider      // built-in ones in fixed order, then those of the file in its order
 	BuiltinCatalog bool            // [catalog] builtin
@@ -58,6 +59,10 @@ type Server struct {
 	// KeepAliveAfter is how long a stream waits for its answer to begin before it is kept alive, and KeepAliveEvery how long it
 	// may then be silent.
 	KeepAliveAfter, KeepAliveEvery time.Duration
+	Watch                          bool // the file is read again when it changes
+	// DrainDelay is how long a gateway that is told to stop takes requests as before, though it says that it is not ready, and
+	// DrainLimit how long after that the requests under way may go on.
+	DrainDelay, DrainLimit time.Duration
 }
 
 // Provider is one [providers.NAME] table merged over the built-in provider of that name.
@@ -72,21 +77,12 @@ type Provider struct {
 	AllowPrivate bool              // may connect to loopback and private addresses
 	Local        bool              // runs on the operator's own machines: fit for private requests
 	Settings     map[string]string // for the adapter; may hold secrets: never print it
-	Timeouts     Timeouts
+	Timeouts     catalog.Timeouts
 	Builtin      bool     // one of the nine
 	Probe        []string // base URLs to try, best first, before the provider can be used; empty: BaseURL is certain
 	// NoCollection says that the provider does not keep or train on what it is sent, ZeroRetention that it keeps nothing at
 	// all: what callers can ask for by provider.data_collection and provider.zdr.
 	NoCollection, ZeroRetention bool
-}
-
-// Timeouts bound the stages of a provider's answer, each by itself.
-type Timeouts struct {
-	Connect      time.Duration // TLS handshake included
-	FirstByte    time.Duration // from the request sent to the first byte of the answer
-	FirstContent time.Duration // of a stream, while another candidate could still take over
-	Idle         time.Duration // between two pieces of the answer
-	Total        time.Duration // from the beginning to the last byte
 }
 
 // Retries is the [retries] table.

@@ -79,7 +79,7 @@ func TestLoadFull(t *testing.T) {
 	server := Server{
 		"127.0.0.1:8084", "127.0.0.1:8085", 32 << 20, absolute(t, "testdata/tls/gateway.crt"), absolute(t, "testdata/tls/gateway.key"),
 		[]string{"https://app.example", "http://localhost:3000"},
-		10 * time.Second, 15 * time.Second,
+		10 * time.Second, 15 * time.Second, true, 5 * time.Second, time.Minute,
 	}
 	if !reflect.DeepEqual(c.Server, server) {
 		t.Errorf("server %+v", c.Server)

@@ -111,6 +111,9 @@ func (p *printer) server(c *Config) {
 	p.list("cors_origins", c.Server.CORSOrigins)
 	p.pair("keep_alive_after", strconv.FormatFloat(c.Server.KeepAliveAfter.Seconds(), 'g', -1, 64))
 	p.pair("keep_alive_every", strconv.FormatFloat(c.Server.KeepAliveEvery.Seconds(), 'g', -1, 64))
+	p.pair("watch", strconv.FormatBool(c.Server.Watch))
+	p.pair("drain_delay", strconv.Itoa(int(c.Server.DrainDelay.Seconds())))
+	p.pair("drain_limit", strconv.Itoa(int(c.Server.DrainLimit.Seconds())))
 }
 
 func (p *printer) provider(v *Provider) {
@@ -143,15 +146,28 @@ func (p *printer) provider(v *Provider) {
 	if v.ZeroRetention {
 		p.pair("zero_retention", "true")
 	}
-	seconds := func(d time.Duration) string { return strconv.FormatFloat(d.Seconds(), 'f', -1, 64) }
-	w := v.Timeouts
-	p.pair("timeouts", "{ connect = "+seconds(w.Connect)+", first_byte = "+seconds(w.FirstByte)+", first_content = "+seconds(w.FirstContent)+
-		", idle = "+seconds(w.Idle)+", total = "+seconds(w.Total)+" }")
+	p.timeouts("timeouts", v.Timeouts)
 	if len(v.Settings) > 0 {
 		p.table("[providers." + bare(v.Name) + ".settings]")
 		for _, key := range slices.Sorted(maps.Keys(v.Settings)) {
 			p.pair(bare(key), p.guarded(key, v.Settings[key], quote))
 		}
+	}
+}
+
+// timeouts prints those that are set, if any is.
+func (p *printer) timeouts(key string, w catalog.Timeouts) {
+	var set []string
+	for _, stage := range []struct {
+		name  string
+		limit time.Duration
+	}{{"connect", w.Connect}, {"tls", w.TLS}, {"first_byte", w.FirstByte}, {"first_content", w.FirstContent}, {"idle", w.Idle}, {"total", w.Total}} {
+		if stage.limit > 0 {
+			set = append(set, stage.name+" = "+strconv.FormatFloat(stage.limit.Seconds(), 'f', -1, 64))
+		}
+	}
+	if len(set) > 0 {
+		p.pair(key, "{ "+strings.Join(set, ", ")+" }")
 	}
 }
 
@@ -221,10 +237,12 @@ func (p *printer) model(e catalog.Entry) {
 	if unpriced := unpricedOf(e); unpriced != "" {
 		p.pair("unpriced", quote(string(unpriced)))
 	}
+	p.timeouts("timeouts", e.Timeouts)
 	for _, d := range e.Deployments {
 		p.table("  [[models.deployments]]")
 		p.pair("  provider", quote(d.Provider))
 		p.pair("  upstream", quote(d.Upstream))
+		p.timeouts("  timeouts", d.Timeouts)
 		if d.Unpriced == "" {
 			p.price("  ", "models.deployments", e.Mode, d.Price)
 		}

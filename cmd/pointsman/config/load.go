@@ -29,6 +29,7 @@ const (
 	DefaultAdminListen  = "127.0.0.1:8085"
 	DefaultMaxBodyBytes = 32 << 20
 
+	DefaultDrainLimit     = 30 * time.Second
 	DefaultKeepAliveAfter = 10 * time.Second
 	DefaultKeepAliveEvery = 15 * time.Second
 	DefaultLogDays        = 30
@@ -79,6 +80,7 @@ func Parse(path string, data []byte, env func(string) string) (*Config, error) {
 		sortFaults(d.faults)
 		return nil, &Error{d.faults}
 	}
+	c.WholeLines = strings.HasSuffix(text, "\n")
 	sortFaults(d.warnings)
 	for _, w := range d.warnings {
 		w.Excerpt = ""
@@ -159,6 +161,9 @@ func (c *Config) server(t *table) {
 		CORSOrigins:    t.origins("cors_origins"),
 		KeepAliveAfter: seconds(t.number("keep_alive_after", DefaultKeepAliveAfter.Seconds(), 0.1, 3600)),
 		KeepAliveEvery: seconds(t.number("keep_alive_every", DefaultKeepAliveEvery.Seconds(), 0.1, 3600)),
+		Watch:          t.flag("watch", false),
+		DrainDelay:     time.Duration(t.integer("drain_delay", 0, 0, 3600)) * time.Second,
+		DrainLimit:     time.Duration(t.integer("drain_limit", int64(DefaultDrainLimit/time.Second), 0, 3600)) * time.Second,
 	}
 	if (c.Server.TLSCert == "") != (c.Server.TLSKey == "") {
 		key := "tls_cert"

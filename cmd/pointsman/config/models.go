@@ -147,6 +147,7 @@ func (c *Config) model(t *table) (m ownModel, ok bool) {
 	for _, name := range t.strs("aliases") {
 		e.Aliases = append(e.Aliases, catalog.Alias{Name: name})
 	}
+	t.timeouts("in [models.timeouts]", &e.Timeouts)
 	seen := make(map[[2]string]bool)
 	m.deployments = t.children("deployments", "in [[models.deployments]]")
 	for _, dt := range m.deployments {
@@ -280,6 +281,7 @@ func (c *Config) deployment(t *table, mode string) catalog.DeploymentEntry {
 		t.missing("a deployment has no upstream: the provider's own name of the model")
 	}
 	e.Price = t.price(mode)
+	t.timeouts("in [models.deployments.timeouts]", &e.Timeouts)
 	t.done()
 	return e
 }

@@ -15,8 +15,8 @@ import (
 
 // defaultTimeouts are those of a provider that says nothing else. A whole answer may take as long as credits are held for
 // one, and a model may think for some minutes before it says anything.
-func defaultTimeouts() Timeouts {
-	return Timeouts{Connect: 5 * time.Second, FirstByte: time.Minute, FirstContent: 5 * time.Minute, Idle: time.Minute, Total: 30 * time.Minute}
+func defaultTimeouts() catalog.Timeouts {
+	return catalog.Timeouts{Connect: 5 * time.Second, TLS: 5 * time.Second, FirstByte: time.Minute, FirstContent: 5 * time.Minute, Idle: time.Minute, Total: 30 * time.Minute}
 }
 
 // known is a built-in provider: how it is reached and what its users call its environment variables, best name first.
@@ -304,7 +304,7 @@ func (d *document) provider(t *table, p *Provider, adapters []string) {
 	p.Local = t.flag("local", p.Local)
 	p.NoCollection = t.flag("no_collection", false)
 	p.ZeroRetention = t.flag("zero_retention", false)
-	p.Timeouts.read(t, p.Name)
+	t.timeouts("in [providers."+p.Name+".timeouts]", &p.Timeouts)
 	p.Settings = t.strMap("settings", "in [providers."+p.Name+".settings]")
 	t.done()
 	if !p.AllowPrivate && isPrivate(p.BaseURL) {
@@ -312,17 +312,18 @@ func (d *document) provider(t *table, p *Provider, adapters []string) {
 	}
 }
 
-// read takes the timeouts of a provider's table: timeouts, and timeout_seconds as a short form of its first_byte.
-func (w *Timeouts) read(t *table, provider string) {
+// timeouts reads those of a table: timeouts, and timeout_seconds as a short form of its first_byte.
+func (t *table) timeouts(where string, w *catalog.Timeouts) {
 	seconds := func(t *table, key string, to *time.Duration) {
 		*to = time.Duration(t.number(key, to.Seconds(), 0, 3600) * float64(time.Second))
 	}
 	seconds(t, "timeout_seconds", &w.FirstByte)
-	c := t.child("timeouts", "in [providers."+provider+".timeouts]")
+	c := t.child("timeouts", where)
 	if t.has("timeout_seconds") && c.has("first_byte") {
 		c.fault("first_byte", "first_byte and timeout_seconds are the same thing: give one")
 	}
 	seconds(c, "connect", &w.Connect)
+	seconds(c, "tls", &w.TLS)
 	seconds(c, "first_byte", &w.FirstByte)
 	seconds(c, "first_content", &w.FirstContent)
 	seconds(c, "idle", &w.Idle)

@@ -1,0 +1,307 @@
+package bench
+
+import (
+	"bytes"
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// kind is one sort of request of a mixture.
+type kind struct {
+	name    string
+	percent int
+	model   string // the members that name it
+	wish    string // what the upstream is told
+	stream  bool
+	path    string                           // "" for chat
+	content string                           // of the message, "" for text
+	leave   time.Duration                    // when the client goes away, 0: not before the end
+	fails   bool                             // the upstream lets the gateway down, so that an error is right
+	check   func(status int, b []byte) error // nil: as its workload
+}
+
+const (
+	levelModel = `"model":"auto","power_level":"balanced",`
+	flakyModel = `"model":"flaky-1",` // of a provider of its own, so that its circuit is nobody else's
+)
+
+// kinds make a hundred percent.
+var kinds = []kind{
+	{name: "buffered", percent: 62, model: levelModel},
+	{name: "streams", percent: 20, model: levelModel, stream: true},
+	{name: "clients that leave before the answer", percent: 2, model: levelModel, wish: "delay=200ms", leave: 20 * time.Millisecond},
+	{name: "clients that leave in a stream", percent: 3, model: levelModel, wish: "pace=5ms", stream: true, leave: 60 * time.Millisecond},
+	{name: "errors of the upstream", percent: 4, model: flakyModel, wish: "status=500", fails: true},
+	{name: "rate limits of the upstream", percent: 1, model: flakyModel, wish: "status=429", fails: true},
+	{name: "answers that are cut", percent: 1, model: flakyModel, wish: "cut", fails: true},
+	{name: "streams that are cut", percent: 1, model: flakyModel, wish: "cut", stream: true, fails: true},
+	{name: "images made", percent: 3, model: `"model":"bench-image",`, path: "/v1" + imagePath, check: checkImage},
+	{name: "images shown", percent: 3, model: `"model":"bench-vision",`, content: pictureContent()},
+}
+
+func checkImage(status int, body []byte) error {
+	if status != 200 || !bytes.Contains(body, []byte(`"b64_json"`)) {
+		return fmt.Errorf("answered %d: %.300s", status, body)
+	}
+	return nil
+}
+
+// pictureContent is a message with a picture of 100 KB.
+func pictureContent() string {
+	picture := base64.StdEncoding.EncodeToString(bytes.Repeat([]byte("a signal box at night "), 100<<10/22))
+	return `[{"type":"text","text":"What does the signal show?"},{"type":"image_url","image_url":{"url":"data:image/png;base64,` + picture + `"}}]`
+}
+
+// request is what goes over the wire.
+func (k *kind) request(p *process) []byte {
+	if k.path == "" && k.content == "" {
+		w := k.workload()
+		q := *p
+		q.shape = shape{model: k.model}
+		return w.request(&q)
+	}
+	path, body := "/v1/chat/completions", `{`+k.model+`"max_tokens":64,"messages":[{"role":"user","content":`+k.content+`}]}`
+	if k.path != "" {
+		path, body = k.path, `{`+k.model+`"prompt":"A railway switch in the snow","n":1}`
+	}
+	return fmt.Appendf(nil, "POST %s HTTP/1.1\r\nHost: %s\r\nAuthorization: Bearer %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s",
+		path, p.hostPort(), p.key, len(body), body)
+}
+
+func (k *kind) workload() workload {
+	return workload{name: k.name, prompt: 2 << 10, stream: k.stream, wish: k.wish}
+}
+
+// verify says whether an answer is right; own that it is an error of the gateway itself.
+func (k *kind) verify(status int, body []byte) (own bool, err error) {
+	switch {
+	case k.fails && status == 200 && !k.stream:
+		return false, errors.New("an answer in place of an error")
+	case k.fails && k.stream && bytes.Contains(body, []byte("data: [DONE]")):
+		return false, errors.New("a stream that was cut has an end")
+	case k.fails:
+		return false, nil
+	case k.check != nil:
+		err = k.check(status, body)
+	default:
+		err = k.workload().check(status, body)
+	}
+	return status >= 500, err
+}
+
+// mixture sends requests of all kinds to one gateway and counts what becomes of them.
+type mixture struct {
+	address  string
+	requests [][]byte // by kind
+	order    []int    // a hundred kinds, mixed
+
+	mu    sync.Mutex
+	sent  []int
+	took  []time.Duration // of buffered answers
+	own   int
+	wrong int
+	first string
+}
+
+func newMixture(p *process) *mixture {
+	m := &mixture{address: p.hostPort(), sent: make([]int, len(kinds))}
+	left := make([]int, len(kinds))
+	for i := range kinds {
+		m.requests = append(m.requests, kinds[i].request(p))
+		left[i] = kinds[i].percent
+	}
+	for range 100 { // the same in every run, and each kind spread evenly
+		best := 0
+		for i, k := range kinds {
+			if left[i]*kinds[best].percent > left[best]*k.percent || left[best] == 0 {
+				best = i
+			}
+		}
+		left[best]--
+		m.order = append(m.order, best)
+	}
+	return m
+}
+
+// capacity is how many requests of the mixture are answered in a second when 64 are always under way.
+func (m *mixture) capacity(ctx context.Context, lasting time.Duration) (float64, error) {
+	var next atomic.Int64
+	until := time.Now().Add(lasting)
+	began := time.Now()
+	err := together(64, func(int) error {
+		c := &wire{address: m.address}
+		defer c.close()
+		for time.Now().Before(until) && ctx.Err() == nil {
+			m.one(ctx, c, int(next.Add(1)-1), time.Now())
+		}
+		return ctx.Err()
+	})
+	return float64(next.Load()) / time.Since(began).Seconds(), err
+}
+
+// send keeps a rate, each request being due whatever became of those before. It returns when all are answered that began in time,
+// with the number of those that did not: the machine has become slower than it was when the rate was chosen.
+func (m *mixture) send(ctx context.Context, rate int, lasting time.Duration) (behind int, err error) {
+	m.mu.Lock() // forget what capacity has counted, but not what was wrong
+	m.sent, m.took = make([]int, len(kinds)), nil
+	m.mu.Unlock()
+	every := time.Second / time.Duration(rate)
+	start, total := time.Now(), int64(lasting/every)
+	var next, skipped atomic.Int64
+	err = together(soakWorkers, func(int) error {
+		clock, err := newAlarm()
+		if err != nil {
+			return err
+		}
+		defer clock.close()
+		c := &wire{address: m.address}
+		defer c.close()
+		for {
+			n := next.Add(1) - 1
+			if n >= total || ctx.Err() != nil {
+				return ctx.Err()
+			}
+			if time.Since(start) > lasting {
+				skipped.Add(1)
+				continue
+			}
+			due := start.Add(time.Duration(n) * every)
+			if err := clock.wait(time.Until(due)); err != nil {
+				return err
+			}
+			m.one(ctx, c, int(n), due)
+		}
+	})
+	return int(skipped.Load()), err
+}
+
+// one sends the n-th request over a connection, which is made if there is none.
+func (m *mixture) one(ctx context.Context, c *wire, n int, due time.Time) {
+	i := m.order[n%len(m.order)]
+	k := &kinds[i]
+	status, body, err := c.raw(ctx, k, m.requests[i])
+	took := time.Since(due)
+	own := false
+	if err == nil && k.leave == 0 {
+		own, err = k.verify(status, body)
+	}
+	if err != nil || k.leave > 0 {
+		c.close()
+		c.conn = nil
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.sent[i]++
+	if i == 0 {
+		m.took = append(m.took, took)
+	}
+	if err == nil || k.leave > 0 || ctx.Err() != nil {
+		return
+	}
+	if own {
+		m.own++
+	} else {
+		m.wrong++
+	}
+	if m.first == "" {
+		m.first = k.name + ": " + err.Error()
+	}
+}
+
+// fill puts what was counted into a report.
+func (m *mixture) fill(r *SoakReport) {
+	r.Requests = map[string]int{}
+	for i, k := range kinds {
+		r.Requests[k.name] = m.sent[i]
+	}
+	slices.Sort(m.took)
+	r.P50MS, r.P99MS = milliseconds(percentile(m.took, 50)), milliseconds(percentile(m.took, 99))
+	r.OwnErrors, r.Wrong, r.First = m.own, m.wrong, m.first
+}
+
+// raw sends a request and reads its answer, or what there is of it until the client leaves.
+func (c *wire) raw(ctx context.Context, k *kind, request []byte) (status int, body []byte, err error) {
+	limit := time.Minute
+	if k.leave > 0 {
+		limit = k.leave
+	}
+	c.deadline = time.Now().Add(limit)
+	if c.conn == nil {
+		if err := c.dial(ctx); err != nil {
+			return 0, nil, err
+		}
+	} else if err := c.conn.SetDeadline(c.deadline); err != nil {
+		return 0, nil, err
+	}
+	if _, err := c.conn.Write(request); err != nil {
+		return 0, nil, err
+	}
+	err = c.resp.ReadLimitBody(c.reader, 8<<20)
+	status, body = c.resp.StatusCode(), c.resp.Body()
+	if err == nil && c.resp.ConnectionClose() || k.fails && err != nil { // a stream that fails ends with its connection
+		c.close()
+		c.conn = nil
+		err = nil
+	}
+	return status, body, err
+}
+
+// goroutineCount is in the metrics of the admin API.
+var goroutineCount = regexp.MustCompile(`(?m)^go_goroutines (\d+)$`)
+
+// holdings reads what the processes of a gateway hold.
+func holdings(p *process, master string) (h Holdings, err error) {
+	err = proc.walk(p.pid(), func(pid int, s status) {
+		h.RSSMiB += float64(s.rss) / (1 << 20)
+		h.OwnMiB += float64(proc.anonymous(pid)) / (1 << 20)
+	})
+	if err != nil {
+		return h, err
+	}
+	entries, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", p.pid()))
+	if err != nil {
+		return h, err
+	}
+	for _, e := range entries {
+		to, _ := os.Readlink(filepath.Join("/proc", strconv.Itoa(p.pid()), "fd", e.Name())) // "" if it was closed meanwhile
+		if strings.HasPrefix(to, "socket:") {
+			h.Sockets++
+		} else {
+			h.Files++
+		}
+	}
+	req, err := http.NewRequest(http.MethodGet, p.admin+"/metrics", nil)
+	if err != nil {
+		return h, err
+	}
+	req.Header.Set("Authorization", "Bearer "+master)
+	client := http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+	resp, err := client.Do(req)
+	if err != nil {
+		return h, err
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return h, err
+	}
+	found := goroutineCount.FindSubmatch(text)
+	if found == nil {
+		return h, fmt.Errorf("no number of goroutines among the metrics: %d %.200s", resp.StatusCode, text)
+	}
+	h.Goroutines, err = strconv.Atoi(string(found[1]))
+	return h, err
+}

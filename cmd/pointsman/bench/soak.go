@@ -1,0 +1,270 @@
+package bench
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"syscall"
+	"time"
+
+	"github.com/pointsman/pointsman/policies/builtin"
+	"github.com/pointsman/pointsman/storage/badgerdb"
+)
+
+// SoakConfig says how long a gateway is loaded and how hard.
+type SoakConfig struct {
+	Duration    time.Duration // at least 10 s
+	LoadPercent int           // of what the gateway can do at most of the same mixture, 1 to 95
+}
+
+// SoakReport is what became of a gateway under long load.
+type SoakReport struct {
+	Minutes   float64        `json:"minutes"`
+	Capacity  float64        `json:"capacity_per_second"` // of the mixture
+	Rate      int            `json:"rate_per_second"`
+	Requests  map[string]int `json:"requests"` // by kind
+	Behind    int            `json:"behind"`   // requests that were due and did not begin in time
+	P50MS     float64        `json:"p50_ms"`   // of buffered answers, from the moment each was due
+	P99MS     float64        `json:"p99_ms"`
+	OwnErrors int            `json:"own_5xx"` // answers of status 500 and above that the upstream had no part in
+	Wrong     int            `json:"wrong"`   // other answers than expected
+	First     string         `json:"first_wrong,omitempty"`
+	Reloads   int            `json:"reloads"`
+	Refused   int            `json:"reloads_refused"`
+	// What the gateway's processes had at rest before and after, and the most of its samples under load.
+	Before, After, Most Holdings
+	RSSSlope            float64 `json:"rss_mib_per_hour"`       // of resident memory after the warm-up
+	OwnSlope            float64 `json:"own_rss_mib_per_hour"`   // of that which is no file: pages of databases go when memory is wanted
+	Seconds             []Watch `json:"samples"`                // one in ten seconds
+	Stopped             bool    `json:"stopped_cleanly"`        // within the time for the requests under way
+	Ledger              string  `json:"ledger"`                 // what its verification said
+	LedgerFault         string  `json:"ledger_fault,omitempty"` // why it does not verify
+}
+
+// Holdings are what a process tree holds.
+type Holdings struct {
+	RSSMiB     float64 `json:"rss_mib"`
+	OwnMiB     float64 `json:"own_mib"` // without pages of files
+	Goroutines int     `json:"goroutines"`
+	Sockets    int     `json:"sockets"`
+	Files      int     `json:"files"`
+}
+
+// Watch is one look at a gateway under load.
+type Watch struct {
+	Second float64 `json:"second"`
+	Holdings
+}
+
+const (
+	soakWorkers = 512
+	reloadEvery = 5 * time.Second
+	watchEvery  = time.Second
+	soakTest    = 5 * time.Second  // of the measurement of what the gateway can do
+	soakRest    = 15 * time.Second // until what the server keeps for the next connections is gone
+)
+
+// Soak loads a gateway with a mixture of everything: buffered answers, streams, clients that leave, failures of the upstream, images,
+// policies that change while they serve. An error means that it could not be done; what was wrong with the gateway is for Judge.
+func Soak(ctx context.Context, cfg Config, s SoakConfig) (*SoakReport, error) {
+	if s.Duration < 10*time.Second || s.Duration > 24*time.Hour || s.LoadPercent < 1 || s.LoadPercent > 95 {
+		return nil, errors.New("a soak takes 10 s to 24 h at 1 to 95 percent")
+	}
+	r, cleanup, err := begin(ctx, &cfg)
+	if err != nil {
+		return nil, err
+	}
+	defer cleanup()
+	site := &site{dir: r.newSite(), upstream: r.upstream.address, soak: true}
+	if err := site.writePolicy(0); err != nil {
+		return nil, err
+	}
+	p, _, err := startGateway(ctx, &cfg, site, "")
+	if err != nil {
+		return nil, err
+	}
+	defer p.stop()
+	m, report := newMixture(p), &SoakReport{Minutes: s.Duration.Minutes()}
+
+	r.say("what the gateway can do: %s at full load", soakTest)
+	if report.Capacity, err = m.capacity(ctx, soakTest); err != nil {
+		return nil, err
+	}
+	if err := pause(ctx, soakRest); err != nil {
+		return nil, err
+	}
+	if report.Before, err = holdings(p, site.master); err != nil {
+		return nil, err
+	}
+	report.Rate = max(int(report.Capacity)*s.LoadPercent/100, 1)
+	r.say("%d requests a second for %s", report.Rate, s.Duration)
+	if err := r.underLoad(ctx, m, site, p, s.Duration, report); err != nil {
+		return nil, err
+	}
+	m.fill(report)
+	if err := pause(ctx, soakRest); err != nil {
+		return nil, err
+	}
+	if report.After, err = holdings(p, site.master); err != nil {
+		return nil, err
+	}
+	report.Refused = bytes.Count([]byte(p.output.String()), []byte("not everything was reloaded"))
+	report.Stopped = p.end(40 * time.Second)
+	var said bytes.Buffer
+	if err := badgerdb.Verify(site.dataDir(), &said); err != nil {
+		report.LedgerFault = err.Error()
+	}
+	report.Ledger = string(bytes.TrimSpace(said.Bytes()))
+	return report, nil
+}
+
+// underLoad sends the mixture at its rate, changes a policy again and again, and watches.
+func (r *runner) underLoad(ctx context.Context, m *mixture, site *site, p *process, lasting time.Duration, report *SoakReport) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	loaded := make(chan error, 1)
+	began := time.Now()
+	go func() {
+		behind, err := m.send(ctx, report.Rate, lasting)
+		report.Behind = behind
+		loaded <- err
+	}()
+	watches, reloads := time.NewTicker(watchEvery), time.NewTicker(reloadEvery)
+	defer watches.Stop()
+	defer reloads.Stop()
+	var seen []Watch
+	for {
+		select {
+		case err := <-loaded:
+			warm := min(lasting/5, 5*time.Minute).Seconds()
+			seen = slices.DeleteFunc(seen, func(w Watch) bool { return w.Second < warm })
+			report.RSSSlope = slope(seen, func(h Holdings) float64 { return h.RSSMiB })
+			report.OwnSlope = slope(seen, func(h Holdings) float64 { return h.OwnMiB })
+			return err
+		case <-watches.C:
+			h, err := holdings(p, site.master)
+			if err != nil {
+				return fmt.Errorf("watching the gateway: %w%s", err, p.output.excerpt())
+			}
+			seen = append(seen, Watch{time.Since(began).Seconds(), h})
+			if n := len(seen); n%10 == 1 {
+				report.Seconds = append(report.Seconds, seen[n-1])
+			}
+			report.Most = report.Most.most(h)
+		case <-reloads.C:
+			report.Reloads++
+			if err := errors.Join(site.writePolicy(report.Reloads), p.cmd.Process.Signal(syscall.SIGHUP)); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// writePolicy puts a policy in place that decides as the built-in one and is another module: its custom section differs.
+func (s *site) writePolicy(n int) error {
+	module := append(slices.Clone(builtin.Modules()["balanced"]), 0, 6, 4, 's', 'o', 'a', 'k', byte('0'+n%2))
+	path := filepath.Join(s.dir, "balanced.wasm")
+	if err := errors.Join(os.MkdirAll(s.dir, 0o700), os.WriteFile(path+".new", module, 0o600)); err != nil {
+		return err
+	}
+	return os.Rename(path+".new", path)
+}
+
+// end asks the process to end and tells whether it did so by itself, without an error.
+func (p *process) end(within time.Duration) bool {
+	if p.cmd.Process.Signal(syscall.SIGTERM) != nil {
+		return false
+	}
+	select {
+	case <-p.ended:
+		return p.cmd.ProcessState.Success()
+	case <-time.After(within):
+		return false
+	}
+}
+
+// most is the larger of each.
+func (h Holdings) most(o Holdings) Holdings {
+	return Holdings{
+		max(h.RSSMiB, o.RSSMiB), max(h.OwnMiB, o.OwnMiB), max(h.Goroutines, o.Goroutines), max(h.Sockets, o.Sockets), max(h.Files, o.Files),
+	}
+}
+
+// slope is how much a value grows in an hour: the median of the slopes between all looks, which single ones do not move.
+func slope(seen []Watch, value func(Holdings) float64) float64 {
+	if len(seen) > 2000 {
+		every := len(seen)/2000 + 1
+		kept := seen[:0:0]
+		for i := 0; i < len(seen); i += every {
+			kept = append(kept, seen[i])
+		}
+		seen = kept
+	}
+	var slopes []float64
+	for i := range seen {
+		for j := range i {
+			slopes = append(slopes, 3600*(value(seen[i].Holdings)-value(seen[j].Holdings))/(seen[i].Second-seen[j].Second))
+		}
+	}
+	return median(slopes)
+}
+
+// Bounds of a soak's judgement. A pool keeps connections to the upstream that idle.
+const (
+	maxSlope       = 1.0 // MiB in an hour
+	slopeMinutes   = 20  // that a soak must last for its slope to say anything
+	moreGoroutines = 16
+	moreSockets    = soakWorkers
+)
+
+// Judge says what was wrong with the gateway, nil if nothing was.
+func (r *SoakReport) Judge() error {
+	var faults []error
+	fault := func(wrong bool, format string, args ...any) {
+		if wrong {
+			faults = append(faults, fmt.Errorf(format, args...))
+		}
+	}
+	fault(r.OwnErrors > 0, "%d answers of status 500 and above of its own, the first: %s", r.OwnErrors, r.First)
+	fault(r.Wrong > 0, "%d other wrong answers, the first: %s", r.Wrong, r.First)
+	fault(r.Refused > 0, "%d of %d reloads were refused", r.Refused, r.Reloads)
+	fault(r.After.Goroutines > r.Before.Goroutines+moreGoroutines, "%d goroutines at rest, %d before", r.After.Goroutines, r.Before.Goroutines)
+	fault(r.After.Sockets > r.Before.Sockets+moreSockets, "%d sockets at rest, %d before", r.After.Sockets, r.Before.Sockets)
+	fault(r.Minutes >= slopeMinutes && r.OwnSlope > maxSlope, "memory of its own grows by %.2f MiB an hour", r.OwnSlope)
+	fault(!r.Stopped, "it did not stop cleanly")
+	fault(r.LedgerFault != "", "the ledger does not verify: %s", r.LedgerFault)
+	return errors.Join(faults...)
+}
+
+// WriteText writes the report for a terminal.
+func (r *SoakReport) WriteText(w io.Writer) error {
+	var text bytes.Buffer
+	fmt.Fprintf(&text, "%.1f minutes at %d requests a second, %.0f a second being the most\n", r.Minutes, r.Rate, r.Capacity)
+	for _, kind := range kinds {
+		fmt.Fprintf(&text, "  %-38s %d\n", kind.name, r.Requests[kind.name])
+	}
+	if r.Behind > 0 {
+		fmt.Fprintf(&text, "  not begun in time, for the machine has become slower: %d\n", r.Behind)
+	}
+	fmt.Fprintf(&text, "buffered answers: p50 %.2f ms, p99 %.2f ms; own 5xx: %d; other wrong answers: %d\n", r.P50MS, r.P99MS, r.OwnErrors, r.Wrong)
+	fmt.Fprintf(&text, "policies changed by SIGHUP: %d times, %d refused\n", r.Reloads, r.Refused)
+	fmt.Fprintf(&text, "memory: %+.2f MiB an hour, of which no files %+.2f\n\n", r.RSSSlope, r.OwnSlope)
+	g := grid{columns: []string{"", "RSS MiB", "no files MiB", "goroutines", "sockets", "files"}, words: []string{""}}
+	for _, row := range []struct {
+		name string
+		Holdings
+	}{{"at rest before", r.Before}, {"most under load", r.Most}, {"at rest after", r.After}} {
+		g.rows = append(g.rows, []string{
+			row.name, fmt.Sprintf("%.1f", row.RSSMiB), fmt.Sprintf("%.1f", row.OwnMiB), fmt.Sprint(row.Goroutines), fmt.Sprint(row.Sockets), fmt.Sprint(row.Files),
+		})
+	}
+	g.writeText(&text)
+	fmt.Fprintf(&text, "\nstopped cleanly: %t\n%s%s\n", r.Stopped, r.Ledger, r.LedgerFault)
+	_, err := w.Write(text.Bytes())
+	return err
+}
