@@ -39,7 +39,9 @@ func TestConvert(t *testing.T) {
 		want, notes  []string
 	}{
 		{
-			"RouterBench", "routerbench", Converter{}, []string{"routerbench.csv"},
+			"RouterBench", "routerbench",
+			Converter{},
+			[]string{"routerbench.csv"},
 			[]string{
 				`{"id":"trivia.val.0","task":"trivia","prompt":"Which bird cannot fly?\nA) A penguin\nB) A gull\nAnswer:","model":"big-model-1106","score":1,"input_tokens":21,"output_tokens":6,"cost_usd":0.00051}`,
 				`{"id":"trivia.val.0","model":"vendor/small-chat","score":1,"input_tokens":21,"output_tokens":2,"cost_usd":0.000012}`,
@@ -50,7 +52,9 @@ func TestConvert(t *testing.T) {
 			[]string{"1 answers without a score or a cost: left out"},
 		},
 		{
-			"RouteLLM", "routellm", Converter{Task: "eggs", Prices: map[string]Price{"small-8x7b": {0, 1000}, "big-1106": {10, 0}}}, []string{"routellm.csv"},
+			"RouteLLM", "routellm",
+			Converter{Task: "eggs", Prices: map[string]Price{"small-8x7b": {0, 1000}, "big-1106": {10, 0}}},
+			[]string{"routellm.csv"},
 			[]string{
 				`{"id":"eggs-1","task":"eggs","prompt":"How many eggs are left of 16 when \"three\" are eaten?","model":"big-1106","score":1,"input_tokens":18,"output_tokens":12,"cost_usd":0.00018}`,
 				`{"id":"eggs-1","model":"small-8x7b","score":1,"input_tokens":18,"output_tokens":10,"cost_usd":0.01}`,
@@ -60,7 +64,9 @@ func TestConvert(t *testing.T) {
 			nil,
 		},
 		{
-			"RouteLLM, letters only", "routellm", Converter{Prices: map[string]Price{"small-8x7b": {1, 1}, "big-1106": {1, 1}}}, []string{"routellm-letters.csv"},
+			"RouteLLM, letters only", "routellm",
+			Converter{Prices: map[string]Price{"small-8x7b": {1, 1}, "big-1106": {1, 1}}},
+			[]string{"routellm-letters.csv"},
 			[]string{
 				`{"id":"routellm-letters-1","task":"routellm-letters","prompt":"Find the degree.\nA. 0\nB. 4\nAnswer:","model":"big-1106","score":0,"input_tokens":19,"output_tokens":1,"cost_usd":0.00002}`,
 				`{"id":"routellm-letters-1","model":"small-8x7b","score":1,"input_tokens":19,"output_tokens":1,"cost_usd":0.00002}`,
@@ -68,7 +74,9 @@ func TestConvert(t *testing.T) {
 			[]string{"2 answers whose text is not in the file: one token is assumed"},
 		},
 		{
-			"RouterArena", "routerarena", Converter{}, []string{"routerarena-small.jsonl", "routerarena-router.json"},
+			"RouterArena", "routerarena",
+			Converter{},
+			[]string{"routerarena-small.jsonl", "routerarena-router.json"},
 			[]string{
 				`{"id":"Facts_12","task":"Facts","prompt":"Which moon is the largest?","model":"vendor_big","score":1,"input_tokens":31,"output_tokens":40,"cost_usd":0.00071}`,
 				`{"id":"Facts_12","model":"vendor_small","score":1,"input_tokens":30,"output_tokens":4,"cost_usd":0.000004}`,

@@ -13,8 +13,10 @@ func four(t *testing.T) *World {
 	t.Helper()
 	weak, strong := func(score float64) Answer { return Answer{score, 1, 1, 1} }, func(score float64) Answer { return Answer{score, 1, 1, 3} }
 	return world(t, &Set{Models: []string{"strong", "weak"}, Tasks: []string{"s", "t"}, Prompts: []Prompt{
-		{"1", "s", "one", []Answer{strong(1), weak(1)}}, {"2", "s", "two", []Answer{strong(1), weak(0)}},
-		{"3", "t", "three", []Answer{strong(1), weak(0)}}, {"4", "t", "four", []Answer{strong(0), weak(1)}},
+		{"1", "s", "one", []Answer{strong(1), weak(1)}},
+		{"2", "s", "two", []Answer{strong(1), weak(0)}},
+		{"3", "t", "three", []Answer{strong(1), weak(0)}},
+		{"4", "t", "four", []Answer{strong(0), weak(1)}},
 	}}, 2)
 }
 
