@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 
@@ -73,7 +74,17 @@ func readOutcomes(path string) (*outcomes.Set, error) {
 		return nil, err
 	}
 	defer f.Close()
-	return outcomes.Read(f, path)
+	return outcomes.Read(f, shown(path))
+}
+
+// shown is a path as messages have it: from the current directory, if it is in there.
+func shown(path string) string {
+	if wd, err := os.Getwd(); err == nil {
+		if relative, err := filepath.Rel(wd, path); err == nil && filepath.IsLocal(relative) {
+			return relative
+		}
+	}
+	return path
 }
 
 // outcomesFlags are those of replay that are about outcomes.
@@ -109,7 +120,7 @@ func (f outcomesFlags) score(m *module) (*outcomes.Report, error) {
 		}
 	}
 	report := w.Score(swept, f.options())
-	report.Policy, report.Outcomes = m.where(), f.Outcomes
+	report.Policy, report.Outcomes = m.where(), shown(f.Outcomes)
 	return report, nil
 }
 
@@ -212,7 +223,7 @@ func (c *outcomesConvert) Run(term terminal) error {
 		if err != nil {
 			return err
 		}
-		err = converter.Add(c.Format, path, f)
+		err = converter.Add(c.Format, shown(path), f)
 		_ = f.Close() // it was only read
 		if err != nil {
 			return err
@@ -229,7 +240,7 @@ func (c *outcomesConvert) Run(term terminal) error {
 	for _, note := range converter.Notes() {
 		fmt.Fprintln(term.out, note)
 	}
-	fmt.Fprintf(term.out, "%s: %s answers to %s prompts\n", c.Out, group(int64(answers)), group(int64(prompts)))
+	fmt.Fprintf(term.out, "%s: %s answers to %s prompts\n", shown(c.Out), group(int64(answers)), group(int64(prompts)))
 	return nil
 }
 
@@ -271,7 +282,7 @@ func (s *outcomesSplit) Run(term terminal) error {
 			return err
 		}
 	}
-	fmt.Fprintf(term.out, "%s: %d prompts\n%s: %d prompts\n", s.Out, len(taken.Prompts), s.Rest, len(rest.Prompts))
+	fmt.Fprintf(term.out, "%s: %d prompts\n%s: %d prompts\n", shown(s.Out), len(taken.Prompts), shown(s.Rest), len(rest.Prompts))
 	for _, m := range set.LeftOut {
 		fmt.Fprintf(term.out, "%d prompts left out: no answer of %s\n", m.Prompts, m.Model)
 	}
@@ -293,7 +304,7 @@ func (s *outcomesSynthetic) Run(term terminal) error {
 	if err := writeFile(s.Out, func(out *bufio.Writer) error { return set.Write(out) }); err != nil {
 		return err
 	}
-	fmt.Fprintf(term.out, "%s: %d prompts, 4 models\n", s.Out, s.Prompts)
+	fmt.Fprintf(term.out, "%s: %d prompts, 4 models\n", shown(s.Out), s.Prompts)
 	return nil
 }
 
@@ -326,7 +337,7 @@ func (t *trainDifficulty) Run(term terminal) error {
 	if err != nil {
 		return err
 	}
-	training.Report.Policy, training.Report.Outcomes = "difficulty, each prompt by the model of the other folds", t.Outcomes
+	training.Report.Policy, training.Report.Outcomes = "difficulty, each prompt by the model of the other folds", shown(t.Outcomes)
 	text, err := training.TOML(t.Module)
 	if err != nil {
 		return err
@@ -340,6 +351,6 @@ func (t *trainDifficulty) Run(term terminal) error {
 	if err := training.Write(term.out); err != nil {
 		return err
 	}
-	fmt.Fprintf(term.out, "%s: %s bytes of at most %s\n", t.Out, group(int64(len(text))), group(abi.MaxConfig))
+	fmt.Fprintf(term.out, "%s: %s bytes of at most %s\n", shown(t.Out), group(int64(len(text))), group(abi.MaxConfig))
 	return nil
 }

@@ -38,6 +38,8 @@ func TestOutcomes(t *testing.T) {
 	contains(t, ok(t, "outcomes", "split", "all.jsonl", "-o", "train.jsonl", "--rest", "test.jsonl"), "train.jsonl: 2000 prompts", "test.jsonl: 2000 prompts")
 	contains(t, ok(t, "policy", "train", "difficulty", "--outcomes", "train.jsonl", "-o", "config.toml"), "HELD-OUT FOLD", "always syn-large, best single", "bytes of at most 65,536")
 	contains(t, ok(t, "policy", "check", module, "--config", "config.toml", "--grants", "text"), "4 parameters accepted", "ok  conformance", "ok  purity")
+	contains(t, ok(t, "policy", "train", "difficulty", "--outcomes", "train.jsonl", "-o", "served.toml", "--module", module, "--resamples", "0"), "served.toml")
+	contains(t, ok(t, "config", "check", "served.toml"), "[policies.difficulty]") // as a gateway takes it
 
 	sweep := "worth=0"
 	for worth := 0.0005; worth < 2; worth *= 1.3 {

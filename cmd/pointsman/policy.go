@@ -152,12 +152,7 @@ func (m *module) where() string {
 	if m.path == "" {
 		return m.name + " (built-in)"
 	}
-	if wd, err := os.Getwd(); err == nil {
-		if relative, err := filepath.Rel(wd, m.path); err == nil && filepath.IsLocal(relative) {
-			return relative
-		}
-	}
-	return m.path
+	return shown(m.path)
 }
 
 // load starts the module on a host of its own.

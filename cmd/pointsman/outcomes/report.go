@@ -75,7 +75,7 @@ type FoldPart struct {
 
 // Curve is accuracy at cost, from the cheapest model's cost to the best model's: the most that choosing by chance between two of
 // the policy's settings, the cheapest and the best model reaches at a cost. RouterBench calls the line the non-decreasing convex
-// hull and the mean height under it AIQ (Hu et al. 2024, arXiv 2403.12031, section 3).
+// hull and the mean height under it AIQ (Hu et al. 2024, arXiv 2403.12031).
 type Curve struct {
 	Points     []CurvePoint `json:"points"`
 	Area       Interval     `json:"area"` // mean accuracy over the range of cost

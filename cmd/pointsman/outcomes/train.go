@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strconv"
+	"sync"
 
 	"github.com/pointsman/pointsman/sdk/policy/difficulty"
 )
@@ -13,15 +14,15 @@ import (
 // Fitting is how a model is fitted. The zero value of a field stands for its default.
 type Fitting struct {
 	Seed   uint64
-	Epochs int     // passes over the prompts; 20
+	Epochs int     // passes over the prompts; as many as make 40,000 steps, 3 to 20
 	Decay  float64 // of weights, towards 0; 0.01
 	Rate   float64 // of learning; 0.03
 	Worth  float64 // of a good answer, in USD
 }
 
-func (f Fitting) withDefaults() Fitting {
+func (f Fitting) withDefaults(prompts int) Fitting {
 	if f.Epochs == 0 {
-		f.Epochs = 20
+		f.Epochs = min(max(40_000/prompts, 3), 20)
 	}
 	if f.Decay == 0 {
 		f.Decay = 0.01
@@ -50,7 +51,7 @@ func (w *World) examples() []example {
 // AdaGrad's step sizes (Duchi, Hazan, Singer 2011, JMLR 12), weights decaying. Scores between 0 and 1 count as that share of
 // successes. The result is rounded as the policy's parameters are, and the same for the same input.
 func fit(all []example, models []string, o Fitting) *difficulty.Model {
-	o = o.withDefaults()
+	o = o.withDefaults(len(all))
 	weights, squares := make([]float64, difficulty.Slots), make([]float64, difficulty.Slots)
 	heads, headSquares := make([]difficulty.Head, len(models)), make([][2]float64, len(models))
 	for m, name := range models {
@@ -165,16 +166,21 @@ func Train(w *World, o Fitting, keep float64, score Options) (*Training, error) 
 		swept = append(swept, Swept{Value: fmt.Sprintf("worth=%v", worth)})
 	}
 	models := make([]*difficulty.Model, len(w.Snapshots))
+	t.Folds = make([]TrainedFold, len(models))
+	var fitting sync.WaitGroup
 	for fold := range models {
-		var seen []example
-		for i, x := range all {
-			if w.Folds[i] != fold {
-				seen = append(seen, x)
+		fitting.Go(func() {
+			var seen []example
+			for i, x := range all {
+				if w.Folds[i] != fold {
+					seen = append(seen, x)
+				}
 			}
-		}
-		models[fold] = fit(seen, w.Set.Models, o)
-		t.Folds = append(t.Folds, w.losses(fold, models[fold], all, seen))
+			models[fold] = fit(seen, w.Set.Models, o)
+			t.Folds[fold] = w.losses(fold, models[fold], all, seen)
+		})
 	}
+	fitting.Wait()
 	for n, worth := range worths {
 		swept[n+1].Choices = w.choose(models, worth)
 	}
