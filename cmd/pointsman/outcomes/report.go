@@ -92,8 +92,8 @@ type CurvePoint struct {
 	Random      float64 `json:"random_mix_accuracy"`
 }
 
-// Pair is what RouteLLM measures of a router between a weak and a strong model (Ong et al. 2024, arXiv 2406.18665, section
-// 2.3), over the share of prompts that the strong one gets. The performance gap recovered is (accuracy-weak)/(strong-weak).
+// Pair is what RouteLLM measures of a router between a weak and a strong model (Ong et al. 2024, arXiv 2406.18665),
+// over the share of prompts that the strong one gets. The performance gap recovered is (accuracy-weak)/(strong-weak).
 type Pair struct {
 	Weak   string   `json:"weak"`
 	Strong string   `json:"strong"`
