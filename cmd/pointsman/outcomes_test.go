@@ -111,7 +111,7 @@ func sameAsTrained(t *testing.T, path string) {
 		z := model.Rate(f.Request.Text, f.Request.Task, reader)
 		for c := range f.Snapshot.Candidates {
 			offer := model.Offer(&f.Snapshot.Candidates[c])
-			if gain := offer.Gain(model.Worth, z, float64(f.Request.InputTokens)); gain > most {
+			if gain := offer.Gain(reader, model.Worth, z, float64(f.Request.InputTokens)); gain > most {
 				best, most = c, gain
 			}
 		}

@@ -210,7 +210,7 @@ func (w *World) choose(models []*difficulty.Model, worth float64) []Choice {
 		z := models[fold].Rate(r.Text, r.Task, reader)
 		taken, most := 0, float32(math.Inf(-1))
 		for c := range offers[fold] {
-			if gain := float32(offers[fold][c].Gain(worth, z, float64(r.InputTokens))); gain > most {
+			if gain := float32(offers[fold][c].Gain(reader, worth, z, float64(r.InputTokens))); gain > most {
 				taken, most = c, gain
 			}
 		}

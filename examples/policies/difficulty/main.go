@@ -42,7 +42,7 @@ func (d *router) learn(s *policy.Snapshot) {
 func (d *router) route(_ policy.Config, s *policy.Snapshot, r *policy.Request, p *policy.Plan) {
 	z, tokens := d.model.Rate(r.Text, r.Task, d.reader), float64(r.InputTokens)
 	p.Rank(s, r, d.steps, abi.BecauseTask, func(i int) (float32, uint16) {
-		return float32(d.offers[i].Gain(d.model.Worth, z, tokens)), abi.ReasonNone
+		return float32(d.offers[i].Gain(d.reader, d.model.Worth, z, tokens)), abi.ReasonNone
 	})
 	p.Explanation = strconv.AppendInt(append(p.Explanation, "difficulty in hundredths: "...), int64(z*100), 10)
 }

@@ -162,7 +162,7 @@ func (m *Model) head(name string, quality float64) Head {
 // LogOdds are those of the model's answering well at difficulty z.
 func (h *Head) LogOdds(z float64) float64 { return h.Bias - float64(h.Slope*z) }
 
-// Chance is the probability that log-odds stand for.
+// Chance is the probability that log-odds stand for, exactly.
 func Chance(odds float64) float64 { return 1 / (1 + math.Exp(-odds)) }
 
 // Offer is a candidate as this package sees it.
@@ -180,6 +180,6 @@ func (m *Model) Offer(c *policy.Candidate) Offer {
 }
 
 // Gain is by how many dollars what is expected of the candidate exceeds its cost, for a prompt of some tokens at difficulty z.
-func (o *Offer) Gain(worth, z, tokens float64) float64 {
-	return float64(worth*Chance(o.LogOdds(z))) - float64(o.Input*tokens) - o.Answer
+func (o *Offer) Gain(r *Reader, worth, z, tokens float64) float64 {
+	return float64(worth*r.Chance(o.LogOdds(z))) - float64(o.Input*tokens) - o.Answer
 }

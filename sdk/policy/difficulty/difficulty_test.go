@@ -126,19 +126,34 @@ func TestWords(t *testing.T) {
 // TestOffer: the chance falls with the difficulty by the slope, a model without a head has its quality at 0, and a cost is
 // taken off.
 func TestOffer(t *testing.T) {
-	m := &Model{Heads: []Head{{"small", 1, 2, 100}}}
+	m, r := &Model{Heads: []Head{{"small", 1, 2, 100}}}, NewReader()
 	small := m.Offer(&policy.Candidate{ModelName: "small", Quality: 0.1, PriceIn: 2_000_000, PriceOut: 10_000_000})
 	other := m.Offer(&policy.Candidate{ModelName: "other", Quality: 0.75})
 	for _, c := range []struct{ got, want float64 }{
 		{small.LogOdds(0), 1},
 		{small.LogOdds(1), -1},
-		{other.Gain(1, 0, 1000), 0.75},
-		{other.Gain(1, math.Log(3), 1000), 0.5},
-		{small.Gain(0, 0, 1000), -0.003}, // 1,000 tokens at $2 per million, 100 at $10
-		{small.Gain(0.01, 0.5, 1000), 0.005 - 0.003},
+		{other.Gain(r, 1, 0, 1000), 0.75},
+		{other.Gain(r, 1, math.Log(3), 1000), 0.5},
+		{small.Gain(r, 0, 0, 1000), -0.003}, // 1,000 tokens at $2 per million, 100 at $10
+		{small.Gain(r, 0.01, 0.5, 1000), 0.005 - 0.003},
 	} {
-		if math.Abs(c.got-c.want) > 1e-12 {
+		if math.Abs(c.got-c.want) > 2e-5 {
 			t.Errorf("%v, want %v", c.got, c.want)
+		}
+	}
+}
+
+// TestChance: what a reader knows by heart is what the exponential says.
+func TestChance(t *testing.T) {
+	r := NewReader()
+	for odds := -20.0; odds <= 20; odds += 0.0137 {
+		if got, want := r.Chance(odds), Chance(odds); math.Abs(got-want) > 2e-5 {
+			t.Errorf("%v: %v, exactly %v", odds, got, want)
+		}
+	}
+	for odds, want := range map[float64]float64{math.Inf(-1): 0, math.Inf(1): 1, math.NaN(): 0, 0: 0.5} {
+		if got := r.Chance(odds); math.Abs(got-want) > 2e-5 {
+			t.Errorf("%v: %v, want %v", odds, got, want)
 		}
 	}
 }

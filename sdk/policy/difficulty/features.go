@@ -18,12 +18,20 @@ const (
 	headRead = 768
 )
 
-// Reader reads texts, one at a time.
+// Reader reads texts, one at a time, and knows probabilities by heart: an exponential for each candidate took a guest half
+// of its decision.
 type Reader struct {
-	fold   [256]uint8      // what a byte counts as in a word, 0 between words
-	hashes [MaxRead]uint32 // of words
-	slots  [MaxRead]uint16 // two a word, and a word takes two bytes at least
+	fold    [256]uint8             // what a byte counts as in a word, 0 between words
+	hashes  [MaxRead]uint32        // of words
+	slots   [MaxRead]uint16        // two a word, and a word takes two bytes at least
+	chances [oddsSteps + 2]float64 // of log-odds from -maxOdds to maxOdds
 }
+
+// The probabilities that a reader knows: beyond log-odds of 16 they are within a millionth of 0 and 1.
+const (
+	maxOdds   = 16
+	oddsSteps = 2 * maxOdds * 32
+)
 
 // NewReader returns a reader. A word is letters in either case, digits as if each were 0, and bytes beyond ASCII.
 func NewReader() *Reader {
@@ -38,7 +46,24 @@ func NewReader() *Reader {
 			r.fold[i] = c
 		}
 	}
+	for i := range r.chances {
+		r.chances[i] = Chance(float64(i)*2*maxOdds/oddsSteps - maxOdds)
+	}
 	return r
+}
+
+// Chance is the probability that log-odds stand for, within 0.00002.
+func (r *Reader) Chance(odds float64) float64 {
+	at := (odds + maxOdds) * (oddsSteps / (2 * maxOdds))
+	if !(at >= 0) {
+		return r.chances[0]
+	}
+	if at >= oddsSteps {
+		return r.chances[oddsSteps]
+	}
+	i := uint32(at)
+	low, high := r.chances[i], r.chances[i+1]
+	return low + float64((at-float64(i))*(high-low))
 }
 
 // Feature is one thing that is known of a text.
