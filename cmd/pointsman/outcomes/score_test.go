@@ -1,6 +1,7 @@
 package outcomes
 
 import (
+	"encoding/json"
 	"math"
 	"reflect"
 	"strings"
@@ -73,6 +74,13 @@ func TestNothingToTrade(t *testing.T) {
 	w := four(t)
 	for i := range w.Set.Prompts {
 		w.Set.Prompts[i].Answers[0].Score = w.Set.Prompts[i].Answers[1].Score
+	}
+	tr, err := Train(w, Fitting{}, 1, Options{Resamples: 10})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if text, err := json.Marshal(tr); err != nil {
+		t.Errorf("training: %v: %s", err, text)
 	}
 	r := w.Score([]Swept{{AsConfigured, by(w, 1, 0, 1, 1)}}, Options{Resamples: 10})
 	if r.Curve != nil || r.Pair != nil || r.Best != "weak" {

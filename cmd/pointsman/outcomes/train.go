@@ -120,12 +120,12 @@ type Training struct {
 
 // TrainedFold is how a model does on the prompts that were kept from it.
 type TrainedFold struct {
-	Fold    int     `json:"fold"`            // from 1
-	Prompts int     `json:"prompts"`         // held out
-	Loss    float64 `json:"loss"`            // cross entropy of a score, in nats
-	Blind   float64 `json:"loss_of_means"`   // of a model that knows the mean scores alone
-	Area    float64 `json:"area"`            // under accuracy at cost, over all worths
-	Random  float64 `json:"random_mix_area"` // of the random mix
+	Fold    int     `json:"fold"`           // from 1
+	Prompts int     `json:"prompts"`        // held out
+	Loss    float64 `json:"loss"`           // cross entropy of a score, in nats
+	Blind   float64 `json:"loss_of_means"`  // of a model that knows the mean scores alone
+	Area    float64 `json:"area,omitempty"` // under accuracy at cost, over all worths; 0 if the best model is the cheapest
+	Random  float64 `json:"random_mix_area,omitempty"`
 }
 
 // worths are those that training tries: from where the cheapest model is best to where the best one is, in USD. Each is twice
@@ -275,7 +275,8 @@ func (w *World) areas(folds []TrainedFold, swept []Swept) {
 				prompts = append(prompts, i)
 			}
 		}
-		f := s.measure(prompts)
-		folds[n].Area, folds[n].Random = f.curve.mean(f.from, f.to), f.random.mean(f.from, f.to)
+		if f := s.measure(prompts); f.from < f.to {
+			folds[n].Area, folds[n].Random = f.curve.mean(f.from, f.to), f.random.mean(f.from, f.to)
+		}
 	}
 }

@@ -99,7 +99,7 @@ func share(n int) float64 { return 1 / math.Sqrt(float64(max(n, 1))) }
 // TaskSlot is the slot of an abi.Task* code.
 func TaskSlot(task uint8) uint16 { return slotTask + uint16(min(task, Slots-slotTask-1)) }
 
-// WordSlot is the slot of one word.
+// WordSlot is the slot of one word, which has a letter or a digit at least.
 func WordSlot(word string) uint16 { return NewReader().words([]byte(word))[0] }
 
 // FNV-1a of 32 bits: http://www.isthe.com/chongo/tech/comp/fnv/
