@@ -262,8 +262,7 @@ func TestOutcomesFaults(t *testing.T) {
 		status     int
 		args       []string
 	}{
-		{"nothing to replay", "say what to replay", 1, []string{"replay", "--policy", "eco"}},
-		{"no policy", "--policy", 2, []string{"replay", "--outcomes", set}},
+		{"no policy", "--outcomes scores the policy that --policy names", 1, []string{"replay", "--outcomes", set}},
 		{"no such policy", "did you mean the built-in policy", 1, []string{"replay", "--policy", "ecco", "--outcomes", set}},
 		{"a bad file", "bad.jsonl:1: model: missing", 1, []string{"replay", "--policy", "eco", "--outcomes", "bad.jsonl"}},
 		{"one fold", "1 folds of 480 prompts", 1, []string{"replay", "--policy", "eco", "--outcomes", set, "--folds", "1"}},

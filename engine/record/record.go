@@ -39,6 +39,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 
 	"github.com/pointsman/pointsman/sdk/policy"
 )
@@ -186,4 +187,22 @@ func (r *reader) float() float32 {
 		return math.Float32frombits(binary.LittleEndian.Uint32(b))
 	}
 	return 0
+}
+
+// SameCatalog tells whether two snapshots differ in live facts at most, which a difference can tell.
+func SameCatalog(a, b *policy.Snapshot) bool {
+	return slices.EqualFunc(a.Candidates, b.Candidates, func(a, b policy.Candidate) bool { return static(a) == static(b) })
+}
+
+// static is a candidate without its live facts.
+func static(c policy.Candidate) policy.Candidate {
+	c.Health, c.TTFT, c.TokensPerSec, c.ErrorRate, c.Samples = 0, 0, 0, 0, 0
+	return c
+}
+
+// CloneSnapshot is a copy that shares nothing that changes.
+func CloneSnapshot(s *policy.Snapshot) policy.Snapshot {
+	c := *s
+	c.Candidates = slices.Clone(s.Candidates)
+	return c
 }

@@ -8,10 +8,10 @@ import (
 )
 
 // Repeat decides again what d records: f has the snapshot and the state of the record, and a request about both, d's own or one that
-// differs; route makes a plan of facts. It goes on from round to round as long as each plan is the recorded one, for only then is
-// it known what came of it. plan is the last that was made; same tells that all of them were, and are the recorded ones. An
-// error is route's, after which plan is undefined. It does not allocate.
-func (d *Decision) Repeat(f *policy.Facts, plan *policy.Plan, route func(*policy.Facts, *policy.Plan) error) (same bool, err error) {
+// differs; route makes a plan of facts. It goes on from round to round as long as each plan is like the recorded one, by SamePlan or
+// SameAction: only then is it known what came of it. plan is the last that was made; same tells that all of them were, and are like
+// the recorded ones. An error is route's, after which plan is undefined. It does not allocate.
+func (d *Decision) Repeat(f *policy.Facts, plan *policy.Plan, alike func(a, b *policy.Plan) bool, route func(*policy.Facts, *policy.Plan) error) (same bool, err error) {
 	for i := range d.Outcomes {
 		d.Outcomes[i].Key = f.Snapshot.Candidates[d.Outcomes[i].Candidate].Key
 	}
@@ -24,7 +24,7 @@ func (d *Decision) Repeat(f *policy.Facts, plan *policy.Plan, route func(*policy
 		if err := route(f, plan); err != nil {
 			return false, err
 		}
-		if !SamePlan(d.Round(round), plan) {
+		if !alike(d.Round(round), plan) {
 			return false, nil
 		}
 	}
@@ -47,4 +47,12 @@ func SamePlan(a, b *policy.Plan) bool {
 	return a.Kind == b.Kind && a.Flags == b.Flags && a.Reason == b.Reason && a.Status == b.Status && a.MaxOutput == b.MaxOutput &&
 		bytes.Equal(a.Explanation, b.Explanation) && slices.Equal(a.Steps, b.Steps) &&
 		a.Tag == b.Tag && a.AskInput == b.AskInput && a.AskOutput == b.AskOutput && bytes.Equal(a.Ask, b.Ask)
+}
+
+// SameAction tells whether two plans have the same done, whatever they say of the reasons: the same candidates in the same order, the
+// same side call, the same refusal.
+func SameAction(a, b *policy.Plan) bool {
+	return a.Kind == b.Kind && a.Flags == b.Flags && a.Status == b.Status && a.Tag == b.Tag &&
+		a.AskInput == b.AskInput && a.AskOutput == b.AskOutput && bytes.Equal(a.Ask, b.Ask) &&
+		slices.EqualFunc(a.Steps, b.Steps, func(a, b policy.Step) bool { return a.Candidate == b.Candidate })
 }

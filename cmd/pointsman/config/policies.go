@@ -44,6 +44,10 @@ func (c *Config) policies(d *document, root *table) {
 		p.Fuel = t.integer("fuel", 0, 1, MaxFuel)
 		c.signature(t, &p)
 		p.Params = t.child("config", "in [policies."+name+".config]").params(name)
+		for key, value := range p.Map() {
+			_, referred := d.references[value]
+			p.Private = p.Private || referred || looksSecret(key)
+		}
 		t.done()
 		if p.File != "" {
 			files++
