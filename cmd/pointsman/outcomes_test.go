@@ -19,8 +19,8 @@ import (
 
 const syntheticOutcomes = "examples/outcomes/synthetic.jsonl"
 
-// replayed runs a replay and reads its report.
-func replayed(t *testing.T, args ...string) *outcomes.Report {
+// scored runs a replay of outcomes and reads its report.
+func scored(t *testing.T, args ...string) *outcomes.Report {
 	t.Helper()
 	r := new(outcomes.Report)
 	if err := json.Unmarshal([]byte(ok(t, append([]string{"replay", "--json"}, args...)...)), r); err != nil {
@@ -45,7 +45,7 @@ func TestOutcomes(t *testing.T) {
 	for worth := 0.0005; worth < 2; worth *= 1.3 {
 		sweep += fmt.Sprintf(",%.4g", worth)
 	}
-	r := replayed(t, "--policy", module, "--config", "config.toml", "--outcomes", "test.jsonl", "--sweep", sweep, "--resamples", "200")
+	r := scored(t, "--policy", module, "--config", "config.toml", "--outcomes", "test.jsonl", "--sweep", sweep, "--resamples", "200")
 	if r.Prompts != 2000 || r.Folds != 5 || r.Cheapest != "syn-mini" || r.Best != "syn-large" || len(r.Settings) != 34 {
 		t.Errorf("%+v", r)
 	}
@@ -62,7 +62,7 @@ func TestOutcomes(t *testing.T) {
 	if r.Curve.Gain.Low < 0.02 {
 		t.Errorf("areas: %+v", r.Curve.Gain)
 	}
-	if again := replayed(t, "--policy", module, "--config", "config.toml", "--outcomes", "test.jsonl", "--resamples", "200"); again.Settings[0].Accuracy != r.Settings[0].Accuracy {
+	if again := scored(t, "--policy", module, "--config", "config.toml", "--outcomes", "test.jsonl", "--resamples", "200"); again.Settings[0].Accuracy != r.Settings[0].Accuracy {
 		t.Errorf("the same replay came to %+v and %+v", r.Settings[0].Accuracy, again.Settings[0].Accuracy)
 	}
 	sameAsTrained(t, module)
@@ -171,7 +171,7 @@ func TestScoresEqualAnIndependentComputation(t *testing.T) {
 			t.Fatal(err)
 		}
 		ok(t, "policy", "train", "difficulty", "--outcomes", name, "-o", "config.toml", "--resamples", "0", "--worth", "0.03")
-		r := replayed(t, "--policy", module, "--config", "config.toml", "--outcomes", name, "--sweep", "worth=0,0.001,0.003,0.01,0.1,1000", "--choices", "choices.jsonl", "--resamples", "2000")
+		r := scored(t, "--policy", module, "--config", "config.toml", "--outcomes", name, "--sweep", "worth=0,0.001,0.003,0.01,0.1,1000", "--choices", "choices.jsonl", "--resamples", "2000")
 		out, err := exec.Command(python, script, name, "choices.jsonl", "2000").Output()
 		if err != nil {
 			t.Fatal(err)
