@@ -1,5 +1,5 @@
 // Command pointsman is the gateway and its tools in one binary: serve, demo, doctor, policy, plugin, accounts, teams, keys, vault, ledger, backup,
-// replay, records, usage, catalog, config.
+// replay, records, outcomes, usage, catalog, config.
 //
 // The same binary is also the process of the built-in provider adapters, and the one that compiles policies: the gateway
 // starts itself once more for them.
@@ -35,8 +35,9 @@ type cli struct {
 	Ledger   ledgerCmd   `cmd:"" help:"Prove, show, export and repair the credit ledger."`
 	Backup   backupCmd   `cmd:"" help:"Make, check and restore backups."`
 	Explain  explainCmd  `cmd:"" help:"Show why a request was answered by whom: the facts, the scores, the attempts, and what would have changed it."`
-	Replay   replayCmd   `cmd:"" help:"Decide recorded requests again: prove that they come out the same, or see what another policy would have done."`
+	Replay   replayCmd   `cmd:"" help:"Decide recorded requests again: prove that they come out the same, or see what another policy would have done; or score a policy on recorded answers."`
 	Records  recordsCmd  `cmd:"" help:"Export, import and generate decision records."`
+	Outcomes outcomesCmd `cmd:"" help:"Convert, split and make recorded answers of models, which policies are scored on."`
 	Usage    usageCmd    `cmd:"" help:"List, sum up, export and recount usage."`
 	Catalog  catalogCmd  `cmd:"" help:"List models and prices, compare them with other lists, take over theirs."`
 	Config   configCmd   `cmd:"" help:"Check configuration files."`

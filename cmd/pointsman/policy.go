@@ -32,6 +32,7 @@ type policyCmd struct {
 	Keygen  policyKeygen  `cmd:"" help:"Make a key pair for signing policies, in the format of minisign."`
 	Sign    policySign    `cmd:"" help:"Sign a module, and vouch for what it may be given."`
 	Verify  policyVerify  `cmd:"" help:"Verify a module's signature."`
+	Train   policyTrain   `cmd:"" help:"Fit a policy's parameters to recorded answers."`
 
 	Upload   policyUpload   `cmd:"" help:"Bring a module to a running gateway; it serves when it is activated."`
 	Activate policyActivate `cmd:"" help:"Let an uploaded version serve."`
@@ -40,10 +41,10 @@ type policyCmd struct {
 
 // moduleFlags say which module a command is about, and what it is given.
 type moduleFlags struct {
-	Module string            `arg:"" optional:"" help:"A .wasm file, a project's directory, or eco, balanced, precision or custom. Default: the project around the current directory."`
-	Config map[string]string `help:"Parameters, over those of policy.toml: --config min_quality=0.7." placeholder:"KEY=VALUE" mapsep:"none"`
-	Grants []string          `help:"What it may see and do: features, text, metadata, side_calls, state. Default: those of policy.toml, else none." sep:","`
-	Fuel   int64             `help:"Fuel of a decision. Default: that of policy.toml, else a gateway's." placeholder:"UNITS"`
+	Module string   `arg:"" optional:"" help:"A .wasm file, a project's directory, or eco, balanced, precision or custom. Default: the project around the current directory."`
+	Config []string `help:"Parameters, over those of policy.toml: --config min_quality=0.7, or a TOML file with the policy's part of a configuration." placeholder:"KEY=VALUE|FILE" sep:"none"`
+	Grants []string `help:"What it may see and do: features, text, metadata, side_calls, state. Default: those of policy.toml, else none." sep:","`
+	Fuel   int64    `help:"Fuel of a decision. Default: that of policy.toml, else a gateway's." placeholder:"UNITS"`
 }
 
 // module is one that was found, with what it is given.
@@ -84,8 +85,9 @@ func (f moduleFlags) open() (*module, error) {
 	if m.settings.Params = maps.Clone(m.settings.Params); m.settings.Params == nil {
 		m.settings.Params = map[string]string{}
 	}
-	maps.Copy(m.settings.Params, f.Config)
-	return m, nil
+	params, err := readParams(f.Config)
+	maps.Copy(m.settings.Params, params)
+	return m, err
 }
 
 func (f moduleFlags) find() (*module, error) {
@@ -150,12 +152,7 @@ func (m *module) where() string {
 	if m.path == "" {
 		return m.name + " (built-in)"
 	}
-	if wd, err := os.Getwd(); err == nil {
-		if relative, err := filepath.Rel(wd, m.path); err == nil && filepath.IsLocal(relative) {
-			return relative
-		}
-	}
-	return m.path
+	return shown(m.path)
 }
 
 // load starts the module on a host of its own.

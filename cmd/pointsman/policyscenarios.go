@@ -112,12 +112,7 @@ func (p *policyTest) files(m *module) ([]string, error) {
 
 // file runs the cases of one file.
 func (p *policyTest) file(m *module, path string) ([]result, error) {
-	shown := path
-	if wd, err := os.Getwd(); err == nil {
-		if relative, err := filepath.Rel(wd, path); err == nil && filepath.IsLocal(relative) {
-			shown = relative
-		}
-	}
+	name := shown(path)
 	f, err := scenario.Load(path)
 	if err != nil {
 		return nil, err
@@ -127,7 +122,7 @@ func (p *policyTest) file(m *module, path string) ([]result, error) {
 	maps.Copy(configured.settings.Params, f.Params)
 	host, _, err := configured.load(policies.Config{})
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", shown, err)
+		return nil, fmt.Errorf("%s: %w", name, err)
 	}
 	defer host.Close() //nolint:errcheck // it never served
 
@@ -147,7 +142,7 @@ func (p *policyTest) file(m *module, path string) ([]result, error) {
 			continue
 		}
 		d := configured.decide(host, c)
-		r := result{File: shown, Case: c.Name}
+		r := result{File: name, Case: c.Name}
 		if d.Err == nil && (p.Verbose || p.JSON) {
 			x := c.Explain(d)
 			r.Decision = &x

@@ -19,21 +19,26 @@ import (
 
 type replayCmd struct {
 	recordsFrom
-	Policy string            `help:"The policy to try: a .wasm file, a project's directory, or eco, balanced, precision or custom. Without it the recorded decisions are proven, and no more." placeholder:"FILE"`
-	Config map[string]string `help:"Its parameters, over those of policy.toml: --config min_quality=0.7." placeholder:"KEY=VALUE" mapsep:"none"`
-	Grants []string          `help:"What it may see: text, metadata. Default: those of policy.toml, else none." sep:","`
-	Fuel   int64             `help:"Fuel of a decision. Default: that of policy.toml, else a gateway's." placeholder:"UNITS"`
-	Price  []string          `help:"Another price: MODEL[@PROVIDER][.in|.out]=USD per million tokens, or =*FACTOR." placeholder:"CHANGE" sep:"none"`
-	Remove []string          `help:"Without a model, MODEL[@PROVIDER], or a provider, @PROVIDER." sep:"none"`
-	Outage []string          `help:"As if MODEL[@PROVIDER] or @PROVIDER had been away: @PROVIDER=FROM..UNTIL." placeholder:"OUTAGE" sep:"none"`
-	FailIf []string          `help:"Exit with 1 if this is so: cost>+5%, quality<0.8, changed>10%, reproduced<100%; ${figures}." placeholder:"CONDITION" sep:"none"`
-	JSON   bool              `name:"json" help:"Print the report as JSON."`
-	HTML   string            `name:"html" help:"Write the report as a page with plots to this file, too." type:"path" placeholder:"FILE"`
-	Jobs   int               `help:"Processors to use. Default: all."`
+	Policy string   `help:"The policy to try: a .wasm file, a project's directory, or eco, balanced, precision or custom. Without it the recorded decisions are proven, and no more." placeholder:"FILE"`
+	Config []string `help:"Its parameters, over those of policy.toml: --config min_quality=0.7, or a TOML file with the policy's part of a configuration." placeholder:"KEY=VALUE|FILE" sep:"none"`
+	Grants []string `help:"What it may see: text, metadata. Default: those of policy.toml, else none; with --outcomes, what it needs." sep:","`
+	Fuel   int64    `help:"Fuel of a decision. Default: that of policy.toml, else a gateway's." placeholder:"UNITS"`
+	Price  []string `help:"Another price: MODEL[@PROVIDER][.in|.out]=USD per million tokens, or =*FACTOR." placeholder:"CHANGE" sep:"none"`
+	Remove []string `help:"Without a model, MODEL[@PROVIDER], or a provider, @PROVIDER." sep:"none"`
+	Outage []string `help:"As if MODEL[@PROVIDER] or @PROVIDER had been away: @PROVIDER=FROM..UNTIL." placeholder:"OUTAGE" sep:"none"`
+	FailIf []string `help:"Exit with 1 if this is so: cost>+5%, quality<0.8, changed>10%, reproduced<100%; ${figures}." placeholder:"CONDITION" sep:"none"`
+	JSON   bool     `name:"json" help:"Print the report as JSON."`
+	HTML   string   `name:"html" help:"Write the report as a page with plots to this file, too." type:"path" placeholder:"FILE"`
+	Jobs   int      `help:"Processors to use. Default: all."`
+
+	outcomesFlags `embed:""`
 }
 
 // Run replays.
 func (r *replayCmd) Run(out terminal) error {
+	if r.Outcomes != "" {
+		return r.scoreOutcomes(out)
+	}
 	options, conditions, err := r.options()
 	if err != nil {
 		return err
@@ -72,6 +77,28 @@ func (r *replayCmd) Run(out terminal) error {
 		return err
 	}
 	return failIf(report, conditions, options.Candidate == nil && options.WhatIf == nil)
+}
+
+// scoreOutcomes scores the policy on recorded answers instead of recorded decisions.
+func (r *replayCmd) scoreOutcomes(out terminal) error {
+	if r.Policy == "" {
+		return errors.New("--outcomes scores the policy that --policy names")
+	}
+	m, err := moduleFlags{Module: r.Policy, Config: r.Config, Grants: r.Grants, Fuel: r.Fuel}.open()
+	if err != nil {
+		return err
+	}
+	if len(r.Grants) == 0 {
+		m.settings.Grants = allGrants // it gets of it what it needs, and nothing leaves this machine
+	}
+	report, err := r.score(m)
+	if err != nil {
+		return err
+	}
+	if r.JSON {
+		return writeJSON(out.out, report)
+	}
+	return report.Write(out.out)
 }
 
 // options are what the flags ask for.
