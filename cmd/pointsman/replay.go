@@ -84,6 +84,9 @@ func (r *replayCmd) scoreOutcomes(out terminal) error {
 	if r.Policy == "" {
 		return errors.New("--outcomes scores the policy that --policy names")
 	}
+	if r.HTML != "" || r.Records+r.Since+r.Until+r.Account+r.Key != "" || len(r.FailIf)+len(r.Price)+len(r.Remove)+len(r.Outage) > 0 {
+		return errors.New("--outcomes goes with none of --html, --fail-if, --price, --remove, --outage and what says which records are meant")
+	}
 	m, err := moduleFlags{Module: r.Policy, Config: r.Config, Grants: r.Grants, Fuel: r.Fuel}.open()
 	if err != nil {
 		return err

@@ -36,7 +36,7 @@ func TestServedIsKept(t *testing.T) {
 		t.Errorf("configuration %q, %v, want %q", text, err, info.Config)
 	}
 
-	entries[0].Params, entries[0].Private = map[string]string{"webhook_token": "secret"}, true
+	entries[0].Params, entries[0].Private = map[string]string{"min_quality": "0.61"}, true
 	if err := s.Reload(entries, signing.Trust{}, ""); err != nil {
 		t.Fatal(err)
 	}
