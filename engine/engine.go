@@ -24,6 +24,7 @@ import (
 	"github.com/pointsman/pointsman/engine/catalog"
 	"github.com/pointsman/pointsman/engine/directory"
 	"github.com/pointsman/pointsman/engine/limit"
+	"github.com/pointsman/pointsman/engine/overload"
 	"github.com/pointsman/pointsman/engine/record"
 	"github.com/pointsman/pointsman/engine/snapshot"
 	"github.com/pointsman/pointsman/engine/tokens"
@@ -111,7 +112,8 @@ type Config struct {
 	Policies    Policies
 	Adapters    Adapters
 	Transport   *upstream.Transport
-	Probes      Probes // which providers are probed, which is always free; zero: those that are down
+	Overload    *overload.Guard // nil: any number of requests is taken at once
+	Probes      Probes          // which providers are probed, which is always free; zero: those that are down
 	Retries     Retries
 	Hedges      Hedges
 	RoundLimit  storage.Credits // that the rounds of a request before its last may cost in all; 0: no limit of their own
@@ -147,6 +149,7 @@ type Engine struct {
 	signers     *signers
 	dear        [abi.LevelCustom + 1][]*deployment // by power level: those of which one is the dearest
 	cache       *cache.Cache[cachedAnswer]         // nil: answers are not kept
+	flights     flights
 	edge        fasthttp.RequestHandler
 }
 

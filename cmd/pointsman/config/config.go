@@ -41,6 +41,7 @@ type Config struct {
 	Retries        Retries
 	Hedge          Hedge
 	Limits         Limits
+	Overload       Overload
 	Cache          Cache
 	Warnings       []string // what works but is probably not meant, each with file:line:column
 
@@ -185,6 +186,7 @@ type Cache struct {
 	HitPrice       uint32   // what a hit costs, in millionths of what the answer cost
 	AnyTemperature bool     // answers to requests with a temperature above 0 are kept too
 	IgnoreFields   []string // of bodies, that make no difference
+	Coalesce       bool     // requests wait for the answer to the same one that is under way; without Enabled too
 	IdempotencyMB  int      // of answers to requests with an idempotency key; 0: such keys are not heeded
 }
 

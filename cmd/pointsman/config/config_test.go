@@ -166,7 +166,7 @@ func TestLoadFull(t *testing.T) {
 	if len(c.Plugins) != 1 || c.Plugins[0].Path != absolute(t, "testdata/plugins/labwire") || !slices.Equal(c.Plugins[0].Env, []string{"LAB_TOKEN"}) || c.Plugins[0].Args[1] != "--token=lab-token-secret-value" {
 		t.Errorf("plugins %+v", c.Plugins)
 	}
-	if want := (Cache{true, 10 * time.Minute, 64, 512, "team", 250_000, true, []string{"user"}, 100}); !reflect.DeepEqual(c.Cache, want) {
+	if want := (Cache{true, 10 * time.Minute, 64, 512, "team", 250_000, true, []string{"user"}, true, 100}); !reflect.DeepEqual(c.Cache, want) {
 		t.Errorf("cache %+v", c.Cache)
 	}
 	if len(c.Warnings) != 0 {
