@@ -158,7 +158,9 @@ func (e *Engine) repeated(c *call, k *cachedAnswer) *answer {
 			return nil
 		}
 	}
-	c.dispatched = e.Now()
+	if c.dispatched.IsZero() { // it did not wait for it either
+		c.dispatched = e.Now()
+	}
 	c.session = 0 // its provider was not asked, so nothing is warm there
 	c.usage.Cache, c.usage.Credits = storage.CacheHit, price
 	return &answer{

@@ -52,7 +52,11 @@ func (e *Engine) follow(c *call, w *follower) (a *answer, fault *Fault, failed b
 		return nil, w.flight.fault, true
 	}
 	k := w.flight.answered()
-	if a = e.repeated(c, &k); a != nil && c.env.Stream {
+	if a = e.repeated(c, &k); a == nil {
+		return nil, nil, false
+	}
+	a.took = e.Now().Sub(c.dispatched)
+	if c.env.Stream {
 		a.stored, a.followed = nil, w
 		a.credits, c.usage.Credits = 0, 0 // not known before the end
 	}

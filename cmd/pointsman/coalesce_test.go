@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -391,6 +392,23 @@ func TestFollowedStream(t *testing.T) {
 				t.Errorf("%d of 3 paid nothing: %v", free, usage)
 			}
 		})
+	}
+}
+
+// The time that a follower waits for the answer is none of the gateway's own.
+func TestWaitingIsNoOverhead(t *testing.T) {
+	for _, stream := range []bool{false, true} {
+		up, toml := upstreams(t, 1)
+		g := newGateway(t, strings.Replace(toml, "timeout_seconds = 2", "timeout_seconds = 60", 1)+coalesceOn, nil)
+		release := make(chan struct{})
+		up[0].Script(held(release))
+		_, followers := leaderAndFollowers(t, g, up[0], 1, stream)
+		time.Sleep(2 * time.Second)
+		close(release)
+		_, h, _, _ := answerOn(t, followers[0])
+		if us, err := strconv.Atoi(h.Get("X-Pointsman-Overhead-Us")); err != nil || us >= 2_000_000 {
+			t.Errorf("stream %v: %d µs, %v", stream, us, err)
+		}
 	}
 }
 
