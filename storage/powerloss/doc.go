@@ -18,5 +18,5 @@
 //   - A file that grows by writing may have any of its sizes since its last barrier, with zeros where its pages are missing.
 //
 // ALICE (Pillai et al., OSDI 2014) calls this an abstract persistence model. A file system that forgets the name of a new file whose
-// content was synced is not covered: ext4, XFS, Btrfs and F2FS do not, and Badger, which creates its logs so, would lose them there.
+// content was synced is not covered: ext4, XFS and Btrfs do not, and Badger, which creates its logs so, would lose them there.
 package powerloss

@@ -74,7 +74,7 @@ type synced struct {
 	from, to int64
 }
 
-// recorder watches a process.
+// recorder makes a recording.
 type recorder struct {
 	Recording
 	tracer
@@ -92,8 +92,9 @@ type file struct {
 }
 
 // Record runs a command whose process calls [Watched] and works in a directory, kills it after a number of barriers, and returns what it
-// did there. Its standard output is recorded, too. Only one thread of it runs at a time while it is looked at, so a recording is one order of
-// calls. Errors: the process cannot be traced, or makes a call that the model does not know.
+// did there, with what it said on its standard output. Watched calls are let through one at a time, so that a recording is one order of
+// them; what threads write through mapped memory meanwhile belongs to the next barrier. Errors: the process cannot be traced, or makes a call
+// that the model does not know.
 func Record(cmd *exec.Cmd, dir string, barriers int) (*Recording, error) {
 	r := &recorder{Recording: Recording{Waits: map[string]int{}}, dir: dir, most: barriers, names: map[string]*file{}}
 	defer r.forget()

@@ -305,7 +305,7 @@ func (r *row) verdict() (green bool, says string) {
 		return false, "not yet: no test tries it"
 	}
 	if len(parts) == 0 {
-		parts = append(parts, strconv.Itoa(tests)+" tests passed")
+		parts = append(parts, "tests that passed: "+strconv.Itoa(tests))
 	}
 	slices.Sort(parts)
 	return green, strings.Join(slices.Compact(parts), "; ")
