@@ -97,6 +97,7 @@ func (e *Engine) decide(c *call) *Fault {
 		c.halted = err != nil // what costs nothing goes on: own keys and free models
 		c.snap = e.live.Current(c.began)
 		e.describe(c, balance)
+		e.sampleShadows(c)
 	}
 	c.facts = policy.Facts{Snapshot: c.snap, State: c.state, Request: &c.req, History: c.outcomes}
 	if c.failed = c.roundsOver(e.Now()); c.failed == nil {
@@ -108,7 +109,7 @@ func (e *Engine) decide(c *call) *Fault {
 	if c.failed != nil {
 		e.metrics.policyFailure(c.policy)
 		if errors.Is(c.failed, policy.ErrState) {
-			e.learners.drop(c.policy)
+			e.learners.drop(c.decider)
 		}
 		e.Logger.Warn("policy failed, going on without it", "policy", c.policy, "request", c.id, "round", c.round, "error", c.failed)
 		e.withoutPolicy(c)

@@ -207,7 +207,7 @@ func (e *Engine) repeat(d *record.Decision, snap *policy.Published) (last *polic
 		}
 		f.History = d.Outcomes[:n]
 		repeated := new(policy.Plan)
-		digest, err := e.Policies.Route(d.Policy, &f, repeated)
+		digest, err := e.Policies.Route(e.loadedAs(d.Policy), &f, repeated)
 		if digest != d.Digest {
 			return d.Plan, nil
 		}
