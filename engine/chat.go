@@ -97,7 +97,6 @@ func (e *Engine) decide(c *call) *Fault {
 		c.halted = err != nil // what costs nothing goes on: own keys and free models
 		c.snap = e.live.Current(c.began)
 		e.describe(c, balance)
-		e.sampleShadows(c)
 	}
 	c.facts = policy.Facts{Snapshot: c.snap, State: c.state, Request: &c.req, History: c.outcomes}
 	if c.failed = c.roundsOver(e.Now()); c.failed == nil {

@@ -46,6 +46,7 @@ func (e *Engine) describe(c *call, balance storage.Balance) {
 		options = append(options, o)
 	}
 	r.Options = options
+	e.sampleShadows(c)
 }
 
 // grant adds what the policy needs beyond the plain facts; it would not be loaded if that were not granted.
