@@ -35,14 +35,17 @@ type shadows struct {
 
 type shadow struct {
 	Shadow
-	threshold uint64
+	threshold uint64 // for a hash of the request
 	tally     *shadowTally
 }
 
 func newShadows(list []Shadow, queue *shadowQueue) shadows {
 	s := shadows{map[string]*shadow{}, map[string][]*shadow{}}
 	for _, one := range list {
-		added := &shadow{one, uint64(one.Share * math.MaxUint64), queue.tally(one)}
+		added := &shadow{one, math.MaxUint64, queue.tally(one)}
+		if one.Share < 1 {
+			added.threshold = uint64(one.Share * (1 << 64))
+		}
 		s.byName[one.Name] = added
 		s.of[one.Of] = append(s.of[one.Of], added)
 	}

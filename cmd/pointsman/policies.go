@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 
 	"github.com/pointsman/pointsman/cmd/pointsman/config"
+	"github.com/pointsman/pointsman/engine"
 	"github.com/pointsman/pointsman/engine/admin"
 	"github.com/pointsman/pointsman/policies"
 	"github.com/pointsman/pointsman/policies/builtin"
@@ -53,6 +54,17 @@ func policyEntries(cfg *config.Config) []depot.Entry {
 		})
 	}
 	return entries
+}
+
+// shadowsOf is what the configuration says about shadows, for the engine.
+func shadowsOf(cfg *config.Config) []engine.Shadow {
+	var shadows []engine.Shadow
+	for _, p := range cfg.Policies {
+		if p.ShadowOf != "" {
+			shadows = append(shadows, engine.Shadow{Name: p.Name, Of: p.ShadowOf, Share: p.Share})
+		}
+	}
+	return shadows
 }
 
 // watchPolicies looks after the files of policies until the gateway stops.

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
-	"math"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -75,7 +74,7 @@ func ReadRun(data []byte, decided func(*Run, Verdict)) (*Run, error) {
 	return &Run{About: w.About, threshold: threshold(w.Trial.Plan.Share), decided: decided, passed: w.Passed, trial: w.Trial, seen: w.Seen}, nil
 }
 
-func threshold(share float64) uint64 { return uint64(share * math.MaxUint64) }
+func threshold(share float64) uint64 { return uint64(share * (1 << 64)) }
 
 // Candidate tells whether the candidate decides for a session; of a request without one, its id takes its place. It is the same
 // for all requests of a session.

@@ -82,7 +82,7 @@ func (c *Config) shadowed(tables *table, builtin []string) {
 		case i >= 0 && c.Policies[i].ShadowOf != "" && p.ShadowOf != p.Name:
 			t.fault("shadow_of", "policy %q is a shadow itself and decides nothing that could be shadowed", p.ShadowOf)
 		case p.ShadowOf != "" && i < 0 && !slices.Contains(builtin, p.ShadowOf):
-			t.warn("shadow_of", "policy %q is not in this file and not built in%s: nothing is shadowed until one of that name is uploaded", p.ShadowOf, meant(p.ShadowOf, builtin))
+			t.warn("shadow_of", "policy %q is not in this file and not built in: nothing is shadowed until one of that name is uploaded%s", p.ShadowOf, meant(p.ShadowOf, builtin))
 		}
 	}
 }
