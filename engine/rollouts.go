@@ -35,9 +35,8 @@ func (e *Engine) chooseDecider(c *call) {
 	if c.unit = c.session; c.unit == 0 {
 		c.unit = seedOf(c.id)
 	}
-	name := rollout.CandidateName(c.policy)
-	if _, loaded := e.Policies.Needs(name); loaded && c.rollout.Candidate(c.unit) {
-		c.decider = name
+	if _, loaded := e.Policies.Needs(c.rollout.Decider); loaded && c.rollout.Candidate(c.unit) {
+		c.decider = c.rollout.Decider
 	}
 }
 

@@ -81,7 +81,7 @@ func (g *gateway) noticePolicy(e depot.Event) {
 		outcome = "refused"
 	}
 	g.changes.GetOrCreateCounter(fmt.Sprintf("pointsman_policy_changes_total{policy=%q,action=%q,outcome=%q}", e.Policy, e.Action, outcome)).Inc()
-	details := []any{"policy", e.Policy, "action", e.Action, "source", e.Source, "sha256", e.Digest, "previous", e.Previous, "signer", e.Signer, "by", e.By}
+	details := []any{"policy", e.Policy, "action", e.Action, "source", e.Source, "sha256", e.Digest, "previous", e.Previous, "signer", e.Signer, "by", e.By, "note", e.Note}
 	switch {
 	case e.Error != "":
 		g.log.Error("policy change refused; what served before serves on", append(details, "error", e.Error)...)
@@ -179,7 +179,7 @@ func (p policyAdmin) ListPolicies(only string) ([]admin.Policy, error) {
 			}
 			for _, e := range changes {
 				entry.History = append(entry.History, admin.PolicyChange{
-					Time: e.Time, Action: e.Action, Source: e.Source, Digest: e.Digest, Previous: e.Previous, Signer: e.Signer, By: e.By, Error: e.Error,
+					Time: e.Time, Action: e.Action, Source: e.Source, Digest: e.Digest, Previous: e.Previous, Signer: e.Signer, By: e.By, Note: e.Note, Error: e.Error,
 				})
 			}
 		}
@@ -231,6 +231,8 @@ func adminError(err error) error {
 		kind = admin.ErrPolicyUnknown
 	case errors.Is(err, depot.ErrPinned):
 		kind = admin.ErrPolicyPinned
+	case errors.Is(err, depot.ErrBusy):
+		kind = admin.ErrPolicyBusy
 	case errors.Is(err, depot.ErrInvalid):
 		kind = admin.ErrPolicyInvalid
 	case errors.Is(err, signing.ErrUnsigned), errors.Is(err, signing.ErrSignature), errors.Is(err, signing.ErrLimits):

@@ -16,6 +16,7 @@ const seenBits = 1 << 19
 // About says what is rolled out, and since when.
 type About struct {
 	Policy  string    `json:"policy"`
+	Decider string    `json:"decider"` // what the candidate is called where policies are loaded; it has an @, which no request can ask for
 	Version int       `json:"version"`
 	Digest  string    `json:"sha256"`
 	Started time.Time `json:"started"`
@@ -194,7 +195,3 @@ func (s *Set) Remove(r *Run) bool {
 	s.runs.Store(&runs)
 	return true
 }
-
-// CandidateName is what the candidate of a policy is called where policies are loaded. No request can ask for it: the names of
-// policies have no @.
-func CandidateName(policy string) string { return policy + "@candidate" }

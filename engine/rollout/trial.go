@@ -329,14 +329,18 @@ func (t *Trial) Why() string {
 
 // String tells the figures of a guard.
 func (f Figure) String() string {
-	show := func(v float64) string { return fmt.Sprintf("%.4g", v) }
+	return fmt.Sprintf("%s: %s, control %s, chance %.2g", f.Guard, f.Show(f.Candidate), f.Show(f.Control), f.Chance)
+}
+
+// Show is a value of the guard with its unit.
+func (f Figure) Show(v float64) string {
 	switch {
 	case f.Guard.Measure == Cost:
-		show = func(v float64) string { return fmt.Sprintf("$%.4g", v) }
+		return fmt.Sprintf("$%.4g", v)
 	case f.Guard.Measure == TTFT:
-		show = func(v float64) string { return fmt.Sprintf("%.3g s", v) }
-	case !f.Guard.Measure.relative():
-		show = func(v float64) string { return fmt.Sprintf("%.3g %%", 100*v) }
+		return fmt.Sprintf("%.3g s", v)
+	case f.Guard.Measure == Credits:
+		return fmt.Sprintf("%.4g credits", v)
 	}
-	return fmt.Sprintf("%s: %s, control %s, chance %.2g", f.Guard, show(f.Candidate), show(f.Control), f.Chance)
+	return fmt.Sprintf("%.3g %%", 100*v)
 }

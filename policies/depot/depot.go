@@ -15,6 +15,7 @@
 //
 //	DIR/modules/<sha256>.wasm   every uploaded module once
 //	DIR/manifest.json           versions, parameters, signatures, what is active; replaced as a whole, synced
+//	DIR/rollouts.json           evidence about the candidates of rollouts, which others keep here
 //	DIR/audit.jsonl             one line a change or refusal, appended; audit.jsonl.1 holds the older ones
 //
 // A module whose bytes do not have its name's digest is not loaded. Writing a manifest comes before serving by it: what
@@ -49,6 +50,8 @@ var (
 	ErrInvalid = errors.New("not valid")
 	// ErrConformance: the module loads and does not keep the contract.
 	ErrConformance = errors.New("policy does not conform")
+	// ErrBusy: a version of the policy is being rolled out, which has to end first.
+	ErrBusy = errors.New("a rollout is under way")
 	// ErrDisk: the manifest or a module cannot be written or is damaged.
 	ErrDisk = errors.New("policy store")
 )
@@ -93,6 +96,11 @@ const (
 	ActionUpload   = "upload"
 	ActionActivate = "activate"
 	ActionRollback = "rollback"
+	// Of rollouts: a candidate came, came to serve, was taken away for what it did, or by the operator.
+	ActionRolloutStart = "rollout-start"
+	ActionPromote      = "rollout-promote"
+	ActionRolloutBack  = "rollout-back"
+	ActionRolloutAbort = "rollout-abort"
 )
 
 // Event is a change, or one that was refused.
@@ -106,6 +114,7 @@ type Event struct {
 	Previous string    `json:"previous_sha256,omitempty"` // what served before
 	Signer   string    `json:"signer,omitempty"`
 	By       string    `json:"by,omitempty"`
+	Note     string    `json:"note,omitempty"`  // figures of a rollout
 	Error    string    `json:"error,omitempty"` // why it was refused: the previous one serves on
 }
 
@@ -178,6 +187,7 @@ func (d *Depot) Start(entries []Entry, trust signing.Trust) error {
 	for _, name := range d.names() {
 		errs = append(errs, d.settle(name, ActionLoad, ""))
 	}
+	d.standAgain()
 	return errors.Join(errs...)
 }
 
@@ -273,7 +283,7 @@ type candidate struct {
 func (d *Depot) settle(name, action, by string) error {
 	c, err := d.find(name)
 	if err == nil {
-		err = d.serve(c, action, by)
+		err = d.serve(c, action, by, "")
 	}
 	if err == nil || c.version == 0 {
 		return err
@@ -283,7 +293,7 @@ func (d *Depot) settle(name, action, by string) error {
 	}
 	// At the start an uploaded version that cannot serve gives way to what is below it.
 	if fallback, ok := d.builtin(name); ok {
-		return d.serve(fallback, action, by)
+		return d.serve(fallback, action, by, "")
 	}
 	return nil
 }
@@ -341,7 +351,7 @@ func (d *Depot) readFiles(e Entry) (c candidate, err error) {
 }
 
 // serve brings a candidate to serve unless the very same serves already.
-func (d *Depot) serve(c candidate, action, by string) error {
+func (d *Depot) serve(c candidate, action, by, note string) error {
 	s, err := d.vouch(c)
 	if err == nil && d.same(s) {
 		d.mu.Lock()
@@ -372,7 +382,7 @@ func (d *Depot) serve(c candidate, action, by string) error {
 	d.mu.Lock()
 	d.serving[c.name] = s
 	d.mu.Unlock()
-	d.tell(Event{Action: action, Policy: c.name, Source: c.source, Version: c.version, Digest: s.Digest, Previous: previous, Signer: s.Signer, By: by})
+	d.tell(Event{Action: action, Policy: c.name, Source: c.source, Version: c.version, Digest: s.Digest, Previous: previous, Signer: s.Signer, By: by, Note: note})
 	return nil
 }
 
