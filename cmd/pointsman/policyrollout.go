@@ -164,7 +164,9 @@ type rolloutPromote struct {
 }
 
 // Run promotes the candidate.
-func (p *rolloutPromote) Run(term terminal) error { return endRollout(term, p.adminFlags, p.Name, "promote") }
+func (p *rolloutPromote) Run(term terminal) error {
+	return endRollout(term, p.adminFlags, p.Name, "promote")
+}
 
 type rolloutAbort struct {
 	adminFlags
@@ -172,7 +174,9 @@ type rolloutAbort struct {
 }
 
 // Run aborts the rollout.
-func (a *rolloutAbort) Run(term terminal) error { return endRollout(term, a.adminFlags, a.Name, "abort") }
+func (a *rolloutAbort) Run(term terminal) error {
+	return endRollout(term, a.adminFlags, a.Name, "abort")
+}
 
 func endRollout(term terminal, flags adminFlags, name, how string) error {
 	c, err := flags.client()

@@ -35,9 +35,9 @@
 // # Heavy tails
 //
 // What requests cost has a heavy tail: one in a thousand may cost a hundred times the median, and no mean of such values can be
-// tested without a bound. Values are cut at the 98th percentile of the last 512 of the control from before the block. A bound
-// that is known before a block begins keeps the test valid: if the candidate's costs are distributed like at most 1 + margin times the
-// control's, this holds for costs cut at any bound too. What it means: the dearest fiftieth counts as if each cost the bound, so
-// that a candidate which makes only those dearer is not found, and a growth of everything by 30 % shows as some 26 %. The
+// tested without a bound. Values are cut at twice the 95th percentile of the last 512 of the control from before the block. A bound that is
+// known before a block begins keeps the test valid: if the candidate's costs are distributed like at most 1 + margin times the
+// control's, that holds for costs cut at any bound too. What it means: the few requests beyond the bound count as if each cost the bound,
+// so that a candidate which makes only those dearer is not found; where all cost about the same, up to twice that is seen as it is. The
 // percentile q of ttft_p95 is taken from the control in the same way, and need not be exact: it only has to be the same for both arms.
 package rollout

@@ -14,8 +14,9 @@ const (
 	// maxUndecided is how many decisions in a row may fail: an innocent candidate has none, so that this needs no statistics.
 	maxUndecided = 5
 
-	boundQuantile = 0.98 // of the control's costs, at which costs are cut
-	ttftQuantile  = 0.95
+	// Costs are cut at so many times this quantile of the control's: where all cost the same, a growth must stay visible.
+	boundQuantile, headroom = 0.95, 2
+	ttftQuantile            = 0.95
 	// leastBound stands in for a bound of 0, where the control costs nothing: any cost of the candidate is beyond it.
 	leastBound = 1e-12
 	// boundEvery is after how many blocks a bound is taken anew.
@@ -243,12 +244,13 @@ func (w *watch) add(g Guard, arm int, v float64) {
 
 // measure takes the bound of the next blocks from the control.
 func (w *watch) measure(g Guard) {
-	q := boundQuantile
-	if g.Measure == TTFT {
-		q = ttftQuantile
-	}
-	if c := &w.Windows[control]; len(c.Values) >= warm && (w.Bound == 0 || w.Blocks%boundEvery == 0) {
-		w.Bound = max(c.quantile(q), leastBound)
+	c := &w.Windows[control]
+	switch {
+	case len(c.Values) < warm || w.Bound > 0 && w.Blocks%boundEvery != 0:
+	case g.Measure == TTFT:
+		w.Bound = max(c.quantile(ttftQuantile), leastBound)
+	default:
+		w.Bound = max(headroom*c.quantile(boundQuantile), leastBound)
 	}
 }
 
