@@ -142,15 +142,12 @@ func TestPassing(t *testing.T) {
 
 // TestUndecided rolls back what cannot decide, whatever the samples are.
 func TestUndecided(t *testing.T) {
-	r, verdicts := newRun(t, Plan{Min: 1, Guards: []Guard{}})
+	r, verdicts := newRun(t, Plan{Min: 100, Guards: []Guard{}})
 	bad := func(n int) {
 		for range n {
 			r.Observe(1, true, Sample{Candidate: true, Undecided: true})
 		}
 	}
-	r.mu.Lock()
-	r.trial.Plan.Min, r.trial.Plan.Max = 100, 100
-	r.mu.Unlock()
 	bad(maxUndecided - 1)
 	r.Observe(1, true, Sample{Candidate: true})
 	bad(maxUndecided - 1)
@@ -245,8 +242,10 @@ func TestSet(t *testing.T) {
 }
 
 func BenchmarkObserve(b *testing.B) {
-	p := Plan{Share: 0.1, Min: math.MaxInt32 / 4, Max: MaxSample}
-	_ = p.Check()
+	p := Plan{Share: 0.1, Min: MaxSample}
+	if err := p.Check(); err != nil {
+		b.Fatal(err)
+	}
 	r := NewRun(About{}, p, nil)
 	i := 0.0
 	for b.Loop() {
