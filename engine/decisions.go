@@ -199,7 +199,7 @@ func (e *Engine) repeat(d *record.Decision, snap *policy.Published) (last *polic
 	if d.Withheld || len(plans) == 0 {
 		return d.Plan, nil
 	}
-	all := true
+	all, name := true, e.loadedAs(d.Policy)
 	for round := range plans {
 		n := 0
 		for n < len(d.Outcomes) && int(d.Outcomes[n].Round) < round {
@@ -207,7 +207,7 @@ func (e *Engine) repeat(d *record.Decision, snap *policy.Published) (last *polic
 		}
 		f.History = d.Outcomes[:n]
 		repeated := new(policy.Plan)
-		digest, err := e.Policies.Route(e.loadedAs(d.Policy), &f, repeated)
+		digest, err := e.Policies.Route(name, &f, repeated)
 		if digest != d.Digest {
 			return d.Plan, nil
 		}
@@ -216,6 +216,9 @@ func (e *Engine) repeat(d *record.Decision, snap *policy.Published) (last *polic
 	}
 	if d.Failure != "" {
 		last = d.Plan
+	}
+	if !all && name != d.Policy { // a candidate that was not promoted may have had other parameters
+		return d.Plan, nil
 	}
 	return last, &all
 }

@@ -207,8 +207,9 @@ func (q *shadowQueue) decide(j *shadowed) {
 	q.facts = policy.Facts{Snapshot: j.snap, Request: &j.req}
 	digest, err := e.Policies.Route(s.Name, &q.facts, &q.plan)
 	q.facts = policy.Facts{}
+	of := opponents{[2]uint64{e.Policies.Version(s.Of), e.Policies.Version(s.Name)}, [2]string{j.digest, digest}}
 	if err != nil {
-		s.tally.fail(digest, j.digest, err, e.Now())
+		s.tally.fail(of, err, e.Now())
 		return
 	}
 	second := choiceOf(&q.plan)
@@ -217,7 +218,7 @@ func (q *shadowQueue) decide(j *shadowed) {
 		p.credits[0], p.cost[0] = e.wouldCost(j, j.first)
 		p.credits[1], p.cost[1] = e.wouldCost(j, second)
 	}
-	s.tally.add(digest, j.digest, &p, e.Now())
+	s.tally.add(of, &p, e.Now())
 }
 
 // label names a choice.

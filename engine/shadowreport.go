@@ -66,6 +66,12 @@ type pair struct {
 	cost          [2]storage.NanoUSD
 }
 
+// opponents are a policy and its shadow: the loads of their modules, which stand for parameters and limits too, and the digests.
+type opponents struct {
+	loads   [2]uint64
+	digests [2]string
+}
+
 // counts are what is counted of a shadow.
 type counts struct {
 	decisions, same, failures, priced uint64
@@ -91,22 +97,22 @@ type shadowTally struct {
 	name, of string
 	dropped  atomic.Uint64
 
-	mu              sync.Mutex // guards what follows
-	ever            counts     // for metrics
-	now             counts     // of these modules
-	since           time.Time
-	digest, against string
-	lastFailure     string
-	choices         map[[2]label]uint64
-	others          uint64
+	mu          sync.Mutex // guards what follows
+	ever        counts     // for metrics
+	now         counts     // of these modules
+	since       time.Time
+	both        opponents
+	lastFailure string
+	choices     map[[2]label]uint64
+	others      uint64
 }
 
 func (t *shadowTally) drop() { t.dropped.Add(1) }
 
-func (t *shadowTally) add(digest, against string, p *pair, now time.Time) {
+func (t *shadowTally) add(of opponents, p *pair, now time.Time) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.begin(digest, against, now)
+	t.begin(of, now)
 	t.ever.add(p)
 	t.now.add(p)
 	key := [2]label{p.first, p.second}
@@ -117,21 +123,21 @@ func (t *shadowTally) add(digest, against string, p *pair, now time.Time) {
 	}
 }
 
-func (t *shadowTally) fail(digest, against string, err error, now time.Time) {
+func (t *shadowTally) fail(of opponents, err error, now time.Time) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.begin(digest, against, now)
+	t.begin(of, now)
 	t.ever.failures++
 	t.now.failures++
 	t.lastFailure = clip(err.Error(), 200)
 }
 
-// begin starts the report anew if another module decides: two are not to be counted as one.
-func (t *shadowTally) begin(digest, against string, now time.Time) {
-	if t.choices != nil && (digest == t.digest || digest == "") && (against == t.against || against == "") {
+// begin starts the report anew if one of both was loaded anew: two are not to be counted as one.
+func (t *shadowTally) begin(of opponents, now time.Time) {
+	if t.choices != nil && of.loads == t.both.loads {
 		return
 	}
-	t.digest, t.against, t.since, t.lastFailure = digest, against, now.UTC(), ""
+	t.both, t.since, t.lastFailure = of, now.UTC(), ""
 	t.now, t.others, t.choices = counts{}, 0, map[[2]label]uint64{}
 }
 
@@ -141,7 +147,7 @@ func (t *shadowTally) report(share float64) ShadowReport {
 	defer t.mu.Unlock()
 	n := &t.now
 	r := ShadowReport{
-		Name: t.name, Of: t.of, Share: share, Digest: t.digest, PolicyDigest: t.against, Decisions: n.decisions, Same: n.same, Failures: n.failures,
+		Name: t.name, Of: t.of, Share: share, Digest: t.both.digests[1], PolicyDigest: t.both.digests[0], Decisions: n.decisions, Same: n.same, Failures: n.failures,
 		LastFailure: t.lastFailure, Dropped: t.dropped.Load(), Priced: n.priced, Others: t.others, Choices: []ShadowChoice{},
 		Policy: ShadowCosts{n.credits[0].String(), n.cost[0].String()}, Shadow: ShadowCosts{n.credits[1].String(), n.cost[1].String()},
 	}
