@@ -59,6 +59,8 @@ type answer struct {
 	firstByte   time.Duration        // how long to wait for it
 	total       time.Duration        // how long the whole answer may take
 	stored      *cachedAnswer        // it comes from the cache
+	followed    *follower            // it is a stream of another request's
+	origin      string               // id of the request that it was made for, of one that was not made for this
 	source      source               // what it comes from, nil for nothing that would have to be closed
 }
 
@@ -72,6 +74,9 @@ type source interface {
 func (a *answer) close(read bool) {
 	if a.source != nil {
 		a.source.Close(read)
+	}
+	if a.followed != nil {
+		a.followed.Close()
 	}
 }
 

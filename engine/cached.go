@@ -32,6 +32,8 @@ type CacheConfig struct {
 	// AnyTemperature keeps the answers to requests with a temperature above 0 too, whose clients may want another each time.
 	AnyTemperature bool
 	Ignore         []string // members of bodies that make no difference
+	// Coalesce has requests wait for the answer to the same one that is under way. It does so without Enabled too.
+	Coalesce bool
 }
 
 // CacheScope is who shares answers. Nothing is ever shared beyond it.
@@ -66,6 +68,7 @@ type caching struct {
 	fill   bool           // a complete answer is to be kept
 	events []byte         // of a stream so far
 	said   dialect.Answer // likewise
+	failed bool           // the request's fault is that of the one it followed
 }
 
 // cacheable says that the answers to an operation are kept. Those of others are too large for what they are asked for again.
@@ -76,7 +79,7 @@ func (o operation) cacheable() bool {
 // cached finds a kept answer to the request, and takes what it costs. What cannot be given, or not be paid, goes on as if there
 // were none. The policy is not asked about an answer from the cache, and nobody's provider is.
 func (e *Engine) cached(ctx *fasthttp.RequestCtx, c *call) (*answer, *Fault) {
-	if e.cache == nil {
+	if e.cache == nil && !e.Cache.Coalesce {
 		return nil, nil
 	}
 	wish, fault := readCacheWish(ctx)
@@ -90,22 +93,54 @@ func (e *Engine) cached(ctx *fasthttp.RequestCtx, c *call) (*answer, *Fault) {
 	}
 	c.cache.tenant = e.cacheTenant(c)
 	c.cache.key = e.cacheKey(ctx, c)
-	if found := e.cache.Get(c.cache.key, c.cache.tenant, c.began); found != nil {
-		if age := c.began.Sub(found.Stored); age <= wish.maxAge {
-			if a := e.repeated(c, &found.Value); a != nil {
-				e.metrics.cached("hit", "")
-				h := &ctx.Response.Header
-				h.Set("X-Pointsman-Cache", "hit")
-				h.Set("X-Pointsman-Cache-Origin", found.Value.origin)
-				setInt(ctx, "Age", int64(max(age, 0)/time.Second))
+	if a := e.lookUp(ctx, c, wish); a != nil {
+		return a, nil
+	}
+	if e.Cache.Coalesce && wish.maxAge >= 0 {
+		a, fault := e.coalesced(c)
+		if a == nil && c.flight != nil { // it may have been kept between the look and the lead
+			if a = e.lookUp(ctx, c, wish); a != nil {
+				c.flight.fail(nil)
 				return a, nil
 			}
+		}
+		if a != nil {
+			e.metrics.cached("coalesced", "")
+			ctx.Response.Header.Set("X-Pointsman-Cache", "coalesced")
+			ctx.Response.Header.Set("X-Pointsman-Cache-Origin", a.origin)
+		}
+		if a != nil || fault != nil {
+			return a, fault
 		}
 	}
 	e.metrics.cached("miss", "")
 	ctx.Response.Header.Set("X-Pointsman-Cache", "miss")
-	c.cache.fill = true
+	c.cache.fill = e.cache != nil
 	return nil, nil
+}
+
+// lookUp takes a kept answer that the request can have, nil if there is none.
+func (e *Engine) lookUp(ctx *fasthttp.RequestCtx, c *call, wish cacheWish) *answer {
+	if e.cache == nil {
+		return nil
+	}
+	found := e.cache.Get(c.cache.key, c.cache.tenant, c.began)
+	if found == nil {
+		return nil
+	}
+	age := max(c.began.Sub(found.Stored), 0)
+	if age > wish.maxAge {
+		return nil
+	}
+	a := e.repeated(c, &found.Value)
+	if a != nil {
+		e.metrics.cached("hit", "")
+		h := &ctx.Response.Header
+		h.Set("X-Pointsman-Cache", "hit")
+		h.Set("X-Pointsman-Cache-Origin", a.origin)
+		setInt(ctx, "Age", int64(age/time.Second))
+	}
+	return a
 }
 
 // repeated makes a kept answer the answer to a call. It must be one that this caller could still get, were it made now: but for a
@@ -128,7 +163,7 @@ func (e *Engine) repeated(c *call, k *cachedAnswer) *answer {
 	c.usage.Cache, c.usage.Credits = storage.CacheHit, price
 	return &answer{
 		deployment: d, own: k.own, simulated: k.simulated, estimated: k.estimated, began: c.began, whole: true, body: k.body, usage: k.usage,
-		credits: price, measured: true, dropped: k.dropped, stored: k,
+		credits: price, measured: true, dropped: k.dropped, stored: k, origin: k.origin,
 	}
 }
 
@@ -264,12 +299,13 @@ func (e *Engine) cacheKey(ctx *fasthttp.RequestCtx, c *call) cache.Key {
 
 // gather adds an event of a stream that may be kept, as its client gets it.
 func (e *Engine) gather(c *call, data, passed []byte) {
+	c.flight.add(passed, e.Cache.MaxEntry, e.Cache.MaxBytes)
 	k := &c.cache
 	if !k.fill {
 		return
 	}
 	if len(k.events)+len(passed) > e.Cache.MaxEntry {
-		*k = caching{}
+		k.fill, k.events = false, nil
 		return
 	}
 	k.said.Add(c.dialect, data)
@@ -278,6 +314,7 @@ func (e *Engine) gather(c *call, data, passed []byte) {
 
 // keepStream keeps a stream that has come to its end.
 func (e *Engine) keepStream(c *call, a *answer, last, done []byte) {
+	defer c.closeStream(a, last, done)
 	if !c.cache.fill {
 		return
 	}
@@ -289,6 +326,7 @@ func (e *Engine) keepStream(c *call, a *answer, last, done []byte) {
 
 // keep keeps a buffered answer that has been settled.
 func (e *Engine) keep(c *call, a *answer) {
+	defer e.share(c, a)
 	if !c.cache.fill || len(a.body) > e.Cache.MaxEntry {
 		return
 	}
@@ -300,19 +338,15 @@ func (e *Engine) keep(c *call, a *answer) {
 
 // put keeps an answer that is whole and fit to be given again.
 func (e *Engine) put(c *call, a *answer, k cachedAnswer) {
-	m := a.deployment.Model
 	switch said := &c.cache.said; {
-	case c.failed != nil, // the policy would choose otherwise when it works again
-		c.model != nil && c.model != m, c.wish != nil && c.wish.tries > 0: // as would the request, once what it names works again
+	case !c.shareable(a):
 		return
 	case c.op == opChat && (said.Finish == abi.FinishUnknown || said.Flags()&(abi.OutcomeRefusal|abi.OutcomeEmpty) != 0):
 		return
 	case c.op == opChat && said.Finish == abi.FinishLength && e.outputLimit(c, a) > 0: // our own limit, by the account's credits
 		return
 	}
-	k.deployment, k.own, k.simulated, k.estimated = a.deployment.Index, a.own, a.simulated, a.estimated
-	k.usage, k.credits, k.origin, k.dropped = a.usage, c.usage.Credits, c.usage.Request.String(), a.dropped
-	k.usage.CostUSD = ""
+	k = c.keptOf(a, k)
 	now := e.Now()
 	e.cache.Put(c.cache.key, &cache.Entry[cachedAnswer]{
 		Tenant: c.cache.tenant, Account: c.caller.Account.ID, Stored: now, Expires: now.Add(e.Cache.TTL),
@@ -325,22 +359,24 @@ type CacheStats struct {
 	Enabled  bool `json:"enabled"`
 	MaxBytes int  `json:"max_bytes"`
 	cache.Stats
-	Hits     uint64            `json:"hits"`
-	Misses   uint64            `json:"misses"`
-	Bypassed map[string]uint64 `json:"bypassed"` // by reason
+	Hits      uint64            `json:"hits"`
+	Coalesced uint64            `json:"coalesced"` // got the answer to the same request that was under way
+	Misses    uint64            `json:"misses"`
+	Bypassed  map[string]uint64 `json:"bypassed"` // by reason
 }
 
 // CacheStats tells how the response cache does.
 func (e *Engine) CacheStats() CacheStats {
 	s := CacheStats{Bypassed: map[string]uint64{}}
-	if e.cache == nil {
-		return s
+	if e.cache != nil {
+		s.Enabled, s.MaxBytes, s.Stats = true, e.Cache.MaxBytes, e.cache.Stats()
 	}
-	s.Enabled, s.MaxBytes, s.Stats = true, e.Cache.MaxBytes, e.cache.Stats()
 	e.metrics.each("pointsman_cache_requests_total", func(k key, n uint64) {
 		switch k.value1 {
 		case "hit":
 			s.Hits = n
+		case "coalesced":
+			s.Coalesced = n
 		case "miss":
 			s.Misses = n
 		default:
@@ -363,6 +399,9 @@ func (e *Engine) ClearCache(account string) int {
 }
 
 func (e *Engine) writeCacheMetrics(w io.Writer) {
+	if e.Cache.Coalesce {
+		fmt.Fprintf(w, "pointsman_cache_following %d\npointsman_cache_followed_bytes %d\n", e.flights.following.Load(), e.flights.held.Load())
+	}
 	if e.cache == nil {
 		return
 	}

@@ -52,8 +52,8 @@ type call struct {
 	facts    policy.Facts  // of the round
 	shadowed *shadowed     // for the shadows of the policy, linked; nil for none
 	plan     policy.Plan
-	digest   string // of the module that was asked
-	failed   error  // why the policy failed and the engine used its own order, or nil
+	ran      policy.Ran // what was asked
+	failed   error      // why the policy failed and the engine used its own order, or nil
 
 	// What it may cost.
 	steps   []policy.Step // of the plan, less those the account cannot pay for
@@ -86,9 +86,11 @@ type call struct {
 	usage      storage.Usage
 	settled    bool
 	copied     *keptBody // what is kept of the bodies, nil for nothing
+	entered    bool      // it has taken room
 
-	cache caching
-	claim *claim // of its idempotency key, nil without one
+	cache  caching
+	flight *flight // that it leads; nil if it leads none
+	claim  *claim  // of its idempotency key, nil without one
 
 	watch watch
 	pulse *pulse // of a stream, nil if it cannot be kept alive
@@ -100,6 +102,9 @@ type call struct {
 	stopped  bool    // by the gateway itself, which then counts as left
 	attempts []*call // those under way beside this call, see hedge.go
 }
+
+// maxKeptBuffer is up to which size a request's buffers are used again, in bytes. Larger ones would stay through a collection or two.
+const maxKeptBuffer = 1 << 20
 
 // cut is how an attempt is ended from outside, by any goroutine. The zero value is ready.
 type cut struct {
@@ -121,8 +126,9 @@ func (k *cut) off() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.over = true
-	if k.cancel != nil {
-		k.cancel.Cancel()
+	if cancel := k.cancel; cancel != nil {
+		k.cancel = nil // it may be cut again
+		cancel.Cancel()
 	}
 }
 
@@ -138,7 +144,9 @@ func (e *Engine) begin(ctx *fasthttp.RequestCtx) *call {
 	c.began = e.Now()
 	c.id = newRequestID(c.began)
 	c.clientID = clientRequestID(ctx)
-	c.body = ctx.PostBody()
+	if c.body = ctx.PostBody(); len(c.body) > maxKeptBuffer {
+		ctx.Request.ReleaseBody(maxKeptBuffer) // to the collector, once the call is over
+	}
 	if beta := ctx.Request.Header.Peek("Anthropic-Beta"); len(beta) <= maxBeta {
 		c.beta = string(beta)
 	}
@@ -153,19 +161,31 @@ func (e *Engine) begin(ctx *fasthttp.RequestCtx) *call {
 
 // end gives the call back. Nothing may refer to it any more.
 func (e *Engine) end(c *call) {
+	e.leave(c)
+	c.flight.release()
 	c.watch.forget()
+	if cap(c.scratch) > maxKeptBuffer {
+		c.scratch = nil
+	}
 	options, plan := c.req.Options[:0], policy.Plan{Steps: c.plan.Steps[:0], Verdicts: c.plan.Verdicts[:0], Explanation: c.plan.Explanation[:0]}
 	*c = call{env: c.env, scratch: c.scratch[:0], steps: c.steps[:0], outcomes: c.outcomes[:0], plan: plan}
 	c.req.Options = options
 	e.calls.Put(c)
 }
 
-// leave notes that the client is gone and cuts the attempt under way, unless the client may come again for the answer. The watcher
-// calls it from its own goroutine.
+// leave notes that the client is gone and cuts the attempts under way, unless the client may come again for the answer or others
+// want it. The watcher calls it from its own goroutine.
 func (c *call) leave() {
-	if c.claim != nil {
-		return
+	c.mu.Lock()
+	f := c.flight
+	c.mu.Unlock()
+	if c.claim == nil && !f.goesOn() {
+		c.quit()
 	}
+}
+
+// quit cuts the attempts under way: nobody wants the answer.
+func (c *call) quit() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.cutAll()

@@ -62,16 +62,16 @@ func (e *Engine) serve(ctx *fasthttp.RequestCtx, d dialect.Dialect, op operation
 	}
 }
 
-// admit authenticates the caller, reads the few fields of the body that routing depends on, takes what the request needs of the
-// caller's limits, and resolves what was asked for: a level, a model or both, and the policy that decides.
+// admit authenticates the caller, waits for room if there is none, reads the few fields of the body that routing depends on, takes
+// what the request needs of the caller's limits, and resolves what was asked for: a level, a model or both, and the policy.
 func (e *Engine) admit(ctx *fasthttp.RequestCtx, c *call) (fault *Fault) {
 	if c.caller, fault = e.permit(ctx, c.endpointName()); fault != nil {
 		return fault
 	}
-	if fault = c.read(ctx); fault != nil {
+	if fault = e.enter(ctx, c); fault != nil {
 		return fault
 	}
-	if fault = c.readTimeout(ctx); fault != nil {
+	if fault = c.read(ctx); fault != nil {
 		return fault
 	}
 	if fault = e.takeLimits(ctx, c); fault != nil {
@@ -100,7 +100,7 @@ func (e *Engine) decide(c *call) *Fault {
 	}
 	c.facts = policy.Facts{Snapshot: c.snap, State: c.state, Request: &c.req, History: c.outcomes}
 	if c.failed = c.roundsOver(e.Now()); c.failed == nil {
-		c.digest, c.failed = e.route(c)
+		c.ran, c.failed = e.route(c)
 	}
 	if c.failed == nil {
 		c.failed = e.checkPlan(c)

@@ -1,10 +1,11 @@
 package engine
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
+	"strconv"
 
 	"github.com/valyala/fasthttp"
 
@@ -32,6 +33,7 @@ type Explanation struct {
 	Rounds      []ExplainedRound  `json:"rounds,omitempty"` // before the last plan
 	Wishes      *ExplainedWishes  `json:"wishes,omitempty"` // of the caller, beside the policy
 	Attempts    []ExplainedTry    `json:"attempts"`
+	Nearest     []ExplainedChange `json:"nearest,omitempty"` // what would have made another candidate the first choice, the least change first
 	Usage       UsageEntry        `json:"usage"`
 }
 
@@ -110,6 +112,17 @@ type ExplainedTry struct {
 	Text     string   `json:"text,omitempty"`  // of a side call's answer, if texts are kept
 }
 
+// ExplainedChange is a change of one fact, worked out by asking the policy again, that would have made another candidate the first choice.
+type ExplainedChange struct {
+	Model      string `json:"model"`
+	Provider   string `json:"provider"`
+	OfModel    string `json:"of_model"` // whose fact it is: that candidate's, or the first choice's
+	OfProvider string `json:"of_provider"`
+	Fact       string `json:"fact"` // credits_per_1k (and the prices in proportion), quality, ttft_ms, error_rate, health, excluded
+	From       string `json:"from"`
+	To         string `json:"to"`
+}
+
 // showDecision explains a decision of the caller's own.
 func (e *Engine) showDecision(ctx *fasthttp.RequestCtx) {
 	caller, fault := e.permit(ctx, endpointDecisions)
@@ -156,7 +169,7 @@ func (e *Engine) Explain(account, requestID string) (*Explanation, error) {
 		return nil, fmt.Errorf("the decision is about %d candidates, generation %d has %d", len(d.Request.Options), snap.Generation, len(snap.Candidates))
 	}
 	x := &Explanation{
-		RequestID: requestID, Policy: d.Policy, Digest: d.Digest, Failure: d.Failure,
+		RequestID: requestID, Policy: d.Policy, Digest: d.Ran.Digest, Failure: d.Failure,
 		Decision: kindName(d.Plan.Kind), Reason: policy.ReasonName(d.Plan.Reason), Why: policy.ReasonText(d.Plan.Reason), Explanation: string(d.Plan.Explanation),
 		Generation: d.Request.Generation, Asked: explainRequest(d, snap), Attempts: []ExplainedTry{}, Usage: NewUsageEntry(&usage),
 	}
@@ -166,9 +179,12 @@ func (e *Engine) Explain(account, requestID string) (*Explanation, error) {
 			x.Wishes.Order = append(x.Wishes.Order, snap.Candidates[i].ModelName+" at "+snap.Candidates[i].ProviderName)
 		}
 	}
-	again, reproduced := e.repeat(d, snap)
+	again, facts, reproduced := e.repeat(d, snap)
 	x.Reproduced = reproduced
 	x.Candidates = e.explainOptions(d, snap, again)
+	if reproduced != nil && *reproduced {
+		x.Nearest = e.explainNearest(d, facts, again.Verdicts)
+	}
 	for i := range d.Earlier {
 		x.Rounds = append(x.Rounds, explainRound(&d.Earlier[i], snap))
 	}
@@ -178,49 +194,69 @@ func (e *Engine) Explain(account, requestID string) (*Explanation, error) {
 	return x, nil
 }
 
-// repeat makes a recorded decision again, round by round, and tells whether it came out the same: nil if it cannot be
-// repeated. It returns the last plan, with verdicts if it was repeated.
-func (e *Engine) repeat(d *record.Decision, snap *policy.Published) (last *policy.Plan, same *bool) {
-	f := policy.Facts{Snapshot: snap, Request: d.Request}
+// repeat makes a recorded decision again and tells whether it came out the same: nil if it cannot be repeated. It returns
+// the last plan that was made, with verdicts, or the recorded one, and the facts.
+func (e *Engine) repeat(d *record.Decision, snap *policy.Published) (last *policy.Plan, f *policy.Facts, same *bool) {
+	f = &policy.Facts{Snapshot: snap, Request: d.Request}
 	if number := d.Request.State; number != 0 {
 		_, data, err := e.States.State(d.Policy, number)
 		if err != nil {
-			return d.Plan, nil
+			return d.Plan, f, nil
 		}
 		f.State = &policy.State{Number: number, Bytes: data}
 	}
-	for i := range d.Outcomes {
-		d.Outcomes[i].Key = snap.Candidates[d.Outcomes[i].Candidate].Key
+	if d.Withheld || d.Failure != "" {
+		return d.Plan, f, nil
 	}
-	plans := d.Earlier
-	if d.Failure == "" {
-		plans = append(plans, *d.Plan)
+	last = new(policy.Plan)
+	replaced := false
+	again, err := d.Repeat(f, last, record.SamePlan, func(f *policy.Facts, plan *policy.Plan) error {
+		ran, err := e.Policies.Route(e.loadedAs(d.Policy), f, plan)
+		replaced = replaced || ran.Digest != d.Ran.Digest || d.Ran.Config != "" && ran.Config != d.Ran.Config
+		return err
+	})
+	if replaced {
+		return d.Plan, f, nil
 	}
-	if d.Withheld || len(plans) == 0 {
-		return d.Plan, nil
-	}
-	all, name := true, e.loadedAs(d.Policy)
-	for round := range plans {
-		n := 0
-		for n < len(d.Outcomes) && int(d.Outcomes[n].Round) < round {
-			n++
-		}
-		f.History = d.Outcomes[:n]
-		repeated := new(policy.Plan)
-		digest, err := e.Policies.Route(name, &f, repeated)
-		if digest != d.Digest {
-			return d.Plan, nil
-		}
-		all = all && err == nil && samePlan(&plans[round], repeated)
-		last = repeated
-	}
-	if d.Failure != "" {
+	if err != nil {
 		last = d.Plan
 	}
-	if !all && name != d.Policy { // a candidate that was not promoted may have had other parameters
-		return d.Plan, nil
+	return last, f, &again
+}
+
+// maxNearest is how many changes are told.
+const maxNearest = 5
+
+func (e *Engine) explainNearest(d *record.Decision, f *policy.Facts, verdicts []policy.Verdict) (changes []ExplainedChange) {
+	for _, a := range d.Nearest(f, verdicts, func(f *policy.Facts, plan *policy.Plan) error {
+		_, err := e.Policies.Route(e.loadedAs(d.Policy), f, plan)
+		return err
+	}) {
+		c, of := &f.Snapshot.Candidates[a.Candidate], &f.Snapshot.Candidates[a.Of]
+		x := ExplainedChange{Model: c.ModelName, Provider: c.ProviderName, OfModel: of.ModelName, OfProvider: of.ProviderName, Fact: string(a.Fact)}
+		x.From, x.To = factText(a.Fact, a.From), factText(a.Fact, a.To)
+		changes = append(changes, x)
+		if len(changes) == maxNearest {
+			break
+		}
 	}
-	return last, &all
+	return changes
+}
+
+// factText is a fact's value in words.
+func factText(fact record.Fact, value float64) string {
+	switch fact {
+	case record.FactCredits:
+		return storage.Credits(math.Round(value)).String()
+	case record.FactHealth:
+		return policy.HealthName(uint8(value))
+	case record.FactExcluded:
+		if value == 0 {
+			return "offered"
+		}
+		return policy.ReasonName(uint16(value))
+	}
+	return strconv.FormatFloat(value, 'g', 4, 64)
 }
 
 func kindName(kind uint8) string {
@@ -277,12 +313,6 @@ func (e *Engine) generation(wanted uint64) (*policy.Published, error) {
 		return nil, err
 	}
 	return policy.Publish(s), nil
-}
-
-func samePlan(a, b *policy.Plan) bool {
-	return a.Kind == b.Kind && a.Flags == b.Flags && a.Reason == b.Reason && a.Status == b.Status && a.MaxOutput == b.MaxOutput &&
-		bytes.Equal(a.Explanation, b.Explanation) && slices.Equal(a.Steps, b.Steps) &&
-		a.Tag == b.Tag && a.AskInput == b.AskInput && a.AskOutput == b.AskOutput && bytes.Equal(a.Ask, b.Ask)
 }
 
 func explainRequest(d *record.Decision, snap *policy.Published) ExplainedRequest {

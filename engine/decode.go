@@ -28,6 +28,13 @@ func (e *Engine) decoded(next fasthttp.RequestHandler) fasthttp.RequestHandler {
 					reject(ctx, fault)
 					return
 				}
+				if g, ok := ctx.Conn().(*gate); ok {
+					fault = g.hold(int64(len(body) + len(plain)))
+				}
+				if fault != nil {
+					reject(ctx, fault)
+					return
+				}
 				ctx.Request.SetBodyRaw(plain)
 				h.SetContentLength(len(plain))
 			}

@@ -24,6 +24,7 @@ import (
 	"github.com/pointsman/pointsman/engine/catalog"
 	"github.com/pointsman/pointsman/engine/directory"
 	"github.com/pointsman/pointsman/engine/limit"
+	"github.com/pointsman/pointsman/engine/overload"
 	"github.com/pointsman/pointsman/engine/record"
 	"github.com/pointsman/pointsman/engine/rollout"
 	"github.com/pointsman/pointsman/engine/snapshot"
@@ -66,7 +67,7 @@ type Generations interface {
 
 // Policies decides. Route fails when the policy does, and the engine then uses its own order.
 type Policies interface {
-	Route(name string, f *policy.Facts, plan *policy.Plan) (digest string, err error)
+	Route(name string, f *policy.Facts, plan *policy.Plan) (ran policy.Ran, err error)
 	Observe(name string, state *policy.State, outcomes []policy.Outcome, dst []byte) ([]byte, error)
 	Needs(name string) (grants uint32, ok bool)
 	Names() []string
@@ -112,7 +113,8 @@ type Config struct {
 	Policies    Policies
 	Adapters    Adapters
 	Transport   *upstream.Transport
-	Probes      Probes // which providers are probed, which is always free; zero: those that are down
+	Overload    *overload.Guard // nil: any number of requests is taken at once
+	Probes      Probes          // which providers are probed, which is always free; zero: those that are down
 	Retries     Retries
 	Hedges      Hedges
 	Shadows     []Shadow        // of policies, each with a name of its own
@@ -151,6 +153,7 @@ type Engine struct {
 	shadows     shadows
 	dear        [abi.LevelCustom + 1][]*deployment // by power level: those of which one is the dearest
 	cache       *cache.Cache[cachedAnswer]         // nil: answers are not kept
+	flights     flights
 	edge        fasthttp.RequestHandler
 }
 

@@ -7,8 +7,11 @@ import (
 	"io"
 	"net"
 	"strconv"
+	"sync"
 
 	"github.com/valyala/fasthttp"
+
+	"github.com/pointsman/pointsman/engine/overload"
 )
 
 // Limits of a request's head.
@@ -24,6 +27,8 @@ const (
 type gates struct {
 	net.Listener
 	maxBody int
+	guard   *overload.Guard // nil: none
+	buffers *sync.Pool      // of *[firstRead]byte
 }
 
 // Accept waits for the next connection.
@@ -32,8 +37,14 @@ func (l gates) Accept() (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &gate{Conn: conn, maxBody: int64(l.maxBody)}, nil
+	return l.gate(conn), nil
 }
+
+func (l gates) gate(conn net.Conn) *gate {
+	return &gate{Conn: conn, maxBody: int64(l.maxBody), first: newFirst(conn, l.buffers), load: load{guard: l.guard, patience: l.guard.WriteWithin()}}
+}
+
+func newBuffers() *sync.Pool { return &sync.Pool{New: func() any { return new([firstRead]byte) }} }
 
 // gate is a client's connection that lets only such requests through as every parser of HTTP/1.1 reads alike. It follows the
 // framing of the bytes as they are read, and hands them on one request at a time: nothing of a request is seen by the
@@ -57,6 +68,9 @@ type gate struct {
 	fault *Fault // why nothing passes any more, nil while it does
 	told  bool   // see refuse
 	path  []byte // the target of the request at fault, or of one with a chunked body; empty if it is not known
+
+	first // bytes of the request
+	load  // what the request and the connection are to the guard
 }
 
 // stage is what the next byte belongs to.
@@ -78,8 +92,15 @@ func (g *gate) NetConn() net.Conn { return g.Conn }
 
 // Read reads bytes of one request.
 func (g *gate) Read(p []byte) (int, error) {
-	if g.fault != nil || len(p) == 0 {
+	switch {
+	case len(g.ready) > 0:
+		return g.hand(p), nil
+	case g.fault != nil || len(p) == 0:
 		return g.refuse(p)
+	}
+	midway := g.midway()
+	if !midway {
+		g.letGo() // the request before has been answered
 	}
 	if len(g.rest) > 0 {
 		used := g.take(p[:copy(p, g.rest)])
@@ -88,7 +109,21 @@ func (g *gate) Read(p []byte) (int, error) {
 		}
 		return g.handOn(p, used, nil)
 	}
-	n, err := g.Conn.Read(p)
+	if midway || len(p) > 1 || g.pool == nil {
+		n, err := g.readOn(p, midway)
+		return g.follow(p, n, err)
+	}
+	b, n, err := g.await() // the server asks for one byte, to have no buffer while it waits
+	used, err := g.follow(b, n, err)
+	if g.ready = b[:used]; used > 0 {
+		return g.hand(p), nil
+	}
+	g.release()
+	return 0, err
+}
+
+// follow takes n bytes that were read into p.
+func (g *gate) follow(p []byte, n int, err error) (int, error) {
 	used := g.take(p[:n])
 	if used < n {
 		g.rest, err = bytes.Clone(p[used:n]), nil // an error comes again behind the rest
@@ -96,11 +131,24 @@ func (g *gate) Read(p []byte) (int, error) {
 	return g.handOn(p, used, err)
 }
 
+// hand gives the server more of what was read before it asked.
+func (g *gate) hand(p []byte) int {
+	n := copy(p, g.ready)
+	if g.ready = g.ready[n:]; len(g.ready) == 0 {
+		g.ready = nil
+		g.release()
+	}
+	return n
+}
+
+// midway tells that a part of a request was read.
+func (g *gate) midway() bool { return g.stage != stageHead || len(g.text) > 0 }
+
 func (g *gate) handOn(p []byte, used int, err error) (int, error) {
 	if g.fault != nil && used == 0 {
 		return g.refuse(p)
 	}
-	g.passed = used > 0 && (g.stage != stageHead || len(g.text) > 0) || g.passed && used == 0
+	g.passed = used > 0 && g.midway() || g.passed && used == 0
 	if g.passed && errors.Is(err, io.EOF) {
 		err = io.ErrUnexpectedEOF
 	}
@@ -204,6 +252,9 @@ func (g *gate) bodyLine(line []byte) *Fault {
 	}
 	if g.body += size; g.body > g.maxBody {
 		return bodyTooLarge(g.maxBody)
+	}
+	if fault := g.hold(g.body); fault != nil {
+		return fault
 	}
 	if g.waste = max(0, g.waste+int64(len(line))-16-2*size); g.waste > maxChunkWaste {
 		return badFraming("a chunked body has too little data for its chunks")

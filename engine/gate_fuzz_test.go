@@ -108,7 +108,7 @@ func FuzzRawHTTP(f *testing.F) {
 			return
 		}
 		before := handler.calls.Load()
-		ours.ServeConn(&gate{Conn: newDeaf(data), maxBody: probedBody}) //nolint:errcheck // what it answered does not matter
+		ours.ServeConn(gates{maxBody: probedBody, buffers: newBuffers()}.gate(newDeaf(data))) //nolint:errcheck // what it answered does not matter
 		calls := handler.calls.Load() - before
 		if seen := theirs.requests(data); calls > int64(len(seen)) {
 			t.Errorf("%d calls of the handler where net/http sees %q", calls, seen)

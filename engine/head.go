@@ -61,7 +61,9 @@ func (g *gate) takeHead(b []byte) int {
 				g.fault = h.field(line)
 			}
 		default:
-			g.fault = h.finish(g.maxBody)
+			if g.fault = h.finish(g.maxBody); g.fault == nil {
+				g.fault = g.hold(h.length)
+			}
 		}
 		if g.fault != nil {
 			g.blame(text)

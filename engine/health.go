@@ -183,6 +183,9 @@ func (e *Engine) health(ctx *fasthttp.RequestCtx) {
 	answer := map[string]any{
 		"status": status, "models": len(e.Catalog.Models), "policies": e.OfferedPolicies(), "window_seconds": int(snapshot.Window.Seconds()), "providers": e.Health(detail),
 	}
+	if e.Overload != nil {
+		answer["overload"] = e.overloadHealth()
+	}
 	if e.Plugins != nil {
 		answer["plugins"] = e.Plugins()
 	}

@@ -126,6 +126,7 @@ func (e *Engine) WriteMetrics(w io.Writer) {
 	fmt.Fprintf(w, "pointsman_limiters %d\n", limiters)
 	e.writeCacheMetrics(w)
 	e.Current().writeShadowMetrics(w)
+	e.writeOverloadMetrics(w)
 	for _, p := range e.Health(DetailProviders) {
 		if p.Configured {
 			fmt.Fprintf(w, "pointsman_provider_status{provider=%q,status=%q} 1\n", p.Provider, p.Status)

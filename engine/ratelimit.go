@@ -208,6 +208,7 @@ func (e *Engine) abandon(c *call, id storage.RequestID) {
 		e.finish(c)
 	default: // not accepted yet
 		e.giveBack(c)
+		e.leave(c)
 	}
 	panic(cause)
 }

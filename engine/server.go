@@ -8,21 +8,28 @@ import (
 	"time"
 
 	"github.com/valyala/fasthttp"
+
+	"github.com/pointsman/pointsman/engine/overload"
 )
 
 const (
 	lingerTime  = 2 * time.Second
+	lingerMost  = 30 * time.Second
 	lingerBytes = 64 << 20
+	lingerPiece = 64 << 10                                // that the client must send in lingerTime
 	readBuffer  = maxRequestLine + maxHeaderBytes + 1<<10 // bytes: a request's head must fit
 )
 
 // Server is a fasthttp server that reads its clients through gates.
-type Server struct{ *fasthttp.Server }
+type Server struct {
+	*fasthttp.Server
+	Guard *overload.Guard // of its connections and their bodies; nil: none
+}
 
 // NewServer returns a server with the gateway's limits: request lines of 8 KiB, header fields of 32 KiB and 100 in number, bodies
 // of maxBody bytes, 30 seconds to send a request. The handler sees only requests that every parser of HTTP/1.1 reads alike.
 func NewServer(handler fasthttp.RequestHandler, maxBody int) *Server {
-	return &Server{&fasthttp.Server{
+	return &Server{Server: &fasthttp.Server{
 		Name:                         "pointsman",
 		Handler:                      handler,
 		ErrorHandler:                 protocolError,
@@ -35,13 +42,14 @@ func NewServer(handler fasthttp.RequestHandler, maxBody int) *Server {
 		DisablePreParseMultipartForm: true,
 		SecureErrorLogMessage:        true,
 		CloseOnShutdown:              true,
+		ReduceMemoryUsage:            true, // no buffers for connections that wait, nor for streams
 		Logger:                       quiet{},
 	}}
 }
 
 // Serve takes connections, of TCP or TLS, until the listener is closed.
 func (s *Server) Serve(ln net.Listener) error {
-	return s.Server.Serve(gates{ln, s.MaxRequestBodySize})
+	return s.Server.Serve(gates{s.Guard.Listen(ln), s.MaxRequestBodySize, s.Guard, newBuffers()})
 }
 
 // protocolError answers what could not be read as a request, in the shape of the path's dialect if the request came that far.
@@ -52,7 +60,7 @@ func protocolError(ctx *fasthttp.RequestCtx, err error) {
 	below := ctx.Conn()
 	g, gated := below.(*gate)
 	if gated {
-		below = g.Conn
+		below = plainConn(g.Conn)
 	}
 	switch {
 	case gated && g.fault != nil:
@@ -83,7 +91,11 @@ func linger(ctx *fasthttp.RequestCtx, below net.Conn) {
 	ctx.SetConnectionClose()
 	conn.SetDeadline(time.Now().Add(lingerTime)) //nolint:errcheck // the connection ends here either way
 	if _, err := ctx.Response.WriteTo(conn); err == nil && conn.CloseWrite() == nil {
-		io.CopyN(io.Discard, conn, lingerBytes) //nolint:errcheck // likewise
+		until := time.Now().Add(lingerMost)
+		for n := 0; err == nil && n < lingerBytes && time.Now().Before(until); n += lingerPiece {
+			conn.SetDeadline(time.Now().Add(lingerTime)) //nolint:errcheck // likewise
+			_, err = io.CopyN(io.Discard, conn, lingerPiece)
+		}
 	}
 }
 

@@ -135,7 +135,7 @@ func (e *Engine) decisionRecord(c *call) []byte {
 		return nil
 	}
 	d := record.Decision{
-		Policy: c.decider, Digest: c.digest, Request: &c.req, Earlier: c.earlier, Plan: &c.plan, Outcomes: c.outcomes,
+		Policy: c.decider, Ran: c.ran, Request: &c.req, Earlier: c.earlier, Plan: &c.plan, Outcomes: c.outcomes,
 		Withheld: !e.RecordTexts && c.textsSeen(),
 	}
 	if c.wish != nil {
@@ -170,8 +170,11 @@ func (e *Engine) fail(ctx *fasthttp.RequestCtx, c *call, fault *Fault) {
 		outcome, fault = storage.OutcomeInterrupted, shuttingDown()
 	case c.clientLeft() || fault == clientGone:
 		outcome = storage.OutcomeClientAbort
-	case len(c.outcomes) > 0:
+	case len(c.outcomes) > 0, c.cache.failed:
 		outcome = storage.OutcomeUpstreamError
+		if c.deadline.IsZero() { // else it may be the limit of this client alone
+			c.flight.fail(fault)
+		}
 	}
 	c.usage.Credits, c.usage.ErrorCode = 0, fault.Code
 	c.noteCosts()

@@ -91,7 +91,7 @@ func (e *Engine) tellShadows(c *call) {
 	for j := c.shadowed; j != nil; {
 		next := j.next
 		options, text, metadata := append(j.req.Options[:0], c.req.Options...), j.req.Text, j.req.Metadata
-		j.engine, j.snap, j.req, j.digest = e, c.snap, c.req, c.digest
+		j.engine, j.snap, j.req, j.digest = e, c.snap, c.req, c.ran.Digest
 		j.req.Options, j.req.Text, j.req.Metadata, j.req.State = options, text, metadata, 0
 		first := &c.plan
 		if len(c.earlier) > 0 {
@@ -205,9 +205,9 @@ func (q *shadowQueue) decide(j *shadowed) {
 		return // a later configuration has it no more
 	}
 	q.facts = policy.Facts{Snapshot: j.snap, Request: &j.req}
-	digest, err := e.Policies.Route(s.Name, &q.facts, &q.plan)
+	ran, err := e.Policies.Route(s.Name, &q.facts, &q.plan)
 	q.facts = policy.Facts{}
-	of := opponents{[2]uint64{e.Policies.Version(s.Of), e.Policies.Version(s.Name)}, [2]string{j.digest, digest}}
+	of := opponents{[2]uint64{e.Policies.Version(s.Of), e.Policies.Version(s.Name)}, [2]string{j.digest, ran.Digest}}
 	if err != nil {
 		s.tally.fail(of, err, e.Now())
 		return

@@ -44,9 +44,13 @@ func (e *Engine) relay(ctx *fasthttp.RequestCtx, c *call, a *answer) {
 	}
 	r, p, k := &relay{engine: e, call: c, answer: a, copied: c.copied}, c.pulse, c.claim
 	c.copied = nil // the last bytes come after the call's end
-	if a.stored != nil {
+	switch {
+	case a.stored != nil:
 		r.repeat(a.stored)
-	} else {
+	case a.followed != nil: // what there is comes with the first read
+	case e.openStream(c, a):
+		r = r.lead()
+	default:
 		r.replay(a.held)
 	}
 	r.copied.hear(r.out)
@@ -77,13 +81,18 @@ type relay struct {
 	last     []byte // the event with the usage as it came, to be sent with the price in it
 	copied   *keptBody
 	end      error // nil while the stream runs; then what Read returns after out
+
+	// Of one whose stream others may follow; see coalesce.go.
+	leads bool          // a goroutine makes it
+	maker *relay        // of the client's: what the goroutine has
+	made  chan struct{} // closed when that is over
 }
 
 // Read hands on what is ready, or waits for one event and takes all that are there with it.
 func (r *relay) Read(p []byte) (int, error) {
 	if r.sent == len(r.out) {
 		r.out, r.sent = r.out[:0], 0
-		for r.end == nil && (len(r.out) == 0 || r.answer.events.Buffered() && len(r.out) < relayBatch) {
+		for r.end == nil && (len(r.out) == 0 || r.answer.ready() && len(r.out) < relayBatch) {
 			r.next()
 		}
 		r.copied.hear(r.out)
@@ -101,7 +110,13 @@ func (r *relay) Read(p []byte) (int, error) {
 
 // Close settles a stream that was not read to its end: the client left.
 func (r *relay) Close() error {
-	if r.end == nil {
+	switch {
+	case r.end != nil:
+	case r.maker != nil:
+		r.answer.close(false)
+		<-r.made // at once, unless others want all of it
+		r.finish(errCut)
+	default:
 		r.settle(storage.OutcomeClientAbort)
 		r.finish(errCut)
 	}
@@ -111,7 +126,11 @@ func (r *relay) Close() error {
 
 // next takes one event from the provider.
 func (r *relay) next() {
-	idle := len(r.out) == 0 && !r.answer.events.Buffered()
+	if r.answer.followed != nil {
+		r.follow()
+		return
+	}
+	idle := !r.leads && len(r.out) == 0 && !r.answer.events.Buffered()
 	if idle { // whatever came before is with the client
 		r.call.pulse.wait()
 	}
@@ -188,6 +207,9 @@ func (r *relay) event(data, raw []byte) {
 		r.out = append(r.out, raw...)
 	}
 	r.engine.gather(r.call, data, r.out[from:])
+	if r.leads { // its client follows, too
+		r.out = r.out[:from]
+	}
 }
 
 // complete settles and then ends the stream: with the usage and its price, and the event that ends it. done is that event as
@@ -247,17 +269,24 @@ func (r *relay) settle(outcome storage.Outcome) bool {
 	return e.settle(c, outcome, fasthttp.StatusOK) == nil
 }
 
-// finish ends the stream with what Read returns last, gives the provider's connection back and lets go of the call.
+// ready tells that an event is there already.
+func (a *answer) ready() bool { return a.followed == nil && a.events.Buffered() }
+
+// finish ends the stream with what Read returns last, gives the provider's connection back and lets go of the call, unless its
+// client's relay does that.
 func (r *relay) finish(end error) {
 	r.end = end
 	r.answer.close(end == io.EOF && r.drained())
+	if r.leads {
+		return
+	}
 	r.engine.finish(r.call)
 	r.call = nil
 }
 
 // drained reads the little that may follow the last event, so that the provider's connection can be used again.
 func (r *relay) drained() bool {
-	if r.answer.stored != nil {
+	if r.answer.stored != nil || r.answer.followed != nil {
 		return true
 	}
 	for deadline := time.Now().Add(time.Second); time.Now().Before(deadline); {

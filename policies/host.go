@@ -156,26 +156,26 @@ func (h *Host) replace(name string, m *module) bool {
 }
 
 // Route asks a policy for a plan: the first of a request, or with a history the next. The plan's slices are reused. The
-// request must be about the snapshot's generation and the state, with one option per candidate. The digest is that of the
-// module that was asked, also if it failed. On an error the plan is undefined and the caller goes on with an order of its
+// request must be about the snapshot's generation and the state, with one option per candidate. ran is the module that was
+// asked, also if it failed. On an error the plan is undefined and the caller goes on with an order of its
 // own; the error wraps one of those in errors.go. Route does not allocate when it succeeds.
-func (h *Host) Route(name string, f *policy.Facts, plan *policy.Plan) (digest string, err error) {
+func (h *Host) Route(name string, f *policy.Facts, plan *policy.Plan) (ran policy.Ran, err error) {
 	snap, req := f.Snapshot, f.Request
 	if req.Generation != snap.Generation || len(req.Options) != len(snap.Candidates) || len(req.Options) > abi.MaxCandidates {
-		return "", fmt.Errorf("%w: generation %d with %d options, snapshot %d with %d candidates", ErrRequest,
+		return ran, fmt.Errorf("%w: generation %d with %d options, snapshot %d with %d candidates", ErrRequest,
 			req.Generation, len(req.Options), snap.Generation, len(snap.Candidates))
 	}
 	if f.State == nil && req.State != 0 || f.State != nil && req.State != f.State.Number {
-		return "", fmt.Errorf("%w: it is about state %d, which is not given", ErrRequest, req.State)
+		return ran, fmt.Errorf("%w: it is about state %d, which is not given", ErrRequest, req.State)
 	}
 	for {
 		m := (*h.modules.Load())[name]
 		if m == nil {
-			return "", fmt.Errorf("%w: %s", ErrUnknown, name)
+			return ran, fmt.Errorf("%w: %s", ErrUnknown, name)
 		}
-		err := m.route(f, plan)
+		fuel, err := m.route(f, plan)
 		if !errors.Is(err, errRetired) { // replaced between the two lines above: ask its successor
-			return m.digest, err
+			return policy.Ran{Digest: m.digest, Config: m.configDigest, Needs: m.needs, Fuel: fuel}, err
 		}
 	}
 }

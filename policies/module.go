@@ -50,20 +50,21 @@ var errRetired = errors.New("policy was replaced")
 
 // module is one loaded policy: compiled code and the instances of it.
 type module struct {
-	host     *Host
-	name     string
-	digest   string
-	size     int
-	config   string
-	settings Settings
-	needs    uint32 // abi.Grant*
-	about    string
-	loaded   time.Time
-	version  uint64                  // see Host.Version
-	cache    wazero.CompilationCache // nil without a cache directory
-	runtime  wazero.Runtime
-	compiled wazero.CompiledModule
-	drained  chan struct{} // closed when it is retired and its last instance is gone
+	host         *Host
+	name         string
+	digest       string
+	size         int
+	config       string
+	configDigest string // of config, hexadecimal
+	settings     Settings
+	needs        uint32 // abi.Grant*
+	about        string
+	loaded       time.Time
+	version      uint64                  // see Host.Version
+	cache        wazero.CompilationCache // nil without a cache directory
+	runtime      wazero.Runtime
+	compiled     wazero.CompiledModule
+	drained      chan struct{} // closed when it is retired and its last instance is gone
 
 	mu      sync.Mutex
 	idle    []*instance // the last used on top: its memory is warm
@@ -91,7 +92,7 @@ func newModule(h *Host, name string, wasm []byte, settings Settings) (m *module,
 		return nil, err
 	}
 	m = &module{
-		host: h, name: name, digest: sum(wasm), size: len(wasm), config: config, settings: settings,
+		host: h, name: name, digest: sum(wasm), size: len(wasm), config: config, configDigest: sum([]byte(config)), settings: settings,
 		loaded: h.config.Now(), drained: make(chan struct{}),
 	}
 	if m.settings.Fuel <= 0 {
@@ -192,19 +193,19 @@ func checkExports(compiled wazero.CompiledModule) error {
 }
 
 // route takes an instance, lets it decide, and gives it back or throws it away.
-func (m *module) route(f *policy.Facts, plan *policy.Plan) error {
+func (m *module) route(f *policy.Facts, plan *policy.Plan) (fuel int64, err error) {
 	inst, err := m.acquire()
 	if err != nil {
-		return err
+		return 0, err
 	}
-	fuel, err := inst.decide(f, plan)
+	fuel, err = inst.decide(f, plan)
 	if err != nil {
 		err = fmt.Errorf("policy %s: %w", m.name, err)
 	}
 	if m.release(inst, fuel, err) {
 		m.check(f, plan)
 	}
-	return err
+	return fuel, err
 }
 
 // observe is like route, off the way of any request.
@@ -348,7 +349,7 @@ func (m *module) info() Info {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	info := Info{
-		Name: m.name, Digest: m.digest, Size: m.size, Config: m.config, ConfigDigest: sum([]byte(m.config)),
+		Name: m.name, Digest: m.digest, Size: m.size, Config: m.config, ConfigDigest: m.configDigest,
 		Description: m.about, Needs: m.needs, Loaded: m.loaded, Stats: m.stats,
 	}
 	info.Suspended = m.inARow >= failuresToOpen && m.host.config.Now().Before(m.openEnd)

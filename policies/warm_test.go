@@ -44,9 +44,9 @@ func TestSwap(t *testing.T) {
 			snap := random.Snapshot(47)
 			var plan policy.Plan
 			for !stop.Load() {
-				digest, err := h.Route("p", &policy.Facts{Snapshot: snap, Request: random.Request(snap)}, &plan)
-				if err != nil || !digests[digest] {
-					t.Errorf("decided by %q, %v", digest, err)
+				ran, err := h.Route("p", &policy.Facts{Snapshot: snap, Request: random.Request(snap)}, &plan)
+				if err != nil || !digests[ran.Digest] {
+					t.Errorf("decided by %q, %v", ran.Digest, err)
 					return
 				}
 				decisions.Add(1)

@@ -12,7 +12,9 @@ import (
 	"time"
 
 	"github.com/pointsman/pointsman/cmd/pointsman/backup"
+	"github.com/pointsman/pointsman/cmd/pointsman/records"
 	"github.com/pointsman/pointsman/engine"
+	"github.com/pointsman/pointsman/storage"
 	"github.com/pointsman/pointsman/storage/badgerdb"
 )
 
@@ -29,6 +31,31 @@ func (a archive) Export(w io.Writer, format string, from, to uint64) error {
 	}
 	defer snapshot.Close()
 	return snapshot.Export(w, format, from, to)
+}
+
+// Records writes decision records.
+func (a archive) Records(w io.Writer, since, until time.Time, account, key string) error {
+	g := a.g
+	g.archiving.Add(1)
+	defer g.archiving.Done()
+	g.usage.Flush()
+	src, stop := records.Read(g.usage, filepath.Join(g.dataDir, "policies"), records.Filter{Since: since, Until: until, Account: account, Key: key})
+	defer stop()
+	var keys []storage.VirtualKey
+	accounts := g.directory.Accounts()
+	for i := range accounts {
+		keys = append(keys, g.directory.Keys(accounts[i].ID)...)
+	}
+	out, err := records.NewWriter(w, records.Head{
+		Created: g.now().UTC(), Gateway: version, Since: since, Until: until, Budgets: records.Budgets(accounts, g.directory.Teams(), keys),
+	})
+	if err == nil {
+		err = records.Copy(out, src, nil)
+	}
+	if err != nil {
+		return err
+	}
+	return out.Close()
 }
 
 // Backup writes a backup of the gateway at work. The log comes first, so that it has nothing the ledger does not: what it lacks is

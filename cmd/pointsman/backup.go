@@ -284,7 +284,7 @@ func (b *backupRestore) Run(term terminal) error {
 			if err != nil {
 				return err
 			}
-			return os.WriteFile(filepath.Join(scratch, name), text, 0o600)
+			return writeSynced(filepath.Join(scratch, name), text)
 		}
 		return fmt.Errorf("the backup holds %.64q, which this program does not know", name)
 	})
@@ -301,6 +301,9 @@ func (b *backupRestore) Run(term terminal) error {
 		return err
 	}
 	if err := os.Rename(scratch, b.Data); err != nil {
+		return err
+	}
+	if err := syncDir(parent); err != nil {
 		return err
 	}
 	fmt.Fprintf(term.out, "restored into %s: ledger proven up to position %d, %d accounts, posted %s credits; %d holds that were open are released at the start\n",
@@ -326,5 +329,5 @@ func (b *backupRestore) placeRootKey(dir string, m backup.Manifest) error {
 	if backup.Fingerprint(root) != m.RootKey {
 		return fmt.Errorf("%s is not the root key that belongs to this backup", b.RootKey)
 	}
-	return os.WriteFile(filepath.Join(dir, rootKeyFile), root, 0o600)
+	return writeSynced(filepath.Join(dir, rootKeyFile), root)
 }

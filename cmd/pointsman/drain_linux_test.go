@@ -28,7 +28,7 @@ type drained struct {
 
 // startDrained starts a gateway whose limit is so many seconds. The provider begins every stream at once; that of model "short" ends
 // when finish is closed, that of "long" never does.
-func startDrained(t *testing.T, limit int) *drained {
+func startDrained(t *testing.T, limit int, more string) *drained {
 	t.Helper()
 	up, toml := upstreams(t, 1)
 	d := &drained{finish: make(chan struct{}), ends: map[string]int{}}
@@ -49,7 +49,7 @@ func startDrained(t *testing.T, limit int) *drained {
 		provider += fmt.Sprintf("[[models]]\nname = %q\ntier = 1\ncredits_per_1k = 0.002\ncontext_window = 128000\n"+
 			"deployments = [{ provider = \"up0\", upstream = \"gpt-%s\", usd_in_per_1m = 1.0, usd_out_per_1m = 2.0 }]\n", name, name)
 	}
-	d.process = startProcess(t, fmt.Sprintf("[server]\nlisten = \"127.0.0.1:0\"\nadmin_listen = \"127.0.0.1:0\"\ndrain_limit = %d\n", limit)+provider)
+	d.process = startProcess(t, fmt.Sprintf("[server]\nlisten = \"127.0.0.1:0\"\nadmin_listen = \"127.0.0.1:0\"\ndrain_limit = %d\n", limit)+provider+more)
 	return d
 }
 
@@ -140,7 +140,7 @@ func (d *drained) unready(began time.Time) time.Duration {
 // with 0.
 func TestF33DrainOf500Streams(t *testing.T) {
 	const streams, limit = 500, 5 * time.Second
-	d := startDrained(t, int(limit.Seconds()))
+	d := startDrained(t, int(limit.Seconds()), "")
 	wait := d.streams(streams)
 	began := time.Now()
 	d.signal(syscall.SIGTERM)
@@ -178,7 +178,7 @@ func TestF33DrainOf500Streams(t *testing.T) {
 
 // TestF33SecondSignal ends a gateway at once that has a minute left for its streams.
 func TestF33SecondSignal(t *testing.T) {
-	d := startDrained(t, 60)
+	d := startDrained(t, 60, "")
 	wait := d.streams(6)
 	d.signal(syscall.SIGTERM)
 	d.unready(time.Now())
@@ -191,4 +191,29 @@ func TestF33SecondSignal(t *testing.T) {
 		t.Errorf("exit status %d after %v", status, took)
 	}
 	t.Logf("figure: a second SIGTERM ended the gateway after %v, with 60 s left", took.Round(time.Millisecond))
+}
+
+// TestF33DrainOfFollowers drains streams of which most follow another one: each ends as one of its own would.
+func TestF33DrainOfFollowers(t *testing.T) {
+	const streams = 60
+	d := startDrained(t, 3, coalesceOn)
+	wait := d.streams(streams)
+	if n := metric(t, d.admin, "pointsman_cache_following"); n != streams-6 {
+		t.Errorf("%v follow", n)
+	}
+	began := time.Now()
+	d.signal(syscall.SIGTERM)
+	d.unready(began)
+	close(d.finish)
+	if status := d.wait(time.Minute); status != 0 {
+		t.Errorf("exit status %d", status)
+	}
+	wait()
+	if d.ends["short whole"] != streams/2 || d.ends["long cut"] != streams/2 {
+		t.Errorf("streams: %v", d.ends)
+	}
+	usage, _ := d.logged()
+	if usage[storage.OutcomeOK] != streams/2 || usage[storage.OutcomeInterrupted] != streams/2 {
+		t.Errorf("the usage log has %v", usage)
+	}
 }

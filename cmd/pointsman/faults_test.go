@@ -77,24 +77,18 @@ func (g *testGateway) sound(ids ...string) map[string]storage.Usage {
 	g.t.Helper()
 	ends := map[storage.RequestID]int{}
 	for _, account := range g.directory.Accounts() {
-		for deadline := time.Now().Add(90 * time.Second); ; time.Sleep(10 * time.Millisecond) {
-			if b, err := g.store.Balance(account.ID); err != nil || time.Now().After(deadline) {
-				g.t.Fatalf("%s: balance %+v, %v", account.ID, b, err)
-			} else if b.Held == 0 {
+		holds := map[storage.RequestID]int{}
+		var open []storage.RequestID
+		for deadline := time.Now().Add(90 * time.Second); ; time.Sleep(10 * time.Millisecond) { // a line is decided before it is on disk
+			b, err := g.store.Balance(account.ID)
+			if err != nil {
+				g.t.Fatal(err)
+			}
+			if open = g.standing(account.ID, holds, ends); len(open) == 0 && b.Held == 0 {
 				break
 			}
-		}
-		lines, err := g.store.Entries(account.ID, 0, 1<<30)
-		if err != nil {
-			g.t.Fatal(err)
-		}
-		holds := map[storage.RequestID]int{}
-		for i := range lines {
-			switch e := &lines[i]; {
-			case e.Kind == storage.EntryHold:
-				holds[e.Request]++
-			case e.Ends():
-				ends[e.Request]++
+			if time.Now().After(deadline) {
+				g.t.Fatalf("%s: balance %+v, and %s never ended", account.ID, b, open)
 			}
 		}
 		for id, n := range holds {
@@ -129,6 +123,33 @@ func (g *testGateway) sound(ids ...string) map[string]storage.Usage {
 			g.t.Fatalf("request %q has no record", ids[missing])
 		}
 	}
+}
+
+// standing counts the holds of an account and their ends anew, and returns the requests that have no end.
+func (g *testGateway) standing(account string, holds, ends map[storage.RequestID]int) (open []storage.RequestID) {
+	g.t.Helper()
+	lines, err := g.store.Entries(account, 0, 1<<30)
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	clear(holds)
+	for i := range lines {
+		delete(ends, lines[i].Request)
+	}
+	for i := range lines {
+		switch e := &lines[i]; {
+		case e.Kind == storage.EntryHold:
+			holds[e.Request]++
+		case e.Ends():
+			ends[e.Request]++
+		}
+	}
+	for id := range holds {
+		if ends[id] == 0 {
+			open = append(open, id)
+		}
+	}
+	return open
 }
 
 // records gives all of the log's.

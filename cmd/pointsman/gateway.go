@@ -21,6 +21,7 @@ import (
 	"github.com/pointsman/pointsman/engine/catalog"
 	"github.com/pointsman/pointsman/engine/directory"
 	"github.com/pointsman/pointsman/engine/outbox"
+	"github.com/pointsman/pointsman/engine/overload"
 	"github.com/pointsman/pointsman/engine/upstream"
 	"github.com/pointsman/pointsman/engine/vault"
 	"github.com/pointsman/pointsman/plugins"
@@ -63,6 +64,7 @@ type gateway struct {
 	rollouts  rollouts     // of policies
 	changes   *metrics.Set // of policies
 	unwatch   context.CancelFunc
+	guard     *overload.Guard
 	engine    *engine.Engine // of the first configuration; Current is that of the newest
 	transport *upstream.Transport
 	reloads   reloads
@@ -125,7 +127,7 @@ func start(ctx context.Context, cfg *config.Config, opt options) (g *gateway, er
 
 	// What takes time starts side by side: plugin processes, policies, databases, a look for local models.
 	var probed map[string]string
-	g.transport = upstream.New(upstream.Config{})
+	g.transport = upstream.New(keptConnections())
 	err = inParallel(
 		func() error { return g.startPlugins(ctx) },
 		func() error { return g.loadPolicies(ctx) },
@@ -143,6 +145,7 @@ func start(ctx context.Context, cfg *config.Config, opt options) (g *gateway, er
 	}
 
 	g.rollouts.open(g)
+	g.guard = g.newGuard()
 	if g.engine, err = engine.New(g.engineConfig(cfg, models, probed)); err != nil {
 		return g, err
 	}
@@ -154,6 +157,7 @@ func start(ctx context.Context, cfg *config.Config, opt options) (g *gateway, er
 	}
 	g.api = engine.NewServer(g.engine.Handler(), cfg.Server.MaxBodyBytes)
 	g.admin = engine.NewServer(admin.Handler(g.adminConfig()), depot.MaxModule+1<<20)
+	g.api.Guard = g.guard
 	g.watchPolicies()
 	g.serving.Go(g.rollouts.watch)
 	g.serving.Go(func() { g.watchConfig(configPoll) })
@@ -173,7 +177,7 @@ func (g *gateway) engineConfig(cfg *config.Config, models *catalog.Catalog, prob
 		Directory: g.directory, Ledger: g.store, Log: g.usage, Analytics: g.usage, Generations: g.usage, States: g.usage, Prices: g.usage, Policies: g.policies, Adapters: g.plugins,
 		Retries: engine.Retries(cfg.Retries), Hedges: engine.Hedges{Mode: engine.HedgeMode(cfg.Hedge.Mode), Percent: cfg.Hedge.Percent}, Markups: cfg.Tariff.Markups, Budgets: g.store, AlertAt: cfg.Budgets.AlertAt, RoundLimit: cfg.Rounds.Credits, RecordTexts: cfg.Rounds.RecordTexts,
 		CreditUSD: cfg.Log.CreditUSD, KeptBodies: g.keptBodies(&cfg.Log), Alert: g.usage.Alert,
-		Transport: g.transport, Probes: engine.Probes(cfg.Health.Probe), Plugins: g.pluginHealth,
+		Transport: g.transport, Overload: g.guard, Probes: engine.Probes(cfg.Health.Probe), Plugins: g.pluginHealth,
 		MaxBody: cfg.Server.MaxBodyBytes, Origins: cfg.Server.CORSOrigins, Problems: g.problems, LedgerHealth: g.ledgerHealth, Logger: g.log, Now: g.now,
 		KeepAlive: engine.KeepAlive{After: cfg.Server.KeepAliveAfter, Every: cfg.Server.KeepAliveEvery}, Cache: cacheConfig(&cfg.Cache),
 		Shadows: shadowsOf(cfg), Rollouts: &g.rollouts.set,
@@ -230,6 +234,7 @@ func (g *gateway) stop(ctx context.Context) error {
 		errs = append(errs, g.engine.Close(ending))
 	}
 	g.rollouts.close()
+	g.guard.Close()
 	g.rotation.close()
 	if g.events != nil {
 		g.events.Close()
@@ -388,7 +393,7 @@ func engineProviders(cfg *config.Config, probed map[string]string) []engine.Prov
 func cacheConfig(c *config.Cache) engine.CacheConfig {
 	return engine.CacheConfig{
 		Enabled: c.Enabled, TTL: c.TTL, MaxBytes: c.MaxMB << 20, MaxEntry: c.MaxEntryKB << 10, Scope: engine.CacheScope(c.Scope), HitShare: c.HitPrice,
-		AnyTemperature: c.AnyTemperature, Ignore: c.IgnoreFields,
+		AnyTemperature: c.AnyTemperature, Ignore: c.IgnoreFields, Coalesce: c.Coalesce,
 	}
 }
 

@@ -95,6 +95,11 @@ var importRules = []importRule{
 		reason:   "the conformance suite runs over every store and prefers none",
 	},
 	{
+		packages: "storage/powerloss",
+		modules:  []string{"golang.org/x/sys"},
+		reason:   "what a process makes durable is seen from its system calls; a store that explained itself would not be tested",
+	},
+	{
 		packages: "storage/badgerdb",
 		own:      []string{"storage", "storage/fields", "storage/ledger"},
 		modules:  []string{"github.com/dgraph-io/badger/v4", "github.com/klauspost/compress/s2", "golang.org/x/sys"},

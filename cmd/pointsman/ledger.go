@@ -357,6 +357,6 @@ func copyBeside(from, to string) error {
 		if err != nil {
 			return err
 		}
-		return os.WriteFile(target, content, 0o600)
+		return writeSynced(target, content)
 	})
 }

@@ -550,7 +550,7 @@ func TestP18FailedRequestsGiveEverythingBack(t *testing.T) {
 // panicking is policies that bring the handler down.
 type panicking struct{ engine.Policies }
 
-func (panicking) Route(string, *policy.Facts, *policy.Plan) (string, error) { panic("a bug") }
+func (panicking) Route(string, *policy.Facts, *policy.Plan) (policy.Ran, error) { panic("a bug") }
 
 func TestP18PanicGivesEverythingBack(t *testing.T) {
 	_, toml := upstreams(t, 1)

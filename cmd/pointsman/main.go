@@ -1,5 +1,5 @@
 // Command pointsman is the gateway and its tools in one binary: serve, demo, doctor, policy, plugin, accounts, teams, keys, vault, ledger, backup,
-// usage, catalog, config.
+// replay, records, usage, catalog, config.
 //
 // The same binary is also the process of the built-in provider adapters, and the one that compiles policies: the gateway
 // starts itself once more for them.
@@ -34,6 +34,9 @@ type cli struct {
 	Vault    vaultCmd    `cmd:"" help:"See, check and rotate the key that stored provider keys are sealed under."`
 	Ledger   ledgerCmd   `cmd:"" help:"Prove, show, export and repair the credit ledger."`
 	Backup   backupCmd   `cmd:"" help:"Make, check and restore backups."`
+	Explain  explainCmd  `cmd:"" help:"Show why a request was answered by whom: the facts, the scores, the attempts, and what would have changed it."`
+	Replay   replayCmd   `cmd:"" help:"Decide recorded requests again: prove that they come out the same, or see what another policy would have done."`
+	Records  recordsCmd  `cmd:"" help:"Export, import and generate decision records."`
 	Usage    usageCmd    `cmd:"" help:"List, sum up, export and recount usage."`
 	Catalog  catalogCmd  `cmd:"" help:"List models and prices, compare them with other lists, take over theirs."`
 	Config   configCmd   `cmd:"" help:"Check configuration files."`
@@ -68,7 +71,7 @@ func run(args []string, term terminal) int {
 		kong.Name("pointsman"),
 		kong.Description("A gateway that routes LLM requests by policies you can test, replay, sign and explain."),
 		kong.Writers(term.out, term.err),
-		kong.Vars{"data": defaultDataDir(), "languages": languageNames(), "sections": strings.Join(bench.Sections(), ",")},
+		kong.Vars{"data": defaultDataDir(), "languages": languageNames(), "figures": replayFigures(), "sections": strings.Join(bench.Sections(), ",")},
 		kong.UsageOnError(),
 	)
 	if err != nil {

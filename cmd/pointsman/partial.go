@@ -48,7 +48,12 @@ func (p *partialFile) finish() error {
 	if err := os.Rename(p.file.Name(), p.path); err != nil {
 		return err
 	}
-	dir, err := os.Open(filepath.Dir(p.path))
+	return syncDir(filepath.Dir(p.path))
+}
+
+// syncDir puts the names in a directory on disk, where the system can.
+func syncDir(path string) error {
+	dir, err := os.Open(path)
 	if err != nil {
 		return err
 	}
@@ -76,4 +81,17 @@ func (p *partialFile) compare() error {
 func (p *partialFile) discard() {
 	p.file.Close()           //nolint:errcheck // closed already if it was finished
 	os.Remove(p.file.Name()) //nolint:errcheck // likewise renamed
+}
+
+// writeSynced writes a new file, readable by its owner alone, that is on disk when it returns: what stands beside a ledger is needed
+// with it after a failure of the power.
+func writeSynced(path string, content []byte) error {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return err
+	}
+	if _, err = f.Write(content); err == nil {
+		err = f.Sync()
+	}
+	return errors.Join(err, f.Close())
 }

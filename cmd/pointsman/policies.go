@@ -50,7 +50,7 @@ func policyEntries(cfg *config.Config) []depot.Entry {
 	var entries []depot.Entry
 	for _, p := range cfg.Policies {
 		entries = append(entries, depot.Entry{
-			Name: p.Name, File: p.File, Signature: p.Signature, MustSign: p.SignatureGiven, Params: p.Map(), Grants: p.Grants, Fuel: p.Fuel, Place: p.Place,
+			Name: p.Name, File: p.File, Signature: p.Signature, MustSign: p.SignatureGiven, Params: p.Map(), Private: p.Private, Grants: p.Grants, Fuel: p.Fuel, Place: p.Place,
 		})
 	}
 	return entries
@@ -82,6 +82,9 @@ func (g *gateway) noticePolicy(e depot.Event) {
 	}
 	g.changes.GetOrCreateCounter(fmt.Sprintf("pointsman_policy_changes_total{policy=%q,action=%q,outcome=%q}", e.Policy, e.Action, outcome)).Inc()
 	details := []any{"policy", e.Policy, "action", e.Action, "source", e.Source, "sha256", e.Digest, "previous", e.Previous, "signer", e.Signer, "by", e.By, "note", e.Note}
+	if e.Unkept != "" {
+		g.log.Warn("a policy's module is not kept: its decisions cannot be repeated when another one serves", append(details, "error", e.Unkept)...)
+	}
 	switch {
 	case e.Error != "":
 		g.log.Error("policy change refused; what served before serves on", append(details, "error", e.Error)...)

@@ -206,6 +206,7 @@ func keepStarted(started, next *config.Config, keepsBodies bool) (changed []stri
 		{"[server] max_body_bytes", &a.Server.MaxBodyBytes, &b.Server.MaxBodyBytes},
 		{"[policies] check_every", &a.Rounds.CheckEvery, &b.Rounds.CheckEvery},
 		{"[cache] idempotency_mb", &a.Cache.IdempotencyMB, &b.Cache.IdempotencyMB},
+		{"[overload]", &a.Overload, &b.Overload},
 		{"[storage]", &a.Storage, &b.Storage},
 		{"[ledger]", &a.Ledger, &b.Ledger},
 		{"[vault]", &a.Vault, &b.Vault},

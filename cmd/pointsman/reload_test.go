@@ -87,9 +87,9 @@ func TestReloadNamesWhatNeedsARestart(t *testing.T) {
 	_, toml := upstreams(t, 1)
 	g := newGateway(t, toml, nil)
 	next := strings.Replace(listening, "[server]\n", "[server]\nmax_body_bytes = 1000\ntls_cert = \"crt\"\ntls_key = \"key\"\n", 1) +
-		strings.Replace(toml, "credits_per_1k = 0.002", "credits_per_1k = 0.5", 1) + "[storage]\nmemory_mb = 32\n[log]\nbodies = true\ncredit_usd = 0.01\n[events]\nurl = \"https://events.example\"\nsecret = \"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\"\n"
+		strings.Replace(toml, "credits_per_1k = 0.002", "credits_per_1k = 0.5", 1) + "[overload]\nqueue = 7\n[storage]\nmemory_mb = 32\n[log]\nbodies = true\ncredit_usd = 0.01\n[events]\nurl = \"https://events.example\"\nsecret = \"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\"\n"
 	done, err := g.reloaded(next)
-	want := []string{"[server] max_body_bytes", "[storage]", "[events]", "[log] bodies", "[server] tls_cert", "[server] tls_key"}
+	want := []string{"[server] max_body_bytes", "[overload]", "[storage]", "[events]", "[log] bodies", "[server] tls_cert", "[server] tls_key"}
 	if err != nil || done.Configuration != 2 || !slices.Equal(done.NeedsRestart, want) {
 		t.Errorf("%+v, %v", done, err)
 	}

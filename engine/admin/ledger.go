@@ -27,6 +27,8 @@ type Books interface {
 type Archive interface {
 	// Export writes the ledger's lines from position from to to (0: the last) in format jsonl or csv.
 	Export(w io.Writer, format string, from, to uint64) error
+	// Records writes the decision records of requests that began from since until before until, of an account and a key, "" for all.
+	Records(w io.Writer, since, until time.Time, account, key string) error
 	// Backup writes a backup, with the log if asked to. It never holds the root key.
 	Backup(w io.Writer, withLog bool) error
 }
@@ -37,6 +39,7 @@ func (a *api) ledgerRoutes(table engine.Routes) {
 	table["/api/v1/admin/ledger/verify"] = engine.Methods{"GET": a.admin(a.verification), "POST": a.admin(a.verify)}
 	table["/api/v1/admin/ledger/export"] = engine.Methods{"GET": a.admin(a.export)}
 	table["/api/v1/admin/transfers"] = engine.Methods{"POST": a.admin(a.transfer)}
+	table["/api/v1/admin/records"] = engine.Methods{"GET": a.admin(a.records)}
 	table["/api/v1/admin/backup"] = engine.Methods{"GET": a.admin(a.backup)}
 }
 
@@ -299,6 +302,24 @@ func (a *api) export(ctx *fasthttp.RequestCtx) {
 		return
 	}
 	a.stream(ctx, contentType, func(w io.Writer) error { return a.Archive.Export(w, format, from, to) })
+}
+
+// records streams decision records: ?since=TIME&until=TIME&account=ID&key=ID.
+func (a *api) records(ctx *fasthttp.RequestCtx) {
+	var since, until time.Time
+	for name, at := range map[string]*time.Time{"since": &since, "until": &until} {
+		text := string(ctx.QueryArgs().Peek(name))
+		if text == "" {
+			continue
+		}
+		var err error
+		if *at, err = time.Parse(time.RFC3339, text); err != nil {
+			fault(ctx, fasthttp.StatusBadRequest, "invalid_value", name, name+" must be a time like 2026-11-01T00:00:00Z")
+			return
+		}
+	}
+	account, key := string(ctx.QueryArgs().Peek("account")), string(ctx.QueryArgs().Peek("key"))
+	a.stream(ctx, "application/vnd.pointsman.records", func(w io.Writer) error { return a.Archive.Records(w, since, until, account, key) })
 }
 
 // backup streams a backup: ?log=true for one with the log.

@@ -9,14 +9,17 @@ import (
 	"github.com/pointsman/pointsman/sdk/policy"
 )
 
-const decisionVersion = 3
+const (
+	decisionVersion = 4
+	withoutConfig   = 3 // the version before, without the digest of the configuration, needs and fuel
+)
 
 // Decision is one decision, in one round or several, with what became of it.
 type Decision struct {
 	Policy   string
-	Digest   string // hexadecimal SHA-256 of the policy's module
-	Failure  string // why the policy failed in its last round and the engine went on without it, "" if it did not
-	Withheld bool   // the policy was given texts that are not kept here: it cannot be asked again
+	Ran      policy.Ran // in the last round
+	Failure  string     // why the policy failed in its last round and the engine went on without it, "" if it did not
+	Withheld bool       // the policy was given texts that are not kept here: it cannot be asked again
 	Request  *policy.Request
 	Earlier  []policy.Plan    // of the rounds before the last, oldest first
 	Plan     *policy.Plan     // the last
@@ -33,7 +36,7 @@ const (
 
 // Bounds of what the parts of a record take at most, so that one allocation is enough for nearly all of them.
 const (
-	decisionRoom = 170 // everything of a fixed number
+	decisionRoom = 210 // everything of a fixed number
 	runRoom      = 16  // most requests have two or three runs of options
 	planRoom     = 40
 	stepRoom     = 28
@@ -54,7 +57,10 @@ func AppendDecision(dst []byte, d *Decision) []byte {
 	}
 	dst = append(dst, decisionVersion, flags)
 	dst = appendString(dst, d.Policy)
-	dst = appendDigest(dst, d.Digest)
+	dst = appendDigest(dst, d.Ran.Digest)
+	dst = appendDigest(dst, d.Ran.Config)
+	dst = binary.AppendUvarint(dst, uint64(d.Ran.Needs))
+	dst = binary.AppendUvarint(dst, uint64(max(0, d.Ran.Fuel)))
 	dst = appendString(dst, d.Failure)
 	dst = appendRequest(dst, d.Request, d.Withheld)
 	dst = binary.AppendUvarint(dst, uint64(len(d.Earlier))+1)
@@ -78,24 +84,51 @@ func AppendDecision(dst []byte, d *Decision) []byte {
 
 // DecodeDecision reads a decision's record. The result shares no memory with data. Errors: ErrFormat.
 func DecodeDecision(data []byte) (*Decision, error) {
+	d := new(Decision)
+	return d, d.Decode(data)
+}
+
+// Decode reads a decision's record into d, whose memory is used again: what points into an earlier content of d is overwritten. d
+// shares no memory with data. Errors: ErrFormat, after which d holds nothing of use.
+func (d *Decision) Decode(data []byte) error {
 	r := reader{rest: data}
-	if r.byte() != decisionVersion {
-		return nil, ErrFormat
+	version := r.byte()
+	if version != decisionVersion && version != withoutConfig {
+		return ErrFormat
 	}
 	flags := r.byte()
-	d := &Decision{Withheld: flags&flagWithheld != 0, Policy: r.text(), Digest: r.digest(), Failure: r.text()}
-	d.Request = r.request()
+	d.Withheld = flags&flagWithheld != 0
+	d.Policy = r.again(d.Policy)
+	d.Ran.Digest, d.Ran.Needs, d.Ran.Fuel = r.digest(d.Ran.Digest), 0, 0
+	if version == withoutConfig {
+		d.Ran.Config = ""
+	} else {
+		d.Ran.Config, d.Ran.Needs, d.Ran.Fuel = r.digest(d.Ran.Config), r.uint32(), int64(r.below(1<<63))
+	}
+	d.Failure = r.again(d.Failure)
+	if d.Request == nil {
+		d.Request = new(policy.Request)
+	}
+	r.request(d.Request)
 	candidates := uint64(len(d.Request.Options))
 	rounds := r.count(1)
+	d.Earlier = d.Earlier[:0]
 	for range max(rounds, 1) - 1 {
-		d.Earlier = append(d.Earlier, *r.plan(candidates))
+		d.Earlier = extended(d.Earlier)
+		r.plan(&d.Earlier[len(d.Earlier)-1], candidates)
 	}
-	d.Plan = r.plan(candidates)
+	if d.Plan == nil {
+		d.Plan = new(policy.Plan)
+	}
+	r.plan(d.Plan, candidates)
+	d.Outcomes = d.Outcomes[:0]
 	for range r.count(20) {
-		o := r.outcome(candidates)
+		d.Outcomes = extended(d.Outcomes)
+		o := &d.Outcomes[len(d.Outcomes)-1]
+		r.outcome(o, candidates)
 		o.Level, o.Task = d.Request.Level, d.Request.Task
-		d.Outcomes = append(d.Outcomes, o)
 	}
+	d.Wish, d.Tried = "", d.Tried[:0]
 	if flags&flagWish != 0 {
 		d.Wish = r.text()
 		for range r.count(1) {
@@ -103,9 +136,18 @@ func DecodeDecision(data []byte) (*Decision, error) {
 		}
 	}
 	if r.bad || rounds == 0 || len(r.rest) > 0 {
-		return nil, ErrFormat
+		return ErrFormat
 	}
-	return d, nil
+	return nil
+}
+
+// extended is s with one more element: the one that stood there before, if there is room, whose memory can be used.
+func extended[T any](s []T) []T {
+	if len(s) < cap(s) {
+		return s[:len(s)+1]
+	}
+	var fresh T
+	return append(s, fresh)
 }
 
 // appendDigest keeps 64 lower-case hexadecimal digits as 32 bytes and any other text as it is.
@@ -130,15 +172,28 @@ func appendDigest(dst []byte, digest string) []byte {
 	return append(binary.AppendUvarint(dst, 2*uint64(len(digest))), digest...)
 }
 
-func (r *reader) digest() string {
+// digest reads what appendDigest wrote. before is returned if it is that.
+func (r *reader) digest(before string) string {
 	n := r.uvarint()
 	if n == 1 {
-		return hex.EncodeToString(r.take(32))
+		var digits [64]byte
+		hex.Encode(digits[:], r.take(32))
+		return same(before, digits[:])
 	}
 	if n%2 != 0 {
 		r.bad = true
 	}
-	return string(r.take(n / 2))
+	return same(before, r.take(n/2))
+}
+
+// again reads a text, and returns before if it is that.
+func (r *reader) again(before string) string { return same(before, r.sized()) }
+
+func same(before string, text []byte) string {
+	if before == string(text) {
+		return before
+	}
+	return string(text)
 }
 
 func appendRequest(dst []byte, q *policy.Request, withheld bool) []byte {
@@ -167,15 +222,16 @@ func appendRequest(dst []byte, q *policy.Request, withheld bool) []byte {
 	return dst
 }
 
-func (r *reader) request() *policy.Request {
-	q := &policy.Request{
+func (r *reader) request(q *policy.Request) {
+	options, text, metadata := q.Options[:0], q.Text[:0], q.Metadata[:0]
+	*q = policy.Request{
 		Generation: r.uvarint(), Seed: r.fixed64(),
 		Level: r.byte(), Task: r.byte(), Privacy: r.byte(), Latency: r.byte(), AccountTier: r.byte(), Flags: r.byte(),
 		Model: uint16(r.below(1 << 16)), Needs: r.uint32(), InputTokens: r.uint32(), MaxOutput: r.uint32(), Messages: r.uint32(),
-		Credits: r.varint(), Session: r.fixed64(), State: r.uvarint(), Text: r.copied(), Metadata: r.copied(),
+		Credits: r.varint(), Session: r.fixed64(), State: r.uvarint(), Text: append(text, r.sized()...), Metadata: append(metadata, r.sized()...),
 	}
 	count := r.below(abi.MaxCandidates + 1)
-	q.Options = make([]policy.Option, 0, count)
+	q.Options = slices.Grow(options, int(count))
 	for uint64(len(q.Options)) < count && !r.bad {
 		n := r.below(count - uint64(len(q.Options)) + 1)
 		o := policy.Option{Excluded: r.byte(), Flags: r.byte(), Inflight: uint16(r.below(1 << 16))}
@@ -186,7 +242,6 @@ func (r *reader) request() *policy.Request {
 			q.Options = append(q.Options, o)
 		}
 	}
-	return q
 }
 
 func appendPlan(dst []byte, p *policy.Plan) []byte {
@@ -212,18 +267,17 @@ func appendPlan(dst []byte, p *policy.Plan) []byte {
 }
 
 // plan reads a plan whose steps are among so many candidates.
-func (r *reader) plan(candidates uint64) *policy.Plan {
-	p := &policy.Plan{
-		Kind: r.byte(), Flags: r.byte(), Reason: uint16(r.below(1 << 16)), Status: uint16(r.below(1 << 16)), MaxOutput: r.uint32(),
-		Explanation: r.copied(), Tag: r.uint32(), AskInput: r.byte(), AskOutput: uint16(r.below(1 << 16)), Ask: r.copied(),
-	}
+func (r *reader) plan(p *policy.Plan, candidates uint64) {
+	p.Reset()
+	p.Kind, p.Flags, p.Reason, p.Status, p.MaxOutput = r.byte(), r.byte(), uint16(r.below(1<<16)), uint16(r.below(1<<16)), r.uint32()
+	p.Explanation, p.Tag = append(p.Explanation, r.sized()...), r.uint32()
+	p.AskInput, p.AskOutput, p.Ask = r.byte(), uint16(r.below(1<<16)), append(p.Ask, r.sized()...)
 	for range r.count(9) {
 		p.Steps = append(p.Steps, policy.Step{
 			Candidate: uint16(r.below(candidates)), Attempts: r.byte(), TimeoutMillis: r.uint32(), HedgeMillis: r.uint32(),
 			Score: r.float(), Reason: uint16(r.below(1 << 16)),
 		})
 	}
-	return p
 }
 
 func appendOutcome(dst []byte, o *policy.Outcome, withheld bool) []byte {
@@ -239,12 +293,13 @@ func appendOutcome(dst []byte, o *policy.Outcome, withheld bool) []byte {
 	return appendText(dst, o.Text, withheld)
 }
 
-func (r *reader) outcome(candidates uint64) policy.Outcome {
-	return policy.Outcome{
+func (r *reader) outcome(o *policy.Outcome, candidates uint64) {
+	text := o.Text[:0]
+	*o = policy.Outcome{
 		Candidate: uint16(r.below(candidates)), HTTP: uint16(r.below(1 << 16)), Flags: r.uint32(),
 		Round: r.byte(), Kind: r.byte(), Failure: r.byte(), Finish: r.byte(),
 		Tag: r.uint32(), Input: r.uint32(), Output: r.uint32(), TTFT: r.float(), Latency: r.float(), Credits: r.varint(),
-		Text: r.copied(),
+		Text: append(text, r.sized()...),
 	}
 }
 
@@ -280,6 +335,3 @@ func (r *reader) fixed64() uint64 {
 }
 
 func (r *reader) text() string { return string(r.sized()) }
-
-// copied reads a text, nil if it is empty.
-func (r *reader) copied() []byte { return append([]byte(nil), r.sized()...) }

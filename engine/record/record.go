@@ -1,11 +1,13 @@
 // Package record is the byte format of decision records and of the snapshot generations they refer to: all that is needed
 // to explain a decision later and to repeat it bit for bit.
 //
-// # Decision, version 3
+// # Decision, version 4
 //
-//	u8 version, u8 flags: 1 texts are withheld
+//	u8 version, u8 flags: 1 texts are withheld, 2 a wish stands at the end
 //	string policy
-//	digest           uvarint 1 and the 32 bytes of a SHA-256, or uvarint 2n and n bytes of another text
+//	digest           of the module: uvarint 1 and the 32 bytes of a SHA-256, or uvarint 2n and n bytes of another text
+//	digest           of its configuration text (since version 4, as the next two)
+//	uvarint needs, uvarint fuel of the last round
 //	string failure
 //	request          uvarint generation, u64 seed, u8 level, task, privacy, latency, account tier and flags,
 //	                 uvarint model (65535: none named), needs, input tokens, max output and messages, varint credits,
@@ -17,6 +19,7 @@
 //	                 f32 score, uvarint reason; without verdicts: they follow from repeating the decision
 //	outcomes         uvarint count, then per attempt: uvarint candidate, status and flags, u8 round, kind, failure and
 //	                 finish, uvarint tag, input and output, f32 TTFT and latency in ms, varint credits, string text
+//	wish             string, uvarint count, then uvarint candidate: the order in which it had the last plan's steps tried
 //
 // Strings are a uvarint length and the content; u64 and f32 are little-endian.
 //
@@ -36,6 +39,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 
 	"github.com/pointsman/pointsman/sdk/policy"
 )
@@ -183,4 +187,22 @@ func (r *reader) float() float32 {
 		return math.Float32frombits(binary.LittleEndian.Uint32(b))
 	}
 	return 0
+}
+
+// SameCatalog tells whether two snapshots differ in live facts at most, which a difference can tell.
+func SameCatalog(a, b *policy.Snapshot) bool {
+	return slices.EqualFunc(a.Candidates, b.Candidates, func(a, b policy.Candidate) bool { return static(a) == static(b) })
+}
+
+// static is a candidate without its live facts.
+func static(c policy.Candidate) policy.Candidate {
+	c.Health, c.TTFT, c.TokensPerSec, c.ErrorRate, c.Samples = 0, 0, 0, 0, 0
+	return c
+}
+
+// CloneSnapshot is a copy that shares nothing that changes.
+func CloneSnapshot(s *policy.Snapshot) policy.Snapshot {
+	c := *s
+	c.Candidates = slices.Clone(s.Candidates)
+	return c
 }

@@ -283,14 +283,15 @@ func (x *Exchange) roundTrip(c *conn, stream bool) error {
 	if err := c.w.Flush(); err != nil {
 		return err
 	}
-	x.Response.StreamBody = stream
+	if !stream {
+		return readBuffered(x.Response, c.r, x.target.cfg.MaxBody)
+	}
+	x.Response.StreamBody = true
 	if err := x.Response.ReadLimitBody(c.r, x.target.cfg.MaxBody); err != nil {
 		return err
 	}
-	if stream {
-		if x.body = x.Response.BodyStream(); x.body == nil { // of a status that has none, such as 204
-			x.body = eof{}
-		}
+	if x.body = x.Response.BodyStream(); x.body == nil { // of a status that has none, such as 204
+		x.body = eof{}
 	}
 	return nil
 }

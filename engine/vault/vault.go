@@ -164,6 +164,9 @@ func ReadOrCreateSecret(path string, create func() string) (string, error) {
 	if errors.Is(err, os.ErrExist) { // another process was first
 		return ReadOrCreateSecret(path, create)
 	}
+	if err == nil {
+		err = syncDirectory(filepath.Dir(path))
+	}
 	if err != nil {
 		return "", fmt.Errorf("creating secret: %w", err)
 	}

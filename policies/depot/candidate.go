@@ -72,6 +72,9 @@ func (d *Depot) stand(name string, v Version, prove bool) (Report, error) {
 		d.refuse(c, ActionRolloutStart, "", err)
 		return Report{}, err
 	}
+	if err := keepServed(d.Dir, c.wasm, info.Config, c.private, info.Loaded); err != nil { // it stands all the same
+		d.Notice(Event{Time: d.Now().UTC(), Action: ActionRolloutStart, Policy: name, Source: c.source, Version: v.Number, Digest: s.Digest, Unkept: err.Error()})
+	}
 	return Report{Version: v, State: StateCandidate, Needs: info.Needs, Limit: s.Fuel}, nil
 }
 

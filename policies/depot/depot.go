@@ -16,6 +16,7 @@
 //	DIR/modules/<sha256>.wasm   every uploaded module once
 //	DIR/manifest.json           versions, parameters, signatures, what is active; replaced as a whole, synced
 //	DIR/rollouts.json           evidence about the candidates of rollouts, which others keep here
+//	DIR/served/<sha256>.wasm    modules that have served, and .conf their configuration texts, for repeating decisions
 //	DIR/audit.jsonl             one line a change or refusal, appended; audit.jsonl.1 holds the older ones
 //
 // A module whose bytes do not have its name's digest is not loaded. Writing a manifest comes before serving by it: what
@@ -83,6 +84,7 @@ type Entry struct {
 	Signature string // file
 	MustSign  bool   // the signature's file must exist
 	Params    map[string]string
+	Private   bool // Params may hold a secret: they are not kept
 	Grants    uint32
 	Fuel      int64  // 0: the default
 	Place     string // in the configuration, for messages
@@ -114,8 +116,9 @@ type Event struct {
 	Previous string    `json:"previous_sha256,omitempty"` // what served before
 	Signer   string    `json:"signer,omitempty"`
 	By       string    `json:"by,omitempty"`
-	Note     string    `json:"note,omitempty"`  // figures of a rollout
-	Error    string    `json:"error,omitempty"` // why it was refused: the previous one serves on
+	Note     string    `json:"note,omitempty"`   // figures of a rollout
+	Error    string    `json:"error,omitempty"`  // why it was refused: the previous one serves on
+	Unkept   string    `json:"unkept,omitempty"` // why the module is not kept for repeating its decisions; it serves all the same
 }
 
 // Depot is safe for concurrent use.
@@ -277,6 +280,7 @@ type candidate struct {
 	grants    uint32
 	fuel      int64
 	builtin   bool
+	private   bool // params may hold a secret
 }
 
 // settle makes what should serve under a name serve. The error says where it comes from.
@@ -322,7 +326,7 @@ func (d *Depot) builtin(name string) (candidate, bool) {
 	d.mu.RLock()
 	entry := d.entries[name]
 	d.mu.RUnlock()
-	return candidate{name: name, source: "built-in", wasm: wasm, params: entry.Params, grants: entry.Grants, fuel: entry.Fuel, builtin: true}, ok
+	return candidate{name: name, source: "built-in", wasm: wasm, params: entry.Params, private: entry.Private, grants: entry.Grants, fuel: entry.Fuel, builtin: true}, ok
 }
 
 func (d *Depot) fromFile(e Entry) (candidate, error) {
@@ -339,7 +343,7 @@ func (d *Depot) fromFile(e Entry) (candidate, error) {
 
 // readFiles reads a module and its signature.
 func (d *Depot) readFiles(e Entry) (c candidate, err error) {
-	c = candidate{name: e.Name, source: e.File, params: e.Params, grants: e.Grants, fuel: e.Fuel}
+	c = candidate{name: e.Name, source: e.File, params: e.Params, private: e.Private, grants: e.Grants, fuel: e.Fuel}
 	if c.wasm, err = d.Read(e.File); err != nil || e.Signature == "" {
 		return c, err
 	}
@@ -379,10 +383,14 @@ func (d *Depot) serve(c candidate, action, by, note string) error {
 		return err
 	}
 	s.Since = info.Loaded
+	event := Event{Action: action, Policy: c.name, Source: c.source, Version: c.version, Digest: s.Digest, Previous: previous, Signer: s.Signer, By: by, Note: note}
+	if err := keepServed(d.Dir, c.wasm, info.Config, c.private, info.Loaded); err != nil { // it serves all the same
+		event.Unkept = err.Error()
+	}
 	d.mu.Lock()
 	d.serving[c.name] = s
 	d.mu.Unlock()
-	d.tell(Event{Action: action, Policy: c.name, Source: c.source, Version: c.version, Digest: s.Digest, Previous: previous, Signer: s.Signer, By: by, Note: note})
+	d.tell(event)
 	return nil
 }
 

@@ -17,6 +17,14 @@ type State struct {
 	Bytes  []byte // the policy's own encoding
 }
 
+// Ran is what was asked for a plan, and what that took.
+type Ran struct {
+	Digest string // hexadecimal SHA-256 of the module; "" if none was asked
+	Config string // the same of its configuration text
+	Needs  uint32 // abi.Grant* bits of what it was given beyond the plain facts
+	Fuel   int64  // that the decision used
+}
+
 // Facts is all that a decision rests on: the same facts give the same plan.
 type Facts struct {
 	Snapshot *Published

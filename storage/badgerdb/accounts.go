@@ -36,7 +36,7 @@ func (s *Store) CreateAccount(a storage.Account, opening storage.Credits) error 
 }
 
 // UpdateAccount replaces an account's record and returns once that is on disk. Its id and time of creation never change, and
-// its credits are the ledger's alone. Errors: ErrNotFound, ErrClosed.
+// its credits are the ledger's alone. Errors: ErrNotFound, ErrHalted (the disk failed), ErrClosed.
 func (s *Store) UpdateAccount(a storage.Account) error {
 	s.keysMu.Lock()
 	defer s.keysMu.Unlock()
@@ -78,7 +78,8 @@ func (s *Store) readAccounts() ([]storage.Account, error) {
 	return list[storage.Account](s.db, []byte{keyAccount})
 }
 
-// PutTeam stores a team, replacing the one with the same id. Errors: ErrInvalid (an id that no account could have), ErrClosed.
+// PutTeam stores a team, replacing the one with the same id. Errors: ErrInvalid (an id that no account could have), ErrHalted (the disk
+// failed), ErrClosed.
 func (s *Store) PutTeam(t storage.Team) error {
 	if !validAccountID(t.ID) {
 		return fmt.Errorf("storing team %.64q: %w", t.ID, storage.ErrInvalid)
@@ -88,7 +89,8 @@ func (s *Store) PutTeam(t storage.Team) error {
 	return s.put(textKey(keyTeam, t.ID), t)
 }
 
-// DeleteTeam removes a team for good. As with provider keys, a marker takes its place. Errors: ErrNotFound, ErrClosed.
+// DeleteTeam removes a team for good. As with provider keys, a marker takes its place. Errors: ErrNotFound, ErrHalted (the disk
+// failed), ErrClosed.
 func (s *Store) DeleteTeam(id string) error {
 	s.keysMu.Lock()
 	defer s.keysMu.Unlock()
@@ -109,7 +111,8 @@ func (s *Store) Teams() ([]storage.Team, error) {
 	return slices.DeleteFunc(teams, func(t storage.Team) bool { return t.ID == "" }), err
 }
 
-// PutVirtualKey stores keys in one commit, replacing those with the same ids. Errors: ErrInvalid (no id), ErrClosed.
+// PutVirtualKey stores keys in one commit, replacing those with the same ids. Errors: ErrInvalid (no id), ErrHalted (the disk failed),
+// ErrClosed.
 func (s *Store) PutVirtualKey(keys ...storage.VirtualKey) error {
 	s.keysMu.Lock()
 	defer s.keysMu.Unlock()
@@ -140,7 +143,7 @@ func (s *Store) PutProviderKey(k storage.ProviderKey) error {
 }
 
 // DeleteProviderKey removes an account's key at a provider for good. A marker without key material takes its place, because a
-// value that was overwritten cannot come back where deleted ones have. Errors: ErrNotFound, ErrClosed.
+// value that was overwritten cannot come back where deleted ones have. Errors: ErrNotFound, ErrHalted (the disk failed), ErrClosed.
 func (s *Store) DeleteProviderKey(account, provider string) error {
 	s.keysMu.Lock()
 	defer s.keysMu.Unlock()
@@ -162,12 +165,13 @@ func (s *Store) ProviderKeys() ([]storage.ProviderKey, error) {
 	return slices.DeleteFunc(keys, func(k storage.ProviderKey) bool { return k.ID == "" }), err
 }
 
-// put stores a record as JSON and returns once it is on disk. Errors: ErrLowSpace, ErrClosed.
+// put stores a record as JSON and returns once it is on disk. Errors: ErrLowSpace, ErrHalted, ErrClosed.
 func (s *Store) put(key []byte, record any) error {
 	return s.putAll(map[string]any{string(key): record})
 }
 
-// putAll is put for several records in one commit.
+// putAll is put for several records in one commit. One that fails halts the ledger, which goes on in the same file: a later sync that
+// succeeds says nothing about what this one left out, and whatever is behind a gap is lost with the power.
 func (s *Store) putAll(records map[string]any) error {
 	values := make(map[string][]byte, len(records))
 	for key, record := range records {
@@ -177,23 +181,39 @@ func (s *Store) putAll(records map[string]any) error {
 		}
 		values[key] = value
 	}
+	s.mu.Lock()
+	unwritable := s.unwritable
+	s.mu.Unlock()
+	if unwritable != nil {
+		return unwritable
+	}
 	if !s.config.roomy() {
 		return storage.ErrLowSpace
 	}
-	return guard("storing a record", func() error {
-		err := s.db.Update(func(txn *badger.Txn) error {
-			for key, value := range values {
-				if err := txn.Set([]byte(key), value); err != nil {
-					return err
-				}
-			}
-			return nil
-		})
-		if errors.Is(err, badger.ErrDBClosed) || errors.Is(err, badger.ErrBlockedWrites) {
-			err = storage.ErrClosed
+	var refused error
+	err := guard("storing a record", func() error {
+		if s.db.IsClosed() {
+			return badger.ErrDBClosed
 		}
-		return err
+		txn := s.db.NewTransaction(true)
+		defer txn.Discard()
+		for key, value := range values {
+			if refused = txn.Set([]byte(key), value); refused != nil {
+				return nil
+			}
+		}
+		return txn.Commit()
 	})
+	switch {
+	case errors.Is(err, badger.ErrDBClosed) || errors.Is(err, badger.ErrBlockedWrites):
+		return storage.ErrClosed
+	case err != nil:
+		s.fail(err)
+		return fmt.Errorf("%w: %w", storage.ErrHalted, err)
+	case refused != nil:
+		return fmt.Errorf("storing a record: %w", refused)
+	}
+	return nil
 }
 
 func get(txn *badger.Txn, key []byte, record any) error {

@@ -153,6 +153,7 @@ func (s *Store) finish(b *batch, err error) error {
 	defer s.mu.Unlock()
 	if err != nil {
 		s.halt(err)
+		s.unwritable = s.fault
 		return s.fault
 	}
 	s.machine.Durable(b.lines)
@@ -171,13 +172,14 @@ func (s *Store) halt(cause error) {
 	s.sealed, s.batch = nil, &batch{done: storage.NewBatch()}
 }
 
-// fail halts the ledger because of something that went wrong beside its commits.
+// fail halts the ledger because of a write beside its commits.
 func (s *Store) fail(cause error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.fault == nil {
 		s.halt(cause)
 	}
+	s.unwritable = s.fault
 }
 
 // write chains the lines, commits them with their indexes and the checkpoint in one synced transaction, and then moves the head

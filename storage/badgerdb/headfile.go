@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 
@@ -16,9 +17,11 @@ import (
 // its tail, which the ledger alone cannot see: its checkpoint goes with the tail.
 //
 // It is written after every commit and not synced, so it is never ahead of the disk. Two slots in different sectors take
-// turns, so that a torn write leaves the other one.
+// turns, so that a torn write leaves the other one. The first mark is synced before the file has its name: no failure of the power leaves
+// a file without a mark, which is damage.
 type headFile struct {
-	f    *os.File
+	path string
+	f    *os.File // nil until there is a mark
 	turn int64
 }
 
@@ -34,18 +37,23 @@ const (
 	headSlotUsed = 8 + ledger.HashSize + 4
 )
 
-// openHeadFile opens or creates <dir>/ledger.head and returns its newest readable mark; position 0 when there is none.
+// openHeadFile opens <dir>/ledger.head and returns its newest readable mark; position 0 when there is none.
 func openHeadFile(dir string) (*headFile, headMark, error) {
-	f, err := os.OpenFile(filepath.Join(dir, headName), os.O_RDWR|os.O_CREATE, 0o600)
+	h := &headFile{path: filepath.Join(dir, headName)}
+	f, err := os.OpenFile(h.path, os.O_RDWR, 0)
+	if errors.Is(err, fs.ErrNotExist) {
+		return h, headMark{}, nil
+	}
 	if err != nil {
 		return nil, headMark{}, fmt.Errorf("opening the ledger's head file: %w", err)
 	}
 	mark, err := readHeadMark(f)
-	if err != nil {
+	if err != nil || mark.position == 0 {
 		f.Close()
-		return nil, headMark{}, err
+		return h, mark, err
 	}
-	return &headFile{f: f}, mark, nil
+	h.f = f
+	return h, mark, nil
 }
 
 // readHeadMark returns the newer of the two slots. A file that has been written but has no readable slot is an error.
@@ -75,12 +83,42 @@ func (h *headFile) write(mark headMark) error {
 	copy(b[8:], mark.hash[:])
 	binary.BigEndian.PutUint32(b[headSlotUsed-4:], crc32.ChecksumIEEE(b[:headSlotUsed-4]))
 	h.turn ^= 1
-	if _, err := h.f.WriteAt(b[:], h.turn*headSlotSize); err != nil {
+	var err error
+	if h.f == nil {
+		err = h.create(b[:])
+	} else {
+		_, err = h.f.WriteAt(b[:], h.turn*headSlotSize)
+	}
+	if err != nil {
 		return fmt.Errorf("writing the ledger's head file: %w", err)
 	}
 	return nil
 }
 
+// create makes the file with both slots, one of them a mark.
+func (h *headFile) create(mark []byte) error {
+	f, err := os.OpenFile(h.path+".new", os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return err
+	}
+	var slots [2 * headSlotSize]byte
+	copy(slots[h.turn*headSlotSize:], mark)
+	if _, err = f.WriteAt(slots[:], 0); err == nil {
+		err = f.Sync()
+	}
+	if err == nil {
+		err = os.Rename(f.Name(), h.path)
+	}
+	if err != nil {
+		return errors.Join(err, f.Close(), os.Remove(f.Name()))
+	}
+	h.f = f
+	return nil
+}
+
 func (h *headFile) close() error {
+	if h.f == nil {
+		return nil
+	}
 	return errors.Join(h.f.Sync(), h.f.Close())
 }

@@ -25,6 +25,7 @@ type Log struct {
 	stopped chan struct{} // closed when the writer has ended
 	hurry   chan struct{} // ends the writer's pause
 	once    sync.Once
+	discard func() error // of a copy, in place of closing db
 
 	mu      sync.Mutex
 	periods []uint32 // that have records, ascending
@@ -163,6 +164,10 @@ func (l *Log) Close() (err error) {
 	l.once.Do(func() {
 		close(l.stop)
 		<-l.stopped
+		if l.discard != nil {
+			err = l.discard()
+			return
+		}
 		err = guard("closing the log", l.db.Close)
 	})
 	return err

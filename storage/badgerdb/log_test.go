@@ -55,32 +55,32 @@ func TestUsageEncoding(t *testing.T) {
 		AudioInput: 4, ImageInput: 5, AudioOutput: 6, ImageOutput: 7,
 	}
 	for _, u := range []storage.Usage{typical, odd, {Request: typical.Request}} {
-		b := appendUsage(nil, &u)
-		back, err := decodeUsage(u.Request, b)
+		b := AppendUsage(nil, &u)
+		back, err := DecodeUsage(u.Request, b)
 		if err != nil || back != u {
 			t.Errorf("round trip of %+v gave %+v, %v", u, back, err)
 		}
 		for n := range b {
-			if _, err := decodeUsage(u.Request, b[:n]); err == nil {
+			if _, err := DecodeUsage(u.Request, b[:n]); err == nil {
 				t.Errorf("%d of %d bytes decode", n, len(b))
 			}
 		}
 	}
-	if n := len(appendUsage(nil, &typical)); n > 160 {
+	if n := len(AppendUsage(nil, &typical)); n > 160 {
 		t.Errorf("a typical record takes %d bytes", n)
 	}
 }
 
 func FuzzDecodeUsage(f *testing.F) {
 	u := usageAt(time.Now(), 1, "acme")
-	f.Add(appendUsage(nil, &u))
+	f.Add(AppendUsage(nil, &u))
 	f.Add([]byte{usageVersion, 0xff, 0, 200})
 	f.Fuzz(func(t *testing.T, b []byte) {
-		u, err := decodeUsage(storage.RequestID{}, b)
+		u, err := DecodeUsage(storage.RequestID{}, b)
 		if err != nil {
 			return
 		}
-		if back, err := decodeUsage(storage.RequestID{}, appendUsage(nil, &u)); err != nil || back != u {
+		if back, err := DecodeUsage(storage.RequestID{}, AppendUsage(nil, &u)); err != nil || back != u {
 			t.Fatalf("%+v came back as %+v, %v", u, back, err)
 		}
 	})

@@ -166,7 +166,7 @@ func (p *pageWriter) encode(dst []byte, before uint64) []byte {
 	p.raw = p.raw[:0]
 	for _, item := range p.items {
 		dst = append(dst, item.record.Usage.Request[:]...)
-		p.usage = appendUsage(p.usage[:0], &item.record.Usage)
+		p.usage = AppendUsage(p.usage[:0], &item.record.Usage)
 		p.raw = append(binary.AppendUvarint(p.raw, uint64(len(p.usage))), p.usage...)
 		if item.record.Decision == nil {
 			p.raw = append(p.raw, 0)

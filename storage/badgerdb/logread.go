@@ -61,7 +61,7 @@ func (l *Log) Usage(account, cursor string, limit int) (records []storage.Usage,
 				}
 				return false, nil
 			}
-			u, err := decodeUsage(r.id, r.usage)
+			u, err := DecodeUsage(r.id, r.usage)
 			records, last = append(records, u), at
 			return true, err
 		})
@@ -75,7 +75,7 @@ func (l *Log) Usage(account, cursor string, limit int) (records []storage.Usage,
 func (l *Log) Find(account, requestID string) (found storage.Usage, decision []byte, err error) {
 	err = l.view(func(txn *badger.Txn) error {
 		take := func(r pageRecord) (wanted bool, err error) {
-			u, err := decodeUsage(r.id, r.usage)
+			u, err := DecodeUsage(r.id, r.usage)
 			if err != nil || account != "" && u.Account != account {
 				return false, err
 			}

@@ -264,7 +264,7 @@ func (h *pageHead) usages() ([]storage.Usage, error) {
 	}
 	usages := make([]storage.Usage, len(records))
 	for i, r := range records {
-		if usages[i], err = decodeUsage(r.id, r.usage); err != nil {
+		if usages[i], err = DecodeUsage(r.id, r.usage); err != nil {
 			return nil, err
 		}
 	}

@@ -48,6 +48,7 @@ type Results struct {
 	// The writer's own.
 	chunks []bodyChunk // that have answers, the oldest first
 	marks  uint32      // the oldest period that may have marks
+	broken error       // why nothing is written any more: what is on disk is not known after a commit that failed
 }
 
 // bodyChunk is a number of answers that are dropped together.
@@ -261,13 +262,14 @@ func (r *Results) write(batch []resultWrite) {
 		}
 		return
 	}
-	t := resultTxn{db: r.db, txn: r.db.NewTransaction(true)}
+	t := resultTxn{db: r.db, txn: r.db.NewTransaction(true), err: r.broken, broken: r.broken}
 	now := r.config.Clock()
 	for i := range batch {
 		r.add(&t, &batch[i], now)
 	}
 	t.commit()
 	t.txn.Discard()
+	r.broken = t.broken
 }
 
 // add puts one result into a transaction.
@@ -308,6 +310,7 @@ type resultTxn struct {
 	txn     *badger.Txn
 	size    int
 	err     error            // the first
+	broken  error            // of a commit
 	waiting []*storage.Batch // for its commit
 }
 
@@ -330,6 +333,7 @@ func (t *resultTxn) set(key, value []byte) {
 func (t *resultTxn) commit() {
 	if t.err == nil {
 		t.err = guard("committing results", t.txn.Commit)
+		t.broken = t.err
 	}
 	t.txn.Discard()
 	t.txn = t.db.NewTransaction(true)

@@ -260,6 +260,22 @@ func (s *Snapshot) Each(from, to uint64, fn func(e *storage.Entry) error) error 
 
 var errEnough = errors.New("enough was read")
 
+// Spenders are the accounts, teams and virtual keys.
+func (s *Snapshot) Spenders() (accounts []storage.Account, teams []storage.Team, keys []storage.VirtualKey, err error) {
+	err = guard("reading accounts and keys", func() error {
+		var err error
+		if accounts, err = listIn[storage.Account](s.txn, []byte{keyAccount}); err != nil {
+			return err
+		}
+		if teams, err = listIn[storage.Team](s.txn, []byte{keyTeam}); err != nil {
+			return err
+		}
+		keys, err = listIn[storage.VirtualKey](s.txn, []byte{keyVirtualKey})
+		return err
+	})
+	return accounts, teams, keys, err
+}
+
 // ProviderKeys are the accounts' own keys, sealed.
 func (s *Snapshot) ProviderKeys() (keys []storage.ProviderKey, err error) {
 	err = guard("reading provider keys", func() error {

@@ -20,14 +20,16 @@ type Store struct {
 	space       space
 
 	// One lock for all accounts: it is held for less than a microsecond, and every decision appends to the same batch anyway.
-	mu      sync.Mutex
-	fault   error // why the ledger halted
-	closed  bool
-	machine *ledger.Machine
-	entered uint64        // position of the last line that was decided
-	batch   *batch        // open
-	sealed  []*batch      // waiting for the committer
-	spare   []ledger.Line // of the last committed batch, for the next one
+	mu    sync.Mutex
+	fault error // why the ledger halted
+	// unwritable is why nothing else is written either: the disk has failed, while a ledger that does not prove lets keys change.
+	unwritable error
+	closed     bool
+	machine    *ledger.Machine
+	entered    uint64        // position of the last line that was decided
+	batch      *batch        // open
+	sealed     []*batch      // waiting for the committer
+	spare      []ledger.Line // of the last committed batch, for the next one
 
 	keysMu  sync.Mutex // serializes read-modify-write of keys
 	online  *online

@@ -79,6 +79,8 @@ func TestFailingCalls(t *testing.T) {
 						ends["halted"]++
 					case o.code == exitOpen && o.stderr != "":
 						ends["did not open"]++
+					case o.code == exitFailed:
+						t.Errorf("%s of call %s: went on without being halted: %.300s", errno, when, o.stderr)
 					case o.stderr != "":
 						ends["ended"]++
 						t.Logf("%s of call %s: %.300s", errno, when, o.stderr)
@@ -105,6 +107,9 @@ func TestSkippedSync(t *testing.T) {
 	for _, unsynced := range []bool{false, true} {
 		p := punish(t)
 		o := errand{Dir: p.dir, Life: callLife, Unsynced: unsynced}.send(t, 0, failing{call: "msync"}.inject(t, p.dir, "EIO", "1+")...)
+		for life := 4 * callLife; unsynced && len(o.acknowledged) == 0 && life < time.Minute; life *= 2 { // it had no time to work
+			o = errand{Dir: t.TempDir(), Life: life, Unsynced: true}.send(t, 0, failing{call: "msync"}.inject(t, p.dir, "EIO", "1+")...)
+		}
 		if noticed := len(o.acknowledged) > 0; noticed != unsynced {
 			t.Errorf("unsynced: %t, and %d operations were acknowledged while every sync failed: %s", unsynced, len(o.acknowledged), o.stderr)
 		}

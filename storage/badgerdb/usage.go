@@ -31,8 +31,16 @@ const (
 	flagCacheHit
 )
 
-// appendUsage encodes a usage record without its request id, which is in the key.
-func appendUsage(b []byte, u *storage.Usage) []byte {
+// AppendUsage encodes a usage record without its request id:
+//
+//	u8 version 3, u8 flags, u8 outcome; the outcome's text if that is 0; 8 bytes of a key key_<16 digits>, else the key's text
+//	texts: account, team, model, provider, power level, policy, endpoint, error code, client id, service tier, price version
+//	varints: status, attempts, input, output, cached and reasoning tokens, cache writes, those for 1 h and for 12 h, audio and image
+//	input, audio and image output, micro-credits, nano-USD of cost, what the listed cost is above it, reported cost, saved cost,
+//	nanoseconds of TTFT, latency and overhead
+//
+// Texts stand behind their length, a uvarint. The flags are stream, BYOK, simulated, estimated, packed key, suspect, cache hit.
+func AppendUsage(b []byte, u *storage.Usage) []byte {
 	flags := byte(0)
 	for i, set := range [...]bool{u.Stream, u.BYOK, u.Simulated, u.Estimated} {
 		if set {
@@ -79,14 +87,37 @@ func appendUsage(b []byte, u *storage.Usage) []byte {
 	return b
 }
 
-// decodeUsage reads what appendUsage wrote.
-func decodeUsage(id storage.RequestID, value []byte) (u storage.Usage, err error) {
+// DecodeUsage reads what AppendUsage wrote.
+func DecodeUsage(id storage.RequestID, value []byte) (u storage.Usage, err error) {
+	err = DecodeUsageInto(&u, id, value, nil)
+	return u, err
+}
+
+// Texts is texts that records have in common, so that reading many of them makes each once. Nil makes each anew.
+type Texts map[string]string
+
+// maxTexts bounds the texts that are kept.
+const maxTexts = 1 << 16
+
+func (t Texts) of(b []byte) string {
+	if text, ok := t[string(b)]; ok {
+		return text
+	}
+	text := string(b)
+	if t != nil && len(t) < maxTexts {
+		t[text] = text
+	}
+	return text
+}
+
+// DecodeUsageInto reads what AppendUsage wrote into u, with texts out of common, which may be nil.
+func DecodeUsageInto(u *storage.Usage, id storage.RequestID, value []byte, common Texts) error {
 	r := fields.Reader{Rest: value}
 	if v := r.Byte(); v != usageVersion {
-		return u, fmt.Errorf("usage record has unknown version %d", v)
+		return fmt.Errorf("usage record has unknown version %d", v)
 	}
 	flags, outcome := r.Byte(), r.Byte()
-	u.Request = id
+	*u = storage.Usage{Request: id}
 	u.Stream, u.BYOK = flags&flagStream != 0, flags&flagBYOK != 0
 	u.Simulated, u.Estimated, u.Suspect = flags&flagSimulated != 0, flags&flagEstimated != 0, flags&flagSuspect != 0
 	if flags&flagCacheHit != 0 {
@@ -98,17 +129,23 @@ func decodeUsage(id storage.RequestID, value []byte) (u storage.Usage, err error
 	case int(outcome) < len(outcomes):
 		u.Outcome = outcomes[outcome]
 	default:
-		return u, fields.ErrEncoding
+		return fields.ErrEncoding
 	}
 	if flags&flagPackedKey != 0 {
-		u.Key = "key_" + hex.EncodeToString(r.Bytes(8))
+		key := [20]byte{'k', 'e', 'y', '_'}
+		hex.Encode(key[4:], r.Bytes(8))
+		u.Key = common.of(key[:])
 	} else {
-		u.Key = r.Text()
+		u.Key = common.of(r.Sized())
 	}
 	for _, text := range [...]*string{
 		&u.Account, &u.Team, &u.Model, &u.Provider, &u.PowerLevel, &u.Policy, &u.Endpoint, &u.ErrorCode, &u.ClientID, &u.ServiceTier, &u.PriceVersion,
 	} {
-		*text = r.Text()
+		if b := r.Sized(); text == &u.ClientID { // has hardly anything in common
+			*text = string(b)
+		} else {
+			*text = common.of(b)
+		}
 	}
 	u.Status, u.Attempts = int(r.Varint()), int(r.Varint())
 	for _, n := range [...]*int64{
@@ -123,7 +160,7 @@ func decodeUsage(id storage.RequestID, value []byte) (u storage.Usage, err error
 	for _, d := range [...]*time.Duration{&u.TTFT, &u.Latency, &u.Overhead} {
 		*d = time.Duration(r.Varint())
 	}
-	return u, r.End()
+	return r.End()
 }
 
 // packKey returns the 8 bytes of a key id in its usual form, else nil.

@@ -2,6 +2,8 @@ package badgerdb
 
 import (
 	"bufio"
+	"bytes"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -19,6 +21,7 @@ import (
 	"github.com/dgraph-io/badger/v4"
 
 	"github.com/pointsman/pointsman/storage"
+	"github.com/pointsman/pointsman/storage/powerloss"
 	"github.com/pointsman/pointsman/storage/storagetest"
 )
 
@@ -46,6 +49,7 @@ type errand struct {
 	Hit       int64         // the how-many-th time it gets there
 	Life      time.Duration // after which it kills itself anyway; 0: its parent does
 	Unsynced  bool
+	Watched   bool // by a tracer
 	MinFreeMB int
 	Damaged   *damageRange // instead of work
 	Size      bool         // instead of work: so many lines
@@ -56,7 +60,7 @@ const errandKey = "POINTSMAN_TEST_ERRAND"
 
 // The ways a child ends by itself.
 const (
-	exitFailed = 1 // what must not happen
+	exitFailed = 5 // what must not happen; 1 is Badger's
 	exitOpen   = 3 // it could not open the ledger, and said so
 	exitHalted = 4 // the ledger halted, and refuses work
 )
@@ -97,6 +101,9 @@ func (e *errand) config() Config {
 			}
 		},
 		tune: func(o badger.Options) badger.Options { // write buffers become tables, and tables are compacted, many times a second
+			if e.Watched { // few commits, so each start is to compact
+				o = o.WithNumLevelZeroTables(1)
+			}
 			return o.WithMemTableSize(256 << 10).WithValueThreshold(32 << 10).WithSyncWrites(o.SyncWrites && !e.Unsynced)
 		},
 	}
@@ -110,6 +117,11 @@ func die() {
 // run charges requests from sixteen goroutines until the process is killed or the ledger halts, and prints each operation
 // once it is acknowledged, in the words of the type told.
 func (e *errand) run() (code int, err error) {
+	if e.Watched {
+		if err := powerloss.Watched(); err != nil {
+			return exitFailed, err
+		}
+	}
 	if e.Life > 0 {
 		time.AfterFunc(e.Life, die)
 	}
@@ -127,6 +139,12 @@ func (e *errand) run() (code int, err error) {
 	if _, err := Reconcile(s, l); err != nil {
 		return exitOpen, err
 	}
+	var r *Results
+	if e.Watched {
+		if r, err = OpenResults(e.config(), 1<<30); err != nil {
+			return exitOpen, err
+		}
+	}
 	for _, id := range workAccounts { // they exist from the second run on
 		if err := s.CreateAccount(storage.Account{ID: id}, 1000); err != nil && !errors.Is(err, storage.ErrExists) {
 			return exitHalted, err
@@ -141,7 +159,7 @@ func (e *errand) run() (code int, err error) {
 	failures := make(chan error, 16)
 	for w := range cap(failures) {
 		workers.Go(func() {
-			k := worker{s: s, log: l, name: fmt.Sprintf("%d-%d", os.Getpid(), w)}
+			k := worker{s: s, log: l, results: r, name: fmt.Sprintf("%d-%d", os.Getpid(), w)}
 			for n := 0; ; n++ {
 				err := k.work(n)
 				if errors.Is(err, storage.ErrLowSpace) {
@@ -173,10 +191,12 @@ const thriftyBudget = 20_000
 
 // worker is one goroutine of the child.
 type worker struct {
-	s     *Store
-	log   *Log
-	name  string
-	stale storage.RequestID // left to expire; charged late in the next turn
+	s       *Store
+	log     *Log
+	results *Results // nil: it keeps none
+	name    string
+	stale   storage.RequestID // left to expire; charged late in the next turn
+	keys    int               // changes of its keys
 }
 
 // work is one turn: credits are granted and transferred, a request is held for, and ends in one of the ways there are.
@@ -187,6 +207,11 @@ func (k *worker) work(n int) error {
 		return err
 	}
 	fmt.Printf("G %s rich 90\n", name)
+	if n%4 == 0 {
+		if err := k.changeKeys(); err != nil {
+			return err
+		}
+	}
 	if n%3 == 0 {
 		_, err := k.s.Transfer(storage.Transfer{From: "rich", To: "poor", Amount: 50, Reference: "t" + name})
 		if err != nil {
@@ -249,6 +274,25 @@ func (k *worker) work(n int) error {
 	return k.settle(h.Request, storage.Credits(rand.IntN(120)))
 }
 
+// changeKeys numbers the worker's virtual key anew, and stores or deletes an own key at a provider.
+func (k *worker) changeKeys() error {
+	next := strconv.Itoa(k.keys + 1)
+	err := k.s.PutVirtualKey(storage.VirtualKey{ID: k.name, Account: "rich", Hint: next})
+	if err == nil {
+		if k.keys%2 == 0 {
+			err = k.s.PutProviderKey(storage.ProviderKey{ID: next, Account: "rich", Provider: k.name})
+		} else {
+			err = k.s.DeleteProviderKey("rich", k.name)
+		}
+	}
+	if err != nil {
+		return err
+	}
+	k.keys++
+	fmt.Printf("K %s %s\n", k.name, next)
+	return nil
+}
+
 func (k *worker) settle(id storage.RequestID, charge storage.Credits) error {
 	got, settled, err := k.s.Settle(storage.Settlement{Request: id, Charge: charge, Tier: uint8(charge % 3), Reason: "ok"})
 	if err == nil {
@@ -259,7 +303,21 @@ func (k *worker) settle(id storage.RequestID, charge storage.Credits) error {
 	}
 	k.log.Append(storage.LogRecord{Usage: storage.Usage{Request: id, Credits: got.Charged}, Decision: []byte(id.String())})
 	fmt.Printf("S %s %d %d\n", id, got.Charged, got.Loss)
+	if k.results == nil {
+		return nil
+	}
+	if err := k.results.Keep(answerTo(id)).Wait(); err != nil {
+		return err
+	}
+	fmt.Printf("R %s kept\n", id)
 	return nil
+}
+
+// answerTo is what a child keeps as the result of a request.
+func answerTo(id storage.RequestID) (storage.ResultID, storage.Result) {
+	return sha256.Sum256(id[:]), storage.Result{
+		State: storage.ResultWhole, Request: id, Status: 200, Header: []byte("X: y\n"), Body: bytes.Repeat(id[:], 1+int(id[15])),
+	}
 }
 
 // unless returns err, or nil if it is one of those that may be.
@@ -279,6 +337,8 @@ func unless(err error, allowed ...error) error {
 //	H request account amount key/team
 //	X request amount
 //	S request charged loss
+//	K worker number-of-the-change
+//	R request "kept"
 type told struct {
 	kind  byte
 	name  string

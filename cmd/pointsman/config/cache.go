@@ -24,6 +24,7 @@ func (c *Config) cache(t *table) {
 		HitPrice:       t.share("hit_price"),
 		AnyTemperature: t.flag("any_temperature", false),
 		IgnoreFields:   t.strs("ignore_fields"),
+		Coalesce:       t.flag("coalesce", false),
 		IdempotencyMB:  int(t.integer("idempotency_mb", 256, 0, 1<<20)),
 	}
 	for i, name := range c.Cache.IgnoreFields {
@@ -70,5 +71,6 @@ func (p *printer) cache(c *Cache) {
 	p.pair("hit_price", price)
 	p.pair("any_temperature", strconv.FormatBool(c.AnyTemperature))
 	p.list("ignore_fields", c.IgnoreFields)
+	p.pair("coalesce", strconv.FormatBool(c.Coalesce))
 	p.pair("idempotency_mb", strconv.Itoa(c.IdempotencyMB))
 }

@@ -41,6 +41,7 @@ type Config struct {
 	Retries        Retries
 	Hedge          Hedge
 	Limits         Limits
+	Overload       Overload
 	Cache          Cache
 	Warnings       []string // what works but is probably not meant, each with file:line:column
 
@@ -132,8 +133,11 @@ type Policy struct {
 	Name   string
 	File   string // the module, absolute, "" for the built-in one of that name; relative paths in the file start at its directory
 	Params string // configuration text as sdk/abi describes it
-	Grants uint32 // abi.Grant* bits
-	Fuel   int64  // of one decision for each 64 candidates; 0: the default
+	// Private says that Params may hold a secret: a value is taken from the environment, or has a name like one. Then they are kept
+	// nowhere.
+	Private bool
+	Grants  uint32 // abi.Grant* bits
+	Fuel    int64  // of one decision for each 64 candidates; 0: the default
 	// ShadowOf is the policy beside which this one decides without being followed, "" for none, and Share the part of its requests.
 	ShadowOf string
 	Share    float64
@@ -185,6 +189,7 @@ type Cache struct {
 	HitPrice       uint32   // what a hit costs, in millionths of what the answer cost
 	AnyTemperature bool     // answers to requests with a temperature above 0 are kept too
 	IgnoreFields   []string // of bodies, that make no difference
+	Coalesce       bool     // requests wait for the answer to the same one that is under way; without Enabled too
 	IdempotencyMB  int      // of answers to requests with an idempotency key; 0: such keys are not heeded
 }
 

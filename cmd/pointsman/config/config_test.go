@@ -153,7 +153,7 @@ func TestLoadFull(t *testing.T) {
 		{Name: "eco", Params: "min_quality=0.65\nproviders=local,groq\n", Place: c.Policies[0].Place},
 		{
 			Name: "nightly", File: absolute(t, "testdata/policies/nightly.wasm"), Grants: abi.GrantText, Fuel: 2_000_000,
-			Params:    "band=0,1\nlimits.output=2000\nlimits.strict=true\nwebhook_token=lab-token-secret-value\n",
+			Params: "band=0,1\nlimits.output=2000\nlimits.strict=true\nwebhook_token=lab-token-secret-value\n", Private: true,
 			Signature: absolute(t, "testdata/policies/nightly.sig"), SignatureGiven: true, Place: c.Policies[1].Place,
 		},
 		{
@@ -170,7 +170,7 @@ func TestLoadFull(t *testing.T) {
 	if len(c.Plugins) != 1 || c.Plugins[0].Path != absolute(t, "testdata/plugins/labwire") || !slices.Equal(c.Plugins[0].Env, []string{"LAB_TOKEN"}) || c.Plugins[0].Args[1] != "--token=lab-token-secret-value" {
 		t.Errorf("plugins %+v", c.Plugins)
 	}
-	if want := (Cache{true, 10 * time.Minute, 64, 512, "team", 250_000, true, []string{"user"}, 100}); !reflect.DeepEqual(c.Cache, want) {
+	if want := (Cache{true, 10 * time.Minute, 64, 512, "team", 250_000, true, []string{"user"}, true, 100}); !reflect.DeepEqual(c.Cache, want) {
 		t.Errorf("cache %+v", c.Cache)
 	}
 	if len(c.Warnings) != 0 {

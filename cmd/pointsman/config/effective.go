@@ -63,6 +63,7 @@ func (c *Config) WriteEffective(w io.Writer) error {
 	p.pair("mode", quote(c.Hedge.Mode))
 	p.pair("percent", strconv.Itoa(c.Hedge.Percent))
 	p.limits(&c.Limits)
+	p.overload(&c.Overload)
 	p.cache(&c.Cache)
 	p.stores(c)
 	p.vault(c.Vault)

@@ -141,6 +141,7 @@ func (d *document) read(root *table) *Config {
 	hedge.done()
 
 	c.limits(root.child("limits", "in [limits]"))
+	c.overload(root.child("overload", "in [overload]"))
 	c.cache(root.child("cache", "in [cache]"))
 	c.stores(root)
 	c.vault(root.child("vault", "in [vault]"))

@@ -45,6 +45,10 @@ func (c *Config) policies(d *document, root *table) {
 		c.signature(t, &p)
 		t.shadow(&p, builtin)
 		p.Params = t.child("config", "in [policies."+name+".config]").params(name)
+		for key, value := range p.Map() {
+			_, referred := d.references[value]
+			p.Private = p.Private || referred || looksSecret(key)
+		}
 		t.done()
 		if p.File != "" {
 			files++

@@ -1,0 +1,129 @@
+package engine
+
+import (
+	"errors"
+	"os"
+	"sync/atomic"
+	"time"
+
+	"github.com/valyala/fasthttp"
+
+	"github.com/pointsman/pointsman/engine/overload"
+)
+
+// load is what a connection and its request are to the guard: memory for a large body, a slow sender, a client that does not
+// read what is written to it.
+type load struct {
+	guard    *overload.Guard // nil: none
+	held     atomic.Int64    // bytes of the body that it knows of
+	timed    bool            // this request is watched for being slow
+	slow     bool            // and is
+	counted  atomic.Bool     // as a slow sender
+	readBy   time.Time       // until when the server waits for the request; zero: for ever
+	patience time.Duration   // with clients that do not read; 0: any
+	writeBy  time.Time       // when the write under way is given up
+}
+
+// overloaded is what a client gets that the guard refused.
+func overloaded(s *overload.Shed) *Fault {
+	message := map[overload.Reason]string{
+		overload.Memory:     "the gateway is short of memory at the moment; come again later",
+		overload.Body:       "the gateway has no memory for so large a body at the moment; come again later, or with less",
+		overload.SlowSender: "too many requests from your address take long to be sent; come again later",
+	}[s.Reason]
+	if message == "" {
+		message = "the gateway has as many requests as it can take at the moment; come again later"
+	}
+	return &Fault{Status: fasthttp.StatusServiceUnavailable, Type: typeServer, Code: "overloaded", Message: message, RetryAfter: s.RetryAfter}
+}
+
+// hold has the guard know of a body of so many bytes, or of so many that have come.
+func (g *gate) hold(body int64) *Fault {
+	more := body - g.held.Load()
+	if g.guard == nil || body <= overload.SmallBody || more <= 0 {
+		return nil
+	}
+	if shed := g.guard.Hold(more); shed != nil {
+		return overloaded(shed)
+	}
+	g.held.Add(more)
+	return nil
+}
+
+// letGo takes back what the guard knows of a request.
+func (g *gate) letGo() {
+	if n := g.held.Swap(0); n > 0 {
+		g.guard.Free(n)
+	}
+	if g.counted.Swap(false) {
+		g.guard.SentAll(g.RemoteAddr())
+	}
+	g.timed, g.slow = false, false
+}
+
+// readOn reads more of a request. One that is not all there in time is counted as slow, and may then take as long as the
+// server waits.
+func (g *gate) readOn(p []byte, midway bool) (int, error) {
+	if g.guard == nil || g.slow || !midway {
+		return g.Conn.Read(p)
+	}
+	if !g.timed {
+		g.timed = true
+		if slow := time.Now().Add(overload.SlowAfter); g.readBy.IsZero() || slow.Before(g.readBy) {
+			g.Conn.SetReadDeadline(slow) //nolint:errcheck // the read tells
+		}
+	}
+	n, err := g.Conn.Read(p)
+	if n > 0 || !errors.Is(err, os.ErrDeadlineExceeded) || !g.readBy.IsZero() && !time.Now().Before(g.readBy) {
+		return n, err
+	}
+	if shed := g.guard.SlowSender(g.RemoteAddr()); shed != nil {
+		g.fault = overloaded(shed)
+		return 0, nil
+	}
+	g.slow = true
+	g.counted.Store(true)
+	g.Conn.SetReadDeadline(g.readBy) //nolint:errcheck // likewise
+	return g.Conn.Read(p)
+}
+
+// Write writes on, and gives a client up that does not read. The deadline is set anew only when half of it has passed, for a
+// stream writes often.
+func (g *gate) Write(p []byte) (int, error) {
+	if g.patience > 0 {
+		if now := time.Now(); g.writeBy.Sub(now) < g.patience/2 {
+			g.writeBy = now.Add(g.patience)
+			g.Conn.SetWriteDeadline(g.writeBy) //nolint:errcheck // the write tells
+		}
+	}
+	return g.Conn.Write(p)
+}
+
+// SetReadDeadline is how the server says how long it waits for a request.
+func (g *gate) SetReadDeadline(t time.Time) error {
+	g.readBy = t
+	return g.Conn.SetReadDeadline(t)
+}
+
+// SetWriteDeadline holds for the next write, if it is before what the gate would set.
+func (g *gate) SetWriteDeadline(t time.Time) error {
+	g.writeBy = t
+	return g.Conn.SetWriteDeadline(t)
+}
+
+// SetDeadline is both.
+func (g *gate) SetDeadline(t time.Time) error {
+	g.readBy, g.writeBy = t, t
+	return g.Conn.SetDeadline(t)
+}
+
+// Close ends the connection.
+func (g *gate) Close() error {
+	if n := g.held.Swap(0); n > 0 {
+		g.guard.Free(n)
+	}
+	if g.counted.Swap(false) {
+		g.guard.SentAll(g.RemoteAddr())
+	}
+	return g.Conn.Close()
+}

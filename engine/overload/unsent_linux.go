@@ -1,0 +1,25 @@
+package overload
+
+import (
+	"net"
+	"syscall"
+)
+
+const (
+	notSentLowat = 25       // TCP_NOTSENT_LOWAT, which package syscall does not name
+	maxUnsent    = 64 << 10 // bytes
+)
+
+// boundUnsent has the kernel take no more for a client than it is sending: else it keeps megabytes for one that does not read.
+// What is on its way is not bounded by it.
+func boundUnsent(conn net.Conn) {
+	tcp, ok := conn.(*net.TCPConn)
+	if !ok {
+		return
+	}
+	if raw, err := tcp.SyscallConn(); err == nil {
+		raw.Control(func(fd uintptr) { //nolint:errcheck // without it only more memory is used
+			syscall.SetsockoptInt(int(fd), syscall.IPPROTO_TCP, notSentLowat, maxUnsent) //nolint:errcheck // likewise
+		})
+	}
+}
