@@ -272,7 +272,7 @@ func (e *Engine) cacheKey(ctx *fasthttp.RequestCtx, c *call) cache.Key {
 	if c.model != nil {
 		model = uint64(c.model.Number) + 1
 	}
-	for _, n := range [...]uint64{model, e.Policies.Version(c.policy), e.cacheTime.Load(), e.number} {
+	for _, n := range [...]uint64{model, e.Policies.Version(c.decider), e.cacheTime.Load(), e.number} {
 		b = binary.BigEndian.AppendUint64(b, n)
 	}
 	for _, header := range sessionHeaders() {

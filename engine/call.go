@@ -14,6 +14,7 @@ import (
 	"github.com/pointsman/pointsman/engine/directory"
 	"github.com/pointsman/pointsman/engine/envelope"
 	"github.com/pointsman/pointsman/engine/limit"
+	"github.com/pointsman/pointsman/engine/rollout"
 	"github.com/pointsman/pointsman/sdk/policy"
 	"github.com/pointsman/pointsman/storage"
 )
@@ -36,19 +37,23 @@ type call struct {
 	session     uint64  // the conversation, as the client named it or as its opening tells; 0 if unknown
 
 	// What was asked and decided.
-	level  uint8          // abi.Level*
-	policy string         // name of the policy
-	model  *catalog.Model // named by the request, or nil
-	pinned string         // provider named by the request, or ""
-	wish   *wishes        // about models and providers, nil if there are none
-	snap   *policy.Published
-	req    policy.Request
-	state  *policy.State // the policy's, nil if it keeps none
-	needs  uint32        // abi.Grant* bits of what the policy is given
-	facts  policy.Facts  // of the round
-	plan   policy.Plan
-	ran    policy.Ran // what was asked
-	failed error      // why the policy failed and the engine used its own order, or nil
+	level    uint8          // abi.Level*
+	policy   string         // name of the policy
+	decider  string         // whose module decides: the policy's, or its candidate's in a rollout
+	rollout  *rollout.Run   // of the policy, nil if there is none
+	unit     uint64         // by which the rollout tells whose the request is
+	model    *catalog.Model // named by the request, or nil
+	pinned   string         // provider named by the request, or ""
+	wish     *wishes        // about models and providers, nil if there are none
+	snap     *policy.Published
+	req      policy.Request
+	state    *policy.State // the policy's, nil if it keeps none
+	needs    uint32        // abi.Grant* bits of what the policy is given
+	facts    policy.Facts  // of the round
+	shadowed *shadowed     // for the shadows of the policy, linked; nil for none
+	plan     policy.Plan
+	ran      policy.Ran // what was asked
+	failed   error      // why the policy failed and the engine used its own order, or nil
 
 	// What it may cost.
 	steps   []policy.Step // of the plan, less those the account cannot pay for

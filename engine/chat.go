@@ -108,7 +108,7 @@ func (e *Engine) decide(c *call) *Fault {
 	if c.failed != nil {
 		e.metrics.policyFailure(c.policy)
 		if errors.Is(c.failed, policy.ErrState) {
-			e.learners.drop(c.policy)
+			e.learners.drop(c.decider)
 		}
 		e.Logger.Warn("policy failed, going on without it", "policy", c.policy, "request", c.id, "round", c.round, "error", c.failed)
 		e.withoutPolicy(c)

@@ -211,7 +211,7 @@ func (e *Engine) repeat(d *record.Decision, snap *policy.Published) (last *polic
 	last = new(policy.Plan)
 	replaced := false
 	again, err := d.Repeat(f, last, record.SamePlan, func(f *policy.Facts, plan *policy.Plan) error {
-		ran, err := e.Policies.Route(d.Policy, f, plan)
+		ran, err := e.Policies.Route(e.loadedAs(d.Policy), f, plan)
 		replaced = replaced || ran.Digest != d.Ran.Digest || d.Ran.Config != "" && ran.Config != d.Ran.Config
 		return err
 	})
@@ -229,7 +229,7 @@ const maxNearest = 5
 
 func (e *Engine) explainNearest(d *record.Decision, f *policy.Facts, verdicts []policy.Verdict) (changes []ExplainedChange) {
 	for _, a := range d.Nearest(f, verdicts, func(f *policy.Facts, plan *policy.Plan) error {
-		_, err := e.Policies.Route(d.Policy, f, plan)
+		_, err := e.Policies.Route(e.loadedAs(d.Policy), f, plan)
 		return err
 	}) {
 		c, of := &f.Snapshot.Candidates[a.Candidate], &f.Snapshot.Candidates[a.Of]

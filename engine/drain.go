@@ -52,6 +52,7 @@ func (e *Engine) Close(ctx context.Context) error {
 	go func() {
 		e.inflight.Wait()
 		e.learners.close()
+		e.shadowQueue.close()
 		close(done)
 	}()
 	defer e.watch.close()

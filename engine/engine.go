@@ -26,6 +26,7 @@ import (
 	"github.com/pointsman/pointsman/engine/limit"
 	"github.com/pointsman/pointsman/engine/overload"
 	"github.com/pointsman/pointsman/engine/record"
+	"github.com/pointsman/pointsman/engine/rollout"
 	"github.com/pointsman/pointsman/engine/snapshot"
 	"github.com/pointsman/pointsman/engine/tokens"
 	"github.com/pointsman/pointsman/engine/upstream"
@@ -116,6 +117,8 @@ type Config struct {
 	Probes      Probes          // which providers are probed, which is always free; zero: those that are down
 	Retries     Retries
 	Hedges      Hedges
+	Shadows     []Shadow        // of policies, each with a name of its own
+	Rollouts    *rollout.Set    // of new versions of policies; nil: there are none
 	RoundLimit  storage.Credits // that the rounds of a request before its last may cost in all; 0: no limit of their own
 	Limits      Limits          // of rates, beside those of accounts, teams and keys
 	KeptBodies  KeptBodies
@@ -147,6 +150,7 @@ type Engine struct {
 	deployments []*deployment
 	live        *snapshot.Live
 	signers     *signers
+	shadows     shadows
 	dear        [abi.LevelCustom + 1][]*deployment // by power level: those of which one is the dearest
 	cache       *cache.Cache[cachedAnswer]         // nil: answers are not kept
 	flights     flights

@@ -46,22 +46,34 @@ func (e *Engine) describe(c *call, balance storage.Balance) {
 		options = append(options, o)
 	}
 	r.Options = options
+	e.sampleShadows(c)
 }
 
 // grant adds what the policy needs beyond the plain facts; it would not be loaded if that were not granted.
 func (e *Engine) grant(c *call) {
-	if c.needs&abi.GrantText != 0 {
-		c.req.Text = c.env.AppendPrompt(nil, c.body, abi.MaxText)
-	}
-	if c.needs&abi.GrantMetadata != 0 {
-		text := append([]byte(nil), "account="+c.caller.Account.ID+"\nkey="+c.caller.KeyID+"\n"...)
-		c.req.Metadata = c.env.AppendMetadata(text, c.body, abi.MaxMetadata-len(text))
-	}
+	c.req.Text, c.req.Metadata = c.appendText(nil, c.needs), c.appendMetadata(nil, c.needs)
 	if c.needs&abi.GrantState != 0 {
-		if c.state = e.learners.state(c.policy); c.state != nil {
+		if c.state = e.learners.state(c.decider); c.state != nil {
 			c.req.State = c.state.Number
 		}
 	}
+}
+
+// appendText appends the prompt's text, for a policy that needs it.
+func (c *call) appendText(dst []byte, needs uint32) []byte {
+	if needs&abi.GrantText == 0 {
+		return dst
+	}
+	return c.env.AppendPrompt(dst, c.body, abi.MaxText)
+}
+
+// appendMetadata appends who asks and what the request says of itself, for a policy that needs it.
+func (c *call) appendMetadata(dst []byte, needs uint32) []byte {
+	if needs&abi.GrantMetadata == 0 {
+		return dst
+	}
+	dst = append(dst, "account="+c.caller.Account.ID+"\nkey="+c.caller.KeyID+"\n"...)
+	return c.env.AppendMetadata(dst, c.body, abi.MaxMetadata-len(dst))
 }
 
 // option tells whether candidate i can serve the request at all, and with whose key.

@@ -181,7 +181,7 @@ func (e *Engine) health(ctx *fasthttp.RequestCtx) {
 		status, code = "unavailable", fasthttp.StatusServiceUnavailable
 	}
 	answer := map[string]any{
-		"status": status, "models": len(e.Catalog.Models), "policies": e.Policies.Names(), "window_seconds": int(snapshot.Window.Seconds()), "providers": e.Health(detail),
+		"status": status, "models": len(e.Catalog.Models), "policies": e.OfferedPolicies(), "window_seconds": int(snapshot.Window.Seconds()), "providers": e.Health(detail),
 	}
 	if e.Overload != nil {
 		answer["overload"] = e.overloadHealth()

@@ -157,6 +157,6 @@ func (l *learners) close() {
 // learnFrom hands the outcomes of a request to its policy, if that learns.
 func (e *Engine) learnFrom(c *call) {
 	if c.needs&abi.GrantState != 0 && len(c.outcomes) > 0 {
-		e.learners.add(c.policy, c.outcomes)
+		e.learners.add(c.decider, c.outcomes)
 	}
 }

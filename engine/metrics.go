@@ -125,6 +125,7 @@ func (e *Engine) WriteMetrics(w io.Writer) {
 	}
 	fmt.Fprintf(w, "pointsman_limiters %d\n", limiters)
 	e.writeCacheMetrics(w)
+	e.Current().writeShadowMetrics(w)
 	e.writeOverloadMetrics(w)
 	for _, p := range e.Health(DetailProviders) {
 		if p.Configured {

@@ -30,26 +30,27 @@ import (
 
 // lasting is what all configurations of an engine have in common.
 type lasting struct {
-	current   atomic.Pointer[Engine] // serves what begins now
-	reloading sync.Mutex
-	watch     *watcher
-	metrics   *metricSet
-	learners  *learners
-	rates     *limit.Set
-	keys      ownKeys
-	probing   *prober
-	sessions  sessions
-	tokens    *tokens.Counter
-	claims    claims
-	cacheTime atomic.Uint64 // counts what makes all kept answers old
-	comparing atomic.Bool   // a count of ours with what a provider reported
-	texts     sync.Pool     // of *dialect.Texts
-	calls     sync.Pool
-	warned    sync.Map // what and of what, [2]string -> time of the last warning, see hourly
-	alerts    alerts
-	inflight  sync.WaitGroup
-	draining  atomic.Bool // not ready
-	refusing  atomic.Bool // what begins
+	current     atomic.Pointer[Engine] // serves what begins now
+	reloading   sync.Mutex
+	watch       *watcher
+	metrics     *metricSet
+	learners    *learners
+	shadowQueue shadowQueue
+	rates       *limit.Set
+	keys        ownKeys
+	probing     *prober
+	sessions    sessions
+	tokens      *tokens.Counter
+	claims      claims
+	cacheTime   atomic.Uint64 // counts what makes all kept answers old
+	comparing   atomic.Bool   // a count of ours with what a provider reported
+	texts       sync.Pool     // of *dialect.Texts
+	calls       sync.Pool
+	warned      sync.Map // what and of what, [2]string -> time of the last warning, see hourly
+	alerts      alerts
+	inflight    sync.WaitGroup
+	draining    atomic.Bool // not ready
+	refusing    atomic.Bool // what begins
 }
 
 func newLasting(cfg *Config) *lasting {
@@ -139,6 +140,7 @@ func build(cfg Config, old *Engine) (*Engine, error) {
 		e.cache = cache.New[cachedAnswer](cfg.Cache.MaxBytes, cfg.Cache.MaxEntry)
 	}
 	e.notePrices(old)
+	e.shadows = newShadows(cfg.Shadows, &e.shadowQueue)
 	e.edge = edgeOf(e)
 	return e, nil
 }

@@ -67,8 +67,9 @@ func (e *Engine) resolve(ctx *fasthttp.RequestCtx, c *call) *Fault {
 	if c.policy == "" {
 		c.policy = levelName(c.level)
 	}
+	e.chooseDecider(c)
 	var known bool
-	if c.needs, known = e.Policies.Needs(c.policy); !known {
+	if c.needs, known = e.Policies.Needs(c.decider); !known || !e.offered(c.policy) {
 		return notFound("policy_not_found", "model", fmt.Sprintf("policy %.64q does not exist", c.policy))
 	}
 	return permitPolicy(c.caller, c.policy, levelAsked)

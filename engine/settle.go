@@ -122,6 +122,8 @@ func (e *Engine) settle(c *call, outcome storage.Outcome, status int) *Fault {
 		e.sessions.note(c.session, e.deployments[c.answered].mark(), e.Now())
 	}
 	e.learnFrom(c)
+	c.tellRollout()
+	e.tellShadows(c)
 	e.Log.Append(storage.LogRecord{Usage: *u, Decision: e.decisionRecord(c)})
 	e.metrics.request(u)
 	return fault
@@ -133,7 +135,7 @@ func (e *Engine) decisionRecord(c *call) []byte {
 		return nil
 	}
 	d := record.Decision{
-		Policy: c.policy, Ran: c.ran, Request: &c.req, Earlier: c.earlier, Plan: &c.plan, Outcomes: c.outcomes,
+		Policy: c.decider, Ran: c.ran, Request: &c.req, Earlier: c.earlier, Plan: &c.plan, Outcomes: c.outcomes,
 		Withheld: !e.RecordTexts && c.textsSeen(),
 	}
 	if c.wish != nil {

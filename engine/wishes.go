@@ -203,7 +203,10 @@ func (w *wishes) excludes(d *deployment, flags uint8) uint8 {
 // route asks the policy; with a list of models for one after the other, until it has a plan for one.
 func (e *Engine) route(c *call) (ran policy.Ran, err error) {
 	for {
-		ran, err = e.Policies.Route(c.policy, &c.facts, &c.plan)
+		ran, err = e.Policies.Route(c.decider, &c.facts, &c.plan)
+		if err != nil && e.withdrawn(c) {
+			continue
+		}
 		w := c.wish
 		if err != nil || c.plan.Kind != abi.KindReject || w == nil || c.round > 0 || c.env.NoFallback || w.tries+1 >= len(w.listed) {
 			return ran, err

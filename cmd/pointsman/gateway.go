@@ -61,6 +61,7 @@ type gateway struct {
 	plugins   *plugins.Host
 	policies  *policies.Host
 	depot     *depot.Depot
+	rollouts  rollouts     // of policies
 	changes   *metrics.Set // of policies
 	unwatch   context.CancelFunc
 	guard     *overload.Guard
@@ -143,6 +144,7 @@ func start(ctx context.Context, cfg *config.Config, opt options) (g *gateway, er
 		return g, err
 	}
 
+	g.rollouts.open(g)
 	g.guard = g.newGuard()
 	if g.engine, err = engine.New(g.engineConfig(cfg, models, probed)); err != nil {
 		return g, err
@@ -157,6 +159,7 @@ func start(ctx context.Context, cfg *config.Config, opt options) (g *gateway, er
 	g.admin = engine.NewServer(admin.Handler(g.adminConfig()), depot.MaxModule+1<<20)
 	g.api.Guard = g.guard
 	g.watchPolicies()
+	g.serving.Go(g.rollouts.watch)
 	g.serving.Go(func() { g.watchConfig(configPoll) })
 	g.serve(g.api, g.listener)
 	g.serve(g.admin, g.adminListn)
@@ -177,6 +180,7 @@ func (g *gateway) engineConfig(cfg *config.Config, models *catalog.Catalog, prob
 		Transport: g.transport, Overload: g.guard, Probes: engine.Probes(cfg.Health.Probe), Plugins: g.pluginHealth,
 		MaxBody: cfg.Server.MaxBodyBytes, Origins: cfg.Server.CORSOrigins, Problems: g.problems, LedgerHealth: g.ledgerHealth, Logger: g.log, Now: g.now,
 		KeepAlive: engine.KeepAlive{After: cfg.Server.KeepAliveAfter, Every: cfg.Server.KeepAliveEvery}, Cache: cacheConfig(&cfg.Cache),
+		Shadows: shadowsOf(cfg), Rollouts: &g.rollouts.set,
 		Results: results, MaxResult: cfg.Cache.MaxEntryKB << 10,
 		Limits: engine.Limits(cfg.Limits),
 	}
@@ -185,7 +189,7 @@ func (g *gateway) engineConfig(cfg *config.Config, models *catalog.Catalog, prob
 func (g *gateway) adminConfig() admin.Config {
 	return admin.Config{
 		Engine: g.engine, Directory: g.directory, Ledger: g.store, MasterKey: g.masterKey, Status: g.status, Logger: g.log,
-		Policies: policyAdmin{g}, Reload: g.reloadByAdmin, Vault: vaultAdmin{g}, Metrics: g.writeMetrics, Books: g.store, Archive: archive{g}, Life: g.life,
+		Policies: policyAdmin{g}, Rollouts: &g.rollouts, Reload: g.reloadByAdmin, Vault: vaultAdmin{g}, Metrics: g.writeMetrics, Books: g.store, Archive: archive{g}, Life: g.life,
 	}
 }
 
@@ -229,6 +233,7 @@ func (g *gateway) stop(ctx context.Context) error {
 		defer done()
 		errs = append(errs, g.engine.Close(ending))
 	}
+	g.rollouts.close()
 	g.guard.Close()
 	g.rotation.close()
 	if g.events != nil {

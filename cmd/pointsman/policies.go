@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 
 	"github.com/pointsman/pointsman/cmd/pointsman/config"
+	"github.com/pointsman/pointsman/engine"
 	"github.com/pointsman/pointsman/engine/admin"
 	"github.com/pointsman/pointsman/policies"
 	"github.com/pointsman/pointsman/policies/builtin"
@@ -55,6 +56,17 @@ func policyEntries(cfg *config.Config) []depot.Entry {
 	return entries
 }
 
+// shadowsOf is what the configuration says about shadows, for the engine.
+func shadowsOf(cfg *config.Config) []engine.Shadow {
+	var shadows []engine.Shadow
+	for _, p := range cfg.Policies {
+		if p.ShadowOf != "" {
+			shadows = append(shadows, engine.Shadow{Name: p.Name, Of: p.ShadowOf, Share: p.Share})
+		}
+	}
+	return shadows
+}
+
 // watchPolicies looks after the files of policies until the gateway stops.
 func (g *gateway) watchPolicies() {
 	ctx, cancel := context.WithCancel(context.Background())
@@ -69,7 +81,7 @@ func (g *gateway) noticePolicy(e depot.Event) {
 		outcome = "refused"
 	}
 	g.changes.GetOrCreateCounter(fmt.Sprintf("pointsman_policy_changes_total{policy=%q,action=%q,outcome=%q}", e.Policy, e.Action, outcome)).Inc()
-	details := []any{"policy", e.Policy, "action", e.Action, "source", e.Source, "sha256", e.Digest, "previous", e.Previous, "signer", e.Signer, "by", e.By}
+	details := []any{"policy", e.Policy, "action", e.Action, "source", e.Source, "sha256", e.Digest, "previous", e.Previous, "signer", e.Signer, "by", e.By, "note", e.Note}
 	if e.Unkept != "" {
 		g.log.Warn("a policy's module is not kept: its decisions cannot be repeated when another one serves", append(details, "error", e.Unkept)...)
 	}
@@ -170,7 +182,7 @@ func (p policyAdmin) ListPolicies(only string) ([]admin.Policy, error) {
 			}
 			for _, e := range changes {
 				entry.History = append(entry.History, admin.PolicyChange{
-					Time: e.Time, Action: e.Action, Source: e.Source, Digest: e.Digest, Previous: e.Previous, Signer: e.Signer, By: e.By, Error: e.Error,
+					Time: e.Time, Action: e.Action, Source: e.Source, Digest: e.Digest, Previous: e.Previous, Signer: e.Signer, By: e.By, Note: e.Note, Error: e.Error,
 				})
 			}
 		}
@@ -222,6 +234,8 @@ func adminError(err error) error {
 		kind = admin.ErrPolicyUnknown
 	case errors.Is(err, depot.ErrPinned):
 		kind = admin.ErrPolicyPinned
+	case errors.Is(err, depot.ErrBusy):
+		kind = admin.ErrPolicyBusy
 	case errors.Is(err, depot.ErrInvalid):
 		kind = admin.ErrPolicyInvalid
 	case errors.Is(err, signing.ErrUnsigned), errors.Is(err, signing.ErrSignature), errors.Is(err, signing.ErrLimits):

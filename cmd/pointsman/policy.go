@@ -37,6 +37,8 @@ type policyCmd struct {
 	Upload   policyUpload   `cmd:"" help:"Bring a module to a running gateway; it serves when it is activated."`
 	Activate policyActivate `cmd:"" help:"Let an uploaded version serve."`
 	Rollback policyRollback `cmd:"" help:"Let that serve which did before the last activation."`
+	Rollout  policyRollout  `cmd:"" help:"Compare a new version with what serves, on a share of the sessions."`
+	Shadow   policyShadow   `cmd:"" help:"Show what shadows would have decided."`
 }
 
 // moduleFlags say which module a command is about, and what it is given.

@@ -36,6 +36,25 @@ func (u *policyUpload) Run(term terminal) error {
 		name = m.name
 	}
 	query := url.Values{}
+	action := "versions"
+	if u.ValidateOnly {
+		action = "validate"
+	} else if u.Activate {
+		query.Set("activate", "true")
+	}
+	v, err := c.bring(name, action, m, query)
+	if err != nil {
+		return err
+	}
+	showVersion(term.out, name, v)
+	if v.State == "staged" {
+		fmt.Fprintf(term.out, "it serves after: pointsman policy activate %s %d\n", name, v.Version)
+	}
+	return nil
+}
+
+// bring uploads a module with what it is to be given.
+func (c *client) bring(name, action string, m *module, query url.Values) (v admin.PolicyVersion, err error) {
 	for key, value := range m.settings.Params {
 		query.Set("param."+key, value)
 	}
@@ -45,21 +64,8 @@ func (u *policyUpload) Run(term terminal) error {
 	if m.settings.Fuel > 0 {
 		query.Set("fuel", fmt.Sprint(m.settings.Fuel))
 	}
-	action := "versions"
-	if u.ValidateOnly {
-		action = "validate"
-	} else if u.Activate {
-		query.Set("activate", "true")
-	}
-	var v admin.PolicyVersion
-	if err := c.upload("/api/v1/admin/policies/"+url.PathEscape(name)+"/"+action+"?"+query.Encode(), m.wasm, signatureOf(m), &v); err != nil {
-		return err
-	}
-	showVersion(term.out, name, v)
-	if v.State == "staged" {
-		fmt.Fprintf(term.out, "it serves after: pointsman policy activate %s %d\n", name, v.Version)
-	}
-	return nil
+	err = c.upload("/api/v1/admin/policies/"+url.PathEscape(name)+"/"+action+"?"+query.Encode(), m.wasm, signatureOf(m), &v)
+	return v, err
 }
 
 // upload posts a module.

@@ -151,6 +151,7 @@ func (g *gateway) apply(ctx context.Context, next *config.Config, by string) (wa
 		return watched, err
 	}
 	watched = errors.Join(watched, g.depot.Reload(policyEntries(next), next.Trust, by))
+	g.rollouts.check(by)
 	probed = probedAgain(ctx, next, probed)
 	if err := g.engine.Reload(g.engineConfig(next, models, probed)); err != nil {
 		return watched, err

@@ -20,9 +20,10 @@ import (
 	"github.com/pointsman/pointsman/cmd/pointsman/config"
 )
 
-// BenchmarkRequest sends chat requests over 64 connections to a gateway with everything on, in this process, in front of the
-// upstream of `pointsman bench`. Client and upstream allocate nothing a request, so that the allocations are the gateway's.
-func BenchmarkRequest(b *testing.B) {
+// benchGateway is a gateway with everything on, in this process, in front of the upstream of `pointsman bench`. more is added to its
+// configuration. Client and upstream allocate nothing a request, so that the allocations are the gateway's.
+func benchGateway(b *testing.B, more string) *gateway {
+	b.Helper()
 	r, w := io.Pipe()
 	go bench.ServeUpstream(w) //nolint:errcheck // it ends with the process
 	line, err := bufio.NewReader(r).ReadString('\n')
@@ -37,7 +38,7 @@ func BenchmarkRequest(b *testing.B) {
 			"usd_in_per_1m = 1\nusd_out_per_1m = 2\n", i)
 	}
 	file := filepath.Join(b.TempDir(), "pointsman.toml")
-	if err := os.WriteFile(file, []byte(toml.String()), 0o600); err != nil {
+	if err := os.WriteFile(file, []byte(toml.String()+more), 0o600); err != nil {
 		b.Fatal(err)
 	}
 	cfg, err := config.Load(file, noEnv)
@@ -48,18 +49,19 @@ func BenchmarkRequest(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	defer g.stop(context.Background()) //nolint:errcheck // what is measured has ended
+	b.Cleanup(func() { g.stop(context.Background()) }) //nolint:errcheck // what is measured has ended
+	return g
+}
+
+// askMany sends n chat requests of 2 KB over so many connections.
+func askMany(b *testing.B, g *gateway, connections, n int) {
 	body := `{"model":"auto","power_level":"balanced","max_tokens":256,"temperature":0.2,"messages":[{"role":"user","content":"` +
 		strings.Repeat("The signalman reads the timetable, sets the points for the morning express and writes the time into his book. ", 19) + `"}]}`
 	request := fmt.Appendf(nil, "POST /v1/chat/completions HTTP/1.1\r\nHost: gateway\r\nAuthorization: Bearer %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s",
 		g.firstKey, len(body), body)
-
-	const connections = 64
 	var left atomic.Int64
-	left.Store(int64(b.N))
+	left.Store(int64(n))
 	var clients sync.WaitGroup
-	b.ReportAllocs()
-	b.ResetTimer()
 	for range connections {
 		clients.Go(func() {
 			conn, err := net.Dial("tcp", g.listener.Addr().String())
@@ -83,4 +85,12 @@ func BenchmarkRequest(b *testing.B) {
 		})
 	}
 	clients.Wait()
+}
+
+// BenchmarkRequest sends chat requests over 64 connections.
+func BenchmarkRequest(b *testing.B) {
+	g := benchGateway(b, "")
+	b.ReportAllocs()
+	b.ResetTimer()
+	askMany(b, g, 64, b.N)
 }

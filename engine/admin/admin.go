@@ -40,6 +40,7 @@ type Config struct {
 	MasterKey provider.Secret
 	Status    func() Status
 	Policies  Policies // nil: they cannot be changed
+	Rollouts  Rollouts // nil: there are none
 	Reload    func(by string) (Reload, error)
 	Vault     Vault           // nil: it cannot be seen
 	Metrics   func(io.Writer) // written behind the engine's; nil: none
@@ -114,6 +115,7 @@ func Routes(cfg Config) engine.Routes {
 	}
 	a.accountRoutes(table)
 	a.policyRoutes(table)
+	a.rolloutRoutes(table)
 	a.vaultRoutes(table)
 	table["/api/v1/admin/cache"] = engine.Methods{"GET": a.admin(a.cache), "DELETE": a.admin(a.clearCache)}
 	a.usageRoutes(table)

@@ -170,7 +170,7 @@ func (b *scopesBody) check(e *engine.Engine) *engine.Fault {
 		name         string
 		given, known []string
 	}{
-		{"policies", b.Policies.or(), e.Policies.Names()}, {"endpoints", b.Endpoints.or(), engine.Endpoints()},
+		{"policies", b.Policies.or(), e.OfferedPolicies()}, {"endpoints", b.Endpoints.or(), engine.Endpoints()},
 	} {
 		for i, name := range list.given {
 			if !slices.Contains(list.known, name) {

@@ -32,6 +32,8 @@ var (
 	ErrPolicyPinned    = errors.New("pinned by the configuration")
 	ErrPolicyRefused   = errors.New("module refused")
 	ErrPolicySignature = errors.New("signature refused")
+	ErrPolicyBusy      = errors.New("busy")
+	ErrRolloutUnknown  = errors.New("no rollout")
 )
 
 // PolicyUpload is a module that an operator brings, with what it is to be given.
@@ -48,7 +50,7 @@ type PolicyUpload struct {
 // PolicyVersion is an uploaded module.
 type PolicyVersion struct {
 	Version     int               `json:"version,omitempty"` // 0: the built-in one
-	State       string            `json:"state"`             // validated, staged, active, kept
+	State       string            `json:"state"`             // validated, staged, candidate, active, kept
 	Digest      string            `json:"sha256"`
 	Size        int               `json:"size"`
 	Grants      []string          `json:"grants"`
@@ -77,6 +79,7 @@ type PolicyChange struct {
 	Previous string    `json:"previous_sha256,omitempty"`
 	Signer   string    `json:"signer,omitempty"`
 	By       string    `json:"by,omitempty"`
+	Note     string    `json:"note,omitempty"` // figures of a rollout
 	Error    string    `json:"error,omitempty"`
 }
 
@@ -178,6 +181,8 @@ func (a *api) refusePolicy(ctx *fasthttp.RequestCtx, err error) {
 		{ErrPolicyInvalid, fasthttp.StatusBadRequest, "invalid_value"},
 		{ErrPolicyUnknown, fasthttp.StatusNotFound, "policy_version_not_found"},
 		{ErrPolicyPinned, fasthttp.StatusConflict, "policy_pinned"},
+		{ErrPolicyBusy, fasthttp.StatusConflict, "rollout_running"},
+		{ErrRolloutUnknown, fasthttp.StatusNotFound, "rollout_not_found"},
 		{ErrPolicySignature, fasthttp.StatusForbidden, "policy_signature"},
 		{ErrPolicyRefused, fasthttp.StatusUnprocessableEntity, "policy_refused"},
 	} {

@@ -25,7 +25,7 @@ func API() []byte {
 
 // Admin is the description of the operator's API, as JSON.
 func Admin() []byte {
-	return embedded("admin/about.json", "admin/teams.json", "admin/accounts.json", "admin/ledger.json", "admin/policies.json", "admin/vault.json", "admin/cache.json", "admin/state.json", "admin/prices.json", "admin/usage.json",
+	return embedded("admin/about.json", "admin/teams.json", "admin/accounts.json", "admin/ledger.json", "admin/policies.json", "admin/rollouts.json", "admin/vault.json", "admin/cache.json", "admin/state.json", "admin/prices.json", "admin/usage.json",
 		"both/usage.json", "both/health.json", "both/answers.json")
 }
 

@@ -15,6 +15,7 @@
 //
 //	DIR/modules/<sha256>.wasm   every uploaded module once
 //	DIR/manifest.json           versions, parameters, signatures, what is active; replaced as a whole, synced
+//	DIR/rollouts.json           evidence about the candidates of rollouts, which others keep here
 //	DIR/served/<sha256>.wasm    modules that have served, and .conf their configuration texts, for repeating decisions
 //	DIR/audit.jsonl             one line a change or refusal, appended; audit.jsonl.1 holds the older ones
 //
@@ -50,6 +51,8 @@ var (
 	ErrInvalid = errors.New("not valid")
 	// ErrConformance: the module loads and does not keep the contract.
 	ErrConformance = errors.New("policy does not conform")
+	// ErrBusy: a version of the policy is being rolled out, which has to end first.
+	ErrBusy = errors.New("a rollout is under way")
 	// ErrDisk: the manifest or a module cannot be written or is damaged.
 	ErrDisk = errors.New("policy store")
 )
@@ -95,6 +98,11 @@ const (
 	ActionUpload   = "upload"
 	ActionActivate = "activate"
 	ActionRollback = "rollback"
+	// Of rollouts: a candidate came, came to serve, was taken away for what it did, or by the operator.
+	ActionRolloutStart = "rollout-start"
+	ActionPromote      = "rollout-promote"
+	ActionRolloutBack  = "rollout-back"
+	ActionRolloutAbort = "rollout-abort"
 )
 
 // Event is a change, or one that was refused.
@@ -108,6 +116,7 @@ type Event struct {
 	Previous string    `json:"previous_sha256,omitempty"` // what served before
 	Signer   string    `json:"signer,omitempty"`
 	By       string    `json:"by,omitempty"`
+	Note     string    `json:"note,omitempty"`   // figures of a rollout
 	Error    string    `json:"error,omitempty"`  // why it was refused: the previous one serves on
 	Unkept   string    `json:"unkept,omitempty"` // why the module is not kept for repeating its decisions; it serves all the same
 }
@@ -181,6 +190,7 @@ func (d *Depot) Start(entries []Entry, trust signing.Trust) error {
 	for _, name := range d.names() {
 		errs = append(errs, d.settle(name, ActionLoad, ""))
 	}
+	d.standAgain()
 	return errors.Join(errs...)
 }
 
@@ -277,7 +287,7 @@ type candidate struct {
 func (d *Depot) settle(name, action, by string) error {
 	c, err := d.find(name)
 	if err == nil {
-		err = d.serve(c, action, by)
+		err = d.serve(c, action, by, "")
 	}
 	if err == nil || c.version == 0 {
 		return err
@@ -287,7 +297,7 @@ func (d *Depot) settle(name, action, by string) error {
 	}
 	// At the start an uploaded version that cannot serve gives way to what is below it.
 	if fallback, ok := d.builtin(name); ok {
-		return d.serve(fallback, action, by)
+		return d.serve(fallback, action, by, "")
 	}
 	return nil
 }
@@ -345,7 +355,7 @@ func (d *Depot) readFiles(e Entry) (c candidate, err error) {
 }
 
 // serve brings a candidate to serve unless the very same serves already.
-func (d *Depot) serve(c candidate, action, by string) error {
+func (d *Depot) serve(c candidate, action, by, note string) error {
 	s, err := d.vouch(c)
 	if err == nil && d.same(s) {
 		d.mu.Lock()
@@ -373,7 +383,7 @@ func (d *Depot) serve(c candidate, action, by string) error {
 		return err
 	}
 	s.Since = info.Loaded
-	event := Event{Action: action, Policy: c.name, Source: c.source, Version: c.version, Digest: s.Digest, Previous: previous, Signer: s.Signer, By: by}
+	event := Event{Action: action, Policy: c.name, Source: c.source, Version: c.version, Digest: s.Digest, Previous: previous, Signer: s.Signer, By: by, Note: note}
 	if err := keepServed(d.Dir, c.wasm, info.Config, c.private, info.Loaded); err != nil { // it serves all the same
 		event.Unkept = err.Error()
 	}

@@ -25,10 +25,11 @@ const manifestFormat = 1
 
 // record is one policy's versions.
 type record struct {
-	Active   int       `json:"active"`   // number of the version that serves, 0 for none
-	Previous []int     `json:"previous"` // what was active before, the last one at the end; 0 stands for the built-in one
-	Last     int       `json:"last"`     // number given last
-	Versions []Version `json:"versions"` // oldest first
+	Active    int       `json:"active"`              // number of the version that serves, 0 for none
+	Candidate int       `json:"candidate,omitempty"` // number of the version that is being rolled out, 0 for none
+	Previous  []int     `json:"previous"`            // what was active before, the last one at the end; 0 stands for the built-in one
+	Last      int       `json:"last"`                // number given last
+	Versions  []Version `json:"versions"`            // oldest first
 }
 
 // Version is an uploaded module with what it is to be given.

@@ -36,6 +36,8 @@ const (
 	StateStaged = "staged"    // kept, tried, compiled; never was active
 	StateActive = "active"
 	StateKept   = "kept" // was active before
+	// StateCandidate: it is being rolled out.
+	StateCandidate = "candidate"
 )
 
 // Validate tries a module as an upload would, and keeps nothing.
@@ -116,7 +118,7 @@ func (d *Depot) Stage(u Upload) (Report, error) {
 func (r *record) prune() error {
 	for len(r.Versions) > MaxVersions {
 		i := slices.IndexFunc(r.Versions[:len(r.Versions)-1], func(v Version) bool {
-			return v.Number != r.Active && !slices.Contains(r.Previous, v.Number)
+			return v.Number != r.Active && v.Number != r.Candidate && !slices.Contains(r.Previous, v.Number)
 		})
 		if i < 0 { // all are part of the history: forget its oldest end
 			if len(r.Previous) == 0 {
@@ -138,6 +140,8 @@ func (r record) state(number int) string {
 	switch {
 	case r.Active == number:
 		return StateActive
+	case r.Candidate == number:
+		return StateCandidate
 	case slices.Contains(r.Previous, number):
 		return StateKept
 	}
@@ -169,15 +173,28 @@ func (d *Depot) Activate(name, version, by string) (Report, error) {
 	if err != nil {
 		return Report{}, err
 	}
-	if r.Active != v.Number {
-		r.Previous = append(r.Previous, r.Active)
-		if most := MaxVersions - 1; len(r.Previous) > most {
-			r.Previous = r.Previous[len(r.Previous)-most:]
-		}
-		r.Active = v.Number
+	if r.Candidate > 0 {
+		return Report{}, r.busy(name)
 	}
+	r.activate(v.Number)
 	next.Policies[name] = r
-	return d.turn(name, next, ActionActivate, by)
+	return d.turn(name, next, ActionActivate, by, "")
+}
+
+// activate makes a version the one that serves.
+func (r *record) activate(number int) {
+	if r.Active == number {
+		return
+	}
+	r.Previous = append(r.Previous, r.Active)
+	if most := MaxVersions - 1; len(r.Previous) > most {
+		r.Previous = r.Previous[len(r.Previous)-most:]
+	}
+	r.Active = number
+}
+
+func (r *record) busy(name string) error {
+	return fmt.Errorf("%w: version %d of policy %s is compared with what serves; promote or abort that first", ErrBusy, r.Candidate, name)
 }
 
 // Rollback makes that serve which served before the last activation: a version, or the built-in one.
@@ -188,13 +205,16 @@ func (d *Depot) Rollback(name, by string) (Report, error) {
 	next := d.manifest.clone()
 	d.mu.RUnlock()
 	r := next.Policies[name]
+	if r.Candidate > 0 {
+		return Report{}, r.busy(name)
+	}
 	last := len(r.Previous) - 1
 	if last < 0 {
 		return Report{}, fmt.Errorf("%w: policy %s was never activated, there is nothing to go back to", ErrUnknown, name)
 	}
 	r.Active, r.Previous = r.Previous[last], r.Previous[:last]
 	next.Policies[name] = r
-	return d.turn(name, next, ActionRollback, by)
+	return d.turn(name, next, ActionRollback, by, "")
 }
 
 // pick finds a version by number or digest.
@@ -224,7 +244,7 @@ func (r record) numbers() string {
 
 // turn makes the active version of the next manifest serve, and the manifest hold. First everything is tried, then the
 // manifest is written, then the module takes over: what fails before leaves all as it was, and what was answered survives.
-func (d *Depot) turn(name string, next manifest, action, by string) (Report, error) {
+func (d *Depot) turn(name string, next manifest, action, by, note string) (Report, error) {
 	if entry, ok := d.entry(name); ok && entry.File != "" {
 		return Report{}, fmt.Errorf("%w: %s names %s for policy %s", ErrPinned, entry.Place, entry.File, name)
 	}
@@ -257,7 +277,7 @@ func (d *Depot) turn(name string, next manifest, action, by string) (Report, err
 	if err := d.keep(next); err != nil {
 		return Report{}, err
 	}
-	if err := d.serve(c, action, by); err != nil {
+	if err := d.serve(c, action, by, note); err != nil {
 		if back := d.keep(before); back != nil {
 			err = fmt.Errorf("%w; and it is still written down as active: %w", err, back)
 		}

@@ -138,6 +138,9 @@ type Policy struct {
 	Private bool
 	Grants  uint32 // abi.Grant* bits
 	Fuel    int64  // of one decision for each 64 candidates; 0: the default
+	// ShadowOf is the policy beside which this one decides without being followed, "" for none, and Share the part of its requests.
+	ShadowOf string
+	Share    float64
 	// Signature is the path of the module's signature, absolute. SignatureGiven tells that the file names it: then it must
 	// exist. Otherwise it is File with .minisig behind, "" without a file.
 	Signature      string

@@ -156,6 +156,10 @@ func TestLoadFull(t *testing.T) {
 			Params: "band=0,1\nlimits.output=2000\nlimits.strict=true\nwebhook_token=lab-token-secret-value\n", Private: true,
 			Signature: absolute(t, "testdata/policies/nightly.sig"), SignatureGiven: true, Place: c.Policies[1].Place,
 		},
+		{
+			Name: "tomorrow", File: absolute(t, "testdata/policies/tomorrow.wasm"), ShadowOf: "eco", Share: 0.25,
+			Signature: absolute(t, "testdata/policies/tomorrow.wasm.minisig"), Place: c.Policies[2].Place,
+		},
 	}
 	if !strings.HasPrefix(c.Policies[1].Place, "testdata/full.toml:") || len(c.Trust.Keys) != 1 || c.Trust.Keys[0].ID() != "E7620F1842B4E81F" || c.Trust.AllowUnsigned {
 		t.Errorf("place %s, trust %+v", c.Policies[1].Place, c.Trust)

@@ -287,6 +287,10 @@ func (p *printer) policy(v Policy) {
 	if v.Fuel > 0 {
 		p.pair("fuel", strconv.FormatInt(v.Fuel, 10))
 	}
+	if v.ShadowOf != "" {
+		p.pair("shadow_of", quote(v.ShadowOf))
+		p.pair("share", strconv.FormatFloat(v.Share, 'f', -1, 64))
+	}
 	if v.SignatureGiven {
 		p.pair("signature", quote(p.written(v.Signature)))
 	}

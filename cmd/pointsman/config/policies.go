@@ -43,6 +43,7 @@ func (c *Config) policies(d *document, root *table) {
 		p.Grants = t.grants("grants")
 		p.Fuel = t.integer("fuel", 0, 1, MaxFuel)
 		c.signature(t, &p)
+		t.shadow(&p, builtin)
 		p.Params = t.child("config", "in [policies."+name+".config]").params(name)
 		for key, value := range p.Map() {
 			_, referred := d.references[value]
@@ -54,8 +55,39 @@ func (c *Config) policies(d *document, root *table) {
 		}
 		c.Policies = append(c.Policies, p)
 	}
+	c.shadowed(tables, builtin)
 	if files > 0 && len(c.Trust.Keys) == 0 {
 		tables.warn("trusted_keys", "policy files are used without a look at who signed them: [policies] has no trusted_keys")
+	}
+}
+
+// shadow reads whose requests a policy decides on without being followed.
+func (t *table) shadow(p *Policy, builtin []string) {
+	p.ShadowOf = t.str("shadow_of", "")
+	switch {
+	case !t.has("shadow_of"):
+		if t.has("share") {
+			t.fault("share", "share is the part of the requests that a shadow decides on: it needs shadow_of")
+		}
+		return
+	case !validPlain(p.ShadowOf, 64) || p.ShadowOf == p.Name:
+		t.fault("shadow_of", "shadow_of must be the name of another policy")
+	case slices.Contains(builtin, p.Name):
+		t.fault("shadow_of", "%q is a power level, which has to serve: give the shadow a name of its own", p.Name)
+	}
+	p.Share = t.number("share", 1, 0, 1)
+}
+
+// shadowed checks that what is shadowed decides.
+func (c *Config) shadowed(tables *table, builtin []string) {
+	for _, p := range c.Policies {
+		i := slices.IndexFunc(c.Policies, func(other Policy) bool { return other.Name == p.ShadowOf })
+		switch t := tables.child(p.Name, "in [policies."+p.Name+"]"); {
+		case i >= 0 && c.Policies[i].ShadowOf != "" && p.ShadowOf != p.Name:
+			t.fault("shadow_of", "policy %q is a shadow itself and decides nothing that could be shadowed", p.ShadowOf)
+		case p.ShadowOf != "" && i < 0 && !slices.Contains(builtin, p.ShadowOf):
+			t.warn("shadow_of", "policy %q is not in this file and not built in: nothing is shadowed until one of that name is uploaded%s", p.ShadowOf, meant(p.ShadowOf, builtin))
+		}
 	}
 }
 

@@ -1,0 +1,63 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/pointsman/pointsman/policies/builtin"
+)
+
+// BenchmarkShadow measures what a built-in policy costs as the shadow of another one, in processor time of the whole process: two
+// gateways serve the same requests in turns, one of them with eight shadows, so that the difference stands out from the noise of requests,
+// and an eighth of the median difference is reported. Run it with -benchtime 100000x or more.
+func BenchmarkShadow(b *testing.B) {
+	const turn, shadows = 2000, 8
+	file := filepath.Join(b.TempDir(), "eco.wasm")
+	if err := os.WriteFile(file, builtin.Modules()["eco"], 0o600); err != nil {
+		b.Fatal(err)
+	}
+	var toml strings.Builder
+	for i := range shadows {
+		fmt.Fprintf(&toml, "[policies.shade-%d]\nfile = %q\nshadow_of = \"balanced\"\n", i, file)
+	}
+	plain, shadowed := benchGateway(b, ""), benchGateway(b, toml.String())
+	measure := func(g *gateway) float64 {
+		before := processorTime(b)
+		askMany(b, g, 16, turn)
+		time.Sleep(50 * time.Millisecond) // the shadows' worker comes after the answers
+		return float64((processorTime(b) - before).Nanoseconds()) / turn
+	}
+	measure(plain)
+	measure(shadowed)
+	var without, extra []float64
+	b.ResetTimer()
+	for n := 0; n < b.N; n += 2 * turn {
+		a, s := measure(plain), measure(shadowed)
+		without, extra = append(without, a), append(extra, (s-a)/shadows)
+	}
+	b.StopTimer()
+	for _, r := range shadowed.engine.Shadows() {
+		if r.Decisions < uint64(len(extra))*turn*9/10 || r.Failures > 0 {
+			b.Fatalf("%s decided %d times, failed %d times, %d dropped", r.Name, r.Decisions, r.Failures, r.Dropped)
+		}
+	}
+	median := func(v []float64) float64 { slices.Sort(v); return v[len(v)/2] }
+	b.ReportMetric(median(without), "cpu-ns/request")
+	b.ReportMetric(median(extra), "cpu-ns/shadow")
+	b.ReportMetric(0, "ns/op")
+}
+
+// processorTime is what this process has used so far.
+func processorTime(b *testing.B) time.Duration {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		b.Fatal(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
