@@ -273,6 +273,7 @@ allow_private = true
 	} {
 		toml += fmt.Sprintf("[[models]]\nname = %q\nmode = %q\ntier = 5\ncredits_per_unit = 1\nunpriced = \"free\"\ndeployments = [{ provider = \"media\", upstream = \"m\" }]\n", name, rate)
 	}
+	toml += fmt.Sprintf("[policies.eco-next]\nfile = %q\nshadow_of = \"eco\"\n", testdata(t, "../../../policies/builtin/eco.wasm"))
 	g := newGateway(t, toml+"[log]\nbodies = true\n", nil)
 	kek := filepath.Join(t.TempDir(), "kek")
 	if err := os.WriteFile(kek, []byte(strings.Repeat("0123456789abcdef", 4)), 0o600); err != nil {

@@ -214,6 +214,9 @@ func (r *rollouts) ListRollouts(only string) []admin.Rollout {
 		all[name] = one
 	}
 	list := slices.SortedFunc(maps.Values(all), func(a, b admin.Rollout) int { return cmp.Compare(a.Policy, b.Policy) })
+	if list == nil {
+		list = []admin.Rollout{}
+	}
 	if only != "" {
 		list = slices.DeleteFunc(list, func(one admin.Rollout) bool { return one.Policy != only })
 	}

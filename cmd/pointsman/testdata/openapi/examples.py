@@ -18,6 +18,8 @@ import jsonschema_rs
 import requests
 
 
+# Operations before which another one is asked once more, because what it began has ended.
+AGAIN = {"promoteRollout": "startRollout"}
 KEK = "/etc/pointsman/kek-2027"  # in examples
 
 
@@ -77,13 +79,19 @@ class Checker:
         ]
         given = lambda p: p["in"] != "path" or "example" in p
         operations.sort(key=lambda o: (o[1] == "delete", not all(given(self.resolve(p)) for p in o[3])))  # after those whose answers they need
+        by_id = {o[2]["operationId"]: o for o in operations}
         for path, method, operation, parameters in operations:
-            parameters = [self.resolve(p) for p in parameters]
-            for p in parameters:
-                self.validate_examples(f"parameter {p['name']} of {path}", p)
-            for full in (True, False) if method == "get" else (True,):
-                for media, body in self.bodies(path, operation):
-                    self.ask(path, method, operation, parameters, full, media, body)
+            if operation["operationId"] in AGAIN:
+                self.ask_all(*by_id[AGAIN[operation["operationId"]]])
+            self.ask_all(path, method, operation, parameters)
+
+    def ask_all(self, path, method, operation, parameters):
+        parameters = [self.resolve(p) for p in parameters]
+        for p in parameters:
+            self.validate_examples(f"parameter {p['name']} of {path}", p)
+        for full in (True, False) if method == "get" else (True,):
+            for media, body in self.bodies(path, operation):
+                self.ask(path, method, operation, parameters, full, media, body)
 
     def bodies(self, path, operation):
         """Lists the bodies to send: media type and content."""
