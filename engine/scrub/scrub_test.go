@@ -13,10 +13,10 @@ func TestBody(t *testing.T) {
 	}
 	for in, want := range map[string]string{
 		`{"model":"m","messages":[{"role":"user","content":"hello"},{"role":"user","content":[{"type":"text"}]}], "metadata" : {"a":[1]} ,"n":1}`: `{"model":"m","messages":[{"role":"user","content":"[redacted]"},{"role":"user","content":"[redacted]"}], "metadata" : "[redacted]" ,"n":1}`,
-		`{"messages":"content","note":"of ACME-1234"}`:                                        `{"messages":"content","note":"of [redacted]"}`,
-		`{"model":"m","messages":[{"role":"user","content":"cut off he`:                       `{"model":"m","messages":[{"role":"user","content":[redacted]`,
-		`{"model":"m","user":"cut`:                                                            `{"model":"m","user"[redacted]`,
-		`{"a":1} and more`:                                                                    `{"a":1}[redacted]`,
+		`{"messages":"content","note":"of ACME-1234"}`:                  `{"messages":"content","note":"of [redacted]"}`,
+		`{"model":"m","messages":[{"role":"user","content":"cut off he`: `{"model":"m","messages":[{"role":"user","content":[redacted]`,
+		`{"model":"m","user":"cut`:                                      `{"model":"m","user"[redacted]`,
+		`{"a":1} and more`:                                              `{"a":1}[redacted]`,
 		"data: {\"choices\":[{\"delta\":{\"content\":\"x\"}}]}\n\n: ping\n\ndata: [DONE]\n\n": "data: {\"choices\":[{\"delta\":{\"content\":\"[redacted]\"}}]}\n\n: ping\n\ndata: [DONE]\n\n",
 		"event: message\r\ndata:{\"metadata\":1}\r\n":                                         "event: message\r\ndata: {\"metadata\":\"[redacted]\"}\r\n",
 		"plain text": "[redacted]",
