@@ -68,7 +68,7 @@ func protocolError(ctx *fasthttp.RequestCtx, err error) {
 			ctx.Request.Header.SetRequestURIBytes(g.path)
 		}
 	case errors.As(err, &plain) && plain.Conn != nil:
-		f.Message, below = "this port speaks HTTPS", plain.Conn
+		f.Message, below = "this port speaks HTTPS", plainConn(plain.Conn)
 	case errors.As(err, &timeout) && timeout.Timeout():
 		f.Status, f.Code, f.Message = fasthttp.StatusRequestTimeout, "request_timeout", "the request was not sent in time"
 	}

@@ -66,7 +66,7 @@ const (
 	reloadEvery = 5 * time.Second
 	watchEvery  = time.Second
 	soakTest    = 5 * time.Second  // of the measurement of what the gateway can do
-	soakRest    = 15 * time.Second // until what the server keeps for the next connections is gone
+	soakRest    = 25 * time.Second // until what the server keeps for the next connections is gone: fasthttp looks every 10 s for workers that have been idle for 10 s
 )
 
 // Soak loads a gateway with a mixture of everything: buffered answers, streams, clients that leave, failures of the upstream, images,
