@@ -2,6 +2,7 @@ package engine
 
 import (
 	"bytes"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -69,6 +70,8 @@ type gate struct {
 	told  bool   // see refuse
 	path  []byte // the target of the request at fault, or of one with a chunked body; empty if it is not known
 
+	spoken net.Conn // the connection below TLS, where a client does not speak that
+
 	first // bytes of the request
 	load  // what the request and the connection are to the guard
 }
@@ -119,6 +122,11 @@ func (g *gate) Read(p []byte) (int, error) {
 		return g.hand(p), nil
 	}
 	g.release()
+	var plain tls.RecordHeaderError
+	if errors.As(err, &plain) && plain.Conn != nil {
+		g.fault, g.spoken = badFraming("this port speaks HTTPS"), plain.Conn
+		return g.refuse(p)
+	}
 	return 0, err
 }
 

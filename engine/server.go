@@ -1,7 +1,7 @@
 package engine
 
 import (
-	"crypto/tls"
+	"cmp"
 	"errors"
 	"io"
 	"net"
@@ -56,19 +56,16 @@ func (s *Server) Serve(ln net.Listener) error {
 func protocolError(ctx *fasthttp.RequestCtx, err error) {
 	f := badFraming("the request is not valid HTTP/1.1")
 	var timeout interface{ Timeout() bool }
-	var plain tls.RecordHeaderError
 	below := ctx.Conn()
 	g, gated := below.(*gate)
 	if gated {
-		below = plainConn(g.Conn)
+		below = plainConn(cmp.Or(g.spoken, g.Conn))
 	}
 	switch {
 	case gated && g.fault != nil:
 		if f = g.fault; len(g.path) > 0 {
 			ctx.Request.Header.SetRequestURIBytes(g.path)
 		}
-	case errors.As(err, &plain) && plain.Conn != nil:
-		f.Message, below = "this port speaks HTTPS", plainConn(plain.Conn)
 	case errors.As(err, &timeout) && timeout.Timeout():
 		f.Status, f.Code, f.Message = fasthttp.StatusRequestTimeout, "request_timeout", "the request was not sent in time"
 	}
