@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -11,10 +12,10 @@ import (
 	"github.com/pointsman/pointsman/storage/storagetest"
 )
 
-// fakeDisk stands in for one of a size, on which the ballast takes its space.
-func fakeDisk(dir string, free *uint64) func(string) (uint64, error) {
+// fakeDisk stands in for one of a size, on which the ballast takes its space. The store's goroutines ask it at any time.
+func fakeDisk(dir string, free *atomic.Uint64) func(string) (uint64, error) {
 	return func(string) (uint64, error) {
-		left := *free
+		left := free.Load()
 		if info, err := os.Stat(filepath.Join(dir, ballastName)); err == nil {
 			left -= min(left, uint64(info.Size()))
 		}
@@ -26,7 +27,9 @@ func fakeDisk(dir string, free *uint64) func(string) (uint64, error) {
 // needs a restart.
 func TestP15LowSpace(t *testing.T) {
 	const mib = 1 << 20
-	dir, free := t.TempDir(), uint64(1000*mib)
+	dir := t.TempDir()
+	var free atomic.Uint64
+	free.Store(1000 * mib)
 	s := openStore(t, Config{Dir: dir, MinFreeMB: 100, BallastMB: 8, free: fakeDisk(dir, &free)})
 	fund(t, s, "alice", 1000)
 	hold := storage.Hold{Request: storagetest.NewRequest(), Account: "alice", Amount: 10, Expires: time.Now().Add(time.Hour)}
@@ -50,7 +53,7 @@ func TestP15LowSpace(t *testing.T) {
 		{"a little", 102 * mib, true, false},
 		{"all", 1000 * mib, false, true},
 	} {
-		free = step.free
+		free.Store(step.free)
 		w.watch()
 		info, err := os.Stat(filepath.Join(dir, ballastName))
 		if got := w.low.Load(); got != step.low || (err == nil) != step.ballast || err == nil && info.Size() != 8*mib {
@@ -74,18 +77,20 @@ func TestP15LowSpace(t *testing.T) {
 
 // A full disk can be opened again at the cost of the ballast.
 func TestP15OpenOnAFullDisk(t *testing.T) {
-	dir, free := t.TempDir(), uint64(1<<30)
+	dir := t.TempDir()
+	var free atomic.Uint64
+	free.Store(1 << 30)
 	config := Config{Dir: dir, MinFreeMB: 100, BallastMB: 64, free: fakeDisk(dir, &free)}
 	if err := openStore(t, config).Close(); err != nil {
 		t.Fatal(err)
 	}
-	free = 70 << 20 // of which the ballast takes all but six
+	free.Store(70 << 20) // of which the ballast takes all but six
 	s := openStore(t, config)
 	if low, left := s.Space(); !low || left != 70<<20 {
 		t.Errorf("low %v, %d MiB free", low, left>>20)
 	}
 	s.Close()
-	free = 40 << 20
+	free.Store(40 << 20)
 	if s, err := Open(config); err == nil {
 		s.Close()
 		t.Error("opened with 40 MiB free")
@@ -107,8 +112,10 @@ func TestBallastFollowsTheConfiguration(t *testing.T) {
 
 // The log gives up what is left of the disk to the ledger, counts what it loses, and goes on when there is room.
 func TestP15LogLeavesTheLastSpace(t *testing.T) {
-	dir, free := t.TempDir(), uint64(1<<30)
-	l, err := OpenLog(Config{Dir: dir, MinFreeMB: 400, free: func(string) (uint64, error) { return free, nil }})
+	dir := t.TempDir()
+	var free atomic.Uint64
+	free.Store(1 << 30)
+	l, err := OpenLog(Config{Dir: dir, MinFreeMB: 400, free: func(string) (uint64, error) { return free.Load(), nil }})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -126,12 +133,12 @@ func TestP15LogLeavesTheLastSpace(t *testing.T) {
 	}
 	add()
 	l.Flush()
-	free = 99 << 20
+	free.Store(99 << 20)
 	add()
 	if n := count(); n != 1 || l.Dropped() != 1 {
 		t.Errorf("%d records, %d dropped", n, l.Dropped())
 	}
-	free = 100 << 20
+	free.Store(100 << 20)
 	add()
 	if n := count(); n != 2 || l.Dropped() != 1 {
 		t.Errorf("%d records, %d dropped", n, l.Dropped())
