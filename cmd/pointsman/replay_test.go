@@ -177,7 +177,9 @@ func TestReplayUnderLoad(t *testing.T) {
 		if round%2 == 1 {
 			extra = "[[models]]\nname = \"passing\"\ntier = 1\ncredits_per_1k = 0.001\ndeployments = [{ provider = \"groq\", upstream = \"passing\", usd_in_per_1m = 1, usd_out_per_1m = 2 }]\n"
 		}
-		return fmt.Sprintf(`[providers.openai]
+		return fmt.Sprintf(`[accounts]
+default_credits = 100000000
+[providers.openai]
 base_url = %[1]q
 api_key = "sk-platform-0-canary"
 allow_private = true
