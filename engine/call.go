@@ -216,7 +216,7 @@ func (c *call) clientLeft() bool {
 
 func newRequestID(now time.Time) (id storage.RequestID) {
 	binary.BigEndian.PutUint64(id[:8], uint64(now.UnixMilli())<<16|uint64(now.Nanosecond()%1e6)<<16/1e6) // so that ids sort by time within a millisecond, too
-	rand.Read(id[8:]) // never fails: crypto/rand ends the process instead
+	rand.Read(id[8:])                                                                                    // never fails: crypto/rand ends the process instead
 	return id
 }
 
