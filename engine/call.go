@@ -215,8 +215,9 @@ func (c *call) clientLeft() bool {
 }
 
 func newRequestID(now time.Time) (id storage.RequestID) {
-	binary.BigEndian.PutUint64(id[:8], uint64(now.UnixMilli())<<16|uint64(now.Nanosecond()%1e6)<<16/1e6) // so that ids sort by time within a millisecond, too
-	rand.Read(id[8:])                                                                                    // never fails: crypto/rand ends the process instead
+	part := uint64(now.Nanosecond()%1e6) << 16 / 1e6 // of the millisecond, so that ids sort by time within one, too
+	binary.BigEndian.PutUint64(id[:8], uint64(now.UnixMilli())<<16|part)
+	rand.Read(id[8:]) // never fails: crypto/rand ends the process instead
 	return id
 }
 

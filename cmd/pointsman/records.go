@@ -68,7 +68,8 @@ func (f *recordsFrom) open() (*opened, error) {
 		return nil, err
 	}
 	src, stop := records.Read(log, filepath.Join(f.Data, "policies"), filter)
-	o := &opened{Source: src, close: func() error {
+	now := time.Now().UTC()
+	o := &opened{Source: src, head: records.Head{Created: now, Gateway: version, Since: filter.Since, Until: now}, close: func() error {
 		stop()
 		return log.Close()
 	}}
@@ -171,15 +172,7 @@ func (x *recordsExport) Run(term terminal) error {
 		return err
 	}
 	defer src.close() //nolint:errcheck // what was read is told of
-	since, err := parseSince("--since", x.Since)
-	if err != nil {
-		return err
-	}
-	head := src.head
-	if head.Created.IsZero() {
-		head.Created, head.Gateway, head.Since, head.Until = time.Now().UTC(), version, since, time.Now().UTC()
-	}
-	tail, err := writeRecords(x.Output, term.out, head, src)
+	tail, err := writeRecords(x.Output, term.out, src.head, src)
 	if err != nil {
 		return err
 	}

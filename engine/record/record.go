@@ -57,11 +57,11 @@ const (
 // ErrFormat: the bytes are not a record this package wrote.
 var ErrFormat = errors.New("record is damaged or of an unknown version")
 
-// AppendGeneration appends the record of next: its difference to previous, or all of it where previous is nil, is not the
-// generation right before, or a key frame is due. encoded is policy.AppendSnapshot of next.
+// AppendGeneration appends the record of next: its difference to previous, or all of it where previous is nil, differs in
+// more than live facts, or a key frame is due. encoded is policy.AppendSnapshot of next.
 func AppendGeneration(dst []byte, previous, next *policy.Snapshot, encoded []byte) []byte {
 	dst = append(dst, version)
-	if previous == nil || next.Generation%KeyFrameEvery == 0 || len(previous.Candidates) != len(next.Candidates) {
+	if previous == nil || next.Generation%KeyFrameEvery == 0 || !sameCatalog(previous, next) {
 		dst = append(dst, keyFrame)
 		return append(dst, encoded...)
 	}
@@ -189,8 +189,8 @@ func (r *reader) float() float32 {
 	return 0
 }
 
-// SameCatalog tells whether two snapshots differ in live facts at most, which a difference can tell.
-func SameCatalog(a, b *policy.Snapshot) bool {
+// sameCatalog tells whether two snapshots differ in live facts at most, which a difference can tell.
+func sameCatalog(a, b *policy.Snapshot) bool {
 	return slices.EqualFunc(a.Candidates, b.Candidates, func(a, b policy.Candidate) bool { return static(a) == static(b) })
 }
 

@@ -160,3 +160,27 @@ func TestGenerationsRebuildFromDifferences(t *testing.T) {
 		t.Fatal("a difference to a missing base must be refused")
 	}
 }
+
+// TestAnotherCatalogIsAKeyFrame: a difference tells live facts alone, so that what else differs is written whole.
+func TestAnotherCatalogIsAKeyFrame(t *testing.T) {
+	before := policy.Snapshot{Generation: 1, Candidates: []policy.Candidate{{Key: 1, CreditsPer1K: 5}, {Key: 2}}}
+	for name, change := range map[string]func(*policy.Snapshot){
+		"a price": func(s *policy.Snapshot) { s.Candidates[0].CreditsPer1K = 6 },
+		"a name":  func(s *policy.Snapshot) { s.Candidates[1].ModelName = "m" },
+		"a model": func(s *policy.Snapshot) { s.Candidates = s.Candidates[:1] },
+		"nothing": func(*policy.Snapshot) {},
+		"health":  func(s *policy.Snapshot) { s.Candidates[0].Health = abi.HealthDown },
+	} {
+		next := CloneSnapshot(&before)
+		next.Generation = 2
+		change(&next)
+		data, live := AppendGeneration(nil, &before, &next, policy.AppendSnapshot(nil, &next)), name == "nothing" || name == "health"
+		if IsKeyFrame(data) == live {
+			t.Errorf("%s: key frame %v", name, !live)
+		}
+		got := CloneSnapshot(&before)
+		if err := ApplyGeneration(&got, 2, data); err != nil || !reflect.DeepEqual(got, next) {
+			t.Errorf("%s: %+v, %v, want %+v", name, got, err, next)
+		}
+	}
+}

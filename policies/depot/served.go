@@ -27,6 +27,7 @@ func keepServed(dir string, wasm []byte, config string, private bool, now time.T
 	if !private {
 		files[signing.Digest([]byte(config))+".conf"] = []byte(config)
 	}
+	added := false
 	for name, data := range files {
 		name = filepath.Join(dir, name)
 		if info, err := os.Stat(name); err == nil && info.Size() == int64(len(data)) && os.Chtimes(name, now, now) == nil {
@@ -35,6 +36,10 @@ func keepServed(dir string, wasm []byte, config string, private bool, now time.T
 		if err := os.WriteFile(name, data, 0o600); err != nil { // not synced, for a start must not wait: what is damaged is told from its digest
 			return fmt.Errorf("%w: %w", ErrDisk, err)
 		}
+		added = true
+	}
+	if !added {
+		return nil
 	}
 	return forgetServed(dir)
 }

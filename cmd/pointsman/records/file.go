@@ -76,10 +76,7 @@ func (w *Writer) Add(b *Batch, from Source) error {
 			return err
 		}
 	}
-	if w.previous == nil || w.previous.Generation != b.Snapshot.Generation || !record.SameCatalog(w.previous, &b.Snapshot.Snapshot) {
-		if w.previous != nil && !record.SameCatalog(w.previous, &b.Snapshot.Snapshot) {
-			w.previous = nil
-		}
+	if w.previous == nil || w.previous.Generation != b.Snapshot.Generation { // a source has one snapshot of a generation
 		w.body = binary.AppendUvarint(w.body[:0], b.Snapshot.Generation)
 		w.body = record.AppendGeneration(w.body, w.previous, &b.Snapshot.Snapshot, b.Snapshot.Bytes)
 		if err := w.frame(frameSnapshot, w.body); err != nil {

@@ -144,9 +144,6 @@ func (in *importer) show(s *policy.Published) {
 	next := s.Snapshot
 	in.generation++
 	next.Generation = in.generation
-	if in.before != nil && !record.SameCatalog(in.before, &next) {
-		in.before = nil
-	}
 	in.log.AppendGeneration(next.Generation, record.AppendGeneration(nil, in.before, &next, policy.AppendSnapshot(nil, &next)))
 	in.before = &next
 	in.done.Generations++

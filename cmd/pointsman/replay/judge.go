@@ -23,9 +23,8 @@ type judge struct {
 	options  *Options
 	names    *names
 	host     *policies.Host
-	loading  *sync.Mutex // one judge at a time fills the cache of compiled modules, so that the others find it
-	needs    uint32      // of the candidate
-	learns   bool
+	loading  *sync.Mutex          // one judge at a time fills the cache of compiled modules, so that the others find it
+	needs    uint32               // of the candidate
 	modules  map[[2]string]string // what a recorded policy is loaded as, by the digests of module and configuration; "" if it is not there
 	builtins map[string][]byte    // by digest
 
@@ -64,7 +63,7 @@ func newJudge(ctx context.Context, src records.Source, o *Options, n *names, loa
 		if err != nil {
 			return nil, errors.Join(err, host.Close())
 		}
-		j.needs, j.learns = info.Needs, info.Needs&abi.GrantState != 0
+		j.needs = info.Needs
 	}
 	return j, nil
 }
