@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"net/url"
@@ -105,7 +104,7 @@ func (s *rolloutStatus) Run(term terminal) error {
 		return err
 	}
 	if s.JSON {
-		return printJSON(term.out, list)
+		return writeJSON(term.out, list)
 	}
 	for i := range list {
 		showRollout(term.out, &list[i])
@@ -128,14 +127,6 @@ func oneOrAll[T any](c *client, path, name string) ([]T, error) {
 	}
 	err := c.call("GET", path, nil, &all)
 	return all.Data, err
-}
-
-func printJSON(out io.Writer, v any) error {
-	text, err := json.MarshalIndent(v, "", "  ")
-	if err == nil {
-		_, err = fmt.Fprintf(out, "%s\n", text)
-	}
-	return err
 }
 
 func showRollout(out io.Writer, r *admin.Rollout) {
@@ -208,7 +199,7 @@ func (s *policyShadow) Run(term terminal) error {
 		return err
 	}
 	if s.JSON {
-		return printJSON(term.out, list)
+		return writeJSON(term.out, list)
 	}
 	for i := range list {
 		showShadow(term.out, &list[i])

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/pointsman/pointsman/engine/record"
@@ -42,7 +43,9 @@ type logSource struct {
 	batches  chan *Batch
 	err      error // why it ended, once batches is closed
 	stop     chan struct{}
-	passed   chan Passed // holds one
+
+	mu     sync.Mutex
+	passed Passed
 }
 
 // errStopped ends the walk through a log that nobody reads any more.
@@ -51,8 +54,7 @@ var errStopped = errors.New("stopped")
 // Read gives the requests of a log. Modules and configurations are those that the depot in the directory policies has seen serving.
 // The log must stay open until Close.
 func Read(log Log, policies string, f Filter) (Source, func()) {
-	s := &logSource{log: log, policies: policies, batches: make(chan *Batch), stop: make(chan struct{}), passed: make(chan Passed, 1)}
-	s.passed <- Passed{}
+	s := &logSource{log: log, policies: policies, batches: make(chan *Batch), stop: make(chan struct{})}
 	if f.Until.IsZero() {
 		f.Until = time.Now().Add(time.Hour)
 	}
@@ -114,15 +116,15 @@ func unknown(what, digest string, err error) error {
 
 // Passed implements Source.
 func (s *logSource) Passed() Passed {
-	p := <-s.passed
-	s.passed <- p
-	return p
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.passed
 }
 
 func (s *logSource) count(add func(*Passed)) {
-	p := <-s.passed
-	add(&p)
-	s.passed <- p
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	add(&s.passed)
 }
 
 // chunk is requests that are put in order.
