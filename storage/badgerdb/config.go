@@ -17,7 +17,7 @@ type Config struct {
 	Dir       string           // data directory; the databases are <Dir>/ledger and <Dir>/log
 	Logger    *slog.Logger     // default: discard
 	Clock     func() time.Time // default: time.Now
-	MemoryMB  int              // write buffers of one database under load, in MiB; 16 to 1024, default 64
+	MemoryMB  int              // write buffers of one database under load, in MiB; 16 to 1024, default 128
 	MinFreeMB int              // free disk space in MiB under which holds are refused; default 256, negative: no check
 	VerifyMax int              // ledger lines checked by Open at most, but for open holds; default 200,000
 	// CommitEvery is how long after the beginning of a commit the next one begins at the earliest while the ledger is busy, unless a
@@ -67,7 +67,7 @@ func (c Config) withDefaults() (Config, error) {
 	if c.Clock == nil {
 		c.Clock = time.Now
 	}
-	setDefault(&c.MemoryMB, 64)
+	setDefault(&c.MemoryMB, 128)
 	setDefault(&c.MinFreeMB, 256)
 	setDefault(&c.VerifyMax, 200_000)
 	setDefault(&c.CommitEvery, time.Millisecond)

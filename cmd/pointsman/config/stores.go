@@ -7,7 +7,7 @@ import (
 
 // Defaults of [storage] and [ledger].
 const (
-	DefaultMemoryMB      = 64
+	DefaultMemoryMB      = 128
 	DefaultMinFreeMB     = 256
 	DefaultBallastMB     = 64
 	DefaultVerifyEvery   = 24 * time.Hour
