@@ -50,7 +50,7 @@ type call struct {
 	state    *policy.State // the policy's, nil if it keeps none
 	needs    uint32        // abi.Grant* bits of what the policy is given
 	facts    policy.Facts  // of the round
-	shadowed *shadowed     // for the shadows of the policy, linked; nil for none
+	shadowed *shadowed     // for the shadows of the policy; nil for none
 	plan     policy.Plan
 	ran      policy.Ran // what was asked
 	failed   error      // why the policy failed and the engine used its own order, or nil

@@ -123,8 +123,8 @@ func (e *Engine) settle(c *call, outcome storage.Outcome, status int) *Fault {
 	}
 	e.learnFrom(c)
 	c.tellRollout()
-	e.tellShadows(c)
 	e.Log.Append(storage.LogRecord{Usage: *u, Decision: e.decisionRecord(c)})
+	e.tellShadows(c)
 	e.metrics.request(u)
 	return fault
 }

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"math"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -52,17 +53,23 @@ func newShadows(list []Shadow, queue *shadowQueue) shadows {
 	return s
 }
 
-// shadowed is a request that waits for one of its shadows, with copies of the facts.
+// shadowed is a request that waits for its shadows, with the facts.
 type shadowed struct {
 	next   *shadowed
 	engine *Engine
-	by     *shadow
+	by     []asked
 	snap   *policy.Published
-	req    policy.Request
-	first  choice // of the policy
-	digest string // of the module that made it
+	req    policy.Request // without what a shadow is granted
+	first  choice         // of the policy
+	ran    policy.Ran     // what made it
 	// Tokens of the answer; both 0 if there was none.
 	input, output int64
+}
+
+// asked is a shadow and a copy of what it is granted of the request.
+type asked struct {
+	*shadow
+	text, metadata []byte
 }
 
 // sampleShadows picks the shadows that decide on the request as well, and keeps what they are granted of its body, which is gone
@@ -75,36 +82,39 @@ func (e *Engine) sampleShadows(c *call) {
 		if c.req.Seed*0x9E3779B97F4A7C15 > s.threshold {
 			continue
 		}
-		j, _ := e.shadowQueue.spare.Get().(*shadowed)
-		if j == nil {
-			j = new(shadowed)
+		if c.shadowed == nil {
+			c.shadowed, _ = e.shadowQueue.spare.Get().(*shadowed)
+			if c.shadowed == nil {
+				c.shadowed = new(shadowed)
+			}
 		}
-		j.by, j.next = s, c.shadowed
+		by := &c.shadowed.by
+		*by = slices.Grow(*by, 1)[:len(*by)+1] // its buffers are used again
+		a := &(*by)[len(*by)-1]
 		needs, _ := e.Policies.Needs(s.Name)
-		j.req.Text, j.req.Metadata = c.appendText(j.req.Text[:0], needs), c.appendMetadata(j.req.Metadata[:0], needs)
-		c.shadowed = j
+		a.shadow, a.text, a.metadata = s, c.appendText(a.text[:0], needs), c.appendMetadata(a.metadata[:0], needs)
 	}
 }
 
-// tellShadows hands a settled request to its shadows.
+// tellShadows hands a settled request to its shadows. Its facts are theirs now: the call gets the list of another one.
 func (e *Engine) tellShadows(c *call) {
-	for j := c.shadowed; j != nil; {
-		next := j.next
-		options, text, metadata := append(j.req.Options[:0], c.req.Options...), j.req.Text, j.req.Metadata
-		j.engine, j.snap, j.req, j.digest = e, c.snap, c.req, c.ran.Digest
-		j.req.Options, j.req.Text, j.req.Metadata, j.req.State = options, text, metadata, 0
-		first := &c.plan
-		if len(c.earlier) > 0 {
-			first = &c.earlier[0]
-		}
-		j.first = choiceOf(first)
-		if j.input, j.output = 0, 0; c.usage.Outcome == storage.OutcomeOK {
-			j.input, j.output = c.usage.InputTokens, c.usage.OutputTokens
-		}
-		e.shadowQueue.add(j)
-		j = next
+	j := c.shadowed
+	if j == nil {
+		return
 	}
 	c.shadowed = nil
+	options := j.req.Options
+	j.engine, j.snap, j.req, j.ran = e, c.snap, c.req, c.ran
+	j.req.Text, j.req.Metadata, j.req.State, c.req.Options = nil, nil, 0, options
+	first := &c.plan
+	if len(c.earlier) > 0 {
+		first = &c.earlier[0]
+	}
+	j.first = choiceOf(first)
+	if j.input, j.output = 0, 0; c.usage.Outcome == storage.OutcomeOK {
+		j.input, j.output = c.usage.InputTokens, c.usage.OutputTokens
+	}
+	e.shadowQueue.add(j)
 }
 
 // choice is what a plan does first: the candidate it tries, or a negative number for what tries none.
@@ -145,8 +155,10 @@ type shadowQueue struct {
 func (q *shadowQueue) add(j *shadowed) {
 	if q.closed.Load() || q.length.Add(1) > maxShadowed {
 		q.length.Add(-1)
-		j.by.tally.drop()
-		q.spare.Put(j)
+		for _, a := range j.by {
+			a.tally.drop()
+		}
+		q.free(j)
 		return
 	}
 	for {
@@ -181,9 +193,10 @@ func (q *shadowQueue) work() {
 	}
 	for j := oldest; j != nil; {
 		next := j.next
-		q.decide(j)
-		j.engine, j.by, j.snap, j.next = nil, nil, nil, nil
-		q.spare.Put(j)
+		for i := range j.by {
+			q.decide(j, &j.by[i])
+		}
+		q.free(j)
 		j = next
 	}
 	q.length.Add(-n)
@@ -198,18 +211,25 @@ func (q *shadowQueue) take() (oldest *shadowed, n int64) {
 	return oldest, n
 }
 
+// free keeps the memory of a request for another one.
+func (q *shadowQueue) free(j *shadowed) {
+	j.engine, j.by, j.snap, j.next = nil, j.by[:0], nil, nil
+	q.spare.Put(j)
+}
+
 // decide lets a shadow decide. It has no state, as it never learns: its plans come to nothing.
-func (q *shadowQueue) decide(j *shadowed) {
-	e, s := j.engine, j.by
-	if e.Current().shadows.byName[s.Name] == nil {
+func (q *shadowQueue) decide(j *shadowed, a *asked) {
+	e := j.engine
+	if now := e.Current(); now != e && now.shadows.byName[a.Name] == nil {
 		return // a later configuration has it no more
 	}
+	j.req.Text, j.req.Metadata = a.text, a.metadata
 	q.facts = policy.Facts{Snapshot: j.snap, Request: &j.req}
-	ran, err := e.Policies.Route(s.Name, &q.facts, &q.plan)
+	ran, err := e.Policies.Route(a.Name, &q.facts, &q.plan)
 	q.facts = policy.Facts{}
-	of := opponents{[2]uint64{e.Policies.Version(s.Of), e.Policies.Version(s.Name)}, [2]string{j.digest, ran.Digest}}
+	of := opponents{opponent{j.ran.Digest, j.ran.Config}, opponent{ran.Digest, ran.Config}}
 	if err != nil {
-		s.tally.fail(of, err, e.Now())
+		a.tally.fail(of, err, e.Now)
 		return
 	}
 	second := choiceOf(&q.plan)
@@ -218,7 +238,7 @@ func (q *shadowQueue) decide(j *shadowed) {
 		p.credits[0], p.cost[0] = e.wouldCost(j, j.first)
 		p.credits[1], p.cost[1] = e.wouldCost(j, second)
 	}
-	s.tally.add(of, &p, e.Now())
+	a.tally.add(of, &p, e.Now)
 }
 
 // label names a choice.

@@ -66,11 +66,11 @@ type pair struct {
 	cost          [2]storage.NanoUSD
 }
 
-// opponents are a policy and its shadow: the loads of their modules, which stand for parameters and limits too, and the digests.
-type opponents struct {
-	loads   [2]uint64
-	digests [2]string
-}
+// opponents are a policy and its shadow.
+type opponents [2]opponent
+
+// opponent is a module with its parameters, as digests.
+type opponent struct{ module, config string }
 
 // counts are what is counted of a shadow.
 type counts struct {
@@ -109,7 +109,7 @@ type shadowTally struct {
 
 func (t *shadowTally) drop() { t.dropped.Add(1) }
 
-func (t *shadowTally) add(of opponents, p *pair, now time.Time) {
+func (t *shadowTally) add(of opponents, p *pair, now func() time.Time) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.begin(of, now)
@@ -123,7 +123,7 @@ func (t *shadowTally) add(of opponents, p *pair, now time.Time) {
 	}
 }
 
-func (t *shadowTally) fail(of opponents, err error, now time.Time) {
+func (t *shadowTally) fail(of opponents, err error, now func() time.Time) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.begin(of, now)
@@ -133,11 +133,11 @@ func (t *shadowTally) fail(of opponents, err error, now time.Time) {
 }
 
 // begin starts the report anew if one of both was loaded anew: two are not to be counted as one.
-func (t *shadowTally) begin(of opponents, now time.Time) {
-	if t.choices != nil && of.loads == t.both.loads {
+func (t *shadowTally) begin(of opponents, now func() time.Time) {
+	if t.choices != nil && of == t.both {
 		return
 	}
-	t.both, t.since, t.lastFailure = of, now.UTC(), ""
+	t.both, t.since, t.lastFailure = of, now().UTC(), ""
 	t.now, t.others, t.choices = counts{}, 0, map[[2]label]uint64{}
 }
 
@@ -147,7 +147,7 @@ func (t *shadowTally) report(share float64) ShadowReport {
 	defer t.mu.Unlock()
 	n := &t.now
 	r := ShadowReport{
-		Name: t.name, Of: t.of, Share: share, Digest: t.both.digests[1], PolicyDigest: t.both.digests[0], Decisions: n.decisions, Same: n.same, Failures: n.failures,
+		Name: t.name, Of: t.of, Share: share, Digest: t.both[1].module, PolicyDigest: t.both[0].module, Decisions: n.decisions, Same: n.same, Failures: n.failures,
 		LastFailure: t.lastFailure, Dropped: t.dropped.Load(), Priced: n.priced, Others: t.others, Choices: []ShadowChoice{},
 		Policy: ShadowCosts{n.credits[0].String(), n.cost[0].String()}, Shadow: ShadowCosts{n.credits[1].String(), n.cost[1].String()},
 	}
