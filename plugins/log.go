@@ -10,7 +10,8 @@ import (
 
 const (
 	maxLogLine   = 64 << 10 // bytes; the rest of a longer line is dropped
-	maxLogRate   = 1 << 20  // bytes a second of one plugin
+	maxLogRate   = 1 << 20  // bytes a second of one plugin; more is dropped
+	maxReadRate  = 4 << 20  // bytes a second of one plugin that are read while some are dropped: reading them costs others their time
 	lastLineSize = 300
 )
 
@@ -30,11 +31,19 @@ type logWriter struct {
 
 func newLogWriter(logger *slog.Logger) *logWriter { return &logWriter{logger: logger} }
 
-// Write takes any piece of the output; it never fails, for a plugin must not be stopped by its log.
+// Write takes any piece of the output; it never fails, for a plugin must not be stopped by its log. One that floods it is slowed down:
+// the pipe is full until Write returns.
 func (w *logWriter) Write(data []byte) (int, error) {
+	if w.take(data) {
+		time.Sleep(time.Duration(len(data)) * time.Second / maxReadRate)
+	}
+	return len(data), nil
+}
+
+// take logs what there is room for, and tells whether some is dropped in this second.
+func (w *logWriter) take(data []byte) (flood bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	size := len(data)
 	for len(data) > 0 {
 		line, rest, ended := bytes.Cut(data, []byte{'\n'})
 		room := maxLogLine - len(w.line)
@@ -48,7 +57,7 @@ func (w *logWriter) Write(data []byte) (int, error) {
 		}
 		data = rest
 	}
-	return size, nil
+	return w.dropped > 0
 }
 
 // flush logs a last line without an end.
