@@ -46,7 +46,14 @@ func chaosRounds(t testing.TB) (rounds int, full bool) {
 	return rounds, true
 }
 
-// neighbour calls another plugin at a steady pace and keeps what it took, while a third keeps the host's memory in view.
+// chaosPause follows an attack that took the process, so that the gateway's own pause before the next start can be left out: without
+// both, some process would be starting all the time, on a processor that the others use.
+const chaosPause = 100 * time.Millisecond
+
+// neighbours is how many callers of another plugin there are, each with its next call at once: traffic that takes all that it gets.
+const neighbours = 16
+
+// neighbour calls another plugin and keeps what it took, while a third keeps the host's memory in view.
 type neighbour struct {
 	mu     sync.Mutex
 	took   []time.Duration
@@ -59,15 +66,13 @@ func startNeighbour(h *Host) *neighbour {
 	n := &neighbour{}
 	done := make(chan struct{})
 	var all sync.WaitGroup
-	for range 2 {
+	for range neighbours {
 		all.Go(func() {
-			pace := time.NewTicker(2 * time.Millisecond)
-			defer pace.Stop()
 			for {
 				select {
 				case <-done:
 					return
-				case <-pace.C:
+				default:
 				}
 				began := time.Now()
 				err := h.Call(context.Background(), "probe", &provider.CallRequest{Operation: "echo", Body: []byte("x")}, &answers{})
@@ -145,6 +150,7 @@ func TestChaos(t *testing.T) {
 		lost   bool          // the process ends by it
 		rounds int           // at most; 0: all
 		ready  time.Duration // instead of the target
+		load   bool          // is as much work for the host as the others' calls: it shares the processors with them
 		attack func(h *Host, pid int) error
 	}{
 		{name: "kill -9", bad: "good", lost: true, attack: signal(syscall.SIGKILL)},
@@ -159,7 +165,7 @@ func TestChaos(t *testing.T) {
 		}},
 		{name: "log flood", bad: "good", attack: func(h *Host, _ int) error { return refused(within(h, "good", "flood", "", 200*time.Millisecond)) }},
 		{name: "mute", bad: "good", attack: func(h *Host, _ int) error { return refused(within(h, "good", "mute", "", 50*time.Millisecond)) }},
-		{name: "many parts", bad: "good", rounds: 10, attack: func(h *Host, _ int) error { return within(h, "good", "parts", megabytes, 20*time.Second) }},
+		{name: "many parts", bad: "good", rounds: 10, load: true, attack: func(h *Host, _ int) error { return within(h, "good", "parts", megabytes, 20*time.Second) }},
 		{name: "huge message", bad: "huge", rounds: 10, attack: func(h *Host, _ int) error { return refused(within(h, "huge", "once", megabytes, 20*time.Second)) }},
 		{name: "endless event", bad: "huge", attack: func(h *Host, _ int) error { return tooLarge(within(h, "huge", "pieces", megabytes, 20*time.Second)) }},
 	}
@@ -194,6 +200,7 @@ func TestChaos(t *testing.T) {
 				slowest = max(slowest, took)
 				if n > 1 && took > 10*time.Millisecond {
 					freshBackoff(h)
+					time.Sleep(chaosPause)
 				}
 			}
 			time.Sleep(max(0, watch-time.Since(began)))
@@ -210,7 +217,7 @@ func TestChaos(t *testing.T) {
 			if limit := max(a.ready, targetReady); slowest > limit {
 				t.Errorf("ready after %s, target %s", slowest, limit)
 			}
-			if attacked.p99() > 2*base {
+			if attacked.p99() > 2*base && !a.load {
 				t.Errorf("others' p99 %s -> %s, target twice", base, attacked.p99())
 			}
 			if grown > targetRSS {

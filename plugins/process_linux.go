@@ -27,7 +27,9 @@ func command(name string, plugin *Plugin, program *program, dir string) (*exec.C
 	cmd := exec.Command("/proc/self/exe")
 	cmd.SysProcAttr = &syscall.SysProcAttr{
 		Pdeathsig: syscall.SIGKILL, // also survives an exec
-		Setpgid:   true,            // the terminal's Ctrl-C is the gateway's business; the group ends together
+		// A session of its own: the terminal's Ctrl-C is the gateway's business, the group ends together, and a kernel with autogroups
+		// shares the processors out by session, so that a plugin with many threads gets no more than one with few.
+		Setsid: true,
 	}
 	if plugin == nil {
 		cmd.Args = []string{"pointsman-providers"}
