@@ -154,7 +154,10 @@ func TestChaos(t *testing.T) {
 		attack func(h *Host, pid int) error
 	}{
 		{name: "kill -9", bad: "good", lost: true, attack: signal(syscall.SIGKILL)},
-		{name: "stopped", bad: "good", lost: true, rounds: 3, ready: 6 * time.Second, attack: signal(syscall.SIGSTOP)},
+		{name: "stopped", bad: "good", lost: true, attack: signal(syscall.SIGSTOP)},
+		{name: "hung", bad: "good", lost: true, rounds: 3, ready: 6 * time.Second, attack: func(h *Host, _ int) error {
+			return refused(within(h, "good", "hang", "", 50*time.Millisecond))
+		}},
 		{name: "exit in a stream", bad: "good", lost: true, attack: func(h *Host, _ int) error { return refused(within(h, "good", "leave", "", time.Second)) }},
 		{name: "memory hog", bad: "good", lost: true, attack: func(h *Host, _ int) error { return refused(within(h, "good", "hog", "", 10*time.Second)) }},
 		{name: "fork bomb", bad: "good", attack: func(h *Host, _ int) error {

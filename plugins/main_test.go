@@ -299,6 +299,9 @@ func attack(ctx context.Context, req *provider.CallRequest, answer provider.Answ
 			_, _ = os.Stderr.Write(append(line, '\n'))
 		}
 		return ctx.Err()
+	case "hang":
+		hang()
+		return nil
 	case "leave":
 		_ = answer.Head(200, nil)
 		_ = answer.Part([]byte("x"))

@@ -24,6 +24,7 @@ type process struct {
 	log      *logWriter
 	pid      int           // set by Start
 	exited   chan struct{} // closed when the process has ended
+	stopped  chan struct{} // closed when it was stopped by a signal, where the system tells
 
 	cmd        *exec.Cmd
 	executable *os.File  // to be closed after the start
@@ -40,7 +41,7 @@ type process struct {
 
 func newProcess(p *supervised) *process {
 	return &process{
-		name: p.name, launcher: p.host.launcher, log: newLogWriter(p.logger), exited: make(chan struct{}),
+		name: p.name, launcher: p.host.launcher, log: newLogWriter(p.logger), exited: make(chan struct{}), stopped: make(chan struct{}),
 	}
 }
 

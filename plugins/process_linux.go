@@ -13,6 +13,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -165,12 +166,18 @@ func sealable() (*os.File, error) {
 	return os.NewFile(uintptr(fd), "pointsman-plugin"), nil
 }
 
-// reap waits for the process and returns how it ended. Its group is killed while the dead process still holds the
-// number, so that children of the plugin end with it and no other process can be hit.
+// reap waits for the process and returns how it ended; meanwhile it notes that the process was stopped. The group is killed while the
+// dead process still holds the number, so that children of the plugin end with it and no other process can be hit.
 func (p *process) reap() error {
+	const childStopped = 5 // CLD_STOPPED of siginfo_t
+	stop := sync.OnceFunc(func() { close(p.stopped) })
 	for {
-		err := unix.Waitid(unix.P_PID, p.pid, nil, unix.WEXITED|unix.WNOWAIT, nil)
-		if !errors.Is(err, unix.EINTR) {
+		var what unix.Siginfo
+		err := unix.Waitid(unix.P_PID, p.pid, &what, unix.WEXITED|unix.WSTOPPED|unix.WNOWAIT, nil)
+		if err == nil && what.Code == childStopped {
+			stop()
+			_ = unix.Waitid(unix.P_PID, p.pid, nil, unix.WSTOPPED|unix.WNOHANG, nil) // so that it is not told again
+		} else if !errors.Is(err, unix.EINTR) {
 			break
 		}
 	}

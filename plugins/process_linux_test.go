@@ -101,29 +101,45 @@ func stop(t *testing.T, pid int) {
 	})
 }
 
+// TestStoppedProcess stops a plugin, which the gateway is told of at once.
 func TestStoppedProcess(t *testing.T) {
+	h := startHost(t, Config{Builtin: true, Plugins: map[string]Plugin{"good": self("good")}})
+	pid := h.Status()[1].PID
+	stop(t, pid)
+	replaced(t, h, pid, 3*time.Second)
+}
+
+// TestHungProcess lets a plugin hang, which only shows in that it does not answer.
+func TestHungProcess(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes 4 s")
 	}
 	h := startHost(t, Config{Builtin: true, Plugins: map[string]Plugin{"good": self("good")}})
 	pid := h.Status()[1].PID
-	stop(t, pid)
-	ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
-	defer cancel()
-	began := time.Now()
-	err := h.Call(ctx, "good", &provider.CallRequest{Operation: "echo"}, &answers{})
-	if !errors.Is(err, context.DeadlineExceeded) || time.Since(began) > 500*time.Millisecond {
-		t.Errorf("error %v after %s", err, time.Since(began))
+	for _, operation := range []string{"hang", "echo"} {
+		ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
+		began := time.Now()
+		err := h.Call(ctx, "good", &provider.CallRequest{Operation: operation}, &answers{})
+		cancel()
+		if !errors.Is(err, context.DeadlineExceeded) || time.Since(began) > 500*time.Millisecond {
+			t.Errorf("%s: error %v after %s", operation, err, time.Since(began))
+		}
 	}
 	if err := h.Call(context.Background(), "probe", &provider.CallRequest{Operation: "echo"}, &answers{}); err != nil {
 		t.Errorf("another plugin suffers: %v", err)
 	}
-	within(t, 20*time.Second, "hung process replaced", func() bool {
+	replaced(t, h, pid, 20*time.Second)
+}
+
+// replaced waits until another process serves in place of the host's third-party one.
+func replaced(t *testing.T, h *Host, pid int, limit time.Duration) {
+	t.Helper()
+	within(t, limit, "another process", func() bool {
 		s := h.Status()[1]
 		return s.State == StateRunning && s.PID != pid
 	})
 	if alive(pid) {
-		t.Error("the hung process lives")
+		t.Error("the process lives")
 	}
 }
 

@@ -175,6 +175,8 @@ func (p *supervised) watch(ctx context.Context, inst *instance) error {
 			return nil
 		case <-inst.process.exited:
 			return fmt.Errorf("the process ended: %w", inst.process.reason())
+		case <-inst.process.stopped:
+			return errors.New("the process was stopped by a signal")
 		case <-ticker.C:
 		}
 		pingCtx, cancel := context.WithTimeout(ctx, pingTimeout)
