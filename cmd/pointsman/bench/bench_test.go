@@ -150,7 +150,7 @@ func checkDecisions(t *testing.T, d *Decision) {
 		t.Errorf("decisions %+v", d)
 	}
 	for _, p := range d.Policies {
-		if p.P50NS <= 0 || p.P99NS < p.P50NS || p.NewNS < p.P50NS || p.Fuel <= 0 || p.PerSecond <= 0 {
+		if p.BestNS <= 0 || p.P50NS < p.BestNS || p.P99NS < p.P50NS || p.NewNS < p.P50NS || p.Fuel <= 0 || p.PerSecond <= 0 {
 			t.Errorf("decisions of %+v", p)
 		}
 	}
