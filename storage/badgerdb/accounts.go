@@ -179,6 +179,9 @@ func (s *Store) putAll(records map[string]any) error {
 		if err != nil {
 			return fmt.Errorf("encoding %T: %w", record, err)
 		}
+		if err := s.fits(value); err != nil {
+			return fmt.Errorf("storing %T: %w", record, err)
+		}
 		values[key] = value
 	}
 	s.mu.Lock()

@@ -187,6 +187,7 @@ func (s *Store) fail(cause error) {
 func (s *Store) write(b *batch) error {
 	w := &s.writer
 	w.begin(s.db, 2*len(b.lines)+2*batchSize+2)
+	w.fits = s.fits
 	defer w.txn.Discard()
 	for lines := range slices.Chunk(b.lines, pageLines) {
 		key := w.cut(appendEntryKey(w.buf, lines[0].Position))
@@ -265,7 +266,8 @@ type writer struct {
 	txn     *badger.Txn
 	buf     []byte
 	records []badger.Entry
-	expires uint64 // Unix time at which the records expire, 0: never
+	expires uint64             // Unix time at which the records expire, 0: never
+	fits    func([]byte) error // nil: every value does
 	err     error
 }
 
@@ -294,7 +296,11 @@ func (w *writer) point(extended []byte, position uint64) {
 // set adds a record; the first error is kept for commit.
 func (w *writer) set(key, value []byte) {
 	w.records = append(w.records, badger.Entry{Key: key, Value: value, ExpiresAt: w.expires})
-	if err := w.txn.SetEntry(&w.records[len(w.records)-1]); err != nil && w.err == nil {
+	err := w.txn.SetEntry(&w.records[len(w.records)-1])
+	if err == nil && w.fits != nil {
+		err = w.fits(value)
+	}
+	if err != nil && w.err == nil {
 		w.err = err
 	}
 }

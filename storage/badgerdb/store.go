@@ -3,6 +3,7 @@ package badgerdb
 import (
 	"errors"
 	"fmt"
+	"os"
 	"sync"
 	"time"
 
@@ -16,6 +17,8 @@ import (
 type Store struct {
 	config      Config
 	db          *badger.DB
+	unsyncedDir string // of its value log; "": where the database is
+	maxValue    int64  // bytes from which on Badger would put a value there
 	interrupted []storage.Hold
 	space       space
 
@@ -75,18 +78,24 @@ func Open(config Config) (*Store, error) {
 	var damaged error
 	s.db, err = openDatabase(config, "ledger", func(o badger.Options) badger.Options {
 		o = o.WithSyncWrites(true)
+		if s.unsyncedDir = unsyncedDir(o.Dir); s.unsyncedDir != "" {
+			o = o.WithValueDir(s.unsyncedDir)
+		}
 		if damaged = checkTables(o, checkBytes); damaged != nil {
 			o = uncompacted(o)
 		}
 		return o
 	})
 	if err != nil {
-		return nil, err
+		return nil, err // another process may have the directory, and then what is in memory is its
 	}
+	s.maxValue = s.db.Opts().ValueThreshold
 	s.space.watch() // before the first hold
 	s.machine = ledger.New(ledger.Config{Clock: config.Clock, Sink: s, Past: s})
 	if err := s.load(damaged); err != nil {
-		return nil, errors.Join(fmt.Errorf("opening the ledger: %w", err), s.db.Close())
+		err = errors.Join(fmt.Errorf("opening the ledger: %w", err), s.db.Close())
+		s.removeUnsyncedDir()
+		return nil, err
 	}
 	go s.commitAll()
 	config.reach("proved")
@@ -167,8 +176,24 @@ func (s *Store) Close() error {
 	<-s.online.ended
 	s.readers.Wait()
 	err := guard("closing the ledger", s.db.Close)
+	s.removeUnsyncedDir()
 	if s.headFile != nil {
 		err = errors.Join(err, s.headFile.close())
 	}
 	return err
+}
+
+// removeUnsyncedDir removes the directory of the value log, which is empty.
+func (s *Store) removeUnsyncedDir() {
+	if s.unsyncedDir != "" {
+		_ = os.RemoveAll(s.unsyncedDir) // the next start does it otherwise
+	}
+}
+
+// fits returns an error for a value that Badger would put into the value log.
+func (s *Store) fits(value []byte) error {
+	if int64(len(value)) >= s.maxValue {
+		return fmt.Errorf("a record of %d bytes is too large, the most is %d", len(value), s.maxValue-1)
+	}
+	return nil
 }
