@@ -103,7 +103,9 @@ type shadowTally struct {
 	since       time.Time
 	both        opponents
 	lastFailure string
-	choices     map[[2]label]uint64
+	choices     map[[2]label]*uint64
+	last        [2]label // the choices that came last, which mostly come again
+	lastCount   *uint64
 	others      uint64
 }
 
@@ -115,12 +117,18 @@ func (t *shadowTally) add(of opponents, p *pair, now func() time.Time) {
 	t.begin(of, now)
 	t.ever.add(p)
 	t.now.add(p)
-	key := [2]label{p.first, p.second}
-	if _, known := t.choices[key]; known || len(t.choices) < maxChoices {
-		t.choices[key]++
-	} else {
-		t.others++
+	if key := [2]label{p.first, p.second}; t.lastCount == nil || key != t.last {
+		t.last, t.lastCount = key, t.choices[key]
+		switch {
+		case t.lastCount != nil:
+		case len(t.choices) < maxChoices:
+			t.lastCount = new(uint64)
+			t.choices[key] = t.lastCount
+		default:
+			t.lastCount = &t.others
+		}
 	}
+	*t.lastCount++
 }
 
 func (t *shadowTally) fail(of opponents, err error, now func() time.Time) {
@@ -138,7 +146,7 @@ func (t *shadowTally) begin(of opponents, now func() time.Time) {
 		return
 	}
 	t.both, t.since, t.lastFailure = of, now().UTC(), ""
-	t.now, t.others, t.choices = counts{}, 0, map[[2]label]uint64{}
+	t.now, t.others, t.choices, t.lastCount = counts{}, 0, map[[2]label]*uint64{}, nil
 }
 
 // report is the tally as it stands.
@@ -156,7 +164,7 @@ func (t *shadowTally) report(share float64) ShadowReport {
 		r.Since = &since
 	}
 	for key, count := range t.choices {
-		r.Choices = append(r.Choices, ShadowChoice{key[0].String(), key[1].String(), count})
+		r.Choices = append(r.Choices, ShadowChoice{key[0].String(), key[1].String(), *count})
 	}
 	slices.SortFunc(r.Choices, func(a, b ShadowChoice) int {
 		return cmp.Or(cmp.Compare(b.Count, a.Count), cmp.Compare(a.From, b.From), cmp.Compare(a.To, b.To))
