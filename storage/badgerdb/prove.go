@@ -1,10 +1,12 @@
 package badgerdb
 
 import (
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"hash/maphash"
+	"slices"
 
 	"github.com/dgraph-io/badger/v4"
 
@@ -110,6 +112,11 @@ func checkMark(txn *badger.Txn, mark headMark, last uint64) error {
 // An account's head is exact if its last line is before indexed; later lines may have moved on from it.
 func checkHeads(txn *badger.Txn, a *ledger.Audit, start, indexed uint64) error {
 	headed := map[string]bool{}
+	type head struct {
+		position uint64
+		account  string
+	}
+	var older []head // of accounts whose last line is before start
 	err := eachKey(txn, []byte{keyHead}, func(key []byte, item *badger.Item) error {
 		id := string(key[1:])
 		headed[id] = true
@@ -124,15 +131,20 @@ func checkHeads(txn *badger.Txn, a *ledger.Audit, start, indexed uint64) error {
 			}
 			return nil
 		}
-		e, err := readEntry(txn, position)
-		if err != nil || e.Account != id || position >= start {
-			return fmt.Errorf("account %s: its head names ledger position %d, which is not its last line", id, position)
-		}
-		a.Standing[id] = ledger.StandingAfter(&e)
+		older = append(older, head{position, id})
 		return nil
 	})
 	if err != nil {
 		return err
+	}
+	slices.SortFunc(older, func(a, b head) int { return cmp.Compare(a.position, b.position) }) // so that each page is read once
+	lines := lineReader{txn: txn}
+	for _, h := range older {
+		e, err := lines.read(h.position)
+		if err != nil || e.Account != h.account || h.position >= start {
+			return fmt.Errorf("account %s: its head names ledger position %d, which is not its last line", h.account, h.position)
+		}
+		a.Standing[h.account] = ledger.StandingAfter(&e)
 	}
 	for id, acc := range a.Standing {
 		if !headed[id] && acc.Link.Position < indexed {
@@ -262,29 +274,55 @@ func readPosition(item *badger.Item) (position uint64, err error) {
 }
 
 // readEntry returns one line.
-func readEntry(txn *badger.Txn, position uint64) (e storage.Entry, err error) {
-	first, err := pageOf(txn, position)
-	if err != nil {
-		return e, err
+func readEntry(txn *badger.Txn, position uint64) (storage.Entry, error) {
+	lines := lineReader{txn: txn}
+	return lines.read(position)
+}
+
+// lineReader reads lines, and a page anew only for a line of another page.
+type lineReader struct {
+	txn   *badger.Txn
+	first uint64   // position of the page's first line
+	page  []byte   // that was read
+	lines [][]byte // of it
+}
+
+// read returns the line at a position.
+func (r *lineReader) read(position uint64) (e storage.Entry, err error) {
+	if position < r.first || position-r.first >= uint64(len(r.lines)) {
+		if err := r.open(position); err != nil {
+			return e, fmt.Errorf("reading ledger position %d: %w", position, err)
+		}
 	}
-	item, err := txn.Get(appendEntryKey(nil, first))
-	if err == nil {
-		err = item.Value(func(page []byte) error {
-			return ledger.EachLine(first, page, func(at uint64, line []byte) error {
-				if at == position {
-					e, err = ledger.DecodeEntry(position, line)
-				}
-				return err
-			})
-		})
-	}
-	switch {
-	case errors.Is(err, badger.ErrKeyNotFound) || err == nil && e.Position == 0:
+	if position < r.first || position-r.first >= uint64(len(r.lines)) {
 		return e, fmt.Errorf("ledger position %d is missing", position)
-	case err != nil:
+	}
+	if e, err = ledger.DecodeEntry(position, r.lines[position-r.first]); err != nil {
 		return e, fmt.Errorf("reading ledger position %d: %w", position, err)
 	}
 	return e, nil
+}
+
+// open reads the page that holds the line at a position; it is empty if there is none.
+func (r *lineReader) open(position uint64) (err error) {
+	r.lines = r.lines[:0]
+	if r.first, err = pageOf(r.txn, position); err != nil {
+		return err
+	}
+	item, err := r.txn.Get(appendEntryKey(nil, r.first))
+	if errors.Is(err, badger.ErrKeyNotFound) {
+		return nil
+	}
+	if err == nil {
+		r.page, err = item.ValueCopy(r.page)
+	}
+	if err == nil {
+		err = ledger.EachLine(r.first, r.page, func(_ uint64, line []byte) error {
+			r.lines = append(r.lines, line)
+			return nil
+		})
+	}
+	return err
 }
 
 // readCheckpoint returns the zero checkpoint of an empty ledger when there is none.
