@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"crypto/rand"
+	"encoding/binary"
 	"fmt"
 	"path/filepath"
 	"slices"
@@ -78,8 +79,9 @@ func ledgerPairs(ctx context.Context, dir string, accounts, clients int, lasting
 	pairs := func(until time.Time, taken *[]time.Duration) error {
 		for ctx.Err() == nil && time.Now().Before(until) {
 			h := holds[int(next.Add(1))%accounts]
-			rand.Read(h.Request[:])
 			began := time.Now()
+			rand.Read(h.Request[:])
+			binary.BigEndian.PutUint64(h.Request[:], uint64(began.UnixMilli())<<16) // ids are in the order of time, as the gateway's
 			held, err := store.Reserve(h)
 			if err == nil {
 				err = held.Wait()
