@@ -187,7 +187,6 @@ func (s *Store) fail(cause error) {
 func (s *Store) write(b *batch) error {
 	w := &s.writer
 	w.begin(s.db, 2*len(b.lines)+2*batchSize+2)
-	w.fits = s.fits
 	defer w.txn.Discard()
 	for lines := range slices.Chunk(b.lines, pageLines) {
 		key := w.cut(appendEntryKey(w.buf, lines[0].Position))

@@ -90,6 +90,7 @@ func Open(config Config) (*Store, error) {
 		return nil, err // another process may have the directory, and then what is in memory is its
 	}
 	s.maxValue = s.db.Opts().ValueThreshold
+	s.writer.fits = s.fits
 	s.space.watch() // before the first hold
 	s.machine = ledger.New(ledger.Config{Clock: config.Clock, Sink: s, Past: s})
 	if err := s.load(damaged); err != nil {

@@ -30,16 +30,14 @@ type Ledger struct {
 }
 
 func (r *runner) measureLedger(ctx context.Context) (rows []Ledger, err error) {
-	var turns [][]Ledger // of each row
+	kinds := []Ledger{{Accounts: 1, Clients: 64}, {Accounts: 1, Clients: 512}, {Accounts: 10_000, Clients: 64}, {Accounts: 10_000, Clients: 512}}
+	turns := make([][]Ledger, len(kinds))
 	for round := range r.Rounds {
 		r.say("ledger %d of %d", round+1, r.Rounds)
-		for i, kind := range []Ledger{{Accounts: 1, Clients: 64}, {Accounts: 1, Clients: 512}, {Accounts: 10_000, Clients: 64}, {Accounts: 10_000, Clients: 512}} {
+		for i, kind := range kinds {
 			row, err := ledgerPairs(ctx, filepath.Join(r.newSite(), "data"), kind.Accounts, kind.Clients, r.Duration)
 			if err != nil {
 				return nil, fmt.Errorf("measuring the ledger: %w", err)
-			}
-			if round == 0 {
-				turns = append(turns, nil)
 			}
 			turns[i] = append(turns[i], row)
 		}
