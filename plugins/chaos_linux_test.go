@@ -159,6 +159,7 @@ func TestChaos(t *testing.T) {
 			return refused(within(h, "good", "hang", "", 50*time.Millisecond))
 		}},
 		{name: "exit in a stream", bad: "good", lost: true, attack: func(h *Host, _ int) error { return refused(within(h, "good", "leave", "", time.Second)) }},
+		{name: "garbage", bad: "good", lost: true, attack: func(h *Host, _ int) error { return refused(within(h, "good", "garbage", "", time.Second)) }},
 		{name: "memory hog", bad: "good", lost: true, attack: func(h *Host, _ int) error { return refused(within(h, "good", "hog", "", 10*time.Second)) }},
 		{name: "fork bomb", bad: "good", attack: func(h *Host, _ int) error {
 			if err := within(h, "good", "bomb", "", 5*time.Second); err == nil || !strings.Contains(err.Error(), "made 0 processes") {

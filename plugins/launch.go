@@ -15,6 +15,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 	goplugin "github.com/hashicorp/go-plugin"
 	"github.com/hashicorp/go-plugin/runner"
+	"google.golang.org/grpc/connectivity"
 
 	"github.com/pointsman/pointsman/sdk/provider"
 	"github.com/pointsman/pointsman/sdk/provider/rpc"
@@ -132,6 +133,17 @@ func (i *instance) close() {
 	if i.dir != "" {
 		_ = os.RemoveAll(i.dir)
 	}
+}
+
+// broken is closed when the connection is lost, which cannot be made again, for the socket is gone. It is not once ctx has ended.
+func (i *instance) broken(ctx context.Context) <-chan struct{} {
+	broken := make(chan struct{})
+	go func() {
+		if i.client.Conn().WaitForStateChange(ctx, connectivity.Ready) {
+			close(broken)
+		}
+	}()
+	return broken
 }
 
 func checkAdapters(adapters []provider.Description) error {

@@ -302,6 +302,8 @@ func attack(ctx context.Context, req *provider.CallRequest, answer provider.Answ
 	case "hang":
 		hang()
 		return nil
+	case "garbage":
+		return garble()
 	case "leave":
 		_ = answer.Head(200, nil)
 		_ = answer.Part([]byte("x"))

@@ -131,6 +131,19 @@ func TestHungProcess(t *testing.T) {
 	replaced(t, h, pid, 20*time.Second)
 }
 
+// TestGarbage has a plugin write random bytes into its connection, which cannot be made again.
+func TestGarbage(t *testing.T) {
+	h := startHost(t, Config{Builtin: true, Plugins: map[string]Plugin{"good": self("good")}})
+	pid := h.Status()[1].PID
+	if err := h.Call(context.Background(), "good", &provider.CallRequest{Operation: "garbage"}, &answers{}); !errors.Is(err, provider.ErrUnavailable) {
+		t.Errorf("error %v", err)
+	}
+	replaced(t, h, pid, 20*time.Second)
+	if s := h.Status()[1]; s.LastError != "the connection to the process broke" {
+		t.Errorf("last error %q", s.LastError)
+	}
+}
+
 // replaced waits until another process serves in place of the host's third-party one.
 func replaced(t *testing.T, h *Host, pid int, limit time.Duration) {
 	t.Helper()

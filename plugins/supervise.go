@@ -21,6 +21,7 @@ const (
 	allowedMisses  = 3 // pings in a row; a hung process is gone within 4 s
 	askingTimeout  = 50 * time.Millisecond
 	closingTimeout = 2 * time.Second
+	brokenTimeout  = 20 * time.Millisecond // in which a process whose connection broke is seen to have ended
 )
 
 // supervised is one plugin through all its processes.
@@ -168,6 +169,9 @@ func (p *supervised) refuse(err error) {
 func (p *supervised) watch(ctx context.Context, inst *instance) error {
 	ticker := time.NewTicker(pingInterval)
 	defer ticker.Stop()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	broken := inst.broken(ctx)
 	misses := 0
 	for {
 		select {
@@ -177,6 +181,13 @@ func (p *supervised) watch(ctx context.Context, inst *instance) error {
 			return fmt.Errorf("the process ended: %w", inst.process.reason())
 		case <-inst.process.stopped:
 			return errors.New("the process was stopped by a signal")
+		case <-broken:
+			select {
+			case <-inst.process.exited: // that is why
+				return fmt.Errorf("the process ended: %w", inst.process.reason())
+			case <-time.After(brokenTimeout):
+				return errors.New("the connection to the process broke")
+			}
 		case <-ticker.C:
 		}
 		pingCtx, cancel := context.WithTimeout(ctx, pingTimeout)
