@@ -37,23 +37,24 @@ type call struct {
 	session     uint64  // the conversation, as the client named it or as its opening tells; 0 if unknown
 
 	// What was asked and decided.
-	level    uint8          // abi.Level*
-	policy   string         // name of the policy
-	decider  string         // whose module decides: the policy's, or its candidate's in a rollout
-	rollout  *rollout.Run   // of the policy, nil if there is none
-	unit     uint64         // by which the rollout tells whose the request is
-	model    *catalog.Model // named by the request, or nil
-	pinned   string         // provider named by the request, or ""
-	wish     *wishes        // about models and providers, nil if there are none
-	snap     *policy.Published
-	req      policy.Request
-	state    *policy.State // the policy's, nil if it keeps none
-	needs    uint32        // abi.Grant* bits of what the policy is given
-	facts    policy.Facts  // of the round
-	shadowed *shadowed     // for the shadows of the policy; nil for none
-	plan     policy.Plan
-	ran      policy.Ran // what was asked
-	failed   error      // why the policy failed and the engine used its own order, or nil
+	level   uint8          // abi.Level*
+	policy  string         // name of the policy
+	decider string         // whose module decides: the policy's, or its candidate's in a rollout
+	rollout *rollout.Run   // of the policy, nil if there is none
+	unit    uint64         // by which the rollout tells whose the request is
+	model   *catalog.Model // named by the request, or nil
+	pinned  string         // provider named by the request, or ""
+	wish    *wishes        // about models and providers, nil if there are none
+	snap    *policy.Published
+	req     policy.Request
+	state   *policy.State // the policy's, nil if it keeps none
+	needs   uint32        // abi.Grant* bits of what the policy is given
+	facts   policy.Facts  // of the round
+	shadows []*shadow     // of the policy, of which some sample the request; nil for none
+	granted granted       // to them
+	plan    policy.Plan
+	ran     policy.Ran // what was asked
+	failed  error      // why the policy failed and the engine used its own order, or nil
 
 	// What it may cost.
 	steps   []policy.Step // of the plan, less those the account cannot pay for
@@ -168,7 +169,7 @@ func (e *Engine) end(c *call) {
 		c.scratch = nil
 	}
 	options, plan := c.req.Options[:0], policy.Plan{Steps: c.plan.Steps[:0], Verdicts: c.plan.Verdicts[:0], Explanation: c.plan.Explanation[:0]}
-	*c = call{env: c.env, scratch: c.scratch[:0], steps: c.steps[:0], outcomes: c.outcomes[:0], plan: plan}
+	*c = call{env: c.env, scratch: c.scratch[:0], steps: c.steps[:0], outcomes: c.outcomes[:0], plan: plan, granted: c.granted}
 	c.req.Options = options
 	e.calls.Put(c)
 }

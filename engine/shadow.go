@@ -1,8 +1,9 @@
 package engine
 
 import (
+	"context"
 	"math"
-	"slices"
+	"runtime/pprof"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -15,11 +16,13 @@ import (
 
 const (
 	// shadowEvery is how long requests are gathered for their shadows: waking somebody for each costs more than the decision.
-	shadowEvery = 10 * time.Millisecond
+	shadowEvery = 20 * time.Millisecond
 	// shadowRest is how many times as long as it worked the worker rests, so that slow shadows get a quarter of a processor.
 	shadowRest = 3
 	// maxShadowed is how many requests wait for their shadows; beyond that they are dropped and counted.
 	maxShadowed = 4096
+	// maxGranted is how many bytes of their texts and metadata wait.
+	maxGranted = 32 << 20
 )
 
 // Shadow is a policy that decides on the facts of another one's requests and is never followed.
@@ -53,68 +56,60 @@ func newShadows(list []Shadow, queue *shadowQueue) shadows {
 	return s
 }
 
+// samples tells whether the shadow decides on the request of that seed.
+func (s *shadow) samples(seed uint64) bool { return seed*0x9E3779B97F4A7C15 <= s.threshold }
+
 // shadowed is a request that waits for its shadows, with the facts.
 type shadowed struct {
-	next   *shadowed
 	engine *Engine
-	by     []asked
+	by     []*shadow // those of the policy, of which some sample the request
 	snap   *policy.Published
-	req    policy.Request // without what a shadow is granted
-	first  choice         // of the policy
-	ran    policy.Ran     // what made it
+	req    policy.Request
+	first  choice     // of the policy
+	ran    policy.Ran // what made it
 	// Tokens of the answer; both 0 if there was none.
 	input, output int64
 }
 
-// asked is a shadow and a copy of what it is granted of the request.
-type asked struct {
-	*shadow
-	text, metadata []byte
-}
+// granted is what some shadows are granted of a request's body; policies gives none of it to the others.
+type granted struct{ text, metadata []byte }
 
-// sampleShadows picks the shadows that decide on the request as well, and keeps what they are granted of its body, which is gone
+// sampleShadows notes whether shadows decide on the request as well, and keeps what they are granted of its body, which is gone
 // when they do.
 func (e *Engine) sampleShadows(c *call) {
 	if c.decider != c.policy { // a candidate is not what they shadow
 		return
 	}
-	for _, s := range e.shadows.of[c.policy] {
-		if c.req.Seed*0x9E3779B97F4A7C15 > s.threshold {
-			continue
+	sampled, needs := false, uint32(0)
+	by := e.shadows.of[c.policy]
+	for _, s := range by {
+		if s.samples(c.req.Seed) {
+			needed, _ := e.Policies.Needs(s.Name)
+			sampled, needs = true, needs|needed
 		}
-		if c.shadowed == nil {
-			c.shadowed, _ = e.shadowQueue.spare.Get().(*shadowed)
-			if c.shadowed == nil {
-				c.shadowed = new(shadowed)
-			}
-		}
-		by := &c.shadowed.by
-		*by = slices.Grow(*by, 1)[:len(*by)+1] // its buffers are used again
-		a := &(*by)[len(*by)-1]
-		needs, _ := e.Policies.Needs(s.Name)
-		a.shadow, a.text, a.metadata = s, c.appendText(a.text[:0], needs), c.appendMetadata(a.metadata[:0], needs)
 	}
-}
-
-// tellShadows hands a settled request to its shadows. Its facts are theirs now: the call gets the list of another one.
-func (e *Engine) tellShadows(c *call) {
-	j := c.shadowed
-	if j == nil {
+	if !sampled {
 		return
 	}
-	c.shadowed = nil
-	options := j.req.Options
-	j.engine, j.snap, j.req, j.ran = e, c.snap, c.req, c.ran
-	j.req.Text, j.req.Metadata, j.req.State, c.req.Options = nil, nil, 0, options
+	c.shadows = by
+	c.granted = granted{c.appendText(c.granted.text[:0], needs), c.appendMetadata(c.granted.metadata[:0], needs)}
+}
+
+// tellShadows hands a settled request to its shadows.
+func (e *Engine) tellShadows(c *call) {
+	if c.shadows == nil {
+		return
+	}
 	first := &c.plan
 	if len(c.earlier) > 0 {
 		first = &c.earlier[0]
 	}
-	j.first = choiceOf(first)
-	if j.input, j.output = 0, 0; c.usage.Outcome == storage.OutcomeOK {
+	j := shadowed{engine: e, by: c.shadows, snap: c.snap, req: c.req, first: choiceOf(first), ran: c.ran}
+	j.req.Text, j.req.Metadata, j.req.State = c.granted.text, c.granted.metadata, 0
+	if c.usage.Outcome == storage.OutcomeOK {
 		j.input, j.output = c.usage.InputTokens, c.usage.OutputTokens
 	}
-	e.shadowQueue.add(j)
+	e.shadowQueue.add(&j)
 }
 
 // choice is what a plan does first: the candidate it tries, or a negative number for what tries none.
@@ -135,101 +130,109 @@ func choiceOf(p *policy.Plan) choice {
 	return choice(p.Steps[0].Candidate)
 }
 
-// shadowQueue takes requests to the one worker of all shadows, which is there while there is work. Adding takes no lock. The zero
-// value is ready.
+// shadowQueue takes requests to the one worker of all shadows, which is there while there is work. The zero value is ready.
 type shadowQueue struct {
-	newest atomic.Pointer[shadowed] // of those that wait
-	length atomic.Int64
-	due    atomic.Bool // the worker is on its way
 	closed atomic.Bool
 	busy   sync.WaitGroup
-	spare  sync.Pool // of *shadowed
 
-	facts policy.Facts // the worker's
+	waiting struct {
+		sync.Mutex
+		shadowBatch
+		worker bool // there is one
+	}
+
+	taken shadowBatch // these are the worker's
+	facts policy.Facts
 	plan  policy.Plan
 
 	mu      sync.Mutex
 	tallies map[string]*shadowTally // by name
 }
 
+// shadowBatch are requests in a row, and what they refer to in another: memory that is used in its order is soon at hand.
+type shadowBatch struct {
+	requests []shadowed
+	options  []policy.Option
+	granted  []byte
+}
+
+// add copies a request, which is dropped if too many wait.
 func (q *shadowQueue) add(j *shadowed) {
-	if q.closed.Load() || q.length.Add(1) > maxShadowed {
-		q.length.Add(-1)
-		for _, a := range j.by {
-			a.tally.drop()
+	w := &q.waiting
+	w.Lock()
+	defer w.Unlock()
+	if q.closed.Load() || len(w.requests) >= maxShadowed || len(w.granted) >= maxGranted {
+		for _, s := range j.by {
+			if s.samples(j.req.Seed) {
+				s.tally.drop()
+			}
 		}
-		q.free(j)
 		return
 	}
+	w.requests = append(w.requests, *j)
+	req := &w.requests[len(w.requests)-1].req
+	w.options, req.Options = keep(w.options, req.Options)
+	w.granted, req.Text = keep(w.granted, req.Text)
+	w.granted, req.Metadata = keep(w.granted, req.Metadata)
+	if !w.worker {
+		w.worker = true
+		q.busy.Go(func() { pprof.Do(context.Background(), pprof.Labels("part", "shadows"), q.work) }) // profiles tell what they cost
+	}
+}
+
+// keep appends items, and returns them as they lie there.
+func keep[T any](list, items []T) (longer, kept []T) {
+	longer = append(list, items...)
+	return longer, longer[len(list):len(longer):len(longer)]
+}
+
+// work lets the shadows of all that waits decide, again and again until nothing waited.
+func (q *shadowQueue) work(context.Context) {
+	pause := shadowEvery
 	for {
-		j.next = q.newest.Load()
-		if q.newest.CompareAndSwap(j.next, j) {
-			break
+		time.Sleep(pause)
+		began := time.Now()
+		if !q.take() {
+			return
 		}
-	}
-	if q.due.CompareAndSwap(false, true) {
-		q.wake(shadowEvery)
-	}
-}
-
-func (q *shadowQueue) wake(after time.Duration) {
-	q.busy.Add(1)
-	time.AfterFunc(after, func() {
-		defer q.busy.Done()
-		q.work()
-	})
-}
-
-// work lets the shadows of all that waits decide, and comes back later; when nothing waited it does not.
-func (q *shadowQueue) work() {
-	began := time.Now()
-	oldest, n := q.take()
-	if oldest == nil || q.closed.Load() {
-		q.due.Store(false)
-		if q.newest.Load() != nil && !q.closed.Load() && q.due.CompareAndSwap(false, true) { // it came between the two
-			q.wake(shadowEvery)
+		for i := range q.taken.requests {
+			j := &q.taken.requests[i]
+			for _, s := range j.by {
+				if s.samples(j.req.Seed) && !q.closed.Load() {
+					q.decide(j, s)
+				}
+			}
 		}
-		return
+		pause = max(shadowEvery, shadowRest*time.Since(began))
 	}
-	for j := oldest; j != nil; {
-		next := j.next
-		for i := range j.by {
-			q.decide(j, &j.by[i])
-		}
-		q.free(j)
-		j = next
-	}
-	q.length.Add(-n)
-	q.wake(max(shadowEvery, shadowRest*time.Since(began)))
 }
 
-// take takes all that waits, the oldest first.
-func (q *shadowQueue) take() (oldest *shadowed, n int64) {
-	for j := q.newest.Swap(nil); j != nil; n++ {
-		j.next, oldest, j = oldest, j, j.next
+// take takes all that waits. If nothing does, the worker is gone.
+func (q *shadowQueue) take() bool {
+	w, old := &q.waiting, q.taken
+	clear(old.requests) // it refers to a configuration and its snapshots
+	if cap(old.granted) > maxKeptBuffer {
+		old.granted = nil
 	}
-	return oldest, n
-}
-
-// free keeps the memory of a request for another one.
-func (q *shadowQueue) free(j *shadowed) {
-	j.engine, j.by, j.snap, j.next = nil, j.by[:0], nil, nil
-	q.spare.Put(j)
+	w.Lock()
+	defer w.Unlock()
+	q.taken, w.shadowBatch = w.shadowBatch, shadowBatch{old.requests[:0], old.options[:0], old.granted[:0]}
+	w.worker = len(q.taken.requests) > 0
+	return w.worker
 }
 
 // decide lets a shadow decide. It has no state, as it never learns: its plans come to nothing.
-func (q *shadowQueue) decide(j *shadowed, a *asked) {
+func (q *shadowQueue) decide(j *shadowed, s *shadow) {
 	e := j.engine
-	if now := e.Current(); now != e && now.shadows.byName[a.Name] == nil {
+	if now := e.Current(); now != e && now.shadows.byName[s.Name] == nil {
 		return // a later configuration has it no more
 	}
-	j.req.Text, j.req.Metadata = a.text, a.metadata
 	q.facts = policy.Facts{Snapshot: j.snap, Request: &j.req}
-	ran, err := e.Policies.Route(a.Name, &q.facts, &q.plan)
+	ran, err := e.Policies.Route(s.Name, &q.facts, &q.plan)
 	q.facts = policy.Facts{}
 	of := opponents{opponent{j.ran.Digest, j.ran.Config}, opponent{ran.Digest, ran.Config}}
 	if err != nil {
-		a.tally.fail(of, err, e.Now)
+		s.tally.fail(of, err, e.Now)
 		return
 	}
 	second := choiceOf(&q.plan)
@@ -238,7 +241,7 @@ func (q *shadowQueue) decide(j *shadowed, a *asked) {
 		p.credits[0], p.cost[0] = e.wouldCost(j, j.first)
 		p.credits[1], p.cost[1] = e.wouldCost(j, second)
 	}
-	a.tally.add(of, &p, e.Now)
+	s.tally.add(of, &p, e.Now)
 }
 
 // label names a choice.

@@ -53,9 +53,9 @@ func benchGateway(b *testing.B, more string) *gateway {
 	return g
 }
 
-// askMany sends n chat requests of 2 KB over so many connections.
-func askMany(b *testing.B, g *gateway, connections, n int) {
-	body := `{"model":"auto","power_level":"balanced","max_tokens":256,"temperature":0.2,"messages":[{"role":"user","content":"` +
+// askMany sends n chat requests of 2 KB over so many connections, for a policy to decide.
+func askMany(b *testing.B, g *gateway, policy string, connections, n int) {
+	body := `{"model":"auto","pointsman":{"policy":"` + policy + `"},"power_level":"balanced","max_tokens":256,"temperature":0.2,"messages":[{"role":"user","content":"` +
 		strings.Repeat("The signalman reads the timetable, sets the points for the morning express and writes the time into his book. ", 19) + `"}]}`
 	request := fmt.Appendf(nil, "POST /v1/chat/completions HTTP/1.1\r\nHost: gateway\r\nAuthorization: Bearer %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s",
 		g.firstKey, len(body), body)
@@ -92,5 +92,5 @@ func BenchmarkRequest(b *testing.B) {
 	g := benchGateway(b, "")
 	b.ReportAllocs()
 	b.ResetTimer()
-	askMany(b, g, 64, b.N)
+	askMany(b, g, "balanced", 64, b.N)
 }

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -15,6 +16,7 @@ import (
 	"github.com/pointsman/pointsman/engine/upstream/scripted"
 	"github.com/pointsman/pointsman/policies/builtin"
 	"github.com/pointsman/pointsman/policies/signing"
+	"github.com/pointsman/pointsman/sdk/policy/difficulty"
 )
 
 // twoPrices is the configuration of a cheap model in tier 1 and one in tier 2 that costs ten times as much. eco takes the cheap one; with
@@ -268,6 +270,41 @@ func TestRolloutsEnd(t *testing.T) {
 	}
 	if out, status := command(t, "policy", "rollout", "start", "eco", "--version", version); status == 0 || !strings.Contains(out, "configuration") {
 		t.Errorf("a policy of the configuration is rolled out: %s", out)
+	}
+}
+
+// TestShadowReads has a shadow decide by the texts that it is granted, each request's its own.
+func TestShadowReads(t *testing.T) {
+	m := difficulty.Model{Scale: 0.1, Worth: 0.1, Heads: []difficulty.Head{
+		{Name: "cheap", Bias: 3, Slope: 1, Output: 400}, {Name: "dear", Bias: 4, Slope: 0.1, Output: 400},
+	}}
+	m.Weights[difficulty.WordSlot("kubernetes")] = 100
+	_, toml := twoPrices(t)
+	toml += fmt.Sprintf("[policies.reader]\nfile = %q\nshadow_of = \"eco\"\ngrants = [\"text\"]\n[policies.reader.config]\n", examplePolicy(t, "difficulty"))
+	for name, value := range m.Params() {
+		toml += fmt.Sprintf("%s = %q\n", name, value)
+	}
+	g := newGateway(t, toml, nil)
+	const requests = 40
+	for n := range requests {
+		body := ask("eco")
+		body["messages"] = user([]string{"Hello", "Kubernetes", strings.Repeat("Hello ", 1000)}[n%3])
+		if resp, text := g.api.post(t, chatPath, body); resp.StatusCode != http.StatusOK {
+			t.Fatalf("%d %s", resp.StatusCode, text)
+		}
+	}
+	var r engine.ShadowReport
+	if err := eventually(func() error {
+		if err := g.admin.call("GET", shadowsPath+"/reader", nil, &r); err != nil || r.Decisions == requests {
+			return err
+		}
+		return fmt.Errorf("%d decisions", r.Decisions)
+	}); err != nil {
+		t.Fatal(err)
+	}
+	want := []engine.ShadowChoice{{From: "cheap at cheap", To: "cheap at cheap", Count: 27}, {From: "cheap at cheap", To: "dear at dear", Count: 13}}
+	if !slices.Equal(r.Choices, want) || r.Failures != 0 {
+		t.Errorf("%+v", r)
 	}
 }
 
