@@ -25,6 +25,7 @@ type instance struct {
 	module   *module
 	guest    api.Module
 	memory   api.Memory
+	left     int64             // of the fuel at hand, after a call
 	fuel     api.MutableGlobal // of the slice at hand
 	reserve  api.MutableGlobal // beside it
 	depth    api.Global
@@ -117,19 +118,20 @@ func (i *instance) close() {
 
 // refuel gives the guest so much fuel, and no more.
 func (i *instance) refuel(units int64) {
-	i.fuel.Set(uint64(min(units, slice)))
-	i.reserve.Set(uint64(units - min(units, slice)))
+	i.left = min(units, slice)
+	i.fuel.Set(uint64(i.left))
+	i.reserve.Set(uint64(units - i.left))
 }
 
 // exhausted tells whether the guest burnt more than it was given.
 func (i *instance) exhausted() bool {
-	left := int64(i.fuel.Get())
-	return left < 0 && left+int64(i.reserve.Get()) < 0
+	i.left = int64(i.fuel.Get())
+	return i.left < 0 && i.left+int64(i.reserve.Get()) < 0
 }
 
-// used is what the guest burnt of a budget.
+// used is what the guest burnt of a budget until the end of its last call.
 func (i *instance) used(budget int64) int64 {
-	return budget - int64(i.fuel.Get()) - int64(i.reserve.Get())
+	return budget - i.left - int64(i.reserve.Get())
 }
 
 // call runs an export that takes at most one number, and sorts its failures.

@@ -101,16 +101,11 @@ func checkHead(b []byte, p *Plan, steps int) error {
 }
 
 func decodeSteps(b []byte, t table, candidates int, p *Plan) error {
-	for i := range t.count {
-		r := t.at(b, i)
-		s := Step{
-			Candidate:     get16(r, abi.StepCandidate),
-			Attempts:      r[abi.StepAttempts],
-			TimeoutMillis: get32(r, abi.StepTimeout),
-			HedgeMillis:   get32(r, abi.StepHedge),
-			Score:         getf(r, abi.StepScore),
-			Reason:        get16(r, abi.StepReason),
-		}
+	p.Steps = slices.Grow(p.Steps, t.count)[:t.count]
+	for i := range p.Steps {
+		r, s := t.at(b, i)[:abi.StepSize:abi.StepSize], &p.Steps[i]
+		s.Candidate, s.Attempts, s.Reason = get16(r, abi.StepCandidate), r[abi.StepAttempts], get16(r, abi.StepReason)
+		s.TimeoutMillis, s.HedgeMillis, s.Score = get32(r, abi.StepTimeout), get32(r, abi.StepHedge), getf(r, abi.StepScore)
 		switch {
 		case int(s.Candidate) >= candidates:
 			return malformed("step # names candidate # of #", i, int(s.Candidate), candidates)
@@ -121,12 +116,11 @@ func decodeSteps(b []byte, t table, candidates int, p *Plan) error {
 		case r[abi.StepFlags] != 0 || get32(r, abi.StepReserved) != 0 || get16(r, abi.StepReserved+4) != 0:
 			return malformed("step # with reserved bytes set", i)
 		}
-		for j := range p.Steps {
+		for j := range i {
 			if p.Steps[j].Candidate == s.Candidate {
 				return malformed("steps # and # name candidate #", j, i, int(s.Candidate))
 			}
 		}
-		p.Steps = append(p.Steps, s)
 	}
 	return nil
 }
@@ -307,23 +301,24 @@ func DecodeRequest(b []byte, r *Request) error {
 			return err
 		}
 	}
+	head := b[:abi.RequestHeaderSize:abi.RequestHeaderSize]
 	*r = Request{
-		Generation:  get64(b, abi.RequestGeneration),
-		Seed:        get64(b, abi.RequestSeed),
-		Level:       b[abi.RequestLevel],
-		Task:        b[abi.RequestTask],
-		Privacy:     b[abi.RequestPrivacy],
-		Latency:     b[abi.RequestLatency],
-		AccountTier: b[abi.RequestAccountTier],
-		Flags:       b[abi.RequestFlags],
-		Model:       get16(b, abi.RequestModel),
-		Needs:       get32(b, abi.RequestNeeds),
-		InputTokens: get32(b, abi.RequestInput),
-		MaxOutput:   get32(b, abi.RequestMaxOutput),
-		Messages:    get32(b, abi.RequestMessages),
-		Credits:     int64(get64(b, abi.RequestCredits)),
-		Session:     get64(b, abi.RequestSession),
-		State:       get64(b, abi.RequestState),
+		Generation:  get64(head, abi.RequestGeneration),
+		Seed:        get64(head, abi.RequestSeed),
+		Level:       head[abi.RequestLevel],
+		Task:        head[abi.RequestTask],
+		Privacy:     head[abi.RequestPrivacy],
+		Latency:     head[abi.RequestLatency],
+		AccountTier: head[abi.RequestAccountTier],
+		Flags:       head[abi.RequestFlags],
+		Model:       get16(head, abi.RequestModel),
+		Needs:       get32(head, abi.RequestNeeds),
+		InputTokens: get32(head, abi.RequestInput),
+		MaxOutput:   get32(head, abi.RequestMaxOutput),
+		Messages:    get32(head, abi.RequestMessages),
+		Credits:     int64(get64(head, abi.RequestCredits)),
+		Session:     get64(head, abi.RequestSession),
+		State:       get64(head, abi.RequestState),
 		Options:     options,
 		Text:        text,
 		Metadata:    metadata,

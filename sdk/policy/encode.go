@@ -76,34 +76,35 @@ func AppendRequest(dst []byte, r *Request) []byte {
 	dst = slices.Grow(dst, texts)
 	b := dst[len(dst) : len(dst)+texts]
 	dst = dst[:len(dst)+texts]
-	clear(b[:abi.RequestHeaderSize])
-	put16(b, abi.RequestVersion, abi.Version)
-	put16(b, abi.RequestHeader, abi.RequestHeaderSize)
-	put16(b, abi.RequestCount, uint16(count))
-	put16(b, abi.RequestStride, abi.OptionSize)
-	put64(b, abi.RequestGeneration, r.Generation)
-	put64(b, abi.RequestSeed, r.Seed)
-	b[abi.RequestLevel] = r.Level
-	b[abi.RequestTask] = r.Task
-	b[abi.RequestPrivacy] = r.Privacy
-	b[abi.RequestLatency] = r.Latency
-	b[abi.RequestAccountTier] = r.AccountTier
-	b[abi.RequestFlags] = r.Flags
-	put16(b, abi.RequestModel, r.Model)
-	put32(b, abi.RequestNeeds, r.Needs)
-	put32(b, abi.RequestInput, r.InputTokens)
-	put32(b, abi.RequestMaxOutput, r.MaxOutput)
-	put32(b, abi.RequestMessages, r.Messages)
-	put64(b, abi.RequestCredits, uint64(r.Credits))
-	put64(b, abi.RequestSession, r.Session)
-	put64(b, abi.RequestState, r.State)
+	head := b[:abi.RequestHeaderSize:abi.RequestHeaderSize]
+	clear(head)
+	put16(head, abi.RequestVersion, abi.Version)
+	put16(head, abi.RequestHeader, abi.RequestHeaderSize)
+	put16(head, abi.RequestCount, uint16(count))
+	put16(head, abi.RequestStride, abi.OptionSize)
+	put64(head, abi.RequestGeneration, r.Generation)
+	put64(head, abi.RequestSeed, r.Seed)
+	head[abi.RequestLevel] = r.Level
+	head[abi.RequestTask] = r.Task
+	head[abi.RequestPrivacy] = r.Privacy
+	head[abi.RequestLatency] = r.Latency
+	head[abi.RequestAccountTier] = r.AccountTier
+	head[abi.RequestFlags] = r.Flags
+	put16(head, abi.RequestModel, r.Model)
+	put32(head, abi.RequestNeeds, r.Needs)
+	put32(head, abi.RequestInput, r.InputTokens)
+	put32(head, abi.RequestMaxOutput, r.MaxOutput)
+	put32(head, abi.RequestMessages, r.Messages)
+	put64(head, abi.RequestCredits, uint64(r.Credits))
+	put64(head, abi.RequestSession, r.Session)
+	put64(head, abi.RequestState, r.State)
 	if len(r.Text) > 0 {
-		put32(b, abi.RequestTextOff, uint32(texts))
-		put32(b, abi.RequestTextLen, uint32(len(r.Text)))
+		put32(head, abi.RequestTextOff, uint32(texts))
+		put32(head, abi.RequestTextLen, uint32(len(r.Text)))
 	}
 	if len(r.Metadata) > 0 {
-		put32(b, abi.RequestMetadataOff, uint32(texts+len(r.Text)))
-		put32(b, abi.RequestMetadataLen, uint32(len(r.Metadata)))
+		put32(head, abi.RequestMetadataOff, uint32(texts+len(r.Text)))
+		put32(head, abi.RequestMetadataLen, uint32(len(r.Metadata)))
 	}
 	putOptions(b[abi.RequestHeaderSize:], r.Options[:count])
 	return append(append(dst, r.Text...), r.Metadata...)
@@ -121,21 +122,22 @@ func AppendPlan(dst []byte, p *Plan) []byte {
 	verdicts := steps + len(p.Steps)*abi.StepSize
 	explain := verdicts + len(p.Verdicts)*abi.VerdictSize
 	dst = grow(dst, explain)
-	b := dst[start:]
-	put16(b, abi.PlanVersion, abi.Version)
-	put16(b, abi.PlanHeader, uint16(steps))
-	b[abi.PlanKind] = p.Kind
-	b[abi.PlanFlags] = p.Flags
-	put16(b, abi.PlanReason, p.Reason)
-	put16(b, abi.PlanSteps, uint16(len(p.Steps)))
-	put16(b, abi.PlanStepStride, abi.StepSize)
-	put16(b, abi.PlanVerdicts, uint16(len(p.Verdicts)))
-	put16(b, abi.PlanVerdictStride, abi.VerdictSize)
-	put32(b, abi.PlanMaxOutput, p.MaxOutput)
-	put16(b, abi.PlanStatus, p.Status)
+	b := dst[start:][:explain]
+	head := b[:abi.PlanHeaderSize:abi.PlanHeaderSize]
+	put16(head, abi.PlanVersion, abi.Version)
+	put16(head, abi.PlanHeader, uint16(steps))
+	head[abi.PlanKind] = p.Kind
+	head[abi.PlanFlags] = p.Flags
+	put16(head, abi.PlanReason, p.Reason)
+	put16(head, abi.PlanSteps, uint16(len(p.Steps)))
+	put16(head, abi.PlanStepStride, abi.StepSize)
+	put16(head, abi.PlanVerdicts, uint16(len(p.Verdicts)))
+	put16(head, abi.PlanVerdictStride, abi.VerdictSize)
+	put32(head, abi.PlanMaxOutput, p.MaxOutput)
+	put16(head, abi.PlanStatus, p.Status)
 	if len(p.Explanation) > 0 {
-		put32(b, abi.PlanExplainOff, uint32(explain))
-		put32(b, abi.PlanExplainLen, uint32(len(p.Explanation)))
+		put32(head, abi.PlanExplainOff, uint32(explain))
+		put32(head, abi.PlanExplainLen, uint32(len(p.Explanation)))
 	}
 	if rounds {
 		put32(b, abi.PlanTag, p.Tag)
@@ -147,7 +149,7 @@ func AppendPlan(dst []byte, p *Plan) []byte {
 		}
 	}
 	for i := range p.Steps {
-		s, r := &p.Steps[i], b[steps+i*abi.StepSize:]
+		s, r := &p.Steps[i], b[steps+i*abi.StepSize:][:abi.StepSize:abi.StepSize]
 		put16(r, abi.StepCandidate, s.Candidate)
 		r[abi.StepAttempts] = s.Attempts
 		put32(r, abi.StepTimeout, s.TimeoutMillis)
