@@ -14,7 +14,7 @@ import (
 )
 
 const (
-	startLimit = 2 * time.Minute // for a process to say where it listens
+	startLimit = 2 * time.Minute  // for a process to say where it listens
 	stopLimit  = 10 * time.Second // after SIGTERM, before it is killed
 )
 
