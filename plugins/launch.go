@@ -15,7 +15,6 @@ import (
 	"github.com/hashicorp/go-hclog"
 	goplugin "github.com/hashicorp/go-plugin"
 	"github.com/hashicorp/go-plugin/runner"
-	"google.golang.org/grpc/connectivity"
 
 	"github.com/pointsman/pointsman/sdk/provider"
 	"github.com/pointsman/pointsman/sdk/provider/rpc"
@@ -139,7 +138,7 @@ func (i *instance) close() {
 func (i *instance) broken(ctx context.Context) <-chan struct{} {
 	broken := make(chan struct{})
 	go func() {
-		if i.client.Conn().WaitForStateChange(ctx, connectivity.Ready) {
+		if i.client.AwaitLoss(ctx) {
 			close(broken)
 		}
 	}()

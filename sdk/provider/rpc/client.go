@@ -8,6 +8,7 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/connectivity"
 	"google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
@@ -31,8 +32,10 @@ func NewClient(conn *grpc.ClientConn) *Client {
 	}
 }
 
-// Conn returns the connection, for watching its state.
-func (c *Client) Conn() *grpc.ClientConn { return c.conn }
+// AwaitLoss waits until an established connection breaks, and tells whether it did: false if ctx ended before.
+func (c *Client) AwaitLoss(ctx context.Context) bool {
+	return c.conn.WaitForStateChange(ctx, connectivity.Ready)
+}
 
 // Describe lists the adapters of the process.
 func (c *Client) Describe(ctx context.Context) ([]provider.Description, error) {
