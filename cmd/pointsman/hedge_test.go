@@ -84,15 +84,18 @@ func TestSecondCopyAnswers(t *testing.T) {
 				if u["attempts"] != 2.0 {
 					t.Errorf("%v attempts", u["attempts"])
 				}
-				// The client pays for one answer, the operator for a prompt more.
-				up[0].Script(nil)
-				g.api.post(t, chatPath, ask("m", "stream", stream))
-				one := g.api.lastUsage(t)
-				if one["credits"] != u["credits"] || dollars(t, one) >= dollars(t, u) {
-					t.Errorf("credits %v and %v, costs %v and %v", u["credits"], one["credits"], u["cost_usd"], one["cost_usd"])
-				}
 				if won := g.metric(t, `pointsman_hedges_total{provider="up`+fmt.Sprint(providers-1)+`",outcome="won"}`); won != 1 {
 					t.Errorf("%v second copies won", won)
+				}
+				// The client pays for one answer, the operator for a prompt more.
+				up[0].Script(nil)
+				var one map[string]any
+				for n := 0; n < 10 && one["attempts"] != 1.0; n++ { // a busy machine may have a second copy made of this one too
+					g.api.post(t, chatPath, ask("m", "stream", stream))
+					one = g.api.lastUsage(t)
+				}
+				if one["credits"] != u["credits"] || dollars(t, one) >= dollars(t, u) {
+					t.Errorf("credits %v and %v, costs %v and %v", u["credits"], one["credits"], u["cost_usd"], one["cost_usd"])
 				}
 			})
 		}
