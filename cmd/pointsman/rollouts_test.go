@@ -273,6 +273,20 @@ func TestRolloutsEnd(t *testing.T) {
 	}
 }
 
+// shadowAfter is a shadow's report once it has decided so many requests.
+func shadowAfter(t *testing.T, g *testGateway, name string, requests uint64) (r engine.ShadowReport) {
+	t.Helper()
+	if err := eventually(func() error {
+		if err := g.admin.call("GET", shadowsPath+"/"+name, nil, &r); err != nil || r.Decisions == requests {
+			return err
+		}
+		return fmt.Errorf("%d decisions", r.Decisions)
+	}); err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
 // TestShadowReads has a shadow decide by the texts that it is granted, each request's its own.
 func TestShadowReads(t *testing.T) {
 	m := difficulty.Model{Scale: 0.1, Worth: 0.1, Heads: []difficulty.Head{
@@ -293,15 +307,7 @@ func TestShadowReads(t *testing.T) {
 			t.Fatalf("%d %s", resp.StatusCode, text)
 		}
 	}
-	var r engine.ShadowReport
-	if err := eventually(func() error {
-		if err := g.admin.call("GET", shadowsPath+"/reader", nil, &r); err != nil || r.Decisions == requests {
-			return err
-		}
-		return fmt.Errorf("%d decisions", r.Decisions)
-	}); err != nil {
-		t.Fatal(err)
-	}
+	r := shadowAfter(t, g, "reader", requests)
 	want := []engine.ShadowChoice{{From: "cheap at cheap", To: "cheap at cheap", Count: 27}, {From: "cheap at cheap", To: "dear at dear", Count: 13}}
 	if !slices.Equal(r.Choices, want) || r.Failures != 0 {
 		t.Errorf("%+v", r)
@@ -326,15 +332,7 @@ func TestShadow(t *testing.T) {
 			t.Fatalf("%d %v %s", resp.StatusCode, resp.Header, text)
 		}
 	}
-	var shade engine.ShadowReport
-	if err := eventually(func() error {
-		if err := g.admin.call("GET", shadowsPath+"/shade", nil, &shade); err != nil || shade.Decisions == requests {
-			return err
-		}
-		return fmt.Errorf("%d decisions", shade.Decisions)
-	}); err != nil {
-		t.Fatal(err)
-	}
+	shade := shadowAfter(t, g, "shade", requests)
 	if len(shade.Choices) != 1 || shade.Choices[0] != (engine.ShadowChoice{From: "cheap at cheap", To: "dear at dear", Count: requests}) || shade.Same != 0 || shade.Failures != 0 || shade.Priced != requests {
 		t.Errorf("%+v", shade)
 	}
