@@ -18,6 +18,7 @@ import (
 	"github.com/pointsman/pointsman/cmd/pointsman/config"
 	"github.com/pointsman/pointsman/engine"
 	"github.com/pointsman/pointsman/engine/redact"
+	"github.com/pointsman/pointsman/storage/badgerdb"
 )
 
 type serveCmd struct {
@@ -61,6 +62,7 @@ func (s *serveCmd) Run(term terminal) error {
 	if err != nil {
 		return errors.New(known.String(err.Error())) // which may be what a policy says of its parameters
 	}
+	badgerdb.ShareProcessors() // from here on: what was made at the start counted the processors
 	g.banner(term.out)
 	g.reloadOnHangup(ctx)
 	cancel() // from here a second signal ends the process

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -95,6 +96,7 @@ func (s *Store) DeleteTeam(id string) error {
 	s.keysMu.Lock()
 	defer s.keysMu.Unlock()
 	var t storage.Team
+	s.applier.catchUp()
 	err := s.view("reading a team", func(txn *badger.Txn) error { return get(txn, textKey(keyTeam, id), &t) })
 	if err == nil && t.ID == "" {
 		err = storage.ErrNotFound
@@ -107,6 +109,7 @@ func (s *Store) DeleteTeam(id string) error {
 
 // Teams returns all teams, ordered by id.
 func (s *Store) Teams() ([]storage.Team, error) {
+	s.applier.catchUp()
 	teams, err := list[storage.Team](s.db, []byte{keyTeam})
 	return slices.DeleteFunc(teams, func(t storage.Team) bool { return t.ID == "" }), err
 }
@@ -128,6 +131,7 @@ func (s *Store) PutVirtualKey(keys ...storage.VirtualKey) error {
 
 // VirtualKeys returns all virtual keys, revoked ones too, ordered by id.
 func (s *Store) VirtualKeys() ([]storage.VirtualKey, error) {
+	s.applier.catchUp()
 	return list[storage.VirtualKey](s.db, []byte{keyVirtualKey})
 }
 
@@ -149,6 +153,7 @@ func (s *Store) DeleteProviderKey(account, provider string) error {
 	defer s.keysMu.Unlock()
 	key := providerKeyKey(account, provider)
 	var k storage.ProviderKey
+	s.applier.catchUp()
 	err := s.view("reading a key", func(txn *badger.Txn) error { return get(txn, key, &k) })
 	if err == nil && k.ID == "" {
 		err = storage.ErrNotFound
@@ -161,6 +166,7 @@ func (s *Store) DeleteProviderKey(account, provider string) error {
 
 // ProviderKeys returns all provider keys, ordered by account and provider.
 func (s *Store) ProviderKeys() ([]storage.ProviderKey, error) {
+	s.applier.catchUp()
 	keys, err := list[storage.ProviderKey](s.db, []byte{keyProviderKey})
 	return slices.DeleteFunc(keys, func(k storage.ProviderKey) bool { return k.ID == "" }), err
 }
@@ -170,52 +176,47 @@ func (s *Store) put(key []byte, record any) error {
 	return s.putAll(map[string]any{string(key): record})
 }
 
-// putAll is put for several records in one commit. One that fails halts the ledger, which goes on in the same file: a later sync that
-// succeeds says nothing about what this one left out, and whatever is behind a gap is lost with the power.
+// putAll is put for several records in one commit. One that fails halts the ledger, which goes on in the same journal.
 func (s *Store) putAll(records map[string]any) error {
-	values := make(map[string][]byte, len(records))
-	for key, record := range records {
-		value, err := json.Marshal(record)
+	b := s.newBatch()
+	for _, key := range slices.Sorted(maps.Keys(records)) {
+		value, err := json.Marshal(records[key])
 		if err != nil {
-			return fmt.Errorf("encoding %T: %w", record, err)
+			return fmt.Errorf("encoding %T: %w", records[key], err)
 		}
-		if err := s.fits(value); err != nil {
-			return fmt.Errorf("storing %T: %w", record, err)
-		}
-		values[key] = value
+		b.set([]byte(key), value)
 	}
-	s.mu.Lock()
-	unwritable := s.unwritable
-	s.mu.Unlock()
-	if unwritable != nil {
-		return unwritable
+	if b.err == nil && (int64(len(b.data)) > s.db.MaxBatchSize()/4*3 || int64(b.sets) > s.db.MaxBatchCount()/4*3) {
+		b.err = fmt.Errorf("%d records of %d bytes are too many for one commit", b.sets, len(b.data))
 	}
+	if b.err != nil {
+		return fmt.Errorf("storing records: %w", b.err)
+	}
+	if err := s.queue(b); err != nil {
+		return err
+	}
+	return b.done.Wait()
+}
+
+// queue has a batch without lines committed behind those that are waiting. It works while the ledger is halted, unless the disk has failed.
+// Errors: ErrLowSpace, ErrHalted, ErrClosed.
+func (s *Store) queue(b *batch) error {
 	if !s.config.roomy() {
 		return storage.ErrLowSpace
 	}
-	var refused error
-	err := guard("storing a record", func() error {
-		if s.db.IsClosed() {
-			return badger.ErrDBClosed
-		}
-		txn := s.db.NewTransaction(true)
-		defer txn.Discard()
-		for key, value := range values {
-			if refused = txn.Set([]byte(key), value); refused != nil {
-				return nil
-			}
-		}
-		return txn.Commit()
-	})
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	switch {
-	case errors.Is(err, badger.ErrDBClosed) || errors.Is(err, badger.ErrBlockedWrites):
+	case s.unwritable != nil:
+		return s.unwritable
+	case s.closed:
 		return storage.ErrClosed
-	case err != nil:
-		s.fail(err)
-		return fmt.Errorf("%w: %w", storage.ErrHalted, err)
-	case refused != nil:
-		return fmt.Errorf("storing a record: %w", refused)
 	}
+	if len(s.batch.lines) > 0 {
+		s.seal()
+	}
+	s.sealed = append(s.sealed, b)
+	poke(s.wake)
 	return nil
 }
 

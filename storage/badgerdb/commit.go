@@ -1,12 +1,10 @@
 package badgerdb
 
 import (
-	"encoding/binary"
 	"fmt"
 	"slices"
+	"sync"
 	"time"
-
-	"github.com/dgraph-io/badger/v4"
 
 	"github.com/pointsman/pointsman/storage"
 	"github.com/pointsman/pointsman/storage/ledger"
@@ -19,14 +17,23 @@ const batchSize = 800
 // pageLines bounds a page, which is read as a whole to find one of its lines.
 const pageLines = 100
 
-// batch is what one transaction writes, and the ledger's standing after it.
+// batch is what one record of the journal has, and the ledger's standing after it.
 type batch struct {
-	lines    []ledger.Line
+	*commit
 	done     *storage.Batch
 	totals   ledger.Totals
 	oldest   uint64 // position of the oldest open hold
 	spending []spendingRecord
 	exact    uint64 // spenders of whom no line is at or after this position have exact records
+}
+
+// commits are those that nobody needs any more.
+var commits = sync.Pool{New: func() any { return new(commit) }}
+
+func (s *Store) newBatch() *batch {
+	c := commits.Get().(*commit)
+	c.reset(s.maxValue)
+	return &batch{commit: c, done: storage.NewBatch()}
 }
 
 // spendingRecord is what a spender has spent, on its way to disk.
@@ -44,10 +51,7 @@ func (s *Store) Enter(l ledger.Line, joined bool) *storage.Batch {
 	if len(s.batch.lines) >= batchSize && !joined {
 		s.seal()
 	}
-	select {
-	case s.wake <- struct{}{}:
-	default: // the committer is awake already
-	}
+	poke(s.wake)
 	return done
 }
 
@@ -60,8 +64,7 @@ func (s *Store) seal() {
 	})
 	s.config.reach("sealing")
 	s.sealed = append(s.sealed, b)
-	s.batch = &batch{lines: s.spare[:0], done: storage.NewBatch()}
-	s.spare = nil
+	s.batch = s.newBatch()
 }
 
 // take returns the next batch to commit, nil when nothing is waiting.
@@ -92,6 +95,7 @@ func (s *Store) commitAll() {
 			if running {
 				s.gather()
 			}
+			s.applier.awaitRoom()
 			b := s.take()
 			if b == nil {
 				break
@@ -101,7 +105,7 @@ func (s *Store) commitAll() {
 			if err == nil {
 				err = guard("committing to the ledger", func() error { return s.write(b) })
 			}
-			b.done.Finish(s.finish(b, err))
+			b.done.Finish(s.finish(err))
 		}
 	}
 }
@@ -146,20 +150,27 @@ func (s *Store) gather() {
 	}
 }
 
-// finish lets go of what is on disk now, or halts the ledger: its memory is ahead of the disk and nothing may build on it.
-// It returns what the batch's waiters are told.
-func (s *Store) finish(b *batch, err error) error {
+// finish halts the ledger if a commit failed: its memory is ahead of the disk and nothing may build on it. It returns what the
+// batch's waiters are told.
+func (s *Store) finish(err error) error {
+	if err == nil {
+		return nil
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if err != nil {
-		s.halt(err)
-		s.unwritable = s.fault
-		return s.fault
-	}
-	s.machine.Durable(b.lines)
-	clear(b.lines)
-	s.spare = b.lines
-	return nil
+	s.halt(err)
+	s.unwritable = s.fault
+	return s.fault
+}
+
+// stored lets go of what can be read from the database now.
+func (s *Store) stored(c *commit) {
+	s.mu.Lock()
+	s.machine.Durable(c.lines)
+	s.mu.Unlock()
+	clear(c.lines)
+	c.lines = c.lines[:0]
+	commits.Put(c)
 }
 
 // halt refuses all further work and fails what is waiting. The caller holds mu.
@@ -169,7 +180,7 @@ func (s *Store) halt(cause error) {
 	for _, b := range append(s.sealed, s.batch) {
 		b.done.Finish(s.fault)
 	}
-	s.sealed, s.batch = nil, &batch{done: storage.NewBatch()}
+	s.sealed, s.batch = nil, s.newBatch()
 }
 
 // fail halts the ledger because of a write beside its commits.
@@ -182,42 +193,57 @@ func (s *Store) fail(cause error) {
 	s.unwritable = s.fault
 }
 
-// write chains the lines, commits them with their indexes and the checkpoint in one synced transaction, and then moves the head
+// write chains the lines, writes them with their indexes and the checkpoint as one record of the journal, and then moves the head
 // mark. Only the committer calls it.
 func (s *Store) write(b *batch) error {
-	w := &s.writer
-	w.begin(s.db, 2*len(b.lines)+2*batchSize+2)
-	defer w.txn.Discard()
-	for lines := range slices.Chunk(b.lines, pageLines) {
-		key := w.cut(appendEntryKey(w.buf, lines[0].Position))
-		page := append(w.buf, ledger.PageVersion)
-		for i := range lines {
-			page = s.chain.AppendLine(page, &lines[i])
-			s.config.reach("page")
-			s.changed(lines[i].Of)
-		}
-		w.set(key, w.cut(page))
+	if len(b.lines) > 0 {
+		s.encode(b)
 	}
-	for i := range b.lines {
-		s.index(w, &b.lines[i])
+	if b.err != nil {
+		return b.err
 	}
-	for _, r := range b.spending {
-		w.set(textKey(keySpending, string(r.spender)), r.value)
-	}
-	end := ledger.Checkpoint{
-		Position: s.chain.Position, Hash: s.chain.Hash, Totals: b.totals, Oldest: b.oldest, Indexed: min(s.flushHeads(w), b.exact),
-	}
-	w.set([]byte{keyCheckpoint}, end.Encode())
 	s.config.reach("committing")
-	if err := w.commit(); err != nil {
+	if err := s.journal.append(&b.record); err != nil {
 		return err
 	}
 	s.config.reach("committed")
-	if err := s.headFile.write(headMark{end.Position, end.Hash}); err != nil {
-		return err
+	if len(b.lines) > 0 {
+		s.mark.position, s.mark.hash = s.chain.Position, s.chain.Hash
 	}
+	s.mark.record = b.number
+	if s.headFile != nil {
+		if err := s.headFile.write(s.mark); err != nil {
+			return err
+		}
+	}
+	s.applier.add(b.commit)
 	s.config.reach("marked")
 	return nil
+}
+
+// encode chains the lines of a batch and adds all that follows from them to its record.
+func (s *Store) encode(b *batch) {
+	r := &b.record
+	for lines := range slices.Chunk(b.lines, pageLines) {
+		r.begin(appendEntryKey(s.key[:0], lines[0].Position))
+		r.data = append(r.data, ledger.PageVersion)
+		for i := range lines {
+			r.data = s.chain.AppendLine(r.data, &lines[i])
+			s.config.reach("page")
+			s.changed(lines[i].Of)
+		}
+		r.end()
+	}
+	for i := range b.lines {
+		s.index(r, &b.lines[i])
+	}
+	for _, x := range b.spending {
+		r.set(append(append(s.key[:0], keySpending), x.spender...), x.value)
+	}
+	end := ledger.Checkpoint{
+		Position: s.chain.Position, Hash: s.chain.Hash, Totals: b.totals, Oldest: b.oldest, Indexed: min(s.flushHeads(r), b.exact),
+	}
+	r.set([]byte{keyCheckpoint}, end.Encode())
 }
 
 // changed notes that an account's head record is no longer exact.
@@ -228,29 +254,29 @@ func (s *Store) changed(a *ledger.Account) {
 	}
 }
 
-// index writes the records that find the line again.
-func (s *Store) index(w *writer, l *ledger.Line) {
+// index adds the records that find the line again.
+func (s *Store) index(r *record, l *ledger.Line) {
 	switch l.Kind {
 	case storage.EntryHold, storage.EntryExtend:
 	case storage.EntryGrant, storage.EntryTransfer:
-		w.point(appendGrantKey(w.buf, l.Account, l.Reference), l.Position)
+		r.point(appendGrantKey(s.key[:0], l.Account, l.Reference), l.Position)
 	default:
-		w.point(appendRequestKey(w.buf, l.Entry.Request), l.Position)
+		r.point(appendRequestKey(s.key[:0], l.Entry.Request), l.Position)
 	}
 	if l.Record != nil {
-		w.set(textKey(keyAccount, l.Account), l.Record)
+		r.set(textKey(keyAccount, l.Account), l.Record)
 	}
 }
 
-// flushHeads writes the head records that have been inexact for long, as many as one transaction bears. It returns the position
+// flushHeads adds the head records that have been inexact for long, as many as one transaction bears. It returns the position
 // before which accounts must have their last line to have an exact one.
-func (s *Store) flushHeads(w *writer) (exact uint64) {
+func (s *Store) flushHeads(r *record) (exact uint64) {
 	for n := 0; len(s.dirty) > 0 && n < batchSize; n++ {
 		a := s.dirty[0]
 		if a.Link.DirtySince+s.config.headEvery > s.chain.Position {
 			break
 		}
-		w.point(append(append(w.buf, keyHead), a.Record.ID...), a.Link.Position)
+		r.point(append(append(s.key[:0], keyHead), a.Record.ID...), a.Link.Position)
 		a.Link.DirtySince = 0
 		s.dirty = s.dirty[1:]
 	}
@@ -258,55 +284,4 @@ func (s *Store) flushHeads(w *writer) (exact uint64) {
 		return s.dirty[0].Link.DirtySince
 	}
 	return s.chain.Position + 1
-}
-
-// writer builds one transaction in memory that is reused from commit to commit; Badger reads it until the commit is done.
-type writer struct {
-	txn     *badger.Txn
-	buf     []byte
-	records []badger.Entry
-	expires uint64             // Unix time at which the records expire, 0: never
-	fits    func([]byte) error // nil: every value does
-	err     error
-}
-
-func (w *writer) begin(db *badger.DB, most int) {
-	w.txn, w.err, w.buf = db.NewTransaction(true), nil, w.buf[:0]
-	if cap(w.records) < most {
-		w.records = make([]badger.Entry, 0, most)
-	}
-	clear(w.records)
-	w.records = w.records[:0]
-}
-
-// cut takes what was appended to buf as a slice of its own.
-func (w *writer) cut(extended []byte) []byte {
-	piece := extended[len(w.buf):len(extended):len(extended)]
-	w.buf = extended
-	return piece
-}
-
-// point adds an index record: the key that was appended to buf, and a ledger position.
-func (w *writer) point(extended []byte, position uint64) {
-	key := w.cut(extended)
-	w.set(key, w.cut(binary.BigEndian.AppendUint64(w.buf, position)))
-}
-
-// set adds a record; the first error is kept for commit.
-func (w *writer) set(key, value []byte) {
-	w.records = append(w.records, badger.Entry{Key: key, Value: value, ExpiresAt: w.expires})
-	err := w.txn.SetEntry(&w.records[len(w.records)-1])
-	if err == nil && w.fits != nil {
-		err = w.fits(value)
-	}
-	if err != nil && w.err == nil {
-		w.err = err
-	}
-}
-
-func (w *writer) commit() error {
-	if w.err != nil {
-		return w.err
-	}
-	return w.txn.Commit()
 }

@@ -44,9 +44,10 @@ type Config struct {
 	// failed is told when the database can no longer be kept, by goroutines of Badger. Nil: nobody.
 	failed func(error)
 	// For tests: at is told of every point of a commit or a start that is reached, to end the process there; tune changes the
-	// options of both databases.
-	at   func(point string)
-	tune func(badger.Options) badger.Options
+	// options of both databases; unsynced leaves the ledger's journal to the kernel.
+	at       func(point string)
+	tune     func(badger.Options) badger.Options
+	unsynced bool
 }
 
 // reach tells of a point on the way.

@@ -1,21 +1,23 @@
 // Package badgerdb keeps what Pointsman must not lose in embedded Badger databases: accounts, keys and the credits ledger
-// in <dir>/ledger (every commit is synced to disk), usage and decision records in <dir>/log (asynchronous, expiring,
+// in <dir>/ledger (every commit is synced to disk, in a journal before the database), usage and decision records in <dir>/log (asynchronous, expiring,
 // droppable), and what became of requests with idempotency keys in <dir>/results (synced, for a day).
 //
 // # The ledger
 //
 // A [Store] has every operation decided in memory by a [ledger.Machine], under one short lock, and appends its lines to the open
-// batch; one committer goroutine writes a batch as one synced transaction and then wakes its waiters. Nothing is read from disk on the way of a
+// batch; one committer goroutine writes a batch as one synced record of the journal and then wakes its waiters. The database has it
+// some 50 ms later (see [applier]); whoever reads it waits for what was acknowledged before. Nothing is read from disk on the way of a
 // request. What cannot be committed is never acknowledged: the ledger halts instead.
 //
 // Badger may lose records silently when a file is damaged, so the ledger proves itself. Every line carries the account's
 // balance after it and a hash over itself and both lines before it ([storage.Entry]); a checkpoint counts the lines and
-// holds the totals; a small file outside of Badger (<dir>/ledger.head) remembers the last acknowledged position, so that a
-// lost tail is seen too. [Open] checks the recent lines and every account's last one, [Verify] checks all.
+// holds the totals; a small file beside it (<dir>/ledger.head) remembers the last acknowledged position and record of the
+// journal, so that a lost tail is seen too. [Open] checks the recent lines and every account's last one, [Verify] checks all.
 //
-// # Keys in <dir>/ledger, schema 2 (integers big-endian, S = byte 0x00)
+// # Keys in <dir>/ledger, schema 3 (integers big-endian, S = byte 0x00)
 //
 //	v                        schema version, 4 bytes
+//	j                        number of the last record of the journal that is in here(8)
 //	c                        checkpoint of the ledger's head
 //	e position(8)            page: up to 100 ledger lines of one commit, from that position on
 //	h account                position of the account's last line, or of an earlier one if the checkpoint says so
@@ -26,6 +28,8 @@
 //	k key id                 storage.VirtualKey, JSON
 //	t team                   storage.Team, JSON; without an id: it was deleted
 //	p account S provider     storage.ProviderKey, JSON
+//
+// Schema 2 is the same without a journal; a start makes it 3.
 //
 // # The log
 //

@@ -13,8 +13,8 @@ import (
 	"github.com/pointsman/pointsman/storage/ledger"
 )
 
-// headFile remembers the last acknowledged position of the ledger outside of Badger. A ledger that ends before it has lost
-// its tail, which the ledger alone cannot see: its checkpoint goes with the tail.
+// headFile remembers the last acknowledged position of the ledger, and record of its journal, outside of both. A ledger that ends before it
+// has lost its tail, which the ledger alone cannot see: its checkpoint goes with the tail.
 //
 // It is written after every commit and not synced, so it is never ahead of the disk. Two slots in different sectors take
 // turns, so that a torn write leaves the other one. The first mark is synced before the file has its name: no failure of the power leaves
@@ -27,14 +27,21 @@ type headFile struct {
 
 // headMark is what the head file remembers.
 type headMark struct {
-	position uint64
+	position uint64 // of the last line; 0: there is none
 	hash     [ledger.HashSize]byte
+	record   uint64 // of the journal; 0: it is older than that
+}
+
+// after tells whether a mark was made after another one.
+func (m *headMark) after(other *headMark) bool {
+	return m.record > other.record || m.record == other.record && m.position > other.position
 }
 
 const (
 	headName     = "ledger.head"
 	headSlotSize = 512
-	headSlotUsed = 8 + ledger.HashSize + 4
+	headSlotUsed = 8 + ledger.HashSize + 8 + 4
+	headSlotOld  = 8 + ledger.HashSize + 4 // without a record
 )
 
 // openHeadFile opens <dir>/ledger.head and returns its newest readable mark; position 0 when there is none.
@@ -48,7 +55,7 @@ func openHeadFile(dir string) (*headFile, headMark, error) {
 		return nil, headMark{}, fmt.Errorf("opening the ledger's head file: %w", err)
 	}
 	mark, err := readHeadMark(f)
-	if err != nil || mark.position == 0 {
+	if err != nil || mark == (headMark{}) {
 		f.Close()
 		return h, mark, err
 	}
@@ -64,23 +71,37 @@ func readHeadMark(f io.ReaderAt) (newest headMark, err error) {
 		return newest, fmt.Errorf("reading the ledger's head file: %w", err)
 	}
 	for slot := b[:n]; len(slot) >= headSlotUsed; slot = slot[min(headSlotSize, len(slot)):] {
-		sum := binary.BigEndian.Uint32(slot[headSlotUsed-4:])
-		position := binary.BigEndian.Uint64(slot)
-		if sum == crc32.ChecksumIEEE(slot[:headSlotUsed-4]) && position > newest.position {
-			newest.position = position
-			copy(newest.hash[:], slot[8:])
+		if mark := readSlot(slot); mark.after(&newest) {
+			newest = mark
 		}
 	}
-	if newest.position == 0 && n > 0 {
+	if newest == (headMark{}) && n > 0 {
 		return newest, errors.New("the ledger's head file " + headName + " is damaged")
 	}
 	return newest, nil
+}
+
+// readSlot returns the mark in a slot, the zero mark if it is not readable.
+func readSlot(slot []byte) (mark headMark) {
+	whole := func(size int) bool {
+		return binary.BigEndian.Uint32(slot[size-4:]) == crc32.ChecksumIEEE(slot[:size-4])
+	}
+	switch {
+	case whole(headSlotUsed):
+		mark.record = binary.BigEndian.Uint64(slot[8+ledger.HashSize:])
+	case !whole(headSlotOld):
+		return mark
+	}
+	mark.position = binary.BigEndian.Uint64(slot)
+	copy(mark.hash[:], slot[8:])
+	return mark
 }
 
 func (h *headFile) write(mark headMark) error {
 	var b [headSlotUsed]byte
 	binary.BigEndian.PutUint64(b[:], mark.position)
 	copy(b[8:], mark.hash[:])
+	binary.BigEndian.PutUint64(b[8+ledger.HashSize:], mark.record)
 	binary.BigEndian.PutUint32(b[headSlotUsed-4:], crc32.ChecksumIEEE(b[:headSlotUsed-4]))
 	h.turn ^= 1
 	var err error

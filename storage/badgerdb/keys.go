@@ -7,7 +7,7 @@ import (
 )
 
 // schema is the version of the ledger's key layout in the package documentation.
-const schema = 2
+const schema = 3
 
 // The first byte of every key in the ledger's database, see the package documentation.
 const (
@@ -22,6 +22,7 @@ const (
 	keyTeam        = 't'
 	keyProviderKey = 'p'
 	keySpending    = 's'
+	keyJournal     = 'j'
 )
 
 func appendEntryKey(b []byte, position uint64) []byte {

@@ -164,6 +164,7 @@ func TestSuffix(t *testing.T) {
 // indexed is up to which line the records of accounts and spenders are exact.
 func indexed(t *testing.T, s *Store) (position uint64) {
 	t.Helper()
+	s.applier.catchUp()
 	err := s.db.View(func(txn *badger.Txn) error {
 		end, err := readCheckpoint(txn)
 		position = end.Indexed
@@ -183,7 +184,7 @@ func TestOpenReadsSuffixOnly(t *testing.T) {
 	for range 50 {
 		charge(t, s, "a", 1)
 	}
-	err := s.db.Update(func(txn *badger.Txn) error {
+	err := edit(s, func(txn *badger.Txn) error {
 		editEntry(t, txn, 5, false, func(e *storage.Entry) { e.Amount++ })
 		return nil
 	})

@@ -25,11 +25,11 @@ func (s *Store) load(damaged error) error {
 	began := time.Now()
 	var a *ledger.Audit
 	err = guard("checking the ledger", func() error {
-		var mark headMark
-		var err error
-		if s.headFile, mark, err = openHeadFile(s.config.Dir); err != nil {
+		head, mark, err := openHeadFile(s.config.Dir)
+		if err != nil {
 			return err
 		}
+		s.headFile, s.mark = head, mark
 		return s.db.View(func(txn *badger.Txn) error {
 			a, err = prove(txn, mark, uint64(s.config.VerifyMax))
 			return err
@@ -134,6 +134,7 @@ func (s *Store) indexed(key []byte) (found *storage.Entry, err error) {
 // line). The last one's Previous is where to go on; 0 means there is no more. Lines that are not on disk yet are not seen.
 // Errors: ErrNotFound when there is no such account or from is not a line of it.
 func (s *Store) Entries(account string, from uint64, limit int) (entries []storage.Entry, err error) {
+	s.applier.catchUp()
 	if from == 0 {
 		s.mu.Lock()
 		if a := s.machine.Account(account); a != nil {

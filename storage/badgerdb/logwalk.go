@@ -56,7 +56,7 @@ func OpenLogCopy(dir string) (*Log, error) {
 	if _, err := os.Stat(filepath.Join(dir, "log")); err != nil {
 		return nil, err
 	}
-	db, discard, err := openCopy(dir, "log")
+	db, discard, err := openCopy(dir, "log", openLogCopy)
 	if err != nil {
 		return nil, err
 	}

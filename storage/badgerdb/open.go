@@ -19,6 +19,11 @@ const openFreeBytes = 48 << 20
 // openDatabase makes <dir>/<name> private, makes sure no other process has it open, and opens it with a panic of Badger
 // (it panics on some damaged files) turned into an error.
 func openDatabase(config Config, name string, opts func(badger.Options) badger.Options) (db *badger.DB, err error) {
+	return openPrepared(config, name, opts, removeUnborn)
+}
+
+// openPrepared is openDatabase with something else to be done first, while nobody has the directory.
+func openPrepared(config Config, name string, opts func(badger.Options) badger.Options, prepare func(dir string) error) (db *badger.DB, err error) {
 	dir := filepath.Join(config.Dir, name)
 	if err := privateDir(config.Dir, dir); err != nil {
 		return nil, err
@@ -39,7 +44,7 @@ func openDatabase(config Config, name string, opts func(badger.Options) badger.O
 	if config.tune != nil {
 		o = config.tune(o)
 	}
-	if err := errors.Join(removeUnborn(dir), checkTables(o, 0), lock.Close()); err != nil { // Badger takes the same lock itself; between the two nothing was touched yet
+	if err := errors.Join(prepare(dir), checkTables(o, 0), lock.Close()); err != nil { // Badger takes the same lock itself; between the two nothing was touched yet
 		return nil, fmt.Errorf("preparing data directory %s: %w", dir, err)
 	}
 	err = guard("opening "+dir, func() error {

@@ -39,8 +39,8 @@ func memoryDir(t *testing.T) string {
 	return dir
 }
 
-// record is what a child does until it has waited for the disk so many times.
-func record(t *testing.T, e errand, syncs int) *powerloss.Recording {
+// recordLife is what a child does until it has waited for the disk so many times.
+func recordLife(t *testing.T, e errand, syncs int) *powerloss.Recording {
 	t.Helper()
 	e.Watched, e.Life = true, cmp.Or(e.Life, time.Minute) // a child that hangs ends, too
 	child := e.command(t)
@@ -85,7 +85,7 @@ func TestF30PowerLoss(t *testing.T) {
 			before := errand{Dir: dir}.send(t, time.Duration(50+o.random.IntN(100))*time.Millisecond)
 			acknowledged = append(acknowledged, before.acknowledged...)
 		}
-		r := record(t, errand{Dir: dir}, 80+o.random.IntN(100))
+		r := recordLife(t, errand{Dir: dir}, 80+o.random.IntN(100))
 		for name, n := range r.Waits {
 			o.waits[filepath.Base(name)] += n
 		}
@@ -115,7 +115,7 @@ func TestF30PowerLoss(t *testing.T) {
 	}
 	t.Logf("figure: %d images of the disk (%v), the power failing before %v returned: %d acknowledged operations looked for, %d lost, %d requests charged twice, %d holds interrupted; seed %d",
 		o.total(), o.images, o.waits, o.books.told, o.books.lost, o.books.twice, o.books.open, o.seed)
-	if life >= 4 && (o.books.told == 0 || o.books.open == 0 || o.waits[".mem"] == 0 || o.waits[".sst"] == 0 || o.waits["MANIFEST"] == 0) {
+	if life >= 4 && (o.books.told == 0 || o.books.open == 0 || o.waits[".journal"] == 0 || o.waits[".sst"] == 0 || o.waits["MANIFEST"] == 0) {
 		t.Error("the failures did not find everything that they were to find")
 	}
 }
@@ -255,7 +255,7 @@ func parseAll(t *testing.T, said string) (all []told) {
 // TestF30Unsynced: a store that does not sync loses what was acknowledged, and that would be noticed.
 func TestF30Unsynced(t *testing.T) {
 	dir := memoryDir(t)
-	r := record(t, errand{Dir: dir, Unsynced: true, Life: callLife}, 1<<30)
+	r := recordLife(t, errand{Dir: dir, Unsynced: true, Life: callLife}, 1<<30)
 	image := memoryDir(t)
 	var acknowledged []told
 	if err := r.Replay(func(p *powerloss.Point) (err error) {

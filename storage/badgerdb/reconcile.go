@@ -22,6 +22,7 @@ func Reconcile(s *Store, l *Log) (added int, err error) {
 	if s.Halted() != nil {
 		return 0, nil
 	}
+	s.applier.catchUp()
 	oldest := s.config.Clock().Add(-l.config.Retain)
 	present := 0
 	err = guard("reconciling the log", func() error {

@@ -37,7 +37,7 @@ func (l *Log) Copy(w io.Writer) (records uint64, err error) {
 
 // CopyLog is [Log.Copy] for the data directory of a stopped gateway.
 func CopyLog(dir string, w io.Writer) (records uint64, err error) {
-	db, discard, err := openCopy(dir, "log")
+	db, discard, err := openCopy(dir, "log", openLogCopy)
 	if err != nil {
 		return 0, err
 	}
@@ -103,7 +103,7 @@ func writeHead(dir string, sum storage.LedgerSummary) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(head.write(headMark{sum.Position, sum.Hash}), head.close())
+	return errors.Join(head.write(headMark{position: sum.Position, hash: sum.Hash}), head.close())
 }
 
 // RestoreLog makes the log's database in a data directory that has none from a stream of records.

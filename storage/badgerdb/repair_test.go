@@ -152,7 +152,7 @@ func TestRepairTellsLostAccountsAndKeepsReferences(t *testing.T) {
 	if err := s.PutVirtualKey(storage.VirtualKey{ID: "key_1", Account: "alice"}); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.db.Update(func(txn *badger.Txn) error {
+	if err := edit(s, func(txn *badger.Txn) error {
 		editEntry(t, txn, 5, false, func(e *storage.Entry) { e.Amount++ }) // the second line of the transfer
 		return txn.Delete(textKey(keyAccount, "bob"))
 	}); err != nil {

@@ -1,6 +1,7 @@
 package badgerdb
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -26,8 +27,8 @@ type Snapshot struct {
 	db   *badger.DB
 	txn  *badger.Txn
 	mark headMark
-	// markErr is why there is no mark: its file is damaged.
-	markErr error
+	// damaged is what is wrong with the head file or the journal.
+	damaged error
 	pace    pace
 	close   func() error
 }
@@ -48,6 +49,7 @@ func (s *Store) Snapshot() (*Snapshot, error) {
 		s.readers.Done()
 		return nil, err
 	}
+	s.applier.catchUp()
 	return &Snapshot{
 		db: s.db, txn: s.db.NewTransaction(false), mark: mark, pace: pace{percent: snapshotPercent, stop: s.stop},
 		close: func() error { s.readers.Done(); return nil },
@@ -69,16 +71,27 @@ func (s *Store) acknowledged() (mark headMark, err error) {
 // started there until it is closed. Errors: ErrInUse, and that the database is too damaged to be opened.
 func OpenSnapshot(dir string) (*Snapshot, error) {
 	mark, markErr := readHeadFile(dir)
-	db, discard, err := openCopy(dir, "ledger")
+	var damaged error
+	db, discard, err := openCopy(dir, "ledger", func(config Config) (*badger.DB, error) {
+		db, j, fault, err := openLedger(config, mark.record, uncompacted)
+		if err != nil {
+			return nil, err
+		}
+		damaged = fault
+		return db, j.close(false)
+	})
 	if err != nil {
 		return nil, err
 	}
-	return &Snapshot{db: db, txn: db.NewTransaction(false), mark: mark, markErr: markErr, pace: pace{percent: 100}, close: discard}, nil
+	return &Snapshot{db: db, txn: db.NewTransaction(false), mark: mark, damaged: cmp.Or(markErr, damaged), pace: pace{percent: 100}, close: discard}, nil
 }
 
-// openCopy opens a private copy of a database, in which Badger may repair what it likes (a database that was killed cannot be
+// openLogCopy opens the copy of a log's database.
+func openLogCopy(config Config) (*badger.DB, error) { return openDatabase(config, "log", uncompacted) }
+
+// openCopy has a private copy of a database opened, in which Badger may repair what it likes (a database that was killed cannot be
 // opened without that); table files never change once written and are linked, not copied. discard closes and removes it.
-func openCopy(dir, name string) (db *badger.DB, discard func() error, err error) {
+func openCopy(dir, name string, open func(Config) (*badger.DB, error)) (db *badger.DB, discard func() error, err error) {
 	source := filepath.Join(dir, name)
 	lock, err := lockDir(source)
 	if err != nil {
@@ -96,7 +109,7 @@ func openCopy(dir, name string) (db *badger.DB, discard func() error, err error)
 	}
 	config, err := Config{Dir: scratch, MinFreeMB: -1}.withDefaults()
 	if err == nil {
-		db, err = openDatabase(config, name, uncompacted)
+		db, err = open(config)
 	}
 	if err != nil {
 		return nil, nil, errors.Join(err, removeScratch(scratch), lock.Close())
@@ -170,8 +183,8 @@ func (s *Snapshot) Balances() (list []storage.Balance, err error) {
 }
 
 func (s *Snapshot) prove(most uint64, step func() error) (a *ledger.Audit, err error) {
-	if s.markErr != nil {
-		return nil, s.markErr
+	if s.damaged != nil {
+		return nil, s.damaged
 	}
 	err = guard("verifying the ledger", func() error {
 		if a, err = proveSlowly(s.txn, s.mark, most, step); err != nil {

@@ -1,9 +1,9 @@
 package badgerdb
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
-	"os"
 	"sync"
 	"time"
 
@@ -17,8 +17,9 @@ import (
 type Store struct {
 	config      Config
 	db          *badger.DB
-	unsyncedDir string // of its value log; "": where the database is
-	maxValue    int64  // bytes from which on Badger would put a value there
+	journal     *journal
+	applier     *applier
+	maxValue    int64 // bytes from which on Badger would put a value into its value log, which is not synchronized
 	interrupted []storage.Hold
 	space       space
 
@@ -29,10 +30,9 @@ type Store struct {
 	unwritable error
 	closed     bool
 	machine    *ledger.Machine
-	entered    uint64        // position of the last line that was decided
-	batch      *batch        // open
-	sealed     []*batch      // waiting for the committer
-	spare      []ledger.Line // of the last committed batch, for the next one
+	entered    uint64   // position of the last line that was decided
+	batch      *batch   // open
+	sealed     []*batch // waiting for the committer
 
 	keysMu  sync.Mutex // serializes read-modify-write of keys
 	online  *online
@@ -41,8 +41,9 @@ type Store struct {
 	// The committer's own.
 	chain    ledger.Writer
 	dirty    []*ledger.Account // accounts whose head record is not exact, in the order of their first line that it does not know
-	headFile *headFile
-	writer   writer
+	headFile *headFile         // nil: it cannot be read, which halts the ledger
+	mark     headMark          // in it
+	key      [256]byte         // of a record that is being encoded
 
 	wake      chan struct{} // something may be waiting for the committer
 	began     time.Time     // of the last commit; the committer's, as busy
@@ -65,7 +66,6 @@ func Open(config Config) (*Store, error) {
 		return nil, err
 	}
 	s := &Store{
-		batch:     &batch{done: storage.NewBatch()},
 		wake:      make(chan struct{}, 1),
 		stop:      make(chan struct{}),
 		committed: make(chan struct{}),
@@ -75,29 +75,27 @@ func Open(config Config) (*Store, error) {
 	}
 	config.failed = s.fail
 	s.config = config
-	var damaged error
-	s.db, err = openDatabase(config, "ledger", func(o badger.Options) badger.Options {
-		o = o.WithSyncWrites(true)
-		if s.unsyncedDir = unsyncedDir(o.Dir); s.unsyncedDir != "" {
-			o = o.WithValueDir(s.unsyncedDir)
-		}
-		if damaged = checkTables(o, checkBytes); damaged != nil {
+	var tables, journal error           // what is wrong with them
+	mark, _ := readHeadFile(config.Dir) // what is wrong with it is told when the ledger is checked
+	s.db, s.journal, journal, err = openLedger(config, mark.record, func(o badger.Options) badger.Options {
+		if tables = checkTables(o, checkBytes); tables != nil {
 			o = uncompacted(o)
 		}
 		return o
 	})
 	if err != nil {
-		return nil, err // another process may have the directory, and then what is in memory is its
-	}
-	s.maxValue = s.db.Opts().ValueThreshold
-	s.writer.fits = s.fits
-	s.space.watch() // before the first hold
-	s.machine = ledger.New(ledger.Config{Clock: config.Clock, Sink: s, Past: s})
-	if err := s.load(damaged); err != nil {
-		err = errors.Join(fmt.Errorf("opening the ledger: %w", err), s.db.Close())
-		s.removeUnsyncedDir()
 		return nil, err
 	}
+	s.applier = newApplier(&s.config, s.db, s.journal)
+	s.applier.stored, s.applier.failed = s.stored, s.fail
+	s.maxValue = s.db.Opts().ValueThreshold
+	s.batch = s.newBatch()
+	s.space.watch() // before the first hold
+	s.machine = ledger.New(ledger.Config{Clock: config.Clock, Sink: s, Past: s})
+	if err := s.load(cmp.Or(tables, journal)); err != nil {
+		return nil, errors.Join(fmt.Errorf("opening the ledger: %w", err), s.db.Close(), s.journal.close(false))
+	}
+	go s.applier.run()
 	go s.commitAll()
 	config.reach("proved")
 	err = s.interrupt()
@@ -173,28 +171,14 @@ func (s *Store) Close() error {
 	s.mu.Unlock()
 	close(s.stop)
 	<-s.committed
+	stored := s.applier.close()
 	<-s.tended
 	<-s.online.ended
 	s.readers.Wait()
-	err := guard("closing the ledger", s.db.Close)
-	s.removeUnsyncedDir()
+	err := guard("closing the ledger", s.db.Close) // which makes tables of all that is stored
+	err = errors.Join(err, s.journal.close(stored && err == nil))
 	if s.headFile != nil {
 		err = errors.Join(err, s.headFile.close())
 	}
 	return err
-}
-
-// removeUnsyncedDir removes the directory of the value log, which is empty.
-func (s *Store) removeUnsyncedDir() {
-	if s.unsyncedDir != "" {
-		_ = os.RemoveAll(s.unsyncedDir) // the next start does it otherwise
-	}
-}
-
-// fits returns an error for a value that Badger would put into the value log.
-func (s *Store) fits(value []byte) error {
-	if int64(len(value)) >= s.maxValue {
-		return fmt.Errorf("a record of %d bytes is too large, the most is %d", len(value), s.maxValue-1)
-	}
-	return nil
 }

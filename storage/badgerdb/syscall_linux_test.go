@@ -33,6 +33,7 @@ var failings = []failing{
 	{"openat", "", true},
 	{"renameat", "", true},
 	{"pwrite64", headName, false},
+	{"pwrite64", "ledger/000001" + journalExt, false},
 	{"write", "ledger/MANIFEST", true},
 }
 
@@ -106,9 +107,9 @@ func TestFailingCalls(t *testing.T) {
 func TestSkippedSync(t *testing.T) {
 	for _, unsynced := range []bool{false, true} {
 		p := punish(t)
-		o := errand{Dir: p.dir, Life: callLife, Unsynced: unsynced}.send(t, 0, failing{call: "msync"}.inject(t, p.dir, "EIO", "1+")...)
+		o := errand{Dir: p.dir, Life: callLife, Unsynced: unsynced}.send(t, 0, failing{call: "fdatasync"}.inject(t, p.dir, "EIO", "1+")...)
 		for life := 4 * callLife; unsynced && len(o.acknowledged) == 0 && life < time.Minute; life *= 2 { // it had no time to work
-			o = errand{Dir: t.TempDir(), Life: life, Unsynced: true}.send(t, 0, failing{call: "msync"}.inject(t, p.dir, "EIO", "1+")...)
+			o = errand{Dir: t.TempDir(), Life: life, Unsynced: true}.send(t, 0, failing{call: "fdatasync"}.inject(t, p.dir, "EIO", "1+")...)
 		}
 		if noticed := len(o.acknowledged) > 0; noticed != unsynced {
 			t.Errorf("unsynced: %t, and %d operations were acknowledged while every sync failed: %s", unsynced, len(o.acknowledged), o.stderr)

@@ -18,7 +18,7 @@ func TestStrayTable(t *testing.T) {
 			t.Fatal(err)
 		}
 		if lost {
-			if err := s.db.Update(func(txn *badger.Txn) error {
+			if err := edit(s, func(txn *badger.Txn) error {
 				editPage(t, txn, 10, func([][]byte, int) [][]byte { return nil })
 				return nil
 			}); err != nil {

@@ -298,3 +298,9 @@ func TestCommitFailure(t *testing.T) {
 	}
 	checkHalted(t, s)
 }
+
+// edit changes the database behind the store's back, once it has everything.
+func edit(s *Store, change func(txn *badger.Txn) error) error {
+	s.applier.catchUp()
+	return s.db.Update(change)
+}

@@ -106,6 +106,7 @@ func (e *errand) config() Config {
 			}
 			return o.WithMemTableSize(256 << 10).WithValueThreshold(32 << 10).WithSyncWrites(o.SyncWrites && !e.Unsynced)
 		},
+		unsynced: e.Unsynced,
 	}
 }
 

@@ -30,6 +30,7 @@ type Ledger struct {
 }
 
 func (r *runner) measureLedger(ctx context.Context) (rows []Ledger, err error) {
+	defer badgerdb.ShareProcessors()() // as a gateway does
 	kinds := []Ledger{{Accounts: 1, Clients: 64}, {Accounts: 1, Clients: 512}, {Accounts: 10_000, Clients: 64}, {Accounts: 10_000, Clients: 512}}
 	turns := make([][]Ledger, len(kinds))
 	for round := range r.Rounds {

@@ -1,0 +1,311 @@
+package badgerdb
+
+import (
+	"encoding/binary"
+	"errors"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/dgraph-io/badger/v4"
+
+	"github.com/pointsman/pointsman/storage"
+	"github.com/pointsman/pointsman/storage/ledger"
+)
+
+// applier brings what is in the journal into the database, in the same order: everything of a moment in one transaction that is not
+// synchronized. Once Badger has made tables of it, the journal's segments are used again.
+type applier struct {
+	config  *Config
+	db      *badger.DB
+	journal *journal
+	stored  func(*commit) // told of each commit that can be read
+	failed  func(error)   // told once of the error after which nothing more is stored
+	work    chan struct{} // there is something to do
+	hurry   chan struct{} // and somebody waits for it
+	stop    chan struct{} // ends it, once all is stored
+	ended   chan struct{} // closed when it has ended
+
+	mu      sync.Mutex
+	changed sync.Cond // stored, err or stuck did
+	queue   []*commit
+	size    int    // bytes in queue
+	queued  uint64 // number of the last record in it, or before
+	done    uint64 // number of the last record that is stored
+	stuck   bool   // for want of disk space
+	err     error
+
+	// Its own.
+	entries []badger.Entry // of the transaction under way
+	tabled  []version      // what is stored and in no table, as far as is known
+}
+
+// commit is a record, and what it is about.
+type commit struct {
+	record
+	lines []ledger.Line
+}
+
+// version is the one that Badger gave to the transaction with a record of the journal, the last of several.
+type version struct{ record, badger uint64 }
+
+const (
+	// applyEvery is how long commits are gathered for one transaction. Memory and the journal know what is in them.
+	applyEvery = 50 * time.Millisecond
+	// applySize is how many bytes of them are enough to begin at once.
+	applySize = 64 << 10
+	// applyMost is how many bytes of them may wait before the committer does.
+	applyMost = 16 << 20
+)
+
+func newApplier(config *Config, db *badger.DB, j *journal) *applier {
+	a := &applier{
+		config: config, db: db, journal: j, queued: j.last, done: j.last,
+		work: make(chan struct{}, 1), hurry: make(chan struct{}, 1), stop: make(chan struct{}), ended: make(chan struct{}),
+	}
+	a.changed.L = &a.mu
+	return a
+}
+
+// add queues a commit whose record is in the journal.
+func (a *applier) add(c *commit) {
+	a.mu.Lock()
+	a.queue = append(a.queue, c)
+	a.size += len(c.data)
+	a.queued = c.number
+	enough := a.size >= applySize
+	a.mu.Unlock()
+	poke(a.work)
+	if enough {
+		poke(a.hurry)
+	}
+}
+
+func poke(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default: // it was poked already
+	}
+}
+
+// awaitRoom returns when not too much is waiting.
+func (a *applier) awaitRoom() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for a.size > applyMost && a.err == nil && !a.stuck {
+		a.changed.Wait()
+	}
+}
+
+// catchUp returns when everything that is in the journal now can be read from the database, or there is no room on the disk for it.
+func (a *applier) catchUp() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for upTo := a.queued; a.done < upTo && a.err == nil && !a.stuck; {
+		poke(a.hurry)
+		a.changed.Wait()
+	}
+}
+
+// close ends the applier, and tells whether all that was added is stored.
+func (a *applier) close() bool {
+	close(a.stop)
+	<-a.ended
+	return a.err == nil
+}
+
+// run is the applier.
+func (a *applier) run() {
+	defer close(a.ended)
+	for stopping := false; !stopping; {
+		select {
+		case <-a.work:
+			pause := time.NewTimer(applyEvery)
+			select {
+			case <-pause.C:
+			case <-a.hurry:
+			case <-a.stop:
+			}
+			pause.Stop()
+		case <-a.hurry:
+		case <-a.stop:
+			stopping = true
+		}
+		for commits := a.take(); len(commits) > 0; commits = a.take() {
+			if err := a.store(commits); err != nil {
+				a.fail(err)
+				return
+			}
+		}
+	}
+}
+
+// take returns the commits for the next transaction.
+func (a *applier) take() []*commit {
+	most, size := int(a.db.MaxBatchCount()/2), min(applySize, int(a.db.MaxBatchSize()/2))
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	n := 0
+	for sets, bytes := 0, 0; n < len(a.queue); n++ {
+		sets, bytes = sets+a.queue[n].sets, bytes+len(a.queue[n].data)
+		if n > 0 && (sets > most || bytes > size) {
+			break
+		}
+	}
+	return a.queue[:n]
+}
+
+// store writes commits into the database, and sees to the journal.
+func (a *applier) store(commits []*commit) error {
+	if err := a.awaitDisk(); err != nil {
+		return err
+	}
+	a.config.reach("storing")
+	t := transaction{db: a.db, entries: a.entries}
+	err := guard("storing the ledger", func() error {
+		defer t.discard()
+		for _, c := range commits {
+			if err := t.add(c.number, c.data[journalHead:]); err != nil {
+				return err
+			}
+		}
+		return t.commit()
+	})
+	a.entries = t.entries
+	if err != nil {
+		return err
+	}
+	a.config.reach("stored")
+	last := commits[len(commits)-1].number
+	size := 0
+	for _, c := range commits {
+		size += len(c.data)
+		a.stored(c)
+	}
+	a.mu.Lock()
+	a.queue = slices.Delete(a.queue, 0, len(commits))
+	a.size -= size
+	a.done = last
+	a.changed.Broadcast()
+	a.mu.Unlock()
+	a.tabled = append(a.tabled, version{last, t.version})
+	return a.provide()
+}
+
+// provide sees to it that a segment of the journal lies ready when the one in use is full.
+func (a *applier) provide() error {
+	if !a.journal.wantsSpare() {
+		return nil
+	}
+	tables := uint64(0) // the newest version in them: Badger makes tables of what is stored in the order of versions
+	for _, t := range a.db.Tables() {
+		tables = max(tables, t.MaxVersion)
+	}
+	n := 0
+	for ; n < len(a.tabled) && a.tabled[n].badger <= tables; n++ {
+		a.journal.release(a.tabled[n].record)
+	}
+	a.tabled = slices.Delete(a.tabled, 0, n)
+	a.config.reach("released")
+	if !a.journal.wantsSpare() || !a.config.roomy() {
+		return nil
+	}
+	return a.journal.addSpare()
+}
+
+// awaitDisk returns when there is room on the disk for a transaction and the tables that follow from it.
+func (a *applier) awaitDisk() error {
+	if a.config.roomy() {
+		return nil
+	}
+	a.setStuck(true)
+	defer a.setStuck(false)
+	for !a.config.roomy() {
+		select {
+		case <-time.After(spaceEvery):
+		case <-a.stop:
+			return storage.ErrLowSpace // the next start takes it from the journal
+		}
+	}
+	return nil
+}
+
+func (a *applier) setStuck(stuck bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.stuck = stuck
+	a.changed.Broadcast()
+}
+
+func (a *applier) fail(err error) {
+	a.mu.Lock()
+	a.err = err
+	a.changed.Broadcast()
+	a.mu.Unlock()
+	if !errors.Is(err, storage.ErrLowSpace) {
+		a.failed(err)
+	}
+}
+
+// transaction writes records of the journal into the database, and the number of the last one with them.
+type transaction struct {
+	db      *badger.DB
+	txn     *badger.Txn    // nil: nothing was added
+	entries []badger.Entry // reused; Badger reads them until the commit is done
+	number  uint64
+	size    int
+	version uint64 // that Badger gave to the last commit
+}
+
+func (t *transaction) add(number uint64, body []byte) error {
+	if t.txn == nil {
+		t.txn = t.db.NewTransaction(true)
+		clear(t.entries)
+		t.entries = t.entries[:0]
+		t.size = 0
+	}
+	t.number = number
+	t.size += len(body)
+	return eachSet(body, t.set)
+}
+
+func (t *transaction) set(key, value []byte) error {
+	if len(t.entries) == cap(t.entries) { // what Badger has of the former slice stays valid
+		t.entries = make([]badger.Entry, 0, max(1024, 2*cap(t.entries)))
+	}
+	t.entries = append(t.entries, badger.Entry{Key: key, Value: value})
+	return t.txn.SetEntry(&t.entries[len(t.entries)-1])
+}
+
+// full tells whether a body should go into the next transaction.
+func (t *transaction) full(body []byte) bool {
+	return t.txn != nil && (int64(t.size+len(body)) > t.db.MaxBatchSize()/2 || int64(len(t.entries)+len(body)/setHead) > t.db.MaxBatchCount()/2)
+}
+
+func (t *transaction) discard() {
+	if t.txn != nil {
+		t.txn.Discard()
+		t.txn = nil
+	}
+}
+
+// commit commits what was added since the last one.
+func (t *transaction) commit() error {
+	if t.txn == nil {
+		return nil
+	}
+	defer t.discard()
+	if err := t.txn.Set([]byte{keyJournal}, binary.BigEndian.AppendUint64(nil, t.number)); err != nil {
+		return err
+	}
+	if err := t.txn.Commit(); err != nil {
+		return err
+	}
+	return t.db.View(func(txn *badger.Txn) error {
+		item, err := txn.Get([]byte{keyJournal})
+		if err == nil {
+			t.version = item.Version()
+		}
+		return err
+	})
+}

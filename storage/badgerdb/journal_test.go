@@ -1,0 +1,421 @@
+package badgerdb
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/dgraph-io/badger/v4"
+
+	"github.com/pointsman/pointsman/storage"
+)
+
+// emptyJournal is a journal whose segments hold some 30 of the test's records.
+func emptyJournal(t *testing.T, dir string) *journal {
+	t.Helper()
+	if err := createJournal(dir); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(journalFiles(dir)[0], 4096); err != nil {
+		t.Fatal(err)
+	}
+	return reopened(t, dir)
+}
+
+func reopened(t *testing.T, dir string) *journal {
+	t.Helper()
+	j, err := openJournal(dir, 4096)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return j
+}
+
+// testRecord is a record with a number: its value tells which it is.
+func testRecord(number uint64) *record { return otherRecord(number, "x") }
+
+// otherRecord is another one with the same number and as many bytes.
+func otherRecord(number uint64, x string) *record {
+	r := &record{}
+	r.reset(1 << 20)
+	r.set([]byte("key"), fmt.Appendf(nil, "%d %s", number, strings.Repeat(x, 1+int(number*7%200))))
+	return r
+}
+
+// replayed are the numbers that replay hands out, each of which has its own body.
+func replayed(t *testing.T, j *journal, has, acknowledged uint64) (numbers []uint64, err error) {
+	t.Helper()
+	err = j.replay(has, acknowledged, func(number uint64, body []byte) error {
+		one, other := testRecord(number).data[journalHead:], otherRecord(number, "y").data[journalHead:]
+		if !bytes.Equal(body, one) && !bytes.Equal(body, other) {
+			t.Errorf("record %d has the body %q", number, body)
+		}
+		numbers = append(numbers, number)
+		return nil
+	})
+	return numbers, err
+}
+
+// TestJournalReplay appends, releases and reopens at random: every start finds the records behind those that the database has, all of
+// them and in their order, and segments are used again.
+func TestJournalReplay(t *testing.T) {
+	dir := t.TempDir()
+	j := emptyJournal(t, dir)
+	has, last := uint64(0), uint64(0)
+	if _, err := replayed(t, j, 0, 0); err != nil {
+		t.Fatal(err)
+	}
+	for range 200 {
+		for range rand.IntN(60) {
+			if err := j.append(testRecord(last + 1)); err != nil {
+				t.Fatal(err)
+			}
+			last++
+			if rand.IntN(40) == 0 {
+				has = last - uint64(rand.IntN(int(min(last-has, 50))+1))
+				j.release(has)
+			}
+		}
+		if err := j.close(false); err != nil {
+			t.Fatal(err)
+		}
+		j = reopened(t, dir)
+		numbers, err := replayed(t, j, has, last)
+		if err != nil || uint64(len(numbers)) != last-has || len(numbers) > 0 && numbers[0] != has+1 {
+			t.Fatalf("after %d of %d: %v, %v", has, last, numbers, err)
+		}
+	}
+	if files := len(journalFiles(dir)); last < 3000 || files > 40 {
+		t.Errorf("%d records are in %d segments", last, files)
+	}
+	if err := j.close(true); err != nil || len(journalFiles(dir)) != 1 {
+		t.Errorf("%v are left, %v", journalFiles(dir), err)
+	}
+}
+
+// TestJournalDamage tears, flips and removes: what is handed out is what was appended, from the first on; what is missing is named if it
+// was acknowledged or something follows it.
+func TestJournalDamage(t *testing.T) {
+	whole := t.TempDir()
+	j := emptyJournal(t, whole)
+	if _, err := replayed(t, j, 0, 0); err != nil {
+		t.Fatal(err)
+	}
+	const last = 100
+	for n := range uint64(last) {
+		if err := j.append(testRecord(n + 1)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := j.close(false); err != nil {
+		t.Fatal(err)
+	}
+	harmless := 0
+	for range 500 {
+		dir := t.TempDir()
+		if err := os.CopyFS(dir, os.DirFS(whole)); err != nil {
+			t.Fatal(err)
+		}
+		files := journalFiles(dir)
+		path := files[rand.IntN(len(files))]
+		data, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		at := rand.IntN(len(data))
+		switch rand.IntN(3) {
+		case 0:
+			data[at] ^= byte(1 + rand.IntN(255))
+		case 1:
+			data = data[:at]
+		case 2:
+			clear(data[at:])
+		}
+		if err := os.WriteFile(path, data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		acknowledged := uint64(rand.IntN(last + 1))
+		j := reopened(t, dir)
+		numbers, err := replayed(t, j, 0, acknowledged)
+		for i, n := range numbers {
+			if n != uint64(i)+1 {
+				t.Fatalf("%d follows %d", n, i)
+			}
+		}
+		if err == nil && uint64(len(numbers)) < acknowledged {
+			t.Fatalf("record %d was acknowledged, there are %d, and nobody says so", acknowledged, len(numbers))
+		}
+		if err == nil {
+			harmless++
+			next := uint64(len(numbers)) + 1 // which takes the place of what was torn
+			if err := j.append(otherRecord(next, "y")); err != nil {
+				t.Fatal(err)
+			}
+			if err := j.close(false); err != nil {
+				t.Fatal(err)
+			}
+			j = reopened(t, dir)
+			if numbers, err := replayed(t, j, 0, next); err != nil || uint64(len(numbers)) != next {
+				t.Fatalf("after the next record: %d, %v", len(numbers), err)
+			}
+		}
+		if err := j.close(false); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if harmless == 0 || harmless > 475 {
+		t.Errorf("of 500 damages %d did no harm", harmless)
+	}
+}
+
+// TestJournalAfterFailure: records that follow a missing one are not handed out, and the next one's number is behind all that there ever were.
+func TestJournalAfterFailure(t *testing.T) {
+	dir := t.TempDir()
+	j := emptyJournal(t, dir)
+	if _, err := replayed(t, j, 0, 0); err != nil {
+		t.Fatal(err)
+	}
+	for n := range uint64(100) {
+		if err := j.append(testRecord(n + 1)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := j.close(false); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(journalFiles(dir)[1]); err != nil {
+		t.Fatal(err)
+	}
+	j = reopened(t, dir)
+	numbers, err := replayed(t, j, 0, 100)
+	if err == nil || !strings.Contains(err.Error(), fmt.Sprintf("lacks records %d to ", len(numbers)+1)) || len(numbers) == 0 {
+		t.Errorf("%d records, then: %v", len(numbers), err)
+	}
+	r := testRecord(101)
+	if err := j.append(r); err != nil || r.number != 101 {
+		t.Errorf("the next is %d, %v", r.number, err)
+	}
+	if err := j.close(false); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// held is a store whose applier stands still until it is let go.
+func held(t *testing.T, config Config) (s *Store, release func()) {
+	t.Helper()
+	gate, holding := make(chan struct{}), new(atomic.Bool)
+	config.at = func(point string) {
+		if point == "storing" && holding.Load() {
+			<-gate
+		}
+	}
+	s = openStore(t, config)
+	s.applier.catchUp()
+	holding.Store(true)
+	return s, func() {
+		holding.Store(false)
+		close(gate)
+	}
+}
+
+// TestAcknowledgedBeforeStored: nobody waits for the database, reads wait until it has what was acknowledged before them, and decisions
+// know what it does not have yet.
+func TestAcknowledgedBeforeStored(t *testing.T) {
+	s, release := held(t, Config{Dir: t.TempDir()})
+	fund(t, s, "alice", 1000)
+	charge(t, s, "alice", 7)
+	if _, err := s.Grant(storage.Grant{Account: "alice", Amount: 1, Reference: "again"}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Grant(storage.Grant{Account: "alice", Amount: 2, Reference: "again"}); !errors.Is(err, storage.ErrConflict) {
+		t.Errorf("a reference that is not stored yet was used again: %v", err)
+	}
+	if err := s.PutVirtualKey(storage.VirtualKey{ID: "key_1", Account: "alice"}); err != nil {
+		t.Fatal(err)
+	}
+	read := make(chan int)
+	go func() {
+		lines, _ := s.Entries("alice", 0, 100)
+		read <- len(lines)
+	}()
+	select {
+	case <-read:
+		t.Error("a reader did not wait")
+	case <-time.After(100 * time.Millisecond):
+	}
+	left := t.TempDir() // as a process that is killed now leaves it
+	if err := os.CopyFS(left, os.DirFS(s.config.Dir)); err != nil {
+		t.Fatal(err)
+	}
+	release()
+	if n := <-read; n != 4 {
+		t.Errorf("%d lines", n)
+	}
+	after := openStore(t, Config{Dir: left})
+	keys, err := after.VirtualKeys()
+	balance, balanceErr := after.Balance("alice")
+	if err != nil || balanceErr != nil || len(keys) != 1 || balance.Posted != 994 {
+		t.Errorf("after a kill: %v, %+v, %v, %v", keys, balance, err, balanceErr)
+	}
+}
+
+// TestKeysWithoutLedgerLines: the head file knows the records of the journal that hold no line, too.
+func TestKeysWithoutLedgerLines(t *testing.T) {
+	s, release := held(t, Config{Dir: t.TempDir()})
+	defer release()
+	if err := s.PutVirtualKey(storage.VirtualKey{ID: "key_1", Account: "alice"}); err != nil {
+		t.Fatal(err)
+	}
+	left := t.TempDir()
+	if err := os.CopyFS(left, os.DirFS(s.config.Dir)); err != nil {
+		t.Fatal(err)
+	}
+	path := journalFiles(filepath.Join(left, "ledger"))[0]
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	clear(data[:100])
+	if err := os.WriteFile(path, data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := Verify(left, t.Output()); err == nil || !strings.Contains(err.Error(), "record 1 was acknowledged") {
+		t.Errorf("verify: %v", err)
+	}
+	after, err := Open(Config{Dir: left})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer after.Close()
+	if err := after.Halted(); err == nil || !strings.Contains(err.Error(), "record 1 was acknowledged") {
+		t.Errorf("halted: %v", err)
+	}
+	if err := after.PutVirtualKey(storage.VirtualKey{ID: "key_2"}); err != nil { // keys change while the ledger is halted
+		t.Error(err)
+	}
+	if keys, err := after.VirtualKeys(); err != nil || len(keys) != 1 || keys[0].ID != "key_2" {
+		t.Errorf("%v, %v", keys, err)
+	}
+}
+
+// TestJournalIsBounded: segments are used again when Badger has made tables of what is in them, and a stopped store leaves one.
+func TestJournalIsBounded(t *testing.T) {
+	config := (&errand{Dir: t.TempDir()}).config()
+	s := openStore(t, config)
+	fund(t, s, "a", 1<<40)
+	files, written := 0, uint64(0)
+	for written < 40*firstSegment {
+		records := make([]storage.VirtualKey, 20)
+		for i := range records {
+			records[i] = storage.VirtualKey{ID: fmt.Sprint("key_", i), Name: strings.Repeat("n", 500+rand.IntN(700))}
+			written += uint64(len(records[i].Name))
+		}
+		if err := s.PutVirtualKey(records...); err != nil {
+			t.Fatal(err)
+		}
+		charge(t, s, "a", 1)
+		files = max(files, len(journalFiles(filepath.Join(config.Dir, "ledger"))))
+	}
+	if files > 24 || files < 2 { // of which 16 hold what waits for the database
+		t.Errorf("%d MiB were written, and there are up to %d segments", written>>20, files)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if left := journalFiles(filepath.Join(config.Dir, "ledger")); len(left) != 1 {
+		t.Errorf("%v are left", left)
+	}
+	if err := Verify(config.Dir, t.Output()); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestSchema2 opens a ledger from before the journal, with commits in Badger's own log that no table has.
+func TestSchema2(t *testing.T) {
+	source := populated(t)
+	for _, path := range journalFiles(filepath.Join(source, "ledger")) {
+		if err := os.Remove(path); err != nil {
+			t.Fatal(err)
+		}
+	}
+	config, err := Config{Dir: source}.withDefaults()
+	if err != nil {
+		t.Fatal(err)
+	}
+	db, err := openDatabase(config, "ledger", func(o badger.Options) badger.Options { return o })
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	if err := db.Update(func(txn *badger.Txn) error {
+		return errors.Join(
+			txn.Delete([]byte{keyJournal}),
+			txn.Set([]byte{keySchema}, binary.BigEndian.AppendUint32(nil, 2)),
+			txn.Set(textKey(keyVirtualKey, "key_9"), []byte(`{"id":"key_9"}`)))
+	}); err != nil {
+		t.Fatal(err)
+	}
+	mark, err := readHeadFile(source)
+	if err != nil {
+		t.Fatal(err)
+	}
+	old := append(binary.BigEndian.AppendUint64(nil, mark.position), mark.hash[:]...)
+	old = append(binary.BigEndian.AppendUint32(old, crc32.ChecksumIEEE(old)), make([]byte, 2*headSlotSize-headSlotOld)...)
+	if err := os.WriteFile(filepath.Join(source, headName), old, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	if err := os.CopyFS(dir, os.DirFS(source)); err != nil {
+		t.Fatal(err)
+	}
+	if err := Verify(dir, t.Output()); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		s := openStore(t, Config{Dir: dir})
+		if err := s.Halted(); err != nil {
+			t.Fatal(err)
+		}
+		charge(t, s, "alice", 1)
+		keys, err := s.VirtualKeys()
+		if err != nil || !strings.Contains(fmt.Sprint(keys), "key_9") {
+			t.Errorf("%v, %v", keys, err)
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := Verify(dir, t.Output()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestTooLargeForTheTree: a record that Badger would put into its value log, which is not synchronized, is refused, and so are too many.
+func TestTooLargeForTheTree(t *testing.T) {
+	s := openStore(t, Config{Dir: t.TempDir()})
+	if err := s.PutTeam(storage.Team{ID: "t", Name: strings.Repeat("n", int(s.maxValue)-1000)}); err != nil {
+		t.Error(err)
+	}
+	if err := s.PutTeam(storage.Team{ID: "t", Name: strings.Repeat("n", int(s.maxValue))}); err == nil || !strings.Contains(err.Error(), "too large") {
+		t.Errorf("a record that is not for the tree: %v", err)
+	}
+	many := make([]storage.VirtualKey, 100_000)
+	for i := range many {
+		many[i].ID = fmt.Sprint("key_", i)
+	}
+	if err := s.PutVirtualKey(many...); err == nil || !strings.Contains(err.Error(), "too many") {
+		t.Errorf("more than a transaction bears: %v", err)
+	}
+	if err := s.Halted(); err != nil {
+		t.Error(err)
+	}
+}
