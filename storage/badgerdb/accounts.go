@@ -96,8 +96,7 @@ func (s *Store) DeleteTeam(id string) error {
 	s.keysMu.Lock()
 	defer s.keysMu.Unlock()
 	var t storage.Team
-	s.applier.catchUp()
-	err := s.view("reading a team", func(txn *badger.Txn) error { return get(txn, textKey(keyTeam, id), &t) })
+	err := s.viewNow("reading a team", func(txn *badger.Txn) error { return get(txn, textKey(keyTeam, id), &t) })
 	if err == nil && t.ID == "" {
 		err = storage.ErrNotFound
 	}
@@ -109,8 +108,7 @@ func (s *Store) DeleteTeam(id string) error {
 
 // Teams returns all teams, ordered by id.
 func (s *Store) Teams() ([]storage.Team, error) {
-	s.applier.catchUp()
-	teams, err := list[storage.Team](s.db, []byte{keyTeam})
+	teams, err := listNow[storage.Team](s, keyTeam)
 	return slices.DeleteFunc(teams, func(t storage.Team) bool { return t.ID == "" }), err
 }
 
@@ -131,8 +129,7 @@ func (s *Store) PutVirtualKey(keys ...storage.VirtualKey) error {
 
 // VirtualKeys returns all virtual keys, revoked ones too, ordered by id.
 func (s *Store) VirtualKeys() ([]storage.VirtualKey, error) {
-	s.applier.catchUp()
-	return list[storage.VirtualKey](s.db, []byte{keyVirtualKey})
+	return listNow[storage.VirtualKey](s, keyVirtualKey)
 }
 
 // PutProviderKey stores an account's key at a provider in place of the former one. Errors: ErrInvalid (no id,
@@ -153,8 +150,7 @@ func (s *Store) DeleteProviderKey(account, provider string) error {
 	defer s.keysMu.Unlock()
 	key := providerKeyKey(account, provider)
 	var k storage.ProviderKey
-	s.applier.catchUp()
-	err := s.view("reading a key", func(txn *badger.Txn) error { return get(txn, key, &k) })
+	err := s.viewNow("reading a key", func(txn *badger.Txn) error { return get(txn, key, &k) })
 	if err == nil && k.ID == "" {
 		err = storage.ErrNotFound
 	}
@@ -166,8 +162,7 @@ func (s *Store) DeleteProviderKey(account, provider string) error {
 
 // ProviderKeys returns all provider keys, ordered by account and provider.
 func (s *Store) ProviderKeys() ([]storage.ProviderKey, error) {
-	s.applier.catchUp()
-	keys, err := list[storage.ProviderKey](s.db, []byte{keyProviderKey})
+	keys, err := listNow[storage.ProviderKey](s, keyProviderKey)
 	return slices.DeleteFunc(keys, func(k storage.ProviderKey) bool { return k.ID == "" }), err
 }
 
@@ -240,6 +235,14 @@ func list[T any](db *badger.DB, prefix []byte) (records []T, err error) {
 		})
 	})
 	return records, err
+}
+
+// listNow decodes all records of a kind, with all that was acknowledged.
+func listNow[T any](s *Store, kind byte) (records []T, err error) {
+	if err := s.applier.catchUp(); err != nil {
+		return nil, err
+	}
+	return list[T](s.db, []byte{kind})
 }
 
 func listIn[T any](txn *badger.Txn, prefix []byte) (records []T, err error) {

@@ -3,6 +3,7 @@ package badgerdb
 import (
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"slices"
 	"sync"
 	"time"
@@ -97,14 +98,21 @@ func (a *applier) awaitRoom() {
 	}
 }
 
-// catchUp returns when everything that is in the journal now can be read from the database, or there is no room on the disk for it.
-func (a *applier) catchUp() {
+// catchUp returns when everything that is in the journal now can be read from the database. Errors: ErrLowSpace (there is no room on the
+// disk for it), ErrHalted.
+func (a *applier) catchUp() error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	for upTo := a.queued; a.done < upTo && a.err == nil && !a.stuck; {
+	for upTo := a.queued; a.done < upTo; a.changed.Wait() {
+		switch {
+		case a.err != nil:
+			return fmt.Errorf("%w: %w", storage.ErrHalted, a.err)
+		case a.stuck:
+			return storage.ErrLowSpace
+		}
 		poke(a.hurry)
-		a.changed.Wait()
 	}
+	return nil
 }
 
 // close ends the applier, and tells whether all that was added is stored.
@@ -189,13 +197,14 @@ func (a *applier) store(commits []*commit) error {
 	a.changed.Broadcast()
 	a.mu.Unlock()
 	a.tabled = append(a.tabled, version{last, t.version})
-	return a.provide()
+	a.provide()
+	return nil
 }
 
-// provide sees to it that a segment of the journal lies ready when the one in use is full.
-func (a *applier) provide() error {
+// provide sees to it that a segment of the journal lies ready when the one in use is full. If it cannot, the committer makes one, or fails.
+func (a *applier) provide() {
 	if !a.journal.wantsSpare() {
-		return nil
+		return
 	}
 	tables := uint64(0) // the newest version in them: Badger makes tables of what is stored in the order of versions
 	for _, t := range a.db.Tables() {
@@ -207,10 +216,11 @@ func (a *applier) provide() error {
 	}
 	a.tabled = slices.Delete(a.tabled, 0, n)
 	a.config.reach("released")
-	if !a.journal.wantsSpare() || !a.config.roomy() {
-		return nil
+	if a.journal.wantsSpare() && a.config.roomy() {
+		if err := a.journal.addSpare(); err != nil {
+			a.config.Logger.Warn("no segment of the ledger's journal lies ready", "error", err)
+		}
 	}
-	return a.journal.addSpare()
 }
 
 // awaitDisk returns when there is room on the disk for a transaction and the tables that follow from it.

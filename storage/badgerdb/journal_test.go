@@ -219,7 +219,9 @@ func held(t *testing.T, config Config) (s *Store, release func()) {
 		}
 	}
 	s = openStore(t, config)
-	s.applier.catchUp()
+	if err := s.applier.catchUp(); err != nil {
+		t.Fatal(err)
+	}
 	holding.Store(true)
 	return s, func() {
 		holding.Store(false)
@@ -304,6 +306,42 @@ func TestKeysWithoutLedgerLines(t *testing.T) {
 	}
 	if keys, err := after.VirtualKeys(); err != nil || len(keys) != 1 || keys[0].ID != "key_2" {
 		t.Errorf("%v, %v", keys, err)
+	}
+}
+
+// TestFullDiskBehindCommits: what is acknowledged when the disk fills up is in the journal, reads do not wait for room, and a stop does not
+// either.
+func TestFullDiskBehindCommits(t *testing.T) {
+	var full atomic.Bool
+	config := Config{Dir: t.TempDir(), free: func(string) (uint64, error) {
+		if full.Load() {
+			return 0, nil
+		}
+		return 1 << 40, nil
+	}}
+	s := openStore(t, config)
+	fund(t, s, "alice", 1000)
+	if err := s.applier.catchUp(); err != nil {
+		t.Fatal(err)
+	}
+	charge(t, s, "alice", 7)
+	full.Store(true)
+	if _, err := s.Snapshot(); !errors.Is(err, storage.ErrLowSpace) {
+		t.Errorf("a snapshot without what was acknowledged: %v", err)
+	}
+	if _, err := s.Entries("alice", 0, 10); !errors.Is(err, storage.ErrLowSpace) {
+		t.Errorf("entries without what was acknowledged: %v", err)
+	}
+	if err := s.Halted(); err != nil {
+		t.Error(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
+	full.Store(false)
+	again := openStore(t, config)
+	if b, err := again.Balance("alice"); err != nil || b.Posted != 993 {
+		t.Errorf("%+v, %v", b, err)
 	}
 }
 

@@ -164,8 +164,7 @@ func TestSuffix(t *testing.T) {
 // indexed is up to which line the records of accounts and spenders are exact.
 func indexed(t *testing.T, s *Store) (position uint64) {
 	t.Helper()
-	s.applier.catchUp()
-	err := s.db.View(func(txn *badger.Txn) error {
+	err := s.viewNow("reading", func(txn *badger.Txn) error {
 		end, err := readCheckpoint(txn)
 		position = end.Indexed
 		return err

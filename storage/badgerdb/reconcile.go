@@ -22,7 +22,9 @@ func Reconcile(s *Store, l *Log) (added int, err error) {
 	if s.Halted() != nil {
 		return 0, nil
 	}
-	s.applier.catchUp()
+	if err := s.applier.catchUp(); err != nil {
+		return 0, err
+	}
 	oldest := s.config.Clock().Add(-l.config.Retain)
 	present := 0
 	err = guard("reconciling the log", func() error {

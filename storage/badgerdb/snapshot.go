@@ -33,7 +33,7 @@ type Snapshot struct {
 	close   func() error
 }
 
-// Snapshot returns the ledger as it is on disk now. Errors: ErrClosed.
+// Snapshot returns the ledger as it is on disk now. Errors: ErrClosed, ErrLowSpace, ErrHalted (the disk failed).
 func (s *Store) Snapshot() (*Snapshot, error) {
 	s.mu.Lock()
 	closed := s.closed
@@ -49,7 +49,10 @@ func (s *Store) Snapshot() (*Snapshot, error) {
 		s.readers.Done()
 		return nil, err
 	}
-	s.applier.catchUp()
+	if err := s.applier.catchUp(); err != nil { // the mark must not be ahead of the database
+		s.readers.Done()
+		return nil, err
+	}
 	return &Snapshot{
 		db: s.db, txn: s.db.NewTransaction(false), mark: mark, pace: pace{percent: snapshotPercent, stop: s.stop},
 		close: func() error { s.readers.Done(); return nil },
@@ -132,7 +135,7 @@ func (s *Snapshot) Close() error {
 	return s.close()
 }
 
-// Summary is the standing of the ledger on disk. Errors: ErrClosed.
+// Summary is the standing of the ledger on disk. Errors: those of Snapshot.
 func (s *Store) Summary() (storage.LedgerSummary, error) {
 	snapshot, err := s.Snapshot()
 	if err != nil {

@@ -113,6 +113,14 @@ func (s *Store) view(doing string, read func(txn *badger.Txn) error) error {
 	return guard(doing, func() error { return s.db.View(read) })
 }
 
+// viewNow is view with all that was acknowledged.
+func (s *Store) viewNow(doing string, read func(txn *badger.Txn) error) error {
+	if err := s.applier.catchUp(); err != nil {
+		return err
+	}
+	return s.view(doing, read)
+}
+
 // Halted returns why the ledger takes no work, wrapped in ErrHalted; nil while it does.
 func (s *Store) Halted() error {
 	s.mu.Lock()

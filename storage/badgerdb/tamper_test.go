@@ -301,6 +301,5 @@ func TestCommitFailure(t *testing.T) {
 
 // edit changes the database behind the store's back, once it has everything.
 func edit(s *Store, change func(txn *badger.Txn) error) error {
-	s.applier.catchUp()
-	return s.db.Update(change)
+	return errors.Join(s.applier.catchUp(), s.db.Update(change))
 }

@@ -399,7 +399,7 @@ func (m *Machine) Totals() (t Totals, oldestHold uint64) {
 	return m.totals, m.position + 1
 }
 
-// Durable tells the machine that lines are on disk: it lets go of what it only kept until then.
+// Durable tells the machine that lines are on disk, where its Past finds them: it lets go of what it only kept until then.
 func (m *Machine) Durable(lines []Line) {
 	for i := range lines {
 		l := &lines[i]
