@@ -56,13 +56,15 @@ func endLog(config Config, opts func(badger.Options) badger.Options) error {
 }
 
 // useJournal prepares the directory of a database that has a journal, or is to have one because it is new or was closed by endLog: Badger
-// must not read its own log, which is not synchronized. Whoever calls it has the lock on the directory.
+// must not read its own log, which is not synchronized, and its value log holds nothing, for every value that would go there is refused.
+// Whoever calls it has the lock on the directory.
 func useJournal(dir string) error {
-	unfinished, _ := filepath.Glob(filepath.Join(dir, "*"+journalExt+".new")) // the pattern is sound
-	logs, _ := filepath.Glob(filepath.Join(dir, "*.mem"))                     // likewise
-	for _, name := range append(unfinished, logs...) {
-		if err := os.Remove(name); err != nil {
-			return err
+	for _, unused := range []string{"*.mem", "*.vlog", "*" + journalExt + ".new"} {
+		names, _ := filepath.Glob(filepath.Join(dir, unused)) // the pattern is sound
+		for _, name := range names {
+			if err := os.Remove(name); err != nil {
+				return err
+			}
 		}
 	}
 	if !hasJournal(dir) {
@@ -70,7 +72,7 @@ func useJournal(dir string) error {
 			return err
 		}
 	}
-	return removeUnborn(dir)
+	return nil
 }
 
 // into brings the records that the database does not have into it.
