@@ -20,7 +20,6 @@ import (
 // budgets as requests have them: as many as they can, or at a rate, whose latencies begin when a pair was due. It reports the CPU time of the whole
 // process per pair, and how long an acknowledgement takes.
 func BenchmarkLedger(b *testing.B) {
-	defer ShareProcessors()() // as a gateway does
 	for _, accounts := range []int{1, 10_000} {
 		for _, load := range []struct{ clients, rate int }{{64, 0}, {512, 0}, {512, 50_000}} {
 			b.Run(fmt.Sprintf("accounts=%d/clients=%d/rate=%d", accounts, load.clients, load.rate), func(b *testing.B) {
@@ -31,6 +30,7 @@ func BenchmarkLedger(b *testing.B) {
 }
 
 func benchmarkLedger(b *testing.B, accounts, clients, rate int) {
+	defer ShareProcessors()() // as a gateway does
 	s := openStore(b, Config{})
 	holds := make([]storage.Hold, accounts)
 	var wg sync.WaitGroup

@@ -195,7 +195,7 @@ func (m *Machine) Reserve(h storage.Hold) (*storage.Batch, error) {
 	if err := m.spends(r); err != nil {
 		return nil, err
 	}
-	if err := m.within(h.Caps, h.Amount); err != nil {
+	if err := m.within(r, h.Caps, h.Amount); err != nil {
 		return nil, err
 	}
 	if len(h.Caps) > 0 {
@@ -229,7 +229,7 @@ func (m *Machine) Extend(id storage.RequestID, more storage.Credits) (*storage.B
 	if more > 0 && r.account.available() < more {
 		return nil, storage.ErrInsufficientCredits
 	}
-	if err := m.within(r.caps, more); err != nil {
+	if err := m.within(r, r.caps, more); err != nil {
 		return nil, err
 	}
 	r.amount += more

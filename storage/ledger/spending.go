@@ -111,22 +111,38 @@ func (m *Machine) Spent(who storage.Spender, p storage.Period, tier *uint8) (spe
 	return spent, held, nil
 }
 
-// within refuses an amount for which a cap has no room. What costs nothing always fits.
-func (m *Machine) within(caps []storage.Cap, amount storage.Credits) error {
-	if amount == 0 {
+// within refuses an amount of a request for which a cap has no room. What costs nothing always fits.
+func (m *Machine) within(r *Request, caps []storage.Cap, amount storage.Credits) error {
+	if amount == 0 || len(caps) == 0 {
 		return nil
 	}
+	now := m.clock()
+	m.calendar.turn(now)
 	for i := range caps {
 		c := &caps[i]
-		spent, held, err := m.Spent(c.Spender, c.Period, c.Tier)
+		s, err := m.spender(r, c.Spender)
 		if err != nil {
 			return err
 		}
+		var spent, held storage.Credits
+		if int(c.Period) < len(s.starts) {
+			spent, held = s.in(&m.calendar, c.Period, c.Tier)
+		}
 		if spent > math.MaxInt64-held-amount || spent+held+amount > c.Credits {
-			return &storage.BudgetError{Cap: *c, Spent: spent + held, Next: c.Period.Next(c.Period.Start(m.clock()))}
+			return &storage.BudgetError{Cap: *c, Spent: spent + held, Next: c.Period.Next(c.Period.Start(now))}
 		}
 	}
 	return nil
+}
+
+// spender returns what a spender has spent, who is mostly one of those that the request names.
+func (m *Machine) spender(r *Request, who storage.Spender) (*spending, error) {
+	for _, s := range r.spenders {
+		if s != nil && s.spender == who {
+			return s, nil
+		}
+	}
+	return m.spending(who)
 }
 
 // spends finds those who spend what a request costs.
