@@ -37,6 +37,7 @@ type journal struct {
 	sync func(*os.File) error // of a file's content
 	last uint64               // number of the last record; the committer's own, as sum
 	sum  uint32               // its checksum; any number if there is none
+	kept bool                 // close leaves it all: something is missing, and somebody may want to look
 
 	mu      sync.Mutex
 	made    int        // number in the name of the segment that was made last
@@ -316,7 +317,7 @@ func (j *journal) close(done bool) error {
 	var errs []error
 	for i, s := range segments {
 		errs = append(errs, s.f.Close())
-		if done && i > 0 {
+		if done && i > 0 && !j.kept {
 			errs = append(errs, os.Remove(s.path))
 		}
 	}

@@ -200,12 +200,14 @@ func TestJournalAfterFailure(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), fmt.Sprintf("lacks records %d to ", len(numbers)+1)) || len(numbers) == 0 {
 		t.Errorf("%d records, then: %v", len(numbers), err)
 	}
+	j.kept = true
 	r := testRecord(101)
 	if err := j.append(r); err != nil || r.number != 101 {
 		t.Errorf("the next is %d, %v", r.number, err)
 	}
-	if err := j.close(false); err != nil {
-		t.Fatal(err)
+	before := len(journalFiles(dir))
+	if err := j.close(true); err != nil || len(journalFiles(dir)) != before || before < 2 {
+		t.Errorf("of %d segments of a journal that lacks records %v are left, %v", before, journalFiles(dir), err)
 	}
 }
 

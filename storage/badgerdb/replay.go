@@ -29,6 +29,7 @@ func openLedger(config Config, acknowledged uint64, opts func(badger.Options) ba
 		j.sync = func(*os.File) error { return nil }
 	}
 	damaged = guard("reading the journal", func() error { return j.into(db, acknowledged) })
+	j.kept = damaged != nil
 	config.reach("replayed")
 	return db, j, damaged, nil
 }
