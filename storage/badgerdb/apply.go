@@ -82,6 +82,7 @@ func (a *applier) add(c *commit) {
 	}
 }
 
+// poke tells whoever reads c that there is something to see; it does not wait.
 func poke(c chan struct{}) {
 	select {
 	case c <- struct{}{}:
@@ -230,14 +231,7 @@ func (a *applier) awaitDisk() error {
 	}
 	a.setStuck(true)
 	defer a.setStuck(false)
-	for !a.config.roomy() {
-		select {
-		case <-time.After(spaceEvery):
-		case <-a.stop:
-			return storage.ErrLowSpace // the next start takes it from the journal
-		}
-	}
-	return nil
+	return a.config.awaitRoom(a.stop) // what is not stored then, the next start takes from the journal
 }
 
 func (a *applier) setStuck(stuck bool) {

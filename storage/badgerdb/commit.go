@@ -20,11 +20,10 @@ const pageLines = 100
 // batch is what one record of the journal has, and the ledger's standing after it.
 type batch struct {
 	*commit
-	done     *storage.Batch
-	totals   ledger.Totals
-	oldest   uint64 // position of the oldest open hold
-	spending []spendingRecord
-	exact    uint64 // spenders of whom no line is at or after this position have exact records
+	done   *storage.Batch
+	totals ledger.Totals
+	oldest uint64 // position of the oldest open hold
+	exact  uint64 // spenders of whom no line is at or after this position have exact records
 }
 
 // commits are those that nobody needs any more.
@@ -34,12 +33,6 @@ func (s *Store) newBatch() *batch {
 	c := commits.Get().(*commit)
 	c.reset(s.maxValue)
 	return &batch{commit: c, done: storage.NewBatch()}
-}
-
-// spendingRecord is what a spender has spent, on its way to disk.
-type spendingRecord struct {
-	spender storage.Spender
-	value   []byte
 }
 
 // Enter appends a decided line to the open batch. The machine calls it while the caller of the store's method holds mu, so lines are in
@@ -60,7 +53,7 @@ func (s *Store) seal() {
 	b := s.batch
 	b.totals, b.oldest = s.machine.Totals()
 	b.exact = s.machine.FlushSpending(s.entered-min(s.entered, s.config.headEvery), batchSize, func(who storage.Spender, record []byte) {
-		b.spending = append(b.spending, spendingRecord{who, record})
+		b.set(textKey(keySpending, string(who)), record)
 	})
 	s.config.reach("sealing")
 	s.sealed = append(s.sealed, b)
@@ -101,7 +94,7 @@ func (s *Store) commitAll() {
 				break
 			}
 			s.began, s.busy = time.Now(), len(b.lines) >= busyLines
-			err := s.awaitRoom()
+			err := s.config.awaitRoom(s.stop)
 			if err == nil {
 				err = guard("committing to the ledger", func() error { return s.write(b) })
 			}
@@ -236,9 +229,6 @@ func (s *Store) encode(b *batch) {
 	}
 	for i := range b.lines {
 		s.index(r, &b.lines[i])
-	}
-	for _, x := range b.spending {
-		r.set(append(append(s.key[:0], keySpending), x.spender...), x.value)
 	}
 	end := ledger.Checkpoint{
 		Position: s.chain.Position, Hash: s.chain.Hash, Totals: b.totals, Oldest: b.oldest, Indexed: min(s.flushHeads(r), b.exact),

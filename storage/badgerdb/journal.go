@@ -262,7 +262,7 @@ func (j *journal) turn(length int64) error {
 	if i >= 0 {
 		j.current = j.free[i]
 		j.free = slices.Delete(j.free, i, i+1)
-		j.current.end, j.current.first, j.current.last = 0, 0, 0
+		j.current.end, j.current.last = 0, 0
 	}
 	j.mu.Unlock()
 	if i >= 0 {

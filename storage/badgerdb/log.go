@@ -134,12 +134,7 @@ func (l *Log) enqueue(item logItem) {
 }
 
 // hasten makes the writer begin the next page at once.
-func (l *Log) hasten() {
-	select {
-	case l.hurry <- struct{}{}:
-	default: // it was told already
-	}
-}
+func (l *Log) hasten() { poke(l.hurry) }
 
 // Dropped is how many records were lost so far: the queue was full, or a record could not be stored.
 func (l *Log) Dropped() uint64 { return l.dropped.Load() }

@@ -123,12 +123,12 @@ func (c *Config) roomy() bool {
 }
 
 // awaitRoom returns when there is room for a batch. Whoever waits for a settlement in it waits as well: it is decided, and a ledger
-// that halted instead would need a restart. It gives up when the store is closed.
-func (s *Store) awaitRoom() error {
-	for !s.config.roomy() {
+// that halted instead would need a restart. It gives up when stop is closed.
+func (c *Config) awaitRoom(stop <-chan struct{}) error {
+	for !c.roomy() {
 		select {
 		case <-time.After(spaceEvery):
-		case <-s.stop:
+		case <-stop:
 			return storage.ErrLowSpace
 		}
 	}
