@@ -23,6 +23,7 @@ import (
 	"cmp"
 	"fmt"
 	"math"
+	"sync"
 	"time"
 
 	"github.com/pointsman/pointsman/storage"
@@ -72,6 +73,7 @@ type Account struct {
 	seq, last    uint64 // of its last line
 	durable      uint64 // position of its last line on disk
 	spending     *spending
+	keySpending  *spending // of the key that spent last
 }
 
 // Link is the end of an account's chain of lines.
@@ -100,7 +102,7 @@ type Request struct {
 	charged  storage.Credits
 	loss     storage.Credits
 	batch    *storage.Batch // of its last line
-	queued   int            // its ending lines that are not durable yet
+	endings  int            // its ending lines that are not durable yet, or in the ring of recent ones
 	spenders [3]*spending   // key, account, team; nil where there is none
 	key      string
 	team     string
@@ -108,6 +110,9 @@ type Request struct {
 
 	older, newer *Request // list of open holds
 }
+
+// requests are those that a machine has forgotten: under load they were a fifth of all that is allocated.
+var requests = sync.Pool{New: func() any { return new(Request) }}
 
 // state is where a request's hold stands.
 type state uint8
@@ -191,15 +196,13 @@ func (m *Machine) Reserve(h storage.Hold) (*storage.Batch, error) {
 	if h.Amount > 0 && a.available() < h.Amount {
 		return nil, storage.ErrInsufficientCredits
 	}
-	r := &Request{ID: h.Request, account: a, amount: h.Amount, expires: h.Expires, key: h.Key, team: h.Team}
+	r := requests.Get().(*Request)
+	*r = Request{ID: h.Request, account: a, amount: h.Amount, expires: h.Expires, key: h.Key, team: h.Team, caps: append(r.caps[:0], h.Caps...)}
 	if err := m.spends(r); err != nil {
 		return nil, err
 	}
-	if err := m.within(r, h.Caps, h.Amount); err != nil {
+	if err := m.within(r, r.caps, h.Amount); err != nil {
 		return nil, err
-	}
-	if len(h.Caps) > 0 {
-		r.caps = append(r.caps, h.Caps...)
 	}
 	m.requests[r.ID] = r
 	m.opened(r)
@@ -409,7 +412,6 @@ func (m *Machine) Durable(lines []Line) {
 		case storage.EntryGrant, storage.EntryTransfer:
 			delete(m.grants, grantRef{l.Entry.Account, l.Reference})
 		default:
-			l.Request.queued--
 			m.remember(l.Request)
 		}
 	}
@@ -430,7 +432,7 @@ func (m *Machine) enter(l Line, joined bool) *storage.Batch {
 	if r := l.Request; r != nil {
 		e.Request = r.ID
 		if e.Kind != storage.EntryHold && e.Kind != storage.EntryExtend {
-			r.queued++
+			r.endings++
 		}
 		if e.Charged > 0 {
 			m.spent(r, e)
@@ -543,13 +545,17 @@ func (m *Machine) remember(r *Request) {
 	old := m.recent[m.recentAt]
 	m.recent[m.recentAt] = r
 	m.recentAt = (m.recentAt + 1) % len(m.recent)
-	if old == nil || old.queued > 0 || m.requests[old.ID] != old {
+	if old == nil {
+		return
+	}
+	if old.endings--; old.endings > 0 {
 		return
 	}
 	delete(m.requests, old.ID)
 	if bytes.Compare(old.ID[:], m.forgotten[:]) > 0 {
 		m.forgotten = old.ID
 	}
+	requests.Put(old)
 }
 
 func (r *Request) receipt(repeat bool) storage.Receipt {

@@ -33,7 +33,7 @@ func mutations() map[string]mutation {
 		"a budget ignores what is held":                {"spending.go", "spent > math.MaxInt64-held-amount || spent+held+amount > c.Credits", "spent > math.MaxInt64-held-amount || spent+amount > c.Credits"},
 		"a budget never begins anew":                   {"spending.go", "if over(p, s.starts[p], c.starts[p]) {", "if s.starts[p] == 0 {"},
 		"a budget forgets what was spent at a restart": {"audit.go", "		s.exact, err = s.decode(record)\n", "		s.exact, err = new(spending).decode(record)\n"},
-		"spending is not counted for the team":         {"machine.go", "expires: h.Expires, key: h.Key, team: h.Team}", "expires: h.Expires, key: h.Key}"},
+		"spending is not counted for the team":         {"machine.go", "key: h.Key, team: h.Team,", "key: h.Key,"},
 		"a line is hashed without the one before it":   {"entry.go", "scratch = append(append(scratch, before[:]...), accountBefore[:]...)\n", "scratch = append(scratch, accountBefore[:]...)\n"},
 		"records are written before their lines count": {"spending.go", "		s.dirtySince = 0\n		m.dirty = m.dirty[1:]", "		m.dirty = m.dirty[1:]"},
 	}

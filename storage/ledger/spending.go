@@ -147,17 +147,21 @@ func (m *Machine) spender(r *Request, who storage.Spender) (*spending, error) {
 
 // spends finds those who spend what a request costs.
 func (m *Machine) spends(r *Request) (err error) {
+	a := r.account
 	if r.key != "" {
-		if r.spenders[0], err = m.spending(storage.SpenderKey + storage.Spender(r.key)); err != nil {
+		if s := a.keySpending; s == nil || string(s.spender[len(storage.SpenderKey):]) != r.key {
+			if a.keySpending, err = m.spending(storage.SpenderKey + storage.Spender(r.key)); err != nil {
+				return err
+			}
+		}
+		r.spenders[0] = a.keySpending
+	}
+	if a.spending == nil {
+		if a.spending, err = m.spending(storage.SpenderAccount + storage.Spender(a.Record.ID)); err != nil {
 			return err
 		}
 	}
-	if r.account.spending == nil {
-		if r.account.spending, err = m.spending(storage.SpenderAccount + storage.Spender(r.account.Record.ID)); err != nil {
-			return err
-		}
-	}
-	r.spenders[1] = r.account.spending
+	r.spenders[1] = a.spending
 	if r.team != "" {
 		r.spenders[2], err = m.spending(storage.SpenderTeam + storage.Spender(r.team))
 	}

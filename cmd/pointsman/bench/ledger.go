@@ -3,9 +3,9 @@ package bench
 import (
 	"cmp"
 	"context"
-	"crypto/rand"
-	"encoding/binary"
+		"encoding/binary"
 	"fmt"
+	"math/rand/v2"
 	"path/filepath"
 	"slices"
 	"sync"
@@ -76,11 +76,10 @@ func ledgerPairs(ctx context.Context, dir string, accounts, clients int, lasting
 	var next atomic.Int64
 	taken := make([][]time.Duration, clients)
 	pairs := func(until time.Time, taken *[]time.Duration) error {
-		for ctx.Err() == nil && time.Now().Before(until) {
+		for began := time.Now(); ctx.Err() == nil && began.Before(until); began = time.Now() {
 			h := holds[int(next.Add(1))%accounts]
-			began := time.Now()
-			rand.Read(h.Request[:])
 			binary.BigEndian.PutUint64(h.Request[:], uint64(began.UnixMilli())<<16) // ids are in the order of time, as the gateway's
+			binary.BigEndian.PutUint64(h.Request[8:], rand.Uint64())
 			held, err := store.Reserve(h)
 			if err == nil {
 				err = held.Wait()
