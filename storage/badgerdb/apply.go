@@ -1,7 +1,6 @@
 package badgerdb
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"slices"
@@ -14,12 +13,13 @@ import (
 	"github.com/pointsman/pointsman/storage/ledger"
 )
 
-// applier brings what is in the journal into the database, in the same order: everything of a moment in one transaction that is not
-// synchronized. Once Badger has made tables of it, the journal's segments are used again.
+// applier brings what is in the journal into the database and the volumes, in the same order: everything of a moment in one transaction that
+// is not synchronized. Once Badger has made tables of it and the volumes are synchronized, the journal's segments are used again.
 type applier struct {
 	config  *Config
 	db      *badger.DB
 	journal *journal
+	volumes *volumes
 	stored  func(*commit) // told of each commit that can be read
 	failed  func(error)   // told once of the error after which nothing more is stored
 	work    chan struct{} // there is something to do
@@ -39,6 +39,7 @@ type applier struct {
 	// Its own.
 	entries []badger.Entry // of the transaction under way
 	tabled  []version      // what is stored and in no table, as far as is known
+	synced  uint64         // number of the last record whose pages are on disk
 }
 
 // commit is a record, and what it is about.
@@ -59,9 +60,9 @@ const (
 	applyMost = 16 << 20
 )
 
-func newApplier(config *Config, db *badger.DB, j *journal) *applier {
+func newApplier(config *Config, db *badger.DB, j *journal, v *volumes) *applier {
 	a := &applier{
-		config: config, db: db, journal: j, queued: j.last, done: j.last,
+		config: config, db: db, journal: j, volumes: v, queued: j.last, done: j.last, synced: j.last,
 		work: make(chan struct{}, 1), hurry: make(chan struct{}, 1), stop: make(chan struct{}), ended: make(chan struct{}),
 	}
 	a.changed.L = &a.mu
@@ -116,7 +117,7 @@ func (a *applier) catchUp() error {
 	return nil
 }
 
-// close ends the applier, and tells whether all that was added is stored.
+// close ends the applier, and tells whether all that was added is stored, and its pages on disk.
 func (a *applier) close() bool {
 	close(a.stop)
 	<-a.ended
@@ -147,6 +148,33 @@ func (a *applier) run() {
 			}
 		}
 	}
+	if err := a.finish(); err != nil {
+		a.fail(err)
+	}
+}
+
+// finish notes that all pages are on disk, so that the next start need not look.
+func (a *applier) finish() error {
+	if a.synced == a.done {
+		return nil
+	}
+	if err := a.synchronize(); err != nil {
+		return err
+	}
+	return guard("storing the ledger", func() error {
+		return a.db.Update(func(txn *badger.Txn) error {
+			return txn.Set([]byte{keyJournal}, journalState{a.done, a.synced, a.volumes.cursor}.encode())
+		})
+	})
+}
+
+// synchronize makes the pages of all that is stored durable.
+func (a *applier) synchronize() error {
+	if err := a.volumes.synchronize(); err != nil {
+		return err
+	}
+	a.synced = a.done
+	return nil
 }
 
 // take returns the commits for the next transaction.
@@ -170,7 +198,7 @@ func (a *applier) store(commits []*commit) error {
 		return err
 	}
 	a.config.reach("storing")
-	t := transaction{db: a.db, entries: a.entries}
+	t := transaction{db: a.db, volumes: a.volumes, synced: a.synced, entries: a.entries}
 	err := guard("storing the ledger", func() error {
 		defer t.discard()
 		for _, c := range commits {
@@ -178,6 +206,10 @@ func (a *applier) store(commits []*commit) error {
 				return err
 			}
 		}
+		if err := t.volumes.write(); err != nil {
+			return err
+		}
+		a.config.reach("paged")
 		return t.commit()
 	})
 	a.entries = t.entries
@@ -198,22 +230,28 @@ func (a *applier) store(commits []*commit) error {
 	a.changed.Broadcast()
 	a.mu.Unlock()
 	a.tabled = append(a.tabled, version{last, t.version})
-	a.provide()
-	return nil
+	return a.provide()
 }
 
-// provide sees to it that a segment of the journal lies ready when the one in use is full. If it cannot, the committer makes one, or fails.
-func (a *applier) provide() {
+// provide sees to it that a segment of the journal lies ready when the one in use is full. If there is no room for one, the committer makes
+// one, or fails.
+func (a *applier) provide() error {
 	if !a.journal.wantsSpare() {
-		return
+		return nil
 	}
 	tables := uint64(0) // the newest version in them: Badger makes tables of what is stored in the order of versions
 	for _, t := range a.db.Tables() {
 		tables = max(tables, t.MaxVersion)
 	}
 	n := 0
-	for ; n < len(a.tabled) && a.tabled[n].badger <= tables; n++ {
-		a.journal.release(a.tabled[n].record)
+	for n < len(a.tabled) && a.tabled[n].badger <= tables {
+		n++
+	}
+	if n > 0 {
+		if err := a.synchronize(); err != nil {
+			return err
+		}
+		a.journal.release(a.tabled[n-1].record)
 	}
 	a.tabled = slices.Delete(a.tabled, 0, n)
 	a.config.reach("released")
@@ -222,6 +260,7 @@ func (a *applier) provide() {
 			a.config.Logger.Warn("no segment of the ledger's journal lies ready", "error", err)
 		}
 	}
+	return nil
 }
 
 // awaitDisk returns when there is room on the disk for a transaction and the tables that follow from it.
@@ -251,9 +290,11 @@ func (a *applier) fail(err error) {
 	}
 }
 
-// transaction writes records of the journal into the database, and the number of the last one with them.
+// transaction writes records of the journal into the volumes and the database, and with them how far both have come.
 type transaction struct {
 	db      *badger.DB
+	volumes *volumes
+	synced  uint64         // number of the last record whose pages are on disk
 	txn     *badger.Txn    // nil: nothing was added
 	entries []badger.Entry // reused; Badger reads them until the commit is done
 	number  uint64
@@ -273,7 +314,12 @@ func (t *transaction) add(number uint64, body []byte) error {
 	return eachSet(body, t.set)
 }
 
-func (t *transaction) set(key, value []byte) error {
+func (t *transaction) set(key, value []byte) (err error) {
+	if key[0] == keyEntry {
+		if value, err = t.volumes.add(value); err != nil {
+			return err
+		}
+	}
 	if len(t.entries) == cap(t.entries) { // what Badger has of the former slice stays valid
 		t.entries = make([]badger.Entry, 0, max(1024, 2*cap(t.entries)))
 	}
@@ -299,7 +345,10 @@ func (t *transaction) commit() error {
 		return nil
 	}
 	defer t.discard()
-	if err := t.txn.Set([]byte{keyJournal}, binary.BigEndian.AppendUint64(nil, t.number)); err != nil {
+	if err := t.volumes.write(); err != nil {
+		return err
+	}
+	if err := t.txn.Set([]byte{keyJournal}, journalState{t.number, t.synced, t.volumes.cursor}.encode()); err != nil {
 		return err
 	}
 	if err := t.txn.Commit(); err != nil {

@@ -127,6 +127,12 @@ func (c Config) badgerOptions(dir string) badger.Options {
 		WithValueLogFileSize(2 << 20)
 }
 
+// ledgerOptions adapts the options to the ledger, whose lines are not in the database. What its write buffers hold is in the journal, too, and read
+// from there after a kill.
+func ledgerOptions(o badger.Options) badger.Options {
+	return o.WithMemTableSize(min(o.MemTableSize, max(o.MemTableSize/2, 8<<20)))
+}
+
 // logOptions adapts the options to the log: few records, most of them sequential, fill a write buffer in ten seconds under
 // load, and in a smaller one the index records sort faster.
 func logOptions(o badger.Options) badger.Options {

@@ -6,7 +6,7 @@
 //
 // A [Store] has every operation decided in memory by a [ledger.Machine], under one short lock, and appends its lines to the open
 // batch; one committer goroutine writes a batch as one synced record of the journal and then wakes its waiters. The database has it
-// some 50 ms later (see [applier]); whoever reads it waits for what was acknowledged before. Nothing is read from disk on the way of a
+// some 50 ms later (see [applier]), and of lines only where they are in its volumes; whoever reads it waits for what was acknowledged before. Nothing is read from disk on the way of a
 // request. What cannot be committed is never acknowledged: the ledger halts instead.
 //
 // Badger may lose records silently when a file is damaged, so the ledger proves itself. Every line carries the account's
@@ -14,12 +14,13 @@
 // holds the totals; a small file beside it (<dir>/ledger.head) remembers the last acknowledged position and record of the
 // journal, so that a lost tail is seen too. [Open] checks the recent lines and every account's last one, [Verify] checks all.
 //
-// # Keys in <dir>/ledger, schema 3 (integers big-endian, S = byte 0x00)
+// # Keys in <dir>/ledger, schema 4 (integers big-endian, S = byte 0x00)
 //
 //	v                        schema version, 4 bytes
-//	j                        number of the last record of the journal that is in here(8)
+//	j                        how far this is: number of the last record of the journal that is in here(8), of the last whose pages
+//	                         are on disk(8), volume(4) and offset(4) at which the next page goes
 //	c                        checkpoint of the ledger's head
-//	e position(8)            page: up to 100 ledger lines of one commit, from that position on
+//	e position(8)            page: up to 100 ledger lines of one commit, from that position on; or, as a rule, where it is, see [volumes]
 //	h account                position of the account's last line, or of an earlier one if the checkpoint says so
 //	r request(16)            position of the request's last line, once its hold has ended
 //	g account S reference    position of the grant or transfer with that reference
@@ -29,7 +30,7 @@
 //	t team                   storage.Team, JSON; without an id: it was deleted
 //	p account S provider     storage.ProviderKey, JSON
 //
-// Schema 2 is the same without a journal; a start makes it 3.
+// Schema 3 is the same without volumes, and schema 2 without a journal; a start makes them 4.
 //
 // # The log
 //

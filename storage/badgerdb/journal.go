@@ -136,14 +136,20 @@ func syncDir(dir string) error {
 	return errors.Join(d.Sync(), d.Close())
 }
 
-// replay calls fn for the body of each record after the one that the database has, in their order, and makes ready for the next. An error
-// that is not fn's names what is missing up to the last record that was acknowledged; the records before it were handed out.
-func (j *journal) replay(has, acknowledged uint64, fn func(number uint64, body []byte) error) error {
+// replay calls before for each record that is still here though the database has it, among them remains of others with the same numbers, and
+// then fn for the body of each record after that, in their order, and makes ready for the next. An error that is not theirs names what
+// is missing up to the last record that was acknowledged; the records before it were handed out.
+func (j *journal) replay(has, acknowledged uint64, before, fn func(number uint64, body []byte) error) error {
 	var filled []*segment
 	segments := j.free
 	j.free, j.last = nil, max(has, acknowledged)
 	for _, s := range segments {
-		if err := s.read(func(uint64, []byte) error { return nil }); err != nil {
+		if err := s.read(func(number uint64, body []byte) error {
+			if number > has {
+				return nil
+			}
+			return before(number, body)
+		}); err != nil {
 			j.free, j.used = nil, segments
 			return err
 		}

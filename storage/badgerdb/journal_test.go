@@ -54,7 +54,7 @@ func otherRecord(number uint64, x string) *record {
 // replayed are the numbers that replay hands out, each of which has its own body.
 func replayed(t *testing.T, j *journal, has, acknowledged uint64) (numbers []uint64, err error) {
 	t.Helper()
-	err = j.replay(has, acknowledged, func(number uint64, body []byte) error {
+	err = j.replay(has, acknowledged, func(uint64, []byte) error { return nil }, func(number uint64, body []byte) error {
 		one, other := testRecord(number).data[journalHead:], otherRecord(number, "y").data[journalHead:]
 		if !bytes.Equal(body, one) && !bytes.Equal(body, other) {
 			t.Errorf("record %d has the body %q", number, body)
@@ -379,12 +379,49 @@ func TestJournalIsBounded(t *testing.T) {
 	}
 }
 
-// TestSchema2 opens a ledger from before the journal, with commits in Badger's own log that no table has.
-func TestSchema2(t *testing.T) {
+// TestSchemas opens ledgers of former programs: with pages in the database itself, and before that with commits in Badger's own log that no
+// table has, and without a journal.
+func TestSchemas(t *testing.T) {
+	for _, schema := range []uint32{2, 3} {
+		t.Run(fmt.Sprint(schema), func(t *testing.T) {
+			dir := ofSchema(t, schema)
+			if err := Verify(dir, t.Output()); err != nil {
+				t.Fatal(err)
+			}
+			for range 2 {
+				s := openStore(t, Config{Dir: dir})
+				if err := s.Halted(); err != nil {
+					t.Fatal(err)
+				}
+				charge(t, s, "alice", 1)
+				keys, err := s.VirtualKeys()
+				if err != nil || !strings.Contains(fmt.Sprint(keys), "key_9") {
+					t.Errorf("%v, %v", keys, err)
+				}
+				if err := s.Close(); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := Verify(dir, t.Output()); err != nil {
+				t.Fatal(err)
+			}
+			if lastVolume(filepath.Join(dir, "ledger")) == 0 {
+				t.Error("new pages are not in volumes")
+			}
+		})
+	}
+}
+
+// ofSchema is a populated ledger as a program of that schema leaves it.
+func ofSchema(t *testing.T, schema uint32) string {
+	t.Helper()
 	source := populated(t)
-	for _, path := range journalFiles(filepath.Join(source, "ledger")) {
-		if err := os.Remove(path); err != nil {
-			t.Fatal(err)
+	ledgerDir := filepath.Join(source, "ledger")
+	if schema == 2 {
+		for _, path := range journalFiles(ledgerDir) {
+			if err := os.Remove(path); err != nil {
+				t.Fatal(err)
+			}
 		}
 	}
 	config, err := Config{Dir: source}.withDefaults()
@@ -397,12 +434,37 @@ func TestSchema2(t *testing.T) {
 	}
 	defer db.Close()
 	if err := db.Update(func(txn *badger.Txn) error {
-		return errors.Join(
-			txn.Delete([]byte{keyJournal}),
-			txn.Set([]byte{keySchema}, binary.BigEndian.AppendUint32(nil, 2)),
-			txn.Set(textKey(keyVirtualKey, "key_9"), []byte(`{"id":"key_9"}`)))
+		state, err := readValue(txn, []byte{keyJournal})
+		if err != nil {
+			return err
+		}
+		if schema == 2 {
+			err = txn.Delete([]byte{keyJournal})
+		} else {
+			err = txn.Set([]byte{keyJournal}, state[:8])
+		}
+		pages := map[string][]byte{}
+		return errors.Join(err,
+			txn.Set([]byte{keySchema}, binary.BigEndian.AppendUint32(nil, schema)),
+			txn.Set(textKey(keyVirtualKey, "key_9"), []byte(`{"id":"key_9"}`)),
+			eachKey(txn, []byte{keyEntry}, func(key []byte, item *badger.Item) (err error) {
+				pages[string(key)], err = bookOf(db, txn).page(item)
+				return err
+			}),
+			setAll(txn, pages))
 	}); err != nil {
 		t.Fatal(err)
+	}
+	for n := lastVolume(ledgerDir); n > 0; n-- {
+		if err := os.Remove(volumePath(ledgerDir, n)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if schema == 3 {
+		if err := db.Close(); err != nil {
+			t.Fatal(err)
+		}
+		return source
 	}
 	mark, err := readHeadFile(source)
 	if err != nil {
@@ -417,26 +479,14 @@ func TestSchema2(t *testing.T) {
 	if err := os.CopyFS(dir, os.DirFS(source)); err != nil {
 		t.Fatal(err)
 	}
-	if err := Verify(dir, t.Output()); err != nil {
-		t.Fatal(err)
+	return dir
+}
+
+func setAll(txn *badger.Txn, records map[string][]byte) (err error) {
+	for key, value := range records {
+		err = errors.Join(err, txn.Set([]byte(key), value))
 	}
-	for range 2 {
-		s := openStore(t, Config{Dir: dir})
-		if err := s.Halted(); err != nil {
-			t.Fatal(err)
-		}
-		charge(t, s, "alice", 1)
-		keys, err := s.VirtualKeys()
-		if err != nil || !strings.Contains(fmt.Sprint(keys), "key_9") {
-			t.Errorf("%v, %v", keys, err)
-		}
-		if err := s.Close(); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := Verify(dir, t.Output()); err != nil {
-		t.Fatal(err)
-	}
+	return err
 }
 
 // TestTooLargeForTheTree: a record that Badger would put into its value log, which is not synchronized, is refused, and so are too many.

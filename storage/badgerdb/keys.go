@@ -7,7 +7,7 @@ import (
 )
 
 // schema is the version of the ledger's key layout in the package documentation.
-const schema = 3
+const schema = 4
 
 // The first byte of every key in the ledger's database, see the package documentation.
 const (

@@ -96,13 +96,13 @@ func TestKill(t *testing.T) {
 // points are where a process is killed on purpose, and about how often each is reached in the life of a child.
 var points = map[string]int64{
 	"proved": 1, "interrupted": 1, // in Open, before and after the holds of the former run end
-	"reconciling": 3,                // in Reconcile
-	"sealing":     40,               // a batch is closed
-	"page":        400,              // a line is on its page
-	"committing":  40,               // before the record of the journal
-	"committed":   40,               // after it, before the head mark
-	"marked":      40,               // after that, before anybody is told
-	"storing":     20, "stored": 20, // around the transaction of the database
+	"reconciling": 3,                             // in Reconcile
+	"sealing":     40,                            // a batch is closed
+	"page":        400,                           // a line is on its page
+	"committing":  40,                            // before the record of the journal
+	"committed":   40,                            // after it, before the head mark
+	"marked":      40,                            // after that, before anybody is told
+	"storing":     20, "paged": 20, "stored": 20, // around the pages and the transaction of the database
 	"released": 2,              // segments of the journal are used again
 	"replayed": 1,              // a start has all of the journal
 	"logging":  4, "logged": 4, // around the transaction of the log

@@ -184,7 +184,7 @@ func TestOpenReadsSuffixOnly(t *testing.T) {
 		charge(t, s, "a", 1)
 	}
 	err := edit(s, func(txn *badger.Txn) error {
-		editEntry(t, txn, 5, false, func(e *storage.Entry) { e.Amount++ })
+		editEntry(t, bookOf(s.db, txn), 5, false, func(e *storage.Entry) { e.Amount++ })
 		return nil
 	})
 	if err != nil {

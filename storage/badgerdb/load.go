@@ -16,7 +16,11 @@ import (
 // rest usable.
 func (s *Store) load(damaged error) error {
 	have, err := checkSchema(s.db, []byte{keySchema}, schema)
-	if err == nil && have != schema {
+	switch {
+	case err != nil || have == schema:
+	case have == 3: // its pages stay where they are
+		err = changeSchema(s.db)
+	default:
 		err = errSchema(have, schema)
 	}
 	if err != nil && damaged == nil {
@@ -31,7 +35,7 @@ func (s *Store) load(damaged error) error {
 		}
 		s.headFile, s.mark = head, mark
 		return s.db.View(func(txn *badger.Txn) error {
-			a, err = prove(txn, mark, uint64(s.config.VerifyMax))
+			a, err = prove(bookOf(s.db, txn), mark, uint64(s.config.VerifyMax))
 			return err
 		})
 	})
@@ -103,7 +107,7 @@ func (s *Store) Granted(account, reference string) (*storage.Credits, error) {
 // Spending tells the machine what the record of a spender says, nil if there is none. The caller holds mu.
 func (s *Store) Spending(who storage.Spender) (record []byte, err error) {
 	err = s.view("reading what was spent", func(txn *badger.Txn) error {
-		record, err = disk{txn}.Spending(who)
+		record, err = disk{bookOf(s.db, txn)}.Spending(who)
 		return err
 	})
 	return record, err
@@ -123,7 +127,7 @@ func (s *Store) indexed(key []byte) (found *storage.Entry, err error) {
 		if err != nil {
 			return err
 		}
-		e, err := readEntry(txn, position)
+		e, err := readEntry(bookOf(s.db, txn), position)
 		found = &e
 		return err
 	})
@@ -145,7 +149,7 @@ func (s *Store) Entries(account string, from uint64, limit int) (entries []stora
 		s.mu.Unlock()
 	}
 	err = s.view("reading the ledger", func(txn *badger.Txn) error {
-		entries, err = entriesOf(txn, account, from, limit)
+		entries, err = entriesOf(bookOf(s.db, txn), account, from, limit)
 		return err
 	})
 	if err == nil && from == 0 {
@@ -155,9 +159,9 @@ func (s *Store) Entries(account string, from uint64, limit int) (entries []stora
 }
 
 // entriesOf reads up to limit lines of an account, newest first, from a position on.
-func entriesOf(txn *badger.Txn, account string, from uint64, limit int) (entries []storage.Entry, err error) {
+func entriesOf(b book, account string, from uint64, limit int) (entries []storage.Entry, err error) {
 	for position := from; position != 0 && len(entries) < limit; {
-		e, err := readEntry(txn, position)
+		e, err := readEntry(b, position)
 		if err != nil {
 			return nil, err
 		}

@@ -59,7 +59,7 @@ func TestFaultsFoundOnlineHalt(t *testing.T) {
 	for name, test := range tamperings() {
 		t.Run(name, func(t *testing.T) {
 			s := openStore(t, Config{Dir: populated(t), VerifyPercent: 100})
-			if err := edit(s, func(txn *badger.Txn) error { test.edit(t, txn); return nil }); err != nil {
+			if err := edit(s, func(txn *badger.Txn) error { test.edit(t, bookOf(s.db, txn)); return nil }); err != nil {
 				t.Fatal(err)
 			}
 			s.proveNow()

@@ -115,7 +115,7 @@ func TestF30PowerLoss(t *testing.T) {
 	}
 	t.Logf("figure: %d images of the disk (%v), the power failing before %v returned: %d acknowledged operations looked for, %d lost, %d requests charged twice, %d holds interrupted; seed %d",
 		o.total(), o.images, o.waits, o.books.told, o.books.lost, o.books.twice, o.books.open, o.seed)
-	if life >= 4 && (o.books.told == 0 || o.books.open == 0 || o.waits[".journal"] == 0 || o.waits[".sst"] == 0 || o.waits["MANIFEST"] == 0) {
+	if life >= 4 && (o.books.told == 0 || o.books.open == 0 || o.waits[".journal"] == 0 || o.waits[".pages"] == 0 || o.waits[".sst"] == 0 || o.waits["MANIFEST"] == 0) {
 		t.Error("the failures did not find everything that they were to find")
 	}
 }

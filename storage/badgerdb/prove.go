@@ -17,36 +17,36 @@ import (
 // prove checks the ledger and returns the standing of every account and every open hold. It follows the lines from the first
 // one (most 0), or the last most lines and whatever before them open holds and inexact records need; accounts without a line
 // in there are taken from their last line. The error is one line that names the first fault.
-func prove(txn *badger.Txn, mark headMark, most uint64) (*ledger.Audit, error) {
-	return proveSlowly(txn, mark, most, nil)
+func prove(b book, mark headMark, most uint64) (*ledger.Audit, error) {
+	return proveSlowly(b, mark, most, nil)
 }
 
 // proveSlowly is prove with step, unless nil, called for every line and index record; its error ends the proof.
-func proveSlowly(txn *badger.Txn, mark headMark, most uint64, step func() error) (*ledger.Audit, error) {
+func proveSlowly(b book, mark headMark, most uint64, step func() error) (*ledger.Audit, error) {
 	if step == nil {
 		step = func() error { return nil }
 	}
-	end, err := readCheckpoint(txn)
+	end, err := readCheckpoint(b.Txn)
 	if err != nil {
 		return nil, err
 	}
-	if err := checkMark(txn, mark, end.Position); err != nil {
+	if err := checkMark(b, mark, end.Position); err != nil {
 		return nil, err
 	}
 	var before storage.Entry
 	if most != 0 && end.Position > most {
 		if start := min(end.Position-most+1, end.Oldest, end.Indexed); start > 1 {
-			if before, err = readEntry(txn, start-1); err != nil {
+			if before, err = readEntry(b, start-1); err != nil {
 				return nil, err
 			}
 		}
 	}
-	a := ledger.NewAudit(before.Position, before.Hash, disk{txn})
+	a := ledger.NewAudit(before.Position, before.Hash, disk{b})
 	prints := fingerprints{seed: maphash.MakeSeed()}
 	if a.Whole {
 		a.Index = prints.note
 	}
-	if err := eachEntry(txn, before.Position+1, func(e *storage.Entry, line []byte) error {
+	if err := eachEntry(b, before.Position+1, func(e *storage.Entry, line []byte) error {
 		if err := step(); err != nil {
 			return err
 		}
@@ -54,14 +54,14 @@ func proveSlowly(txn *badger.Txn, mark headMark, most uint64, step func() error)
 	}); err != nil {
 		return nil, err
 	}
-	if err := checkHeads(txn, a, before.Position+1, end.Indexed); err != nil {
+	if err := checkHeads(b, a, before.Position+1, end.Indexed); err != nil {
 		return nil, err
 	}
 	if a.Whole {
-		if err := prints.compare(txn, step); err != nil {
+		if err := prints.compare(b.Txn, step); err != nil {
 			return nil, err
 		}
-		if err := checkSpenders(txn, a); err != nil {
+		if err := checkSpenders(b.Txn, a); err != nil {
 			return nil, err
 		}
 	}
@@ -69,14 +69,14 @@ func proveSlowly(txn *badger.Txn, mark headMark, most uint64, step func() error)
 }
 
 // disk is what an audit asks of what lies before its start.
-type disk struct{ txn *badger.Txn }
+type disk struct{ book }
 
 // Line returns one line.
-func (d disk) Line(position uint64) (storage.Entry, error) { return readEntry(d.txn, position) }
+func (d disk) Line(position uint64) (storage.Entry, error) { return readEntry(d.book, position) }
 
 // Spending returns the record of a spender, nil if there is none.
 func (d disk) Spending(who storage.Spender) ([]byte, error) {
-	value, err := readValue(d.txn, textKey(keySpending, string(who)))
+	value, err := readValue(d.Txn, textKey(keySpending, string(who)))
 	if errors.Is(err, storage.ErrNotFound) {
 		return nil, nil
 	}
@@ -94,14 +94,14 @@ func checkSpenders(txn *badger.Txn, a *ledger.Audit) error {
 }
 
 // checkMark makes sure that the last acknowledged line is still there.
-func checkMark(txn *badger.Txn, mark headMark, last uint64) error {
+func checkMark(b book, mark headMark, last uint64) error {
 	if mark.position == 0 {
 		return nil
 	}
 	if mark.position > last {
 		return fmt.Errorf("ledger ends at position %d, but position %d was acknowledged: the tail is lost", last, mark.position)
 	}
-	e, err := readEntry(txn, mark.position)
+	e, err := readEntry(b, mark.position)
 	if err == nil && e.Hash != mark.hash {
 		err = fmt.Errorf("account %s seq %d (ledger position %d): is not the line that was acknowledged", e.Account, e.Seq, e.Position)
 	}
@@ -110,14 +110,14 @@ func checkMark(txn *badger.Txn, mark headMark, last uint64) error {
 
 // checkHeads compares the head records with what the lines said, and adds the accounts that had no line at or after start.
 // An account's head is exact if its last line is before indexed; later lines may have moved on from it.
-func checkHeads(txn *badger.Txn, a *ledger.Audit, start, indexed uint64) error {
+func checkHeads(b book, a *ledger.Audit, start, indexed uint64) error {
 	headed := map[string]bool{}
 	type head struct {
 		position uint64
 		account  string
 	}
 	var older []head // of accounts whose last line is before start
-	err := eachKey(txn, []byte{keyHead}, func(key []byte, item *badger.Item) error {
+	err := eachKey(b.Txn, []byte{keyHead}, func(key []byte, item *badger.Item) error {
 		id := string(key[1:])
 		headed[id] = true
 		position, err := readPosition(item)
@@ -138,7 +138,7 @@ func checkHeads(txn *badger.Txn, a *ledger.Audit, start, indexed uint64) error {
 		return err
 	}
 	slices.SortFunc(older, func(a, b head) int { return cmp.Compare(a.position, b.position) }) // so that each page is read once
-	lines := lineReader{txn: txn}
+	lines := lineReader{book: b}
 	for _, h := range older {
 		e, err := lines.read(h.position)
 		if err != nil || e.Account != h.account || h.position >= start {
@@ -206,10 +206,10 @@ func (f *fingerprints) compare(txn *badger.Txn, step func() error) error {
 }
 
 // eachEntry decodes the lines from a position to the end.
-func eachEntry(txn *badger.Txn, from uint64, fn func(e *storage.Entry, line []byte) error) error {
-	it := txn.NewIterator(badger.IteratorOptions{Prefix: []byte{keyEntry}})
+func eachEntry(b book, from uint64, fn func(e *storage.Entry, line []byte) error) error {
+	it := b.NewIterator(badger.IteratorOptions{Prefix: []byte{keyEntry}})
 	defer it.Close()
-	first, err := pageOf(txn, from)
+	first, err := pageOf(b.Txn, from)
 	if err != nil {
 		return err
 	}
@@ -218,17 +218,20 @@ func eachEntry(txn *badger.Txn, from uint64, fn func(e *storage.Entry, line []by
 		if len(item.Key()) != 9 {
 			return fmt.Errorf("ledger has a malformed key %x", item.Key())
 		}
-		err := item.Value(func(page []byte) error {
-			return ledger.EachLine(binary.BigEndian.Uint64(item.Key()[1:]), page, func(position uint64, line []byte) error {
-				if position < from {
-					return nil
-				}
-				e, err := ledger.DecodeEntry(position, line)
-				if err != nil {
-					return fmt.Errorf("ledger position %d: %w", position, err)
-				}
-				return fn(&e, line)
-			})
+		first := binary.BigEndian.Uint64(item.Key()[1:])
+		page, err := b.page(item)
+		if err != nil {
+			return fmt.Errorf("reading ledger position %d: %w", first, err)
+		}
+		err = ledger.EachLine(first, page, func(position uint64, line []byte) error {
+			if position < from {
+				return nil
+			}
+			e, err := ledger.DecodeEntry(position, line)
+			if err != nil {
+				return fmt.Errorf("ledger position %d: %w", position, err)
+			}
+			return fn(&e, line)
 		})
 		if err != nil {
 			return err
@@ -274,16 +277,15 @@ func readPosition(item *badger.Item) (position uint64, err error) {
 }
 
 // readEntry returns one line.
-func readEntry(txn *badger.Txn, position uint64) (storage.Entry, error) {
-	lines := lineReader{txn: txn}
+func readEntry(b book, position uint64) (storage.Entry, error) {
+	lines := lineReader{book: b}
 	return lines.read(position)
 }
 
 // lineReader reads lines, and a page anew only for a line of another page.
 type lineReader struct {
-	txn   *badger.Txn
-	first uint64   // position of the page's first line
-	page  []byte   // that was read
+	book
+	first uint64   // position of the first line of the page that was read
 	lines [][]byte // of it
 }
 
@@ -306,18 +308,19 @@ func (r *lineReader) read(position uint64) (e storage.Entry, err error) {
 // open reads the page that holds the line at a position; it is empty if there is none.
 func (r *lineReader) open(position uint64) (err error) {
 	r.lines = r.lines[:0]
-	if r.first, err = pageOf(r.txn, position); err != nil {
+	if r.first, err = pageOf(r.Txn, position); err != nil {
 		return err
 	}
-	item, err := r.txn.Get(appendEntryKey(nil, r.first))
+	item, err := r.Get(appendEntryKey(nil, r.first))
 	if errors.Is(err, badger.ErrKeyNotFound) {
 		return nil
 	}
+	var page []byte
 	if err == nil {
-		r.page, err = item.ValueCopy(r.page)
+		page, err = r.page(item)
 	}
 	if err == nil {
-		err = ledger.EachLine(r.first, r.page, func(_ uint64, line []byte) error {
+		err = ledger.EachLine(r.first, page, func(_ uint64, line []byte) error {
 			r.lines = append(r.lines, line)
 			return nil
 		})

@@ -34,7 +34,7 @@ func Reconcile(s *Store, l *Log) (added int, err error) {
 				if err != nil {
 					return err
 				}
-				return eachEndBackward(lines, func(e *storage.Entry) (more bool, err error) {
+				return eachEndBackward(bookOf(s.db, lines), func(e *storage.Entry) (more bool, err error) {
 					if e.Time.Before(oldest) {
 						return false, nil
 					}
@@ -73,12 +73,12 @@ func usageOfEnd(e *storage.Entry) storage.Usage {
 }
 
 // eachEndBackward calls visit for the last line of every request that has ended, newest first.
-func eachEndBackward(txn *badger.Txn, visit func(e *storage.Entry) (more bool, err error)) error {
-	it := txn.NewIterator(badger.IteratorOptions{Reverse: true, Prefix: []byte{keyEntry}})
+func eachEndBackward(b book, visit func(e *storage.Entry) (more bool, err error)) error {
+	it := b.NewIterator(badger.IteratorOptions{Reverse: true, Prefix: []byte{keyEntry}})
 	defer it.Close()
 	late := map[storage.RequestID]bool{} // their hold's end, further back, is not the last line
 	for it.Seek([]byte{keyEntry + 1}); it.Valid(); it.Next() {
-		page, err := it.Item().ValueCopy(nil)
+		page, err := b.page(it.Item())
 		if err != nil {
 			return err
 		}

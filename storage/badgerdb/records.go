@@ -23,13 +23,22 @@ const maxRecord = 16 << 20
 
 // Copy writes the ledger's database as a stream of records and returns their number. What it writes to must not block for ever.
 func (s *Snapshot) Copy(w io.Writer) (records uint64, err error) {
-	return copyRecords(s.txn, &s.pace, w)
+	return copyRecords(s.txn, &s.pace, w, func(item *badger.Item) ([]byte, error) {
+		switch item.Key()[0] {
+		case keyEntry:
+			return s.book().page(item)
+		case keyJournal: // where volumes end is of no use elsewhere
+			state, err := readState(item)
+			return journalState{number: state.number, synced: state.number}.encode(), err
+		}
+		return item.ValueCopy(nil)
+	})
 }
 
 // Copy writes the log's database as a stream of records, with all that was appended before, and returns their number.
 func (l *Log) Copy(w io.Writer) (records uint64, err error) {
 	err = l.view(func(txn *badger.Txn) error {
-		records, err = copyRecords(txn, &pace{percent: snapshotPercent, stop: l.stop}, w)
+		records, err = copyRecords(txn, &pace{percent: snapshotPercent, stop: l.stop}, w, valueOf)
 		return err
 	})
 	return records, err
@@ -42,13 +51,15 @@ func CopyLog(dir string, w io.Writer) (records uint64, err error) {
 		return 0, err
 	}
 	err = db.View(func(txn *badger.Txn) error {
-		records, err = copyRecords(txn, &pace{percent: 100}, w)
+		records, err = copyRecords(txn, &pace{percent: 100}, w, valueOf)
 		return err
 	})
 	return records, errors.Join(err, discard())
 }
 
-func copyRecords(txn *badger.Txn, p *pace, to io.Writer) (records uint64, err error) {
+func valueOf(item *badger.Item) ([]byte, error) { return item.ValueCopy(nil) }
+
+func copyRecords(txn *badger.Txn, p *pace, to io.Writer, value func(*badger.Item) ([]byte, error)) (records uint64, err error) {
 	w := bufio.NewWriterSize(to, 64<<10)
 	var head []byte
 	err = guard("copying the database", func() error {
@@ -58,13 +69,15 @@ func copyRecords(txn *badger.Txn, p *pace, to io.Writer) (records uint64, err er
 			}
 			records++
 			head = append(binary.AppendUvarint(head[:0], uint64(len(key))), key...)
-			return item.Value(func(value []byte) error {
-				head = binary.AppendUvarint(head, uint64(len(value)))
-				w.Write(head)  //nolint:errcheck // the writer keeps its error for the next call
-				w.Write(value) //nolint:errcheck // likewise
-				_, err := w.Write(binary.AppendUvarint(head[:0], item.ExpiresAt()))
+			value, err := value(item)
+			if err != nil {
 				return err
-			})
+			}
+			head = binary.AppendUvarint(head, uint64(len(value)))
+			w.Write(head)  //nolint:errcheck // the writer keeps its error for the next call
+			w.Write(value) //nolint:errcheck // likewise
+			_, err = w.Write(binary.AppendUvarint(head[:0], item.ExpiresAt()))
+			return err
 		})
 		if err != nil {
 			return err

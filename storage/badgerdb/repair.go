@@ -86,7 +86,7 @@ func (s *Snapshot) believe(index func(e *storage.Entry, position uint64, added b
 	a := ledger.NewAudit(0, [ledger.HashSize]byte{}, nil)
 	through, halfTransfer := uint64(0), false
 	guard("reading the ledger", func() error { //nolint:errcheck // whatever ends it, what came before is what is believed
-		return eachEntry(s.txn, 1, func(e *storage.Entry, line []byte) error {
+		return eachEntry(s.book(), 1, func(e *storage.Entry, line []byte) error {
 			if err := a.Add(e, line); err != nil {
 				return err
 			}
@@ -105,7 +105,7 @@ func (s *Snapshot) believe(index func(e *storage.Entry, position uint64, added b
 		return a, nil
 	}
 	err := guard("reading the ledger", func() error {
-		return eachEntry(s.txn, 1, func(e *storage.Entry, line []byte) error {
+		return eachEntry(s.book(), 1, func(e *storage.Entry, line []byte) error {
 			if err := a.Add(e, line); err != nil {
 				return err
 			}
@@ -135,7 +135,7 @@ func (s *Snapshot) unproven(after uint64, fn func(e *storage.Entry) error) error
 				return nil
 			}
 			first := binary.BigEndian.Uint64(key[1:])
-			page, err := item.ValueCopy(nil)
+			page, err := s.book().page(item)
 			if err != nil {
 				return nil
 			}

@@ -15,14 +15,14 @@ import (
 )
 
 // damagedBy is the directory of a populated ledger that was edited behind its back.
-func damagedBy(t *testing.T, edit func(t *testing.T, txn *badger.Txn)) string {
+func damagedBy(t *testing.T, edit func(t *testing.T, txn book)) string {
 	t.Helper()
 	dir := populated(t)
 	db, err := badger.Open(badger.DefaultOptions(filepath.Join(dir, "ledger")).WithLogger(nil).WithCompression(0))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := db.Update(func(txn *badger.Txn) error { edit(t, txn); return nil }); err != nil {
+	if err := db.Update(func(txn *badger.Txn) error { edit(t, bookOf(db, txn)); return nil }); err != nil {
 		t.Fatal(err)
 	}
 	if err := db.Close(); err != nil {
@@ -121,7 +121,7 @@ func TestRepair(t *testing.T) {
 func TestAssessAfterALostPage(t *testing.T) {
 	whole := lines(t, populated(t))
 	at := uint64(30)
-	dir := damagedBy(t, func(t *testing.T, txn *badger.Txn) {
+	dir := damagedBy(t, func(t *testing.T, txn book) {
 		editPage(t, txn, at, func([][]byte, int) [][]byte { return nil })
 	})
 	d, err := opened(t, dir).Assess(nil)
@@ -153,7 +153,7 @@ func TestRepairTellsLostAccountsAndKeepsReferences(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := edit(s, func(txn *badger.Txn) error {
-		editEntry(t, txn, 5, false, func(e *storage.Entry) { e.Amount++ }) // the second line of the transfer
+		editEntry(t, bookOf(s.db, txn), 5, false, func(e *storage.Entry) { e.Amount++ }) // the second line of the transfer
 		return txn.Delete(textKey(keyAccount, "bob"))
 	}); err != nil {
 		t.Fatal(err)

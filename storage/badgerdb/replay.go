@@ -3,38 +3,56 @@ package badgerdb
 import (
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 
 	"github.com/dgraph-io/badger/v4"
+
+	"github.com/pointsman/pointsman/storage"
 )
+
+// ledgerFiles are what a ledger is on disk, beside its head file.
+type ledgerFiles struct {
+	db      *badger.DB
+	journal *journal
+	volumes *volumes
+}
 
 // openLedger opens the ledger's database with all that is in its journal, up to the acknowledged record at least. damaged is what is
 // wrong with that: the database is open nevertheless, without what is missing.
-func openLedger(config Config, acknowledged uint64, opts func(badger.Options) badger.Options) (db *badger.DB, j *journal, damaged, err error) {
+func openLedger(config Config, acknowledged uint64, opts func(badger.Options) badger.Options) (f ledgerFiles, damaged, err error) {
 	dir := filepath.Join(config.Dir, "ledger")
 	if _, err := os.Stat(filepath.Join(dir, badger.ManifestFilename)); err == nil && !hasJournal(dir) {
 		if err := endLog(config, opts); err != nil {
-			return nil, nil, nil, err
+			return f, nil, err
 		}
 	}
-	if db, err = openPrepared(config, "ledger", opts, useJournal); err != nil {
-		return nil, nil, nil, err
+	if f.db, err = openPrepared(config, "ledger", func(o badger.Options) badger.Options { return opts(ledgerOptions(o)) }, useJournal); err != nil {
+		return f, nil, err
 	}
-	size := min(max(db.Opts().MemTableSize/4, firstSegment), 8*firstSegment)
-	if j, err = openJournal(dir, size); err != nil {
-		return nil, nil, nil, errors.Join(err, db.Close())
+	size := min(max(f.db.Opts().MemTableSize/4, firstSegment), 8*firstSegment)
+	if f.journal, err = openJournal(dir, size); err != nil {
+		return f, nil, errors.Join(err, f.db.Close())
 	}
+	f.volumes = newVolumes(dir)
 	if config.unsynced {
-		j.sync = func(*os.File) error { return nil }
+		f.journal.sync = func(*os.File) error { return nil }
+		f.volumes.sync = f.journal.sync
 	}
-	damaged = guard("reading the journal", func() error { return j.into(db, acknowledged) })
-	j.kept = damaged != nil
+	damaged = guard("reading the journal", func() error { return f.catchUp(acknowledged) })
+	f.journal.kept = damaged != nil
 	config.reach("replayed")
-	return db, j, damaged, nil
+	return f, damaged, nil
 }
 
-// endLog makes tables of what is in Badger's own log, for the last time: a ledger of schema 2 becomes one of schema 3.
+// close closes all of it; done tells that the journal is not needed any more.
+func (f ledgerFiles) close(done bool) error {
+	err := errors.Join(f.volumes.close(), guard("closing the ledger", f.db.Close)) // which makes tables of all that is stored
+	return errors.Join(err, f.journal.close(done && err == nil))
+}
+
+// endLog makes tables of what is in Badger's own log, for the last time: a ledger of schema 2 becomes one of this schema.
 func endLog(config Config, opts func(badger.Options) badger.Options) error {
 	db, err := openDatabase(config, "ledger", opts)
 	if err != nil {
@@ -44,23 +62,28 @@ func endLog(config Config, opts func(badger.Options) badger.Options) error {
 	switch {
 	case err != nil: // it is damaged, which the next step tells
 		err = nil
-	case have == schema-1:
-		err = guard("changing the schema", func() error {
-			return db.Update(func(txn *badger.Txn) error {
-				return txn.Set([]byte{keySchema}, binary.BigEndian.AppendUint32(nil, schema))
-			})
-		})
+	case have == 2:
+		err = changeSchema(db)
 	case have != schema:
 		err = errSchema(have, schema)
 	}
 	return errors.Join(err, guard("closing the database", db.Close))
 }
 
+// changeSchema says that a ledger is of this schema.
+func changeSchema(db *badger.DB) error {
+	return guard("changing the schema", func() error {
+		return db.Update(func(txn *badger.Txn) error {
+			return txn.Set([]byte{keySchema}, binary.BigEndian.AppendUint32(nil, schema))
+		})
+	})
+}
+
 // useJournal prepares the directory of a database that has a journal, or is to have one because it is new or was closed by endLog: Badger
 // must not read its own log, which is not synchronized, and its value log holds nothing, for every value that would go there is refused.
 // Whoever calls it has the lock on the directory.
 func useJournal(dir string) error {
-	for _, unused := range []string{"*.mem", "*.vlog", "*" + journalExt + ".new"} {
+	for _, unused := range []string{"*.mem", "*.vlog", "*" + journalExt + ".new", "*" + volumeExt + ".new"} {
 		names, _ := filepath.Glob(filepath.Join(dir, unused)) // the pattern is sound
 		for _, name := range names {
 			if err := os.Remove(name); err != nil {
@@ -76,26 +99,33 @@ func useJournal(dir string) error {
 	return nil
 }
 
-// into brings the records that the database does not have into it.
-func (j *journal) into(db *badger.DB, acknowledged uint64) error {
-	var has uint64
-	err := db.View(func(txn *badger.Txn) error {
+// catchUp brings the records that the database does not have into it, and pages that the disk lacks into the volumes.
+func (f ledgerFiles) catchUp(acknowledged uint64) error {
+	var state journalState
+	err := f.db.View(func(txn *badger.Txn) error {
 		item, err := txn.Get([]byte{keyJournal})
 		if errors.Is(err, badger.ErrKeyNotFound) {
 			return nil
 		}
-		if err != nil {
-			return err
+		if err == nil {
+			state, err = readState(item)
 		}
-		has, err = readPosition(item)
 		return err
 	})
 	if err != nil {
 		return err
 	}
-	t := transaction{db: db}
+	if state.cursor.volume > 0 {
+		f.volumes.cursor = state.cursor
+	}
+	t := transaction{db: f.db, volumes: f.volumes, synced: state.synced}
 	defer t.discard()
-	err = j.replay(has, acknowledged, func(number uint64, body []byte) error {
+	err = f.journal.replay(state.number, acknowledged, func(number uint64, body []byte) error {
+		if number <= state.synced {
+			return nil
+		}
+		return f.restore(body)
+	}, func(number uint64, body []byte) error {
 		if t.full(body) {
 			if err := t.commit(); err != nil {
 				return err
@@ -103,5 +133,58 @@ func (j *journal) into(db *badger.DB, acknowledged uint64) error {
 		}
 		return t.add(number, body)
 	})
-	return errors.Join(err, t.commit())
+	if err = errors.Join(err, t.commit()); err != nil || f.journal.last == state.synced {
+		return err
+	}
+	return errors.Join(f.volumes.open(), f.volumes.synchronize())
+}
+
+// restore writes the pages of a record that the database has once more, where the disk lacks them.
+func (f ledgerFiles) restore(body []byte) error {
+	return f.db.View(func(txn *badger.Txn) error {
+		return eachSet(body, func(key, page []byte) error {
+			if key[0] != keyEntry {
+				return nil
+			}
+			value, err := readValue(txn, key)
+			if errors.Is(err, storage.ErrNotFound) { // the record is the remains of one that was never acknowledged
+				return nil
+			}
+			if err != nil {
+				return err
+			}
+			return f.volumes.restore(value, page)
+		})
+	})
+}
+
+// journalState is how far the database has come with the journal.
+type journalState struct {
+	number uint64 // of the last record that it has
+	synced uint64 // of the last record whose pages are on disk
+	cursor cursor // behind the last page; volume 0: in a new volume
+}
+
+func (s journalState) encode() []byte {
+	b := binary.BigEndian.AppendUint64(nil, s.number)
+	b = binary.BigEndian.AppendUint64(b, s.synced)
+	b = binary.BigEndian.AppendUint32(b, s.cursor.volume)
+	return binary.BigEndian.AppendUint32(b, s.cursor.offset)
+}
+
+func readState(item *badger.Item) (s journalState, err error) {
+	err = item.Value(func(v []byte) error {
+		switch len(v) {
+		case 8: // of schema 3
+			s.number = binary.BigEndian.Uint64(v)
+			s.synced = s.number
+		case 24:
+			s.number, s.synced = binary.BigEndian.Uint64(v), binary.BigEndian.Uint64(v[8:])
+			s.cursor = cursor{binary.BigEndian.Uint32(v[16:]), binary.BigEndian.Uint32(v[20:])}
+		default:
+			return fmt.Errorf("the record of the journal's state has %d bytes", len(v))
+		}
+		return nil
+	})
+	return s, err
 }

@@ -76,12 +76,12 @@ func OpenSnapshot(dir string) (*Snapshot, error) {
 	mark, markErr := readHeadFile(dir)
 	var damaged error
 	db, discard, err := openCopy(dir, "ledger", func(config Config) (*badger.DB, error) {
-		db, j, fault, err := openLedger(config, mark.record, uncompacted)
+		f, fault, err := openLedger(config, mark.record, uncompacted)
 		if err != nil {
 			return nil, err
 		}
 		damaged = fault
-		return db, j.close(false)
+		return f.db, errors.Join(f.volumes.close(), f.journal.close(false))
 	})
 	if err != nil {
 		return nil, err
@@ -128,6 +128,9 @@ func removeScratch(dir string) error {
 	}
 	return os.RemoveAll(dir)
 }
+
+// book is the ledger at that moment.
+func (s *Snapshot) book() book { return bookOf(s.db, s.txn) }
 
 // Close lets go of the moment.
 func (s *Snapshot) Close() error {
@@ -190,7 +193,7 @@ func (s *Snapshot) prove(most uint64, step func() error) (a *ledger.Audit, err e
 		return nil, s.damaged
 	}
 	err = guard("verifying the ledger", func() error {
-		if a, err = proveSlowly(s.txn, s.mark, most, step); err != nil {
+		if a, err = proveSlowly(s.book(), s.mark, most, step); err != nil {
 			return err
 		}
 		records, err := listIn[storage.Account](s.txn, []byte{keyAccount})
@@ -217,7 +220,7 @@ func balancesOf(a *ledger.Audit) []storage.Balance {
 func (s *Snapshot) Entries(account string, from uint64, limit int) (entries []storage.Entry, err error) {
 	err = guard("reading the ledger", func() error {
 		if from == 0 { // head records may be old
-			if err := eachEntry(s.txn, 1, func(e *storage.Entry, _ []byte) error {
+			if err := eachEntry(s.book(), 1, func(e *storage.Entry, _ []byte) error {
 				if e.Account == account {
 					from = e.Position
 				}
@@ -226,7 +229,7 @@ func (s *Snapshot) Entries(account string, from uint64, limit int) (entries []st
 				return err
 			}
 		}
-		entries, err = entriesOf(s.txn, account, from, limit)
+		entries, err = entriesOf(s.book(), account, from, limit)
 		return err
 	})
 	if err == nil && from == 0 {
@@ -247,7 +250,7 @@ func (s *Snapshot) Each(from, to uint64, fn func(e *storage.Entry) error) error 
 		if to == 0 || to > end.Position {
 			to = end.Position
 		}
-		err = eachEntry(s.txn, next, func(e *storage.Entry, _ []byte) error {
+		err = eachEntry(s.book(), next, func(e *storage.Entry, _ []byte) error {
 			if e.Position > to {
 				return errEnough
 			}

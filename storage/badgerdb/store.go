@@ -15,9 +15,8 @@ import (
 
 // Store keeps accounts, keys and the credits ledger. All methods are safe for concurrent use.
 type Store struct {
+	ledgerFiles
 	config      Config
-	db          *badger.DB
-	journal     *journal
 	applier     *applier
 	maxValue    int64 // bytes from which on Badger would put a value into its value log, which is not synchronized
 	interrupted []storage.Hold
@@ -75,9 +74,9 @@ func Open(config Config) (*Store, error) {
 	}
 	config.failed = s.fail
 	s.config = config
-	var tables, journal error           // what is wrong with them
+	var tables, damaged error           // what is wrong with them
 	mark, _ := readHeadFile(config.Dir) // what is wrong with it is told when the ledger is checked
-	s.db, s.journal, journal, err = openLedger(config, mark.record, func(o badger.Options) badger.Options {
+	s.ledgerFiles, damaged, err = openLedger(config, mark.record, func(o badger.Options) badger.Options {
 		if tables = checkTables(o, checkBytes); tables != nil {
 			o = uncompacted(o)
 		}
@@ -86,14 +85,14 @@ func Open(config Config) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.applier = newApplier(&s.config, s.db, s.journal)
+	s.applier = newApplier(&s.config, s.db, s.journal, s.volumes)
 	s.applier.stored, s.applier.failed = s.stored, s.fail
 	s.maxValue = s.db.Opts().ValueThreshold
 	s.batch = s.newBatch()
 	s.space.watch() // before the first hold
 	s.machine = ledger.New(ledger.Config{Clock: config.Clock, Sink: s, Past: s})
-	if err := s.load(cmp.Or(tables, journal)); err != nil {
-		return nil, errors.Join(fmt.Errorf("opening the ledger: %w", err), s.db.Close(), s.journal.close(false))
+	if err := s.load(cmp.Or(tables, damaged)); err != nil {
+		return nil, errors.Join(fmt.Errorf("opening the ledger: %w", err), s.close(false))
 	}
 	go s.applier.run()
 	go s.commitAll()
@@ -183,8 +182,7 @@ func (s *Store) Close() error {
 	<-s.tended
 	<-s.online.ended
 	s.readers.Wait()
-	err := guard("closing the ledger", s.db.Close) // which makes tables of all that is stored
-	err = errors.Join(err, s.journal.close(stored && err == nil))
+	err := s.close(stored)
 	if s.headFile != nil {
 		err = errors.Join(err, s.headFile.close())
 	}

@@ -6,3 +6,6 @@ import "os"
 
 // syncContent makes the content of a file durable.
 func syncContent(f *os.File) error { return f.Sync() }
+
+// beginSync sends a part of a file on its way to the disk, where the system knows such a thing.
+func beginSync(*os.File, int64, int64) {}

@@ -34,6 +34,7 @@ var failings = []failing{
 	{"renameat", "", true},
 	{"pwrite64", headName, false},
 	{"pwrite64", "ledger/000001" + journalExt, false},
+	{"pwrite64", "ledger/000001" + volumeExt, false},
 	{"write", "ledger/MANIFEST", true},
 }
 

@@ -112,7 +112,7 @@ func (s *Store) watchTables() {
 		return
 	}
 	err = s.view("proving the ledger again", func(txn *badger.Txn) error {
-		_, err := prove(txn, headMark{}, 0)
+		_, err := prove(bookOf(s.db, txn), headMark{}, 0)
 		return err
 	})
 	if err != nil {

@@ -19,7 +19,7 @@ func TestStrayTable(t *testing.T) {
 		}
 		if lost {
 			if err := edit(s, func(txn *badger.Txn) error {
-				editPage(t, txn, 10, func([][]byte, int) [][]byte { return nil })
+				editPage(t, bookOf(s.db, txn), 10, func([][]byte, int) [][]byte { return nil })
 				return nil
 			}); err != nil {
 				t.Fatal(err)

@@ -47,13 +47,17 @@ func populated(t *testing.T) string {
 }
 
 // editPage rewrites the lines of the page that holds a position; a nil result deletes the page.
-func editPage(t *testing.T, txn *badger.Txn, position uint64, edit func(lines [][]byte, at int) [][]byte) {
+func editPage(t *testing.T, txn book, position uint64, edit func(lines [][]byte, at int) [][]byte) {
 	t.Helper()
-	first, err := pageOf(txn, position)
+	first, err := pageOf(txn.Txn, position)
 	if err != nil {
 		t.Fatal(err)
 	}
-	page, err := readValue(txn, appendEntryKey(nil, first))
+	item, err := txn.Get(appendEntryKey(nil, first))
+	if err != nil {
+		t.Fatal(err)
+	}
+	page, err := txn.page(item)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -79,7 +83,7 @@ func editPage(t *testing.T, txn *badger.Txn, position uint64, edit func(lines []
 }
 
 // editEntry changes one line, keeping the chain as it was or, with rehash, giving the line alone a hash that fits.
-func editEntry(t *testing.T, txn *badger.Txn, position uint64, rehash bool, edit func(e *storage.Entry)) {
+func editEntry(t *testing.T, txn book, position uint64, rehash bool, edit func(e *storage.Entry)) {
 	t.Helper()
 	editPage(t, txn, position, func(lines [][]byte, at int) [][]byte {
 		e, err := ledger.DecodeEntry(position, lines[at])
@@ -107,57 +111,57 @@ func editEntry(t *testing.T, txn *badger.Txn, position uint64, rehash bool, edit
 
 // tampering is one edit of a ledger behind its back, and what Verify must say of it.
 type tampering struct {
-	edit func(t *testing.T, txn *badger.Txn)
+	edit func(t *testing.T, txn book)
 	want string
 }
 
 func tamperings() map[string]tampering {
-	set := func(t *testing.T, txn *badger.Txn, key, value []byte) {
+	set := func(t *testing.T, txn book, key, value []byte) {
 		t.Helper()
 		if err := txn.Set(key, value); err != nil {
 			t.Fatal(err)
 		}
 	}
-	checkpointed := func(t *testing.T, txn *badger.Txn) ledger.Checkpoint {
+	checkpointed := func(t *testing.T, txn book) ledger.Checkpoint {
 		t.Helper()
-		c, err := readCheckpoint(txn)
+		c, err := readCheckpoint(txn.Txn)
 		if err != nil {
 			t.Fatal(err)
 		}
 		return c
 	}
-	last := func(t *testing.T, txn *badger.Txn) uint64 { return checkpointed(t, txn).Position }
+	last := func(t *testing.T, txn book) uint64 { return checkpointed(t, txn).Position }
 	drop := func([][]byte, int) [][]byte { return nil }
 	return map[string]tampering{
-		"amount edited": {func(t *testing.T, txn *badger.Txn) {
+		"amount edited": {func(t *testing.T, txn book) {
 			editEntry(t, txn, 20, false, func(e *storage.Entry) { e.Amount++ })
 		}, "hash does not match"},
-		"amount and hash edited": {func(t *testing.T, txn *badger.Txn) {
+		"amount and hash edited": {func(t *testing.T, txn book) {
 			editEntry(t, txn, 20, true, func(e *storage.Entry) { e.Amount++ })
 		}, "account "},
-		"charge forgiven with a fitting hash": {func(t *testing.T, txn *badger.Txn) {
+		"charge forgiven with a fitting hash": {func(t *testing.T, txn book) {
 			editEntry(t, txn, 21, true, func(e *storage.Entry) { e.Posted += e.Charged; e.Charged = 0 })
 		}, "account "},
-		"hash edited": {func(t *testing.T, txn *badger.Txn) {
+		"hash edited": {func(t *testing.T, txn book) {
 			editPage(t, txn, 9, func(lines [][]byte, at int) [][]byte {
 				lines[at][len(lines[at])-1]++
 				return lines
 			})
 		}, "(ledger position 9): hash does not match"},
-		"page dropped": {func(t *testing.T, txn *badger.Txn) { editPage(t, txn, 10, drop) }, "are missing"},
-		"first page dropped": {func(t *testing.T, txn *badger.Txn) {
+		"page dropped": {func(t *testing.T, txn book) { editPage(t, txn, 10, drop) }, "are missing"},
+		"first page dropped": {func(t *testing.T, txn book) {
 			editPage(t, txn, 1, drop)
 		}, "are missing"},
-		"line dropped in a page": {func(t *testing.T, txn *badger.Txn) {
+		"line dropped in a page": {func(t *testing.T, txn book) {
 			editPage(t, txn, 10, func(lines [][]byte, at int) [][]byte { return slices.Delete(lines, at, at+1) })
 		}, ""},
-		"seq doubled": {func(t *testing.T, txn *badger.Txn) {
+		"seq doubled": {func(t *testing.T, txn book) {
 			editPage(t, txn, 10, func(lines [][]byte, at int) [][]byte { return slices.Insert(lines, at, lines[at]) })
 		}, "account "},
-		"tail dropped": {func(t *testing.T, txn *badger.Txn) { editPage(t, txn, last(t, txn), drop) }, "is missing"},
-		"tail and checkpoint dropped": {func(t *testing.T, txn *badger.Txn) {
+		"tail dropped": {func(t *testing.T, txn book) { editPage(t, txn, last(t, txn), drop) }, "is missing"},
+		"tail and checkpoint dropped": {func(t *testing.T, txn book) {
 			n := last(t, txn)
-			first, _ := pageOf(txn, n)
+			first, _ := pageOf(txn.Txn, n)
 			before, err := readEntry(txn, first-1)
 			if err != nil {
 				t.Fatal(err)
@@ -167,49 +171,49 @@ func tamperings() map[string]tampering {
 			c.Position, c.Hash = before.Position, before.Hash
 			set(t, txn, []byte{keyCheckpoint}, c.Encode())
 		}, "the tail is lost"},
-		"checkpoint dropped": {func(t *testing.T, txn *badger.Txn) {
+		"checkpoint dropped": {func(t *testing.T, txn book) {
 			if err := txn.Delete([]byte{keyCheckpoint}); err != nil {
 				t.Fatal(err)
 			}
 		}, "the tail is lost"},
-		"issued edited": {func(t *testing.T, txn *badger.Txn) {
+		"issued edited": {func(t *testing.T, txn book) {
 			c := checkpointed(t, txn)
 			c.Issued++
 			set(t, txn, []byte{keyCheckpoint}, c.Encode())
 		}, "not 0"},
-		"totals edited so that they sum to 0": {func(t *testing.T, txn *badger.Txn) {
+		"totals edited so that they sum to 0": {func(t *testing.T, txn book) {
 			c := checkpointed(t, txn)
 			c.Issued++
 			c.Loss--
 			set(t, txn, []byte{keyCheckpoint}, c.Encode())
 		}, "the checkpoint says"},
-		"open holds edited": {func(t *testing.T, txn *badger.Txn) {
+		"open holds edited": {func(t *testing.T, txn book) {
 			c := checkpointed(t, txn)
 			c.Open++
 			set(t, txn, []byte{keyCheckpoint}, c.Encode())
 		}, "open holds"},
-		"request index dropped": {func(t *testing.T, txn *badger.Txn) {
-			id := lastRequest(txn)
+		"request index dropped": {func(t *testing.T, txn book) {
+			id := lastRequest(txn.Txn)
 			if err := txn.Delete(appendRequestKey(nil, id)); err != nil {
 				t.Fatal(err)
 			}
 		}, "index of requests"},
-		"request index moved": {func(t *testing.T, txn *badger.Txn) {
-			id := lastRequest(txn)
+		"request index moved": {func(t *testing.T, txn book) {
+			id := lastRequest(txn.Txn)
 			set(t, txn, appendRequestKey(nil, id), binary.BigEndian.AppendUint64(nil, 3))
 		}, "index of requests"},
-		"grant index added": {func(t *testing.T, txn *badger.Txn) {
+		"grant index added": {func(t *testing.T, txn book) {
 			set(t, txn, appendGrantKey(nil, "alice", "x"), binary.BigEndian.AppendUint64(nil, 3))
 		}, "index of requests and grants"},
-		"account record dropped": {func(t *testing.T, txn *badger.Txn) {
+		"account record dropped": {func(t *testing.T, txn book) {
 			if err := txn.Delete(textKey(keyAccount, "carol")); err != nil {
 				t.Fatal(err)
 			}
 		}, "account carol seq 1: its record is missing"},
-		"account record added": {func(t *testing.T, txn *badger.Txn) {
+		"account record added": {func(t *testing.T, txn book) {
 			set(t, txn, textKey(keyAccount, "mallory"), []byte(`{"id":"mallory"}`))
 		}, "account mallory"},
-		"head record of another account": {func(t *testing.T, txn *badger.Txn) {
+		"head record of another account": {func(t *testing.T, txn book) {
 			set(t, txn, textKey(keyHead, "mallory"), binary.BigEndian.AppendUint64(nil, 3))
 		}, "account mallory"},
 	}
@@ -223,7 +227,7 @@ func TestVerifyFindsEdits(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if err := db.Update(func(txn *badger.Txn) error { test.edit(t, txn); return nil }); err != nil {
+			if err := db.Update(func(txn *badger.Txn) error { test.edit(t, bookOf(db, txn)); return nil }); err != nil {
 				t.Fatal(err)
 			}
 			if err := db.Close(); err != nil {

@@ -52,7 +52,7 @@ func readHeadFile(dir string) (headMark, error) {
 	return readHeadMark(f)
 }
 
-// copyDatabase copies Badger's files, linking tables where the file system allows.
+// copyDatabase copies Badger's files, linking tables and volumes where the file system allows.
 func copyDatabase(from, to string) error {
 	files, err := os.ReadDir(from)
 	if err != nil {
@@ -66,7 +66,7 @@ func copyDatabase(from, to string) error {
 		if !file.Type().IsRegular() || file.Name() == "LOCK" {
 			continue
 		}
-		if strings.HasSuffix(source, ".sst") && os.Link(source, target) == nil {
+		if ext := filepath.Ext(source); (ext == ".sst" || ext == volumeExt) && os.Link(source, target) == nil {
 			continue
 		}
 		if err := copyFile(source, target); err != nil {

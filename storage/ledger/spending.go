@@ -89,11 +89,15 @@ func (s *spending) in(c *calendar, p storage.Period, tier *uint8) (spent, held s
 // hold adds to what is held, and to that of each tier that has a cap of its own among those of the request.
 func (s *spending) hold(caps []storage.Cap, amount storage.Credits) {
 	s.held += amount
-	for i, c := range caps {
-		named := func(before storage.Cap) bool {
-			return before.Spender == s.spender && before.Tier != nil && *before.Tier == *c.Tier
+	for i := range caps {
+		c := &caps[i]
+		if c.Tier == nil || c.Spender != s.spender {
+			continue
 		}
-		if c.Spender == s.spender && c.Tier != nil && !slices.ContainsFunc(caps[:i], named) {
+		named := func(before storage.Cap) bool {
+			return before.Tier != nil && *before.Tier == *c.Tier && before.Spender == s.spender
+		}
+		if !slices.ContainsFunc(caps[:i], named) {
 			s.tier(*c.Tier).held += amount
 		}
 	}

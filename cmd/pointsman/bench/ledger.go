@@ -76,7 +76,8 @@ func ledgerPairs(ctx context.Context, dir string, accounts, clients int, lasting
 	var next atomic.Int64
 	taken := make([][]time.Duration, clients)
 	pairs := func(until time.Time, taken *[]time.Duration) error {
-		for began := time.Now(); ctx.Err() == nil && began.Before(until); began = time.Now() {
+		began := time.Now()
+		for ctx.Err() == nil && began.Before(until) {
 			h := holds[int(next.Add(1))%accounts]
 			binary.BigEndian.PutUint64(h.Request[:], uint64(began.UnixMilli())<<16) // ids are in the order of time, as the gateway's
 			binary.BigEndian.PutUint64(h.Request[8:], rand.Uint64())
@@ -95,7 +96,9 @@ func ledgerPairs(ctx context.Context, dir string, accounts, clients int, lasting
 			if err != nil {
 				return err
 			}
-			*taken = append(*taken, middle.Sub(began), time.Since(middle))
+			end := time.Now()
+			*taken = append(*taken, middle.Sub(began), end.Sub(middle))
+			began = end
 		}
 		return ctx.Err()
 	}

@@ -1,0 +1,263 @@
+package badgerdb
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"github.com/dgraph-io/badger/v4"
+
+	"github.com/pointsman/pointsman/storage/ledger"
+)
+
+// volumes are where the ledger's pages lie: files that pages are appended to, one after the other, in the directory of the database. The
+// database has the place of each page and its checksum. So what makes up most of a ledger is written once behind the journal, and Badger neither
+// keeps it in its write buffers nor writes it again whenever it merges tables.
+//
+// The applier appends pages before it stores their places, and does not wait for the disk. The journal keeps what it has until the pages
+// are synchronized, too ([volumes.synchronize]); what the disk lacks of them at the next start, [volumes.restore] takes from there. Bytes that no place
+// names, as a kill leaves them at the end, are written over.
+type volumes struct {
+	dir  string
+	size int64 // from which on a volume is full, in bytes; a page is never cut in two
+	sync func(*os.File) error
+
+	cursor  cursor // where the next page goes, in memory or written
+	pending []byte // pages before it that are not written yet
+	f       *os.File
+	flowing int64 // what is before it is on its way to the disk
+}
+
+// cursor is a place between pages.
+type cursor struct {
+	volume uint32 // counts from 1
+	offset uint32
+}
+
+// extent says where a page is. As the value of the page's record: a version, then four numbers of 4 bytes, big-endian.
+type extent struct {
+	cursor
+	length uint32
+	sum    uint32 // CRC-32C of the page
+}
+
+const (
+	volumeExt     = ".pages"
+	volumeSize    = 64 << 20
+	flowSize      = 1 << 20                // bytes that are sent to the disk at once
+	extentVersion = ledger.PageVersion + 1 // a page itself begins with its own
+	extentSize    = 1 + 4*4
+)
+
+func volumePath(dir string, number uint32) string {
+	return filepath.Join(dir, fmt.Sprintf("%06d%s", number, volumeExt))
+}
+
+// lastVolume is the highest number of a volume in a directory; 0 when there is none.
+func lastVolume(dir string) (last uint32) {
+	names, _ := filepath.Glob(filepath.Join(dir, "*"+volumeExt)) // the pattern is sound
+	for _, name := range names {
+		n, _ := strconv.ParseUint(strings.TrimSuffix(filepath.Base(name), volumeExt), 10, 32) // another name is in nobody's way
+		last = max(last, uint32(n))
+	}
+	return last
+}
+
+func newVolumes(dir string) *volumes {
+	return &volumes{dir: dir, size: volumeSize, sync: syncContent, cursor: cursor{volume: lastVolume(dir) + 1}}
+}
+
+// add appends a page, which write writes, and returns the value of its record.
+func (v *volumes) add(page []byte) (value []byte, err error) {
+	if int64(v.cursor.offset) >= v.size {
+		if err := v.turn(); err != nil {
+			return nil, err
+		}
+	}
+	p := extent{v.cursor, uint32(len(page)), crc32.Checksum(page, castagnoli)}
+	v.pending = append(v.pending, page...)
+	v.cursor.offset += p.length
+	return p.encode(), nil
+}
+
+// turn goes on in another volume. The former is on disk then, so that only the last one can lack pages.
+func (v *volumes) turn() error {
+	if err := v.synchronize(); err != nil {
+		return err
+	}
+	err := v.close()
+	v.f, v.cursor = nil, cursor{volume: v.cursor.volume + 1}
+	return err
+}
+
+// write writes the pages that were added.
+func (v *volumes) write() error {
+	if len(v.pending) == 0 {
+		return nil
+	}
+	from := int64(v.cursor.offset) - int64(len(v.pending))
+	if err := v.open(); err != nil {
+		return err
+	}
+	if _, err := v.f.WriteAt(v.pending, from); err != nil {
+		return fmt.Errorf("writing the ledger's pages: %w", err)
+	}
+	v.pending = v.pending[:0]
+	if end := int64(v.cursor.offset); end-v.flowing >= flowSize {
+		beginSync(v.f, v.flowing, end-v.flowing)
+		v.flowing = end
+	}
+	return nil
+}
+
+// open opens the volume of the cursor, or makes it.
+func (v *volumes) open() (err error) {
+	if v.f == nil {
+		v.f, err = openVolume(volumePath(v.dir, v.cursor.volume))
+		v.flowing = int64(v.cursor.offset) - int64(len(v.pending))
+	}
+	return err
+}
+
+// synchronize writes what was added and returns once it is on disk.
+func (v *volumes) synchronize() error {
+	err := v.write()
+	if err == nil && v.f != nil {
+		err = v.sync(v.f)
+	}
+	if err != nil {
+		return fmt.Errorf("synchronizing the ledger's pages: %w", err)
+	}
+	return nil
+}
+
+func (v *volumes) close() error {
+	if v.f == nil {
+		return nil
+	}
+	return v.f.Close()
+}
+
+// openVolume opens a volume to write to it, or makes it. One that another directory has a link to, as the copies do that are made to
+// look into a ledger, is copied first: nothing changes there.
+func openVolume(path string) (*os.File, error) {
+	info, err := os.Stat(path)
+	isNew := errors.Is(err, os.ErrNotExist)
+	if err == nil && info.Sys().(*syscall.Stat_t).Nlink > 1 {
+		err = unlinked(path)
+	}
+	if err != nil && !isNew {
+		return nil, fmt.Errorf("opening the ledger's pages: %w", err)
+	}
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err == nil && isNew {
+		err = syncDir(filepath.Dir(path))
+	}
+	if err != nil {
+		return nil, fmt.Errorf("opening the ledger's pages: %w", err)
+	}
+	return f, nil
+}
+
+// unlinked makes a file one that has no other name.
+func unlinked(path string) error {
+	own := path + ".new"
+	if err := copyFile(path, own); err != nil {
+		return err
+	}
+	f, err := os.OpenFile(own, os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(f.Sync(), f.Close()); err != nil { // what has the old name is durable
+		return err
+	}
+	return errors.Join(os.Rename(own, path), syncDir(filepath.Dir(path)))
+}
+
+// restore writes a page again that the disk lacks, as a place in the database names it; a page that is not that one is none of ours.
+func (v *volumes) restore(value, page []byte) error {
+	p, ok := decodeExtent(value)
+	if !ok || p.length != uint32(len(page)) || p.sum != crc32.Checksum(page, castagnoli) {
+		return nil
+	}
+	if _, err := p.read(v.dir); err == nil {
+		return nil
+	}
+	f, err := openVolume(volumePath(v.dir, p.volume))
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteAt(page, int64(p.offset))
+	if err == nil {
+		err = v.sync(f)
+	}
+	return errors.Join(err, f.Close())
+}
+
+func (p extent) encode() []byte {
+	b := make([]byte, 1, extentSize)
+	b[0] = extentVersion
+	for _, n := range [...]uint32{p.volume, p.offset, p.length, p.sum} {
+		b = binary.BigEndian.AppendUint32(b, n)
+	}
+	return b
+}
+
+// decodeExtent reads the value of a page's record; ok is false if it is no place, but the page itself.
+func decodeExtent(value []byte) (p extent, ok bool) {
+	if len(value) != extentSize || value[0] != extentVersion {
+		return p, false
+	}
+	for i, n := range [...]*uint32{&p.volume, &p.offset, &p.length, &p.sum} {
+		*n = binary.BigEndian.Uint32(value[1+4*i:])
+	}
+	return p, true
+}
+
+// read returns the page, or what is wrong with it.
+func (p extent) read(dir string) ([]byte, error) {
+	path := volumePath(dir, p.volume)
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("reading the ledger's pages: %w", err)
+	}
+	defer f.Close()
+	if info, err := f.Stat(); err != nil || info.Size() < int64(p.offset)+int64(p.length) {
+		return nil, fmt.Errorf("the ledger's pages %s end before byte %d", filepath.Base(path), int64(p.offset)+int64(p.length))
+	}
+	page := make([]byte, p.length)
+	if _, err := f.ReadAt(page, int64(p.offset)); err != nil {
+		return nil, fmt.Errorf("reading the ledger's pages: %w", err)
+	}
+	if crc32.Checksum(page, castagnoli) != p.sum {
+		return nil, fmt.Errorf("the ledger's pages %s are damaged from byte %d to %d", filepath.Base(path), p.offset, p.offset+p.length)
+	}
+	return page, nil
+}
+
+// book is a ledger as a transaction sees it.
+type book struct {
+	*badger.Txn
+	dir string // of the database, with the volumes
+}
+
+func bookOf(db *badger.DB, txn *badger.Txn) book { return book{txn, db.Opts().Dir} }
+
+// page is the page whose record an item is. Ledgers of schema 3 and those that were restored have pages in the database itself.
+func (b book) page(item *badger.Item) ([]byte, error) {
+	value, err := item.ValueCopy(nil)
+	if err != nil {
+		return nil, err
+	}
+	if p, ok := decodeExtent(value); ok {
+		return p.read(b.dir)
+	}
+	return value, nil
+}

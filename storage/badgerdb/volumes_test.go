@@ -1,0 +1,172 @@
+package badgerdb
+
+import (
+	"bytes"
+	"errors"
+	"log/slog"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/dgraph-io/badger/v4"
+)
+
+// TestVolumes appends pages of all sizes, also after a restart that forgot the last ones: each is where its record says, whole.
+func TestVolumes(t *testing.T) {
+	dir := t.TempDir()
+	type written struct{ value, page []byte }
+	var all []written
+	known, at := 0, cursor{} // what the database would have after a kill
+	for range 60 {
+		v := newVolumes(dir)
+		v.size = 4096
+		if at.volume > 0 {
+			v.cursor = at
+		}
+		all = all[:known]
+		for range rand.IntN(30) {
+			page := bytes.Repeat([]byte{byte(rand.Int())}, 1+rand.IntN(900))
+			value, err := v.add(page)
+			if err != nil {
+				t.Fatal(err)
+			}
+			all = append(all, written{value, page})
+			switch rand.IntN(6) {
+			case 0:
+				err = v.write()
+			case 1:
+				if err = v.synchronize(); err == nil {
+					known, at = len(all), v.cursor
+				}
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := v.write(); err != nil {
+			t.Fatal(err)
+		}
+		for i, w := range all {
+			p, ok := decodeExtent(w.value)
+			if !ok {
+				t.Fatalf("%x is no extent", w.value)
+			}
+			if page, err := p.read(dir); err != nil || !bytes.Equal(page, w.page) {
+				t.Fatalf("page %d at %v: %d bytes, %v", i, p, len(page), err)
+			}
+		}
+		if err := v.close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if lastVolume(dir) < 20 {
+		t.Errorf("%d pages are in %d volumes", len(all), lastVolume(dir))
+	}
+}
+
+// lose damages the last volume of a ledger, and returns its path and what is in it then.
+func lose(t *testing.T, dir string, damage func(path string) error) (path string, left []byte) {
+	t.Helper()
+	path = volumePath(filepath.Join(dir, "ledger"), lastVolume(filepath.Join(dir, "ledger")))
+	if err := damage(path); err != nil {
+		t.Fatal(err)
+	}
+	left, err := os.ReadFile(path)
+	if err != nil && !os.IsNotExist(err) {
+		t.Fatal(err)
+	}
+	return path, left
+}
+
+var losses = map[string]func(path string) error{
+	"removed": os.Remove,
+	"cut off": func(path string) error { return os.Truncate(path, 100) },
+	"zeroed": func(path string) error {
+		content, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		clear(content[len(content)/2:])
+		return os.WriteFile(path, content, 0o600)
+	},
+}
+
+// unsynced makes a ledger one whose pages were not synchronized, while its tables were.
+func unsynced(t *testing.T, dir string) {
+	t.Helper()
+	config, err := Config{Dir: dir}.withDefaults()
+	if err != nil {
+		t.Fatal(err)
+	}
+	db, err := openDatabase(config, "ledger", ledgerOptions)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := db.Update(func(txn *badger.Txn) error {
+		item, err := txn.Get([]byte{keyJournal})
+		if err != nil {
+			return err
+		}
+		state, err := readState(item)
+		if state.synced == 0 || state.synced != state.number {
+			t.Errorf("a closed ledger is synchronized to record %d of %d", state.synced, state.number)
+		}
+		state.synced = 0
+		return errors.Join(err, txn.Set([]byte{keyJournal}, state.encode()))
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestVolumesAreRestored: what the volumes lack after the power failed comes from the journal. Verify, which only looks, leaves the volume as it is.
+func TestVolumesAreRestored(t *testing.T) {
+	for name, damage := range losses {
+		t.Run(name, func(t *testing.T) {
+			dir := populated(t)
+			unsynced(t, dir)
+			path, left := lose(t, dir, damage)
+			if err := Verify(dir, t.Output()); err != nil {
+				t.Error(err)
+			}
+			if after, err := os.ReadFile(path); !bytes.Equal(after, left) || os.IsNotExist(err) != (name == "removed") {
+				t.Errorf("Verify changed the volume: it has %d bytes, %v", len(after), err)
+			}
+			s := openStore(t, Config{Dir: dir})
+			if err := s.Halted(); err != nil {
+				t.Fatal(err)
+			}
+			if err := s.Close(); err != nil {
+				t.Fatal(err)
+			}
+			if err := Verify(dir, t.Output()); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// TestLostVolumeIsNamed: what neither the volumes nor the journal have halts the ledger.
+func TestLostVolumeIsNamed(t *testing.T) {
+	for name, damage := range losses {
+		t.Run(name, func(t *testing.T) {
+			dir := closedLedger(t)
+			path, _ := lose(t, dir, damage)
+			if err := Verify(dir, t.Output()); err == nil || !strings.Contains(err.Error(), filepath.Base(path)) {
+				t.Errorf("Verify says %v", err)
+			}
+			s, err := Open(Config{Dir: dir, Logger: slog.New(slog.DiscardHandler)})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer s.Close()
+			if err := s.Halted(); err == nil || !strings.Contains(err.Error(), filepath.Base(path)) {
+				t.Errorf("halted by %v", err)
+			}
+		})
+	}
+}
