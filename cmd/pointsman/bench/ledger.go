@@ -3,7 +3,7 @@ package bench
 import (
 	"cmp"
 	"context"
-		"encoding/binary"
+	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
 	"path/filepath"
