@@ -133,10 +133,10 @@ func ledgerOptions(o badger.Options) badger.Options {
 	return o.WithMemTableSize(min(o.MemTableSize, max(o.MemTableSize/2, 8<<20)))
 }
 
-// logOptions adapts the options to the log: few records, most of them sequential, fill a write buffer in ten seconds under
+// logOptions adapts the options to the log and the results: few records, most of them sequential, fill a write buffer in some seconds under
 // load, and in a smaller one the index records sort faster.
 func logOptions(o badger.Options) badger.Options {
-	memTable := o.MemTableSize / 2
+	memTable := max(o.MemTableSize/4, min(o.MemTableSize/2, 4<<20))
 	return o.WithMemTableSize(memTable).WithValueThreshold(min(o.ValueThreshold, memTable/8))
 }
 
