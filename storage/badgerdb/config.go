@@ -136,7 +136,7 @@ func ledgerOptions(o badger.Options) badger.Options {
 // logOptions adapts the options to the log and the results: few records, most of them sequential, fill a write buffer in some seconds under
 // load, and in a smaller one the index records sort faster.
 func logOptions(o badger.Options) badger.Options {
-	memTable := max(o.MemTableSize/4, min(o.MemTableSize/2, 4<<20))
+	memTable := max(o.MemTableSize/8, 2<<20)
 	return o.WithMemTableSize(memTable).WithValueThreshold(min(o.ValueThreshold, memTable/8))
 }
 
