@@ -80,6 +80,9 @@ func (s *serveCmd) Run(term terminal) error {
 	return g.stop(ending)
 }
 
+// garbagePercent is how much garbage there may be, of what is in use: write buffers, most of which nothing was written to yet, count as in use.
+const garbagePercent = 50
+
 // collectLater puts the first collection of garbage off until the start is done, which the function that it returns tells, or has
 // allocated 80 MiB. Databases make write buffers at the start, of tens of MiB, and where others left garbage the runtime overwrites a buffer with zeros,
 // so that all of it is in memory for good; a process that is idle had 37 or 58 MiB, as it happened.
@@ -87,9 +90,9 @@ func collectLater() (done func()) {
 	if os.Getenv("GOGC") != "" {
 		return func() {}
 	}
-	usual := debug.SetGCPercent(2000)
+	debug.SetGCPercent(2000)
 	var once sync.Once
-	restore := func() { once.Do(func() { debug.SetGCPercent(usual) }) }
+	restore := func() { once.Do(func() { debug.SetGCPercent(garbagePercent) }) }
 	runtime.AddCleanup(new([64]byte), func(restore func()) { restore() }, restore)
 	return func() {
 		restore()
