@@ -25,6 +25,7 @@ func mutations() map[string]mutation {
 		"what a charge exceeds the account by is lost": {"machine.go", "e.Loss = x.Charge - e.Charged", "e.Loss = max(0, r.amount-e.Charged)"},
 		"a charge makes a balance negative":            {"machine.go", "min(x.Charge, max(r.account.available(), 0))", "x.Charge"},
 		"an ended request is held for again":           {"machine.go", "	if bytes.Compare(id[:], m.forgotten[:]) > 0 {\n		return nil, nil\n	}\n	return m.ended(id)", "	return nil, nil"},
+		"a request is used again while it is in use":   {"machine.go", "if old.endings--; old.endings > 0 {", "if old.endings--; old.endings > 1 {"},
 		"a reference grants again after a restart":     {"machine.go", "	case err != nil || before == nil:\n		return nil, false, err", "	case err != nil || before == nil || *before == amount:\n		return nil, false, err"},
 		"a transfer may be cut in two":                 {"machine.go", "Reason: t.To}}, true)", "Reason: t.To}}, false)"},
 		"a grant takes back what is held":              {"machine.go", "if g.Amount < 0 && a.posted-a.held+g.Amount < 0 {", "if g.Amount < 0 && a.posted+g.Amount < 0 {"},
