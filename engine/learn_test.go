@@ -85,18 +85,27 @@ func TestLearnersSeeEveryOutcomeOnce(t *testing.T) {
 	}
 }
 
-// TestLearnersAreBounded: outcomes that nobody takes are dropped, the oldest first.
+// TestLearnersAreBounded: outcomes that nobody takes, because the policy is slow, are dropped, the oldest first.
 func TestLearnersAreBounded(t *testing.T) {
 	l := newLearners(&memory{states: map[uint64][]byte{}}, func(string) {})
+	busy, done := make(chan struct{}, 2*maxPending), make(chan struct{})
+	l.observe = func(name string, state *policy.State, outcomes []policy.Outcome, dst []byte) ([]byte, error) {
+		busy <- struct{}{}
+		<-done
+		return counting(name, state, outcomes, dst)
+	}
+	l.add("p", make([]policy.Outcome, 1))
+	<-busy
 	for n := range 2 * maxPending {
 		l.add("p", []policy.Outcome{{Key: uint64(n)}})
 	}
 	l.mu.Lock()
 	pending := l.byName["p"].pending
-	if len(pending) > maxPending || pending[len(pending)-1].Key != 2*maxPending-1 {
+	if len(pending) != maxPending || pending[len(pending)-1].Key != 2*maxPending-1 {
 		t.Errorf("%d pending, the newest is %d", len(pending), pending[len(pending)-1].Key)
 	}
 	l.mu.Unlock()
+	close(done)
 	l.close()
 }
 
