@@ -14,7 +14,6 @@ import (
 	"runtime/debug"
 	"slices"
 	"strings"
-	"sync"
 	"syscall"
 	"time"
 
@@ -91,11 +90,10 @@ func collectLater() (done func()) {
 		return func() {}
 	}
 	debug.SetGCPercent(2000)
-	var once sync.Once
-	restore := func() { once.Do(func() { debug.SetGCPercent(garbagePercent) }) }
-	runtime.AddCleanup(new([64]byte), func(restore func()) { restore() }, restore)
+	settle := func(percent int) { debug.SetGCPercent(percent) }
+	runtime.AddCleanup(new([64]byte), settle, garbagePercent) // at the first collection
 	return func() {
-		restore()
+		settle(garbagePercent)
 		go debug.FreeOSMemory()
 	}
 }

@@ -70,6 +70,12 @@ func journalFiles(dir string) []string {
 	return names
 }
 
+// numberOf is the number that a segment or a volume is named by; 0 for another name, which does not stand in the way of the next number.
+func numberOf(path string) int {
+	n, _ := strconv.Atoi(strings.TrimSuffix(filepath.Base(path), filepath.Ext(path))) // 0 if it is none
+	return n
+}
+
 // createJournal makes an empty journal.
 func createJournal(dir string) error {
 	j := journal{dir: dir}
@@ -93,8 +99,7 @@ func openJournal(dir string, size int64) (*journal, error) {
 			return nil, errors.Join(fmt.Errorf("opening the ledger's journal: %w", err), f.Close(), j.close(false))
 		}
 		j.free = append(j.free, &segment{f: f, path: path, size: info.Size()})
-		n, _ := strconv.Atoi(strings.TrimSuffix(filepath.Base(path), journalExt)) // another name does not stand in the way of the next number
-		j.made = max(j.made, n)
+		j.made = max(j.made, numberOf(path))
 	}
 	return j, nil
 }

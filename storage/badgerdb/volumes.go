@@ -7,8 +7,6 @@ import (
 	"hash/crc32"
 	"os"
 	"path/filepath"
-	"strconv"
-	"strings"
 	"syscall"
 
 	"github.com/dgraph-io/badger/v4"
@@ -63,8 +61,7 @@ func volumePath(dir string, number uint32) string {
 func lastVolume(dir string) (last uint32) {
 	names, _ := filepath.Glob(filepath.Join(dir, "*"+volumeExt)) // the pattern is sound
 	for _, name := range names {
-		n, _ := strconv.ParseUint(strings.TrimSuffix(filepath.Base(name), volumeExt), 10, 32) // another name is in nobody's way
-		last = max(last, uint32(n))
+		last = max(last, uint32(numberOf(name)))
 	}
 	return last
 }
