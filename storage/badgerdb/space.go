@@ -99,11 +99,12 @@ func (c *Config) makeBallast(size int64) error {
 
 // fill writes a file's blocks, for systems and file systems that cannot just take them.
 func fill(f *os.File, size int64) error {
-	block := make([]byte, 1<<20)
+	block := make([]byte, flowSize)
 	for at := int64(0); at < size; at += int64(len(block)) {
 		if _, err := f.WriteAt(block[:min(int64(len(block)), size-at)], at); err != nil {
 			return err
 		}
+		writeOut(f, at, int64(len(block)))
 	}
 	return nil
 }

@@ -19,3 +19,8 @@ func syncContent(f *os.File) error {
 func beginSync(f *os.File, offset, length int64) {
 	unix.SyncFileRange(int(f.Fd()), offset, length, unix.SYNC_FILE_RANGE_WRITE) //nolint:errcheck // syncContent tells
 }
+
+// writeOut is beginSync that waits for the disk, so that a large file does not stand in the way of what others wait for.
+func writeOut(f *os.File, offset, length int64) {
+	unix.SyncFileRange(int(f.Fd()), offset, length, unix.SYNC_FILE_RANGE_WAIT_BEFORE|unix.SYNC_FILE_RANGE_WRITE|unix.SYNC_FILE_RANGE_WAIT_AFTER) //nolint:errcheck // Sync tells
+}

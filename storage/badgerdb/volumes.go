@@ -48,7 +48,7 @@ type extent struct {
 const (
 	volumeExt     = ".pages"
 	volumeSize    = 64 << 20
-	flowSize      = 1 << 20                // bytes that are sent to the disk at once
+	flowSize      = 256 << 10              // bytes that are sent to the disk at once: a commit waits behind them
 	extentVersion = ledger.PageVersion + 1 // a page itself begins with its own
 	extentSize    = 1 + 4*4
 )

@@ -36,7 +36,7 @@ func (r *runner) measureLedger(ctx context.Context) (rows []Ledger, err error) {
 	for round := range r.Rounds {
 		r.say("ledger %d of %d", round+1, r.Rounds)
 		for i, kind := range kinds {
-			row, err := ledgerPairs(ctx, filepath.Join(r.newSite(), "data"), kind.Accounts, kind.Clients, r.Duration)
+			row, err := ledgerPairs(ctx, filepath.Join(r.newSite(), "data"), kind.Accounts, kind.Clients, r.WarmUp, r.Duration)
 			if err != nil {
 				return nil, fmt.Errorf("measuring the ledger: %w", err)
 			}
@@ -52,7 +52,7 @@ func (r *runner) measureLedger(ctx context.Context) (rows []Ledger, err error) {
 	return rows, nil
 }
 
-func ledgerPairs(ctx context.Context, dir string, accounts, clients int, lasting time.Duration) (row Ledger, err error) {
+func ledgerPairs(ctx context.Context, dir string, accounts, clients int, warmUp, lasting time.Duration) (row Ledger, err error) {
 	store, err := badgerdb.Open(badgerdb.Config{Dir: dir})
 	if err != nil {
 		return row, err
@@ -101,6 +101,10 @@ func ledgerPairs(ctx context.Context, dir string, accounts, clients int, lasting
 			began = end
 		}
 		return ctx.Err()
+	}
+	began := time.Now()
+	if err := together(clients, func(int) error { return pairs(began.Add(warmUp), new([]time.Duration)) }); err != nil {
+		return row, err
 	}
 	cpu, began := ownCPU(), time.Now()
 	if err := together(clients, func(i int) error { return pairs(began.Add(lasting), &taken[i]) }); err != nil {
