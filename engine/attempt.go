@@ -127,9 +127,8 @@ func (e *Engine) attempt(c *call, step policy.Step) (*answer, *failure) {
 
 // launch tries a step's candidate once. It changes nothing of the request that a policy or the client is told.
 func (e *Engine) launch(c *call, step policy.Step) (*answer, *failure) {
-	i := int(step.Candidate)
-	d := e.deployments[i]
-	flags := c.req.Options[i].Flags
+	d := c.among[step.Candidate]
+	flags := c.req.Options[step.Candidate].Flags
 	a := c.newAnswer()
 	*a = answer{deployment: d, own: flags&abi.OptionOwnKey != 0, simulated: flags&abi.OptionSimulated != 0, began: e.Now(), text: speech{engine: e}}
 	a.firstByte = d.waits.FirstByte
@@ -138,7 +137,7 @@ func (e *Engine) launch(c *call, step policy.Step) (*answer, *failure) {
 	}
 	a.total = c.remaining(a.began, d.waits.Total) // and so can the client
 	a.firstByte = min(a.firstByte, a.total)
-	if !e.live.Start(i) {
+	if !e.live.Start(d.Index) {
 		return a, &failure{class: adapter.ClassOverloaded, unsent: true, barred: true, own: a.own, model: d.Model, provider: d.Provider}
 	}
 	f := e.reach(c, a)
@@ -156,16 +155,16 @@ func (e *Engine) conclude(c *call, step policy.Step, a *answer, f *failure) {
 	if f != nil && f.barred {
 		return
 	}
-	i, d := int(step.Candidate), a.deployment
+	d := a.deployment
 	ended := e.Now()
 	took := ended.Sub(a.began)
-	o := c.root().begun(a, i)
+	o := c.root().begun(a, step.Candidate)
 	o.TTFT, o.Latency = float32(millis(a.ttft)), float32(millis(took))
 	if f != nil {
 		e.endTurn(c.root())
 		f.own, f.model, f.provider = a.own, d.Model, d.Provider
 		o.HTTP, o.Failure = uint16(f.status), policy.ParseFailure(f.label())
-		e.live.Done(i, snapshot.Outcome{Verdict: f.verdict(), Failure: o.Failure, Duration: took, End: ended})
+		e.live.Done(d.Index, snapshot.Outcome{Verdict: f.verdict(), Failure: o.Failure, Duration: took, End: ended})
 		e.metrics.attempt(a.provider(), f.label())
 		e.Logger.Debug("attempt failed", "request", c.id, "model", d.Model.Name, "provider", a.provider(), "class", f.label(), "status", f.status, "error", f.err)
 	}

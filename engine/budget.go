@@ -17,7 +17,7 @@ func (e *Engine) worstCase(c *call, i int) storage.Credits {
 	if c.req.Options[i].Flags&abi.OptionOwnKey != 0 {
 		return 0
 	}
-	d := e.deployments[i]
+	d := c.among[i]
 	if c.op != opChat {
 		output := int64(0)
 		if c.op != opEmbeddings {

@@ -36,14 +36,14 @@ func (e *Engine) capsOfHold(c *call) []storage.Cap {
 // plans tells whether a step that costs is of a tier.
 func (e *Engine) plans(c *call, tier uint8) bool {
 	for _, s := range c.steps {
-		if e.tierOf(s) == tier && e.worstCase(c.tried(), int(s.Candidate)) > 0 {
+		if c.tierOf(s) == tier && e.worstCase(c.tried(), int(s.Candidate)) > 0 {
 			return true
 		}
 	}
 	return false
 }
 
-func (e *Engine) tierOf(s policy.Step) uint8 { return e.deployments[s.Candidate].Model.Tier }
+func (c *call) tierOf(s policy.Step) uint8 { return c.among[s.Candidate].Model.Tier }
 
 // isFull tells whether a budget of a tier was found to have no room.
 func (c *call) isFull(tier uint8) bool { return c.full&(1<<tier) != 0 }

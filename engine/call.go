@@ -46,6 +46,7 @@ type call struct {
 	pinned  string         // provider named by the request, or ""
 	wish    *wishes        // about models and providers, nil if there are none
 	snap    *policy.Published
+	among   []*deployment // the candidates, as they are numbered in snap
 	req     policy.Request
 	state   *policy.State // the policy's, nil if it keeps none
 	needs   uint32        // abi.Grant* bits of what the policy is given

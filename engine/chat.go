@@ -95,7 +95,7 @@ func (e *Engine) decide(c *call) *Fault {
 	if c.round == 0 {
 		balance, err := e.Ledger.Balance(c.caller.Account.ID)
 		c.halted = err != nil // what costs nothing goes on: own keys and free models
-		c.snap = e.live.Current(c.began)
+		e.candidates(c)
 		e.describe(c, balance)
 	}
 	c.facts = policy.Facts{Snapshot: c.snap, State: c.state, Request: &c.req, History: c.outcomes}
@@ -103,7 +103,7 @@ func (e *Engine) decide(c *call) *Fault {
 		c.ran, c.failed = e.route(c)
 	}
 	if c.failed == nil {
-		c.failed = e.checkPlan(c)
+		c.failed = c.checkPlan()
 	}
 	if c.failed != nil {
 		e.metrics.policyFailure(c.policy)
@@ -111,7 +111,7 @@ func (e *Engine) decide(c *call) *Fault {
 			e.learners.drop(c.decider)
 		}
 		e.Logger.Warn("policy failed, going on without it", "policy", c.policy, "request", c.id, "round", c.round, "error", c.failed)
-		e.withoutPolicy(c)
+		c.withoutPolicy()
 	}
 	switch c.plan.Kind {
 	case abi.KindReject:
@@ -133,7 +133,7 @@ func (e *Engine) reserve(c *call) *Fault {
 	available := e.roundLimit(c, storage.Credits(c.req.Credits)-c.spent)
 	for {
 		worst := func(s policy.Step) storage.Credits { return e.worstCase(c.tried(), int(s.Candidate)) }
-		c.steps = e.onePayer(c, slices.DeleteFunc(c.steps, func(s policy.Step) bool { return worst(s) > available || worst(s) > 0 && c.isFull(e.tierOf(s)) }))
+		c.steps = e.onePayer(c, slices.DeleteFunc(c.steps, func(s policy.Step) bool { return worst(s) > available || worst(s) > 0 && c.isFull(c.tierOf(s)) }))
 		if len(c.steps) == 0 && c.halted {
 			return storageUnavailable()
 		}
@@ -203,7 +203,7 @@ func (e *Engine) attemptAll(c *call) (*answer, *Fault) {
 				case c.late(e.Now()):
 					return nil, deadlineExceeded()
 				}
-				if last != nil && !last.allows(e.deployments[step.Candidate].Model, c) || !t.may(i) || n > 0 && !t.pause(n-1, last.retryAfter) {
+				if last != nil && !last.allows(c.among[step.Candidate].Model, c) || !t.may(i) || n > 0 && !t.pause(n-1, last.retryAfter) {
 					break
 				}
 				a, failed := e.try(c, &t, i)

@@ -165,6 +165,7 @@ func (e *Engine) Explain(account, requestID string) (*Explanation, error) {
 	if err != nil {
 		return nil, err
 	}
+	snap = record.NewShortlists(snap.Candidates).Of(snap, d.Request)
 	if len(snap.Candidates) != len(d.Request.Options) {
 		return nil, fmt.Errorf("the decision is about %d candidates, generation %d has %d", len(d.Request.Options), snap.Generation, len(snap.Candidates))
 	}

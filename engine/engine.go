@@ -117,6 +117,7 @@ type Config struct {
 	Probes      Probes          // which providers are probed, which is always free; zero: those that are down
 	Retries     Retries
 	Hedges      Hedges
+	Shortlists  map[string]int  // how many candidates of a larger catalog a policy is asked about, by its name; none: all of them
 	Shadows     []Shadow        // of policies, each with a name of its own
 	Rollouts    *rollout.Set    // of new versions of policies; nil: there are none
 	RoundLimit  storage.Credits // that the rounds of a request before its last may cost in all; 0: no limit of their own
@@ -149,6 +150,7 @@ type Engine struct {
 	providers   map[string]*endpoint
 	deployments []*deployment
 	live        *snapshot.Live
+	lists       lists
 	signers     *signers
 	shadows     shadows
 	dear        [abi.LevelCustom + 1][]*deployment // by power level: those of which one is the dearest

@@ -35,18 +35,28 @@ func (e *Engine) describe(c *call, balance storage.Balance) {
 	if c.model != nil {
 		r.Model = c.model.Number
 	}
+	r.Options = e.options(c, options)
+	if e.tooFew(c) {
+		c.snap, c.among = e.live.Current(c.began), e.deployments
+		r.Generation = c.snap.Generation
+		r.Options = e.options(c, r.Options[:0])
+	}
+	e.sampleShadows(c)
+}
+
+// options appends what holds for each of the request's candidates.
+func (e *Engine) options(c *call, options []policy.Option) []policy.Option {
 	now := e.Now()
 	warm := e.sessions.warm(c.env.Session, now)
-	for i, d := range e.deployments {
-		o := policy.Option{Inflight: e.live.Inflight(i)}
-		o.Excluded, o.Flags = e.option(c, i, d, now)
+	for _, d := range c.among {
+		o := policy.Option{Inflight: e.live.Inflight(d.Index)}
+		o.Excluded, o.Flags = e.option(c, d, now)
 		if d.mark() == warm {
 			o.Flags |= abi.OptionWarm
 		}
 		options = append(options, o)
 	}
-	r.Options = options
-	e.sampleShadows(c)
+	return options
 }
 
 // grant adds what the policy needs beyond the plain facts; it would not be loaded if that were not granted.
@@ -76,8 +86,8 @@ func (c *call) appendMetadata(dst []byte, needs uint32) []byte {
 	return c.env.AppendMetadata(dst, c.body, abi.MaxMetadata-len(dst))
 }
 
-// option tells whether candidate i can serve the request at all, and with whose key.
-func (e *Engine) option(c *call, i int, d *deployment, now time.Time) (excluded, flags uint8) {
+// option tells whether a deployment can serve the request at all, and with whose key.
+func (e *Engine) option(c *call, d *deployment, now time.Time) (excluded, flags uint8) {
 	named, here := c.asks(d)
 	unwanted := uint8(0)
 	switch {
@@ -111,7 +121,7 @@ func (e *Engine) option(c *call, i int, d *deployment, now time.Time) (excluded,
 		excluded = abi.ReasonNotLocal
 	case flags&abi.OptionOwnKey == 0 && !d.Model.AllowedFor(c.caller.Account.Tier):
 		excluded = abi.ReasonAccountTier
-	case !e.live.Usable(i, now), flags&abi.OptionOwnKey == 0 && e.usedUp(c, d, flags, now) != nil:
+	case !e.live.Usable(d.Index, now), flags&abi.OptionOwnKey == 0 && e.usedUp(c, d, flags, now) != nil:
 		excluded = abi.ReasonDown
 	case flags == 0: // with the platform's key
 		if at, _ := d.ready(c.env.InputTokens, now); !at.IsZero() {

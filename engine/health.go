@@ -280,11 +280,11 @@ func (e *Engine) retryTime(i int, tokens uint32, now time.Time) (at time.Time, l
 // limit; zero if there is none.
 func (e *Engine) soonest(c *call) (at time.Time, limited bool) {
 	now := e.Now()
-	for i, d := range e.deployments {
+	for i, d := range c.among {
 		if c.req.Options[i].Excluded != abi.ReasonDown || c.model != nil && d.Model != c.model {
 			continue
 		}
-		if t, by := e.retryTime(i, c.env.InputTokens, now); !t.IsZero() && (at.IsZero() || t.Before(at)) {
+		if t, by := e.retryTime(d.Index, c.env.InputTokens, now); !t.IsZero() && (at.IsZero() || t.Before(at)) {
 			at, limited = t, by
 		}
 	}

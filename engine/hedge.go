@@ -84,7 +84,7 @@ func (e *Engine) hedgeDelay(c *call, i int) time.Duration {
 	case step.HedgeMillis == 0 && e.Hedges.Mode != HedgeAlways:
 		return 0
 	}
-	d := e.deployments[step.Candidate]
+	d := c.among[step.Candidate]
 	first, whole := d.percentiles.of(e.live, d.Index, e.Now())
 	if c.env.Stream {
 		return hedgeAfter(first)
@@ -134,7 +134,7 @@ func (e *Engine) attemptHedged(c *call, t *tries, i int, delay time.Duration) (*
 	second := start(other)
 	r := <-results
 	if r.failed != nil { // the other one goes on alone
-		e.metrics.hedge(e.providerOf(c, other), "failed")
+		e.metrics.hedge(c.providerOf(other), "failed")
 		e.settleAttempt(c, t, r)
 		return e.settleAttempt(c, t, <-results)
 	}
@@ -142,7 +142,7 @@ func (e *Engine) attemptHedged(c *call, t *tries, i int, delay time.Duration) (*
 	if r.call == second {
 		loser, outcome = first, "won"
 	}
-	e.metrics.hedge(e.providerOf(c, other), outcome)
+	e.metrics.hedge(c.providerOf(other), outcome)
 	loser.cut.off()
 	lost := <-results // at once: what it waits for is cut
 	e.writeOff(c, lost)
@@ -184,8 +184,8 @@ func (e *Engine) writeOff(c *call, r result) {
 	o.Input, o.Output = uint32(u.Input), uint32(u.Output)
 }
 
-func (e *Engine) providerOf(c *call, step int) string {
-	return e.deployments[c.steps[step].Candidate].Provider
+func (c *call) providerOf(step int) string {
+	return c.among[c.steps[step].Candidate].Provider
 }
 
 // another is a call beside c for an attempt that goes on at the same time. It shares what is only read.
@@ -193,7 +193,7 @@ func (c *call) another() *call {
 	b := &call{
 		id: c.id, clientID: c.clientID, beta: c.beta, contentType: c.contentType, began: c.began, deadline: c.deadline, caller: c.caller,
 		body: c.body, dialect: c.dialect, op: c.op, env: c.env, chat: c.chat, session: c.session, level: c.level, policy: c.policy, model: c.model,
-		wish: c.wish, snap: c.snap, req: c.req, plan: policy.Plan{Kind: c.plan.Kind, Flags: c.plan.Flags}, hold: c.hold, round: c.round,
+		wish: c.wish, snap: c.snap, among: c.among, req: c.req, plan: policy.Plan{Kind: c.plan.Kind, Flags: c.plan.Flags}, hold: c.hold, round: c.round,
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()

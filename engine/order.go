@@ -23,7 +23,7 @@ const (
 )
 
 // checkPlan refuses a plan that would break a promise of the engine: a policy ranks, it cannot lift an exclusion.
-func (e *Engine) checkPlan(c *call) error {
+func (c *call) checkPlan() error {
 	if c.plan.Kind == abi.KindAccept && c.kept == nil {
 		return errors.New("plan accepts an answer, and none is held")
 	}
@@ -34,7 +34,7 @@ func (e *Engine) checkPlan(c *call) error {
 		if why := c.req.Options[s.Candidate].Excluded; why != 0 {
 			return fmt.Errorf("plan uses candidate %d, which is excluded: %s", s.Candidate, policy.ReasonName(uint16(why)))
 		}
-		if c.model != nil && c.env.NoFallback && c.plan.Kind == abi.KindAnswer && e.deployments[s.Candidate].Model != c.model {
+		if c.model != nil && c.env.NoFallback && c.plan.Kind == abi.KindAnswer && c.among[s.Candidate].Model != c.model {
 			return errors.New("plan falls back although the request forbids it")
 		}
 	}
@@ -43,21 +43,22 @@ func (e *Engine) checkPlan(c *call) error {
 
 // ownOrder is the documented order when a policy fails: the named model's deployments, or else the models of the level's
 // tiers and below, dearest tier first; within a tier the cheapest first; ties in catalog order.
-func (e *Engine) ownOrder(c *call) {
+func (c *call) ownOrder() {
 	_, highest := catalog.LevelTiers(c.level)
 	c.plan = policy.Plan{Kind: abi.KindAnswer, Reason: abi.BecauseFallback, Steps: c.plan.Steps[:0], Verdicts: c.plan.Verdicts[:0]}
-	var fit []*deployment
-	for i, d := range e.deployments {
+	var fit []int
+	for i, d := range c.among {
 		wanted := d.Model == c.model || c.model == nil && d.Model.Tier <= highest
 		if wanted && c.req.Options[i].Excluded == 0 {
-			fit = append(fit, d)
+			fit = append(fit, i)
 		}
 	}
-	slices.SortStableFunc(fit, func(a, b *deployment) int {
-		return cmp.Or(cmp.Compare(b.Model.Tier, a.Model.Tier), cmp.Compare(a.Model.Rate, b.Model.Rate))
+	slices.SortStableFunc(fit, func(a, b int) int {
+		x, y := c.among[a].Model, c.among[b].Model
+		return cmp.Or(cmp.Compare(y.Tier, x.Tier), cmp.Compare(x.Rate, y.Rate))
 	})
-	for _, d := range fit[:min(len(fit), abi.MaxSteps)] {
-		c.plan.Steps = append(c.plan.Steps, policy.Step{Candidate: uint16(d.Index), Attempts: 1, Reason: abi.BecauseFallback})
+	for _, i := range fit[:min(len(fit), abi.MaxSteps)] {
+		c.plan.Steps = append(c.plan.Steps, policy.Step{Candidate: uint16(i), Attempts: 1, Reason: abi.BecauseFallback})
 	}
 	if len(c.plan.Steps) == 0 {
 		c.plan.Kind, c.plan.Reason = abi.KindReject, abi.BecauseNothing

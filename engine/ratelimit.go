@@ -115,10 +115,10 @@ func (c *call) estimate(input int64, longest uint32) int64 {
 	return input + int64(output)*int64(max(c.env.N, 1))
 }
 
-// claimed lists the claims that hold for a candidate with such flags: its provider's limits are those of the platform's key.
-func (d *deployment) claimed(flags uint8) []limit.Claim {
+// claimed lists the claims that hold for a deployment, with the platform's key or without: its provider's limits are those of that key.
+func (d *deployment) claimed(withKey bool) []limit.Claim {
 	n := len(d.claims)
-	if n > 0 && d.claims[n-1].Of == limit.Provider && flags&(abi.OptionOwnKey|abi.OptionSimulated) != 0 {
+	if n > 0 && d.claims[n-1].Of == limit.Provider && !withKey {
 		n--
 	}
 	return d.claims[:n]
@@ -130,7 +130,7 @@ func (d *deployment) estimate(c *call) int64 {
 
 // usedUp tells which limit of a candidate has no room for the request at the moment, nil if there is room.
 func (e *Engine) usedUp(c *call, d *deployment, flags uint8, now time.Time) *limit.Refusal {
-	claims := d.claimed(flags)
+	claims := d.claimed(flags&(abi.OptionOwnKey|abi.OptionSimulated) == 0)
 	if len(claims) == 0 {
 		return nil
 	}
@@ -141,7 +141,7 @@ func (e *Engine) usedUp(c *call, d *deployment, flags uint8, now time.Time) *lim
 func (e *Engine) allUsedUp(c *call) (first *limit.Refusal) {
 	now := e.Now()
 	_, highest := catalog.LevelTiers(c.level)
-	for i, d := range e.deployments {
+	for i, d := range c.among {
 		o, wanted := &c.req.Options[i], d.Model == c.model || c.model == nil && d.Model.Tier <= highest
 		if o.Excluded != abi.ReasonDown || !wanted {
 			continue
@@ -157,7 +157,7 @@ func (e *Engine) allUsedUp(c *call) (first *limit.Refusal) {
 // takeTurn takes what an attempt needs of its model's and its provider's limits. It has to look again, for another request may
 // have been faster.
 func (e *Engine) takeTurn(c *call, a *answer) *failure {
-	claims := a.deployment.claimed(c.req.Options[a.deployment.Index].Flags)
+	claims := a.deployment.claimed(!a.own && !a.simulated)
 	if len(claims) == 0 {
 		return nil
 	}

@@ -14,9 +14,12 @@ import (
 	"github.com/pointsman/pointsman/engine/catalog"
 	"github.com/pointsman/pointsman/engine/dialect"
 	"github.com/pointsman/pointsman/engine/limit"
+	"github.com/pointsman/pointsman/engine/record"
 	"github.com/pointsman/pointsman/engine/snapshot"
 	"github.com/pointsman/pointsman/engine/tokens"
 	"github.com/pointsman/pointsman/engine/upstream"
+	"github.com/pointsman/pointsman/sdk/abi"
+	"github.com/pointsman/pointsman/sdk/policy"
 	adapter "github.com/pointsman/pointsman/sdk/provider"
 )
 
@@ -130,11 +133,13 @@ func build(cfg Config, old *Engine) (*Engine, error) {
 	for level := range e.dear {
 		e.dear[level] = dearOf(uint8(level), e.deployments)
 	}
+	candidates := e.facts()
+	e.lists.Shortlists = record.NewShortlists(candidates)
 	if old == nil { // from here on nothing fails
 		e.lasting, e.signers = newLasting(&cfg), &signers{seed: maphash.MakeSeed()}
-		e.live = snapshot.New(cfg.Catalog.Candidates(), cfg.Now, e.keepGeneration)
+		e.live = snapshot.New(candidates, cfg.Now, e.keepGeneration)
 	} else {
-		e.succeed(old)
+		e.succeed(old, candidates)
 	}
 	if cfg.Cache.Enabled && e.cache == nil {
 		e.cache = cache.New[cachedAnswer](cfg.Cache.MaxBytes, cfg.Cache.MaxEntry)
@@ -145,8 +150,19 @@ func build(cfg Config, old *Engine) (*Engine, error) {
 	return e, nil
 }
 
+// facts are the static facts of the candidates.
+func (e *Engine) facts() []policy.Candidate {
+	candidates := e.Catalog.Candidates()
+	for i, d := range e.deployments {
+		if !d.platform && !d.simulate {
+			candidates[i].Flags |= abi.CandidateOwnKey
+		}
+	}
+	return candidates
+}
+
 // succeed takes over from old what is the same.
-func (e *Engine) succeed(old *Engine) {
+func (e *Engine) succeed(old *Engine, candidates []policy.Candidate) {
 	e.lasting, e.number = old.lasting, old.number+1
 	known := map[uint64]int{}
 	for i, d := range old.deployments {
@@ -169,7 +185,7 @@ func (e *Engine) succeed(old *Engine) {
 	if c := &old.Cache; e.Cache.Enabled && c.Enabled && c.MaxBytes == e.Cache.MaxBytes && c.MaxEntry == e.Cache.MaxEntry {
 		e.cache = old.cache
 	}
-	e.live = old.live.Succeed(e.Catalog.Candidates(), was)
+	e.live = old.live.Succeed(candidates, was)
 }
 
 // notePrices keeps the prices of the deployments, but those that old kept already.

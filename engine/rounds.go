@@ -55,9 +55,9 @@ func (c *call) tried() *call {
 }
 
 // begun notes an attempt at candidate i; its end is filled in later.
-func (c *call) begun(a *answer, i int) *policy.Outcome {
+func (c *call) begun(a *answer, i uint16) *policy.Outcome {
 	o := policy.Outcome{
-		Key: c.snap.Candidates[i].Key, Candidate: uint16(i), Tag: c.plan.Tag, Round: c.round, Kind: c.plan.Kind,
+		Key: c.snap.Candidates[i].Key, Candidate: i, Tag: c.plan.Tag, Round: c.round, Kind: c.plan.Kind,
 		Level: c.req.Level, Task: c.req.Task,
 	}
 	if a.own {
@@ -89,9 +89,9 @@ func (e *Engine) roundLimit(c *call, available storage.Credits) storage.Credits 
 }
 
 // withoutPolicy makes the plan that takes the place of one that failed: send what is held back, or the engine's own order.
-func (e *Engine) withoutPolicy(c *call) {
+func (c *call) withoutPolicy() {
 	if c.kept == nil {
-		e.ownOrder(c)
+		c.ownOrder()
 		return
 	}
 	c.plan.Reset()
@@ -113,7 +113,7 @@ func (e *Engine) review(c *call, a *answer, fault *Fault) (*answer, *Fault) {
 		return a, nil // too long to be held back
 	}
 	if n := len(c.outcomes); a == nil && (n == 0 || c.outcomes[n-1].Round != c.round) {
-		e.noteUnaffordable(c)
+		c.noteUnaffordable()
 	}
 	if a != nil {
 		e.hear(c, a)
@@ -159,9 +159,9 @@ func (e *Engine) hear(c *call, a *answer) {
 }
 
 // noteUnaffordable tells the policy that nothing was tried in this round, for want of credits.
-func (e *Engine) noteUnaffordable(c *call) {
-	first := int(c.plan.Steps[0].Candidate)
-	c.begun(&answer{deployment: e.deployments[first]}, first).Failure = abi.FailureUnaffordable
+func (c *call) noteUnaffordable() {
+	first := c.plan.Steps[0].Candidate
+	c.begun(&answer{deployment: c.among[first]}, first).Failure = abi.FailureUnaffordable
 }
 
 // textsSeen tells that the policy was given texts.

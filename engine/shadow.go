@@ -64,6 +64,7 @@ type shadowed struct {
 	engine *Engine
 	by     []*shadow // those of the policy, of which some sample the request
 	snap   *policy.Published
+	among  []*deployment // its candidates
 	req    policy.Request
 	first  choice     // of the policy
 	ran    policy.Ran // what made it
@@ -104,7 +105,7 @@ func (e *Engine) tellShadows(c *call) {
 	if len(c.earlier) > 0 {
 		first = &c.earlier[0]
 	}
-	j := shadowed{engine: e, by: c.shadows, snap: c.snap, req: c.req, first: choiceOf(first), ran: c.ran}
+	j := shadowed{engine: e, by: c.shadows, snap: c.snap, among: c.among, req: c.req, first: choiceOf(first), ran: c.ran}
 	j.req.Text, j.req.Metadata, j.req.State = c.granted.text, c.granted.metadata, 0
 	if c.usage.Outcome == storage.OutcomeOK {
 		j.input, j.output = c.usage.InputTokens, c.usage.OutputTokens
@@ -261,7 +262,7 @@ func (e *Engine) wouldCost(j *shadowed, c choice) (storage.Credits, storage.Nano
 	if j.req.Options[c].Flags&abi.OptionOwnKey != 0 {
 		return 0, 0
 	}
-	d := e.deployments[c]
+	d := j.among[c]
 	cost, _ := d.Price.Cost(catalog.Usage{Input: j.input, Output: j.output})
 	credits := sum(d.Model.Charge(j.input+j.output), d.Model.ChargeUnits(0, cost, e.Markups[min(int(j.req.AccountTier), len(e.Markups)-1)]))
 	if j.req.Options[c].Flags&abi.OptionSimulated != 0 {

@@ -35,7 +35,7 @@ func (e *Engine) prepareSideCall(c *call) *Fault {
 	body = appendJSON(body, about)
 	body = append(body, `}],"max_completion_tokens":`...)
 	body = append(strconv.AppendUint(body, output, 10), '}')
-	side := &call{id: c.id, began: c.began, caller: c.caller, body: body, parent: c, snap: c.snap, req: c.req, halted: c.halted}
+	side := &call{id: c.id, began: c.began, caller: c.caller, body: body, parent: c, snap: c.snap, among: c.among, req: c.req, halted: c.halted}
 	if err := side.env.Parse(envelope.FormChat, body, envelope.DefaultLimits()); err != nil {
 		return fromEnvelope(err)
 	}

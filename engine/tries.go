@@ -85,7 +85,7 @@ func (e *Engine) newTries(c *call) tries {
 
 // may tells whether a step is tried now: for the first time always, again only if that may help and the bounds allow it.
 func (t *tries) may(step int) bool {
-	d := t.e.deployments[t.c.steps[step].Candidate]
+	d := t.c.among[t.c.steps[step].Candidate]
 	var f *failure
 	if t.failed != nil {
 		f = t.failed[step]
@@ -109,7 +109,7 @@ func (t *tries) note(step int, f *failure) {
 
 // mayHedge tells whether a second copy may go to a step's provider.
 func (t *tries) mayHedge(step int) bool {
-	d := t.e.deployments[t.c.steps[step].Candidate]
+	d := t.c.among[t.c.steps[step].Candidate]
 	return !t.c.late(t.e.Now()) && t.e.live.Usable(d.Index, t.e.Now()) && d.endpoint.hedges.withdraw()
 }
 
@@ -166,7 +166,7 @@ func (t *tries) again() bool {
 		if f == nil || !f.retryable() && f.class != adapter.ClassRateLimited || f.unsent || f.retryAfter > t.e.Retries.MaxPause {
 			continue
 		}
-		if t.e.live.Usable(int(t.c.steps[i].Candidate), t.e.Now()) {
+		if t.e.live.Usable(t.c.among[t.c.steps[i].Candidate].Index, t.e.Now()) {
 			asked, some = min(asked, f.retryAfter), true
 		}
 	}

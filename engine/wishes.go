@@ -243,7 +243,7 @@ func (e *Engine) others(c *call, steps []policy.Step) []policy.Step {
 	planned := len(steps)
 	for i := range c.wish.listed {
 		m := c.wish.listed[i].Model
-		if i <= c.wish.tries || m == c.model || slices.ContainsFunc(steps, func(s policy.Step) bool { return e.deployments[s.Candidate].Model == m }) {
+		if i <= c.wish.tries || m == c.model || slices.ContainsFunc(steps, func(s policy.Step) bool { return c.among[s.Candidate].Model == m }) {
 			continue
 		}
 		from := len(steps)
@@ -252,7 +252,7 @@ func (e *Engine) others(c *call, steps []policy.Step) []policy.Step {
 				steps = append(steps, policy.Step{Candidate: uint16(d.Index), Attempts: 1, Reason: abi.BecauseNamed})
 			}
 		}
-		slices.SortStableFunc(steps[from:], func(a, b policy.Step) int { return e.cheaper(int(a.Candidate), int(b.Candidate)) })
+		slices.SortStableFunc(steps[from:], func(a, b policy.Step) int { return c.cheaper(int(a.Candidate), int(b.Candidate)) })
 	}
 	return steps
 }
@@ -261,7 +261,7 @@ func (e *Engine) others(c *call, steps []policy.Step) []policy.Step {
 func (e *Engine) prefer(c *call, a, b int) int {
 	w := c.wish
 	rank := func(i int) int {
-		m := e.deployments[i].Model
+		m := c.among[i].Model
 		if len(w.listed) > 0 {
 			return w.place(m)
 		}
@@ -271,7 +271,7 @@ func (e *Engine) prefer(c *call, a, b int) int {
 		return 0
 	}
 	provider := func(i int) int {
-		if at := slices.Index(w.order, e.deployments[i].Provider); at >= 0 {
+		if at := slices.Index(w.order, c.among[i].Provider); at >= 0 {
 			return at
 		}
 		return len(w.order)
@@ -281,7 +281,7 @@ func (e *Engine) prefer(c *call, a, b int) int {
 		return cmp.Or(cmp.Compare(provider(a), provider(b)), cmp.Compare(e.misses(c, a), e.misses(c, b)), e.sorted(c, w.Sort, a, b), models)
 	}
 	sort := w.Sort
-	if i := w.place(e.deployments[a].Model); i >= 0 {
+	if i := w.place(c.among[a].Model); i >= 0 {
 		sort = w.listed[i].sort
 	}
 	return cmp.Or(models, cmp.Compare(provider(a), provider(b)), cmp.Compare(e.misses(c, a), e.misses(c, b)), e.sorted(c, sort, a, b))
@@ -302,7 +302,7 @@ func (e *Engine) sorted(c *call, by envelope.Sort, a, b int) int {
 	x, y := &c.snap.Candidates[a], &c.snap.Candidates[b]
 	switch by {
 	case envelope.SortPrice:
-		return e.cheaper(a, b)
+		return c.cheaper(a, b)
 	case envelope.SortThroughput:
 		return cmp.Compare(y.TokensPerSec, x.TokensPerSec)
 	case envelope.SortLatency:
@@ -320,9 +320,9 @@ func unknown(f float32) int {
 
 // cheaper compares what two deployments ask for a token of input and one of output. A deployment without prices whose model is
 // not free has a price that nobody knows.
-func (e *Engine) cheaper(a, b int) int {
+func (c *call) cheaper(a, b int) int {
 	price := func(i int) (hidden int, sum int64) {
-		d := e.deployments[i]
+		d := c.among[i]
 		sum = d.Price.Rate(catalog.RateIn) + d.Price.Rate(catalog.RateOut)
 		if sum == 0 && d.Model.Charges() && !d.Local {
 			hidden = 1

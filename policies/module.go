@@ -194,7 +194,7 @@ func checkExports(compiled wazero.CompiledModule) error {
 
 // route takes an instance, lets it decide, and gives it back or throws it away.
 func (m *module) route(f *policy.Facts, plan *policy.Plan) (fuel int64, err error) {
-	inst, err := m.acquire()
+	inst, err := m.acquire(f.Snapshot)
 	if err != nil {
 		return 0, err
 	}
@@ -210,7 +210,7 @@ func (m *module) route(f *policy.Facts, plan *policy.Plan) (fuel int64, err erro
 
 // observe is like route, off the way of any request.
 func (m *module) observe(state *policy.State, outcomes []policy.Outcome, dst []byte) ([]byte, error) {
-	inst, err := m.acquire()
+	inst, err := m.acquire(nil)
 	if err != nil {
 		return dst, err
 	}
@@ -224,7 +224,7 @@ func (m *module) observe(state *policy.State, outcomes []policy.Outcome, dst []b
 
 // acquire returns an instance for one call: an idle one, or a new one if there may be more, or else the next that comes
 // back. It fails with ErrOpen while the policy is suspended, and with errRetired once it was replaced.
-func (m *module) acquire() (*instance, error) {
+func (m *module) acquire(about *policy.Published) (*instance, error) {
 	m.mu.Lock()
 	for {
 		if m.retired {
@@ -236,9 +236,10 @@ func (m *module) acquire() (*instance, error) {
 			m.mu.Unlock()
 			return nil, fmt.Errorf("policy %s: %w", m.name, ErrOpen)
 		}
-		if last := len(m.idle) - 1; last >= 0 {
-			inst := m.idle[last]
-			m.idle = m.idle[:last]
+		if len(m.idle) > 0 {
+			i := m.suited(about)
+			inst := m.idle[i]
+			m.idle = slices.Delete(m.idle, i, i+1)
 			m.mu.Unlock()
 			return inst, nil
 		}
@@ -256,6 +257,21 @@ func (m *module) acquire() (*instance, error) {
 		return nil, err
 	}
 	return inst, nil
+}
+
+// suited is the idle instance to ask about a snapshot: one that knows it, or else the one that was used last, unless that knows another
+// part of the same generation, which others will ask about: then the one that was not used for longest. The lock is held.
+func (m *module) suited(about *policy.Published) int {
+	last := len(m.idle) - 1
+	for i := last; i >= 0; i-- {
+		if m.idle[i].known == about {
+			return i
+		}
+	}
+	if known := m.idle[last].known; about != nil && known != nil && known.Generation == about.Generation {
+		return 0
+	}
+	return last
 }
 
 // release ends a call: it counts the outcome, and keeps the instance only if the call went well. It tells whether the

@@ -180,7 +180,7 @@ func (g *gateway) engineConfig(cfg *config.Config, models *catalog.Catalog, prob
 		Transport: g.transport, Overload: g.guard, Probes: engine.Probes(cfg.Health.Probe), Plugins: g.pluginHealth,
 		MaxBody: cfg.Server.MaxBodyBytes, Origins: cfg.Server.CORSOrigins, Problems: g.problems, LedgerHealth: g.ledgerHealth, Logger: g.log, Now: g.now,
 		KeepAlive: engine.KeepAlive{After: cfg.Server.KeepAliveAfter, Every: cfg.Server.KeepAliveEvery}, Cache: cacheConfig(&cfg.Cache),
-		Shadows: shadowsOf(cfg), Rollouts: &g.rollouts.set,
+		Shortlists: shortlistsOf(cfg), Shadows: shadowsOf(cfg), Rollouts: &g.rollouts.set,
 		Results: results, MaxResult: cfg.Cache.MaxEntryKB << 10,
 		Limits: engine.Limits(cfg.Limits),
 	}

@@ -56,6 +56,18 @@ func policyEntries(cfg *config.Config) []depot.Entry {
 	return entries
 }
 
+// shortlistsOf is what the configuration says about shortlists, for the engine.
+func shortlistsOf(cfg *config.Config) map[string]int {
+	of := map[string]int{}
+	for name := range builtin.Modules() {
+		of[name] = config.DefaultShortlist
+	}
+	for _, p := range cfg.Policies {
+		of[p.Name] = p.Shortlist
+	}
+	return of
+}
+
 // shadowsOf is what the configuration says about shadows, for the engine.
 func shadowsOf(cfg *config.Config) []engine.Shadow {
 	var shadows []engine.Shadow

@@ -1,11 +1,21 @@
 package record
 
-// GenerationOf is the generation of the snapshot that a decision's record is about. Errors: ErrFormat.
-func GenerationOf(data []byte) (generation uint64, err error) {
+import "github.com/pointsman/pointsman/sdk/abi"
+
+// Head is what tells the candidates that a decision is about: the generation of the snapshot, and which part of it, see [Shortlists].
+type Head struct {
+	Generation uint64
+	Level      uint8
+	Model      uint16
+	Options    int
+}
+
+// HeadOf is the head of a decision's record. Errors: ErrFormat.
+func HeadOf(data []byte) (h Head, err error) {
 	r := reader{rest: data}
 	version := r.byte()
 	if version != decisionVersion && version != withoutConfig {
-		return 0, ErrFormat
+		return h, ErrFormat
 	}
 	r.byte()
 	r.sized()
@@ -16,10 +26,23 @@ func GenerationOf(data []byte) (generation uint64, err error) {
 		r.uvarint()
 	}
 	r.sized()
-	if generation = r.uvarint(); r.bad {
-		return 0, ErrFormat
+	h.Generation = r.uvarint()
+	r.fixed64() // seed
+	h.Level = r.byte()
+	r.take(5)
+	h.Model = uint16(r.below(1 << 16))
+	for range 4 {
+		r.uvarint()
 	}
-	return generation, nil
+	r.varint()  // credits
+	r.fixed64() // session
+	r.uvarint() // state
+	r.sized()   // text
+	r.sized()   // metadata
+	if h.Options = int(r.below(abi.MaxCandidates + 1)); r.bad {
+		return Head{}, ErrFormat
+	}
+	return h, nil
 }
 
 func (r *reader) passDigest() {

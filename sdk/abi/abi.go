@@ -90,7 +90,8 @@ const (
 	CandidateProviderOff  = 96  // u32 provider name, from the start of the blob
 	CandidateReserved     = 100 // u32 zero
 
-	CandidateLocal = 1 << 0 // CandidateFlags: runs on the operator's own machines
+	CandidateLocal  = 1 << 0 // CandidateFlags: runs on the operator's own machines
+	CandidateOwnKey = 1 << 1 // CandidateFlags: the gateway has no key for it, only callers who bring one can be served
 )
 
 // Health of a candidate.

@@ -19,7 +19,7 @@ import (
 var update = flag.Bool("update", false, "rewrite the constants of the libraries")
 
 // A policy's author needs the codes of the contract; the layout is the libraries' business.
-var codes = regexp.MustCompile(`^(Version|NoModel|PlanReview|CandidateLocal|(Grant|Max|Health|Mode|Cap|Task|Level|Privacy|Latency|Flag|Kind|Ask|` +
+var codes = regexp.MustCompile(`^(Version|NoModel|PlanReview|Candidate(Local|OwnKey)|(Grant|Max|Health|Mode|Cap|Task|Level|Privacy|Latency|Flag|Kind|Ask|` +
 	`Failure|Finish|Reason|Because)[A-Z]\w*|Option(OwnKey|Simulated|Warm)|Outcome(OK|Empty|JSON|Refusal|RefusalPhrase|Simulated|OwnKey))$`)
 
 // code is a constant of the contract with its comment.

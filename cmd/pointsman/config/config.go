@@ -138,6 +138,8 @@ type Policy struct {
 	Private bool
 	Grants  uint32 // abi.Grant* bits
 	Fuel    int64  // of one decision for each 64 candidates; 0: the default
+	// Shortlist is how many candidates of a larger catalog it is asked about; 0: all of them.
+	Shortlist int
 	// ShadowOf is the policy beside which this one decides without being followed, "" for none, and Share the part of its requests.
 	ShadowOf string
 	Share    float64

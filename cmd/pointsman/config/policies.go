@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/pointsman/pointsman/policies/signing"
+	"github.com/pointsman/pointsman/sdk/abi"
 	"github.com/pointsman/pointsman/storage"
 )
 
@@ -42,6 +43,7 @@ func (c *Config) policies(d *document, root *table) {
 		}
 		p.Grants = t.grants("grants")
 		p.Fuel = t.integer("fuel", 0, 1, MaxFuel)
+		t.shortlist(&p)
 		c.signature(t, &p)
 		t.shadow(&p, builtin)
 		p.Params = t.child("config", "in [policies."+name+".config]").params(name)
@@ -58,6 +60,23 @@ func (c *Config) policies(d *document, root *table) {
 	c.shadowed(tables, builtin)
 	if files > 0 && len(c.Trust.Keys) == 0 {
 		tables.warn("trusted_keys", "policy files are used without a look at who signed them: [policies] has no trusted_keys")
+	}
+}
+
+// DefaultShortlist is how many candidates the built-in policies are asked about.
+const DefaultShortlist = 64
+
+// shortlist reads how many candidates of a large catalog a policy is asked about.
+func (t *table) shortlist(p *Policy) {
+	if p.File == "" {
+		p.Shortlist = DefaultShortlist
+	}
+	p.Shortlist = int(t.integer("shortlist", int64(p.Shortlist), 0, abi.MaxCandidates))
+	switch {
+	case p.Shortlist > 0 && p.Shortlist < 16:
+		t.fault("shortlist", "shortlist must be at least 16 candidates, or 0 for all of them")
+	case t.has("shortlist") && t.has("shadow_of"):
+		t.fault("shortlist", "a shadow decides on the candidates of the policy that it shadows: give that one the shortlist")
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"slices"
 
 	"github.com/klauspost/compress/s2"
 
@@ -76,7 +77,7 @@ func (w *Writer) Add(b *Batch, from Source) error {
 			return err
 		}
 	}
-	if w.previous == nil || w.previous.Generation != b.Snapshot.Generation { // a source has one snapshot of a generation
+	if w.previous == nil || w.previous.Generation != b.Snapshot.Generation || !sameCandidates(w.previous, &b.Snapshot.Snapshot) {
 		w.body = binary.AppendUvarint(w.body[:0], b.Snapshot.Generation)
 		w.body = record.AppendGeneration(w.body, w.previous, &b.Snapshot.Snapshot, b.Snapshot.Bytes)
 		if err := w.frame(frameSnapshot, w.body); err != nil {
@@ -97,6 +98,11 @@ func (w *Writer) Add(b *Batch, from Source) error {
 		w.tail.Requests++
 	}
 	return nil
+}
+
+// sameCandidates tells whether two snapshots of one generation are about the same part of it.
+func sameCandidates(a, b *policy.Snapshot) bool {
+	return slices.EqualFunc(a.Candidates, b.Candidates, func(a, b policy.Candidate) bool { return a.Key == b.Key })
 }
 
 // refer writes what a decision refers to, once.

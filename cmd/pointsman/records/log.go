@@ -134,13 +134,14 @@ type chunk struct {
 	order   []numbered
 	arena   []byte // of the decisions
 
-	snapshot policy.Snapshot // of the generation that was reached last
+	snapshot policy.Snapshot    // of the generation that was reached last
+	lists    *record.Shortlists // of its catalog, nil before they are needed
 }
 
 // numbered is a request of a chunk.
 type numbered struct {
-	generation uint64
-	index      int
+	record.Head
+	index int
 }
 
 func (c *chunk) walk(f Filter) error {
@@ -153,12 +154,12 @@ func (c *chunk) walk(f Filter) error {
 			c.s.count(func(p *Passed) { p.NoDecision++ })
 			return nil
 		}
-		generation, err := record.GenerationOf(r.Decision)
+		head, err := record.HeadOf(r.Decision)
 		if err != nil {
 			c.s.count(func(p *Passed) { p.Damaged++ })
 			return nil
 		}
-		c.order = append(c.order, numbered{generation, len(c.records)})
+		c.order = append(c.order, numbered{head, len(c.records)})
 		from := len(c.arena)
 		c.arena = append(c.arena, r.Decision...)
 		c.records = append(c.records, Record{r.Usage, c.arena[from:len(c.arena):len(c.arena)]})
@@ -183,12 +184,12 @@ func (c *chunk) give() error {
 		return nil
 	}
 	slices.SortFunc(c.order, func(a, b numbered) int {
-		if a.generation != b.generation {
-			return int(min(max(int64(a.generation-b.generation), -1), 1))
+		if a.Generation != b.Generation {
+			return int(min(max(int64(a.Generation-b.Generation), -1), 1))
 		}
 		return a.index - b.index
 	})
-	first, last := c.order[0].generation, c.order[len(c.order)-1].generation
+	first, last := c.order[0].Generation, c.order[len(c.order)-1].Generation
 	from, known := c.snapshot.Generation+1, c.snapshot.Generation > 0
 	if !known || first < c.snapshot.Generation || first-c.snapshot.Generation > 2*record.KeyFrameEvery {
 		from, known = first-min(first, record.KeyFrameEvery), false
@@ -204,6 +205,9 @@ func (c *chunk) give() error {
 		if !known && !record.IsKeyFrame(data) {
 			return nil // what it builds on is gone
 		}
+		if record.IsKeyFrame(data) {
+			c.lists = nil
+		}
 		if record.ApplyGeneration(&c.snapshot, generation, data) != nil {
 			known, c.snapshot.Generation = false, 0 // up to the next key frame
 			return nil
@@ -211,7 +215,7 @@ func (c *chunk) give() error {
 		known = true
 		next = c.pass(next, generation)
 		var err error
-		if next < len(c.order) && c.order[next].generation == generation {
+		if next < len(c.order) && c.order[next].Generation == generation {
 			next, err = c.hand(next)
 		}
 		return err
@@ -227,7 +231,7 @@ func (c *chunk) give() error {
 // pass counts the requests from next on whose generation is before one that was reached: it is not there.
 func (c *chunk) pass(next int, reached uint64) int {
 	from := next
-	for next < len(c.order) && c.order[next].generation < reached {
+	for next < len(c.order) && c.order[next].Generation < reached {
 		next++
 	}
 	if next > from {
@@ -236,17 +240,38 @@ func (c *chunk) pass(next int, reached uint64) int {
 	return next
 }
 
-// hand hands out the requests from next on that are about the current snapshot.
+// hand hands out the requests from next on that are about the current snapshot, those about the same part of it together.
 func (c *chunk) hand(next int) (int, error) {
-	b := &Batch{Snapshot: policy.Publish(record.CloneSnapshot(&c.snapshot))}
-	for next < len(c.order) && c.order[next].generation == c.snapshot.Generation {
-		b.Records = append(b.Records, c.records[c.order[next].index])
-		next++
+	whole := policy.Publish(record.CloneSnapshot(&c.snapshot))
+	if c.lists == nil {
+		c.lists = record.NewShortlists(whole.Candidates)
 	}
-	select {
-	case c.s.batches <- b:
-		return next, nil
-	case <-c.s.stop:
-		return next, errStopped
+	var batches []*Batch
+	parts := map[*int]*Batch{} // by the first number of the list
+	for ; next < len(c.order) && c.order[next].Generation == c.snapshot.Generation; next++ {
+		var list *int
+		about, head := whole, &c.order[next]
+		numbers := c.lists.Numbers(head.Level, head.Model, head.Options)
+		if numbers != nil {
+			list = &numbers[0]
+		}
+		b := parts[list]
+		if b == nil {
+			if numbers != nil {
+				about = record.Select(whole, numbers)
+			}
+			b = &Batch{Snapshot: about}
+			parts[list] = b
+			batches = append(batches, b)
+		}
+		b.Records = append(b.Records, c.records[head.index])
 	}
+	for _, b := range batches {
+		select {
+		case c.s.batches <- b:
+		case <-c.s.stop:
+			return next, errStopped
+		}
+	}
+	return next, nil
 }

@@ -53,6 +53,7 @@ export const MAX_ASK_OUTPUT: u32 = 1024; // tokens of a side call's answer
 export const MAX_ASK_TEXT: u32 = 1024; // bytes of a side call's answer that the policy gets; what is longer is cut between characters
 export const MAX_OUTCOMES: u32 = 512; // records of one pointsman_observe
 export const CANDIDATE_LOCAL: u32 = 1; // CandidateFlags: runs on the operator's own machines
+export const CANDIDATE_OWN_KEY: u32 = 2; // CandidateFlags: the gateway has no key for it, only callers who bring one can be served
 
 // Health of a candidate.
 export const HEALTH_UNKNOWN: u32 = 0;

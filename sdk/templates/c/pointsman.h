@@ -49,6 +49,7 @@
 #define PM_MAX_ASK_TEXT 1024u // bytes of a side call's answer that the policy gets; what is longer is cut between characters
 #define PM_MAX_OUTCOMES 512u // records of one pointsman_observe
 #define PM_CANDIDATE_LOCAL 1u // CandidateFlags: runs on the operator's own machines
+#define PM_CANDIDATE_OWN_KEY 2u // CandidateFlags: the gateway has no key for it, only callers who bring one can be served
 
 // Health of a candidate.
 #define PM_HEALTH_UNKNOWN 0u

@@ -69,6 +69,7 @@ pub const max_ask_output = 1024; // tokens of a side call's answer
 pub const max_ask_text = 1024; // bytes of a side call's answer that the policy gets; what is longer is cut between characters
 pub const max_outcomes = 512; // records of one pointsman_observe
 pub const candidate_local = 1; // CandidateFlags: runs on the operator's own machines
+pub const candidate_own_key = 2; // CandidateFlags: the gateway has no key for it, only callers who bring one can be served
 
 // Health of a candidate.
 pub const health_unknown = 0;

@@ -60,6 +60,7 @@ pub const MAX_ASK_OUTPUT: usize = 1024; // tokens of a side call's answer
 pub const MAX_ASK_TEXT: usize = 1024; // bytes of a side call's answer that the policy gets; what is longer is cut between characters
 pub const MAX_OUTCOMES: usize = 512; // records of one pointsman_observe
 pub const CANDIDATE_LOCAL: u32 = 1; // CandidateFlags: runs on the operator's own machines
+pub const CANDIDATE_OWN_KEY: u32 = 2; // CandidateFlags: the gateway has no key for it, only callers who bring one can be served
 
 // Health of a candidate.
 pub const HEALTH_UNKNOWN: u8 = 0;
