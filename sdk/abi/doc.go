@@ -14,7 +14,7 @@
 //	pointsman_needs() -> grants            once, if exported: what it needs beyond the plain facts, Grant* bits
 //	pointsman_buffer(size) -> address      once, and again only when a larger input comes; the guest owns the memory
 //	pointsman_configure(len) -> status     once: the policy's parameters
-//	pointsman_snapshot(len) -> status      whenever the snapshot's generation changed since the instance's last call
+//	pointsman_snapshot(len) -> status      whenever the snapshot is another one than at the instance's last call
 //	pointsman_state(len) -> status         whenever the policy's state changed since the instance's last call, if exported
 //	pointsman_route(len) -> plan           once a request
 //	pointsman_next(len) -> plan            once for each further round of a request, if exported
@@ -22,6 +22,9 @@
 //
 // Status 0 is success; anything else, a trap, exhausted fuel, or an invalid plan makes the host discard the instance,
 // count a failure and use its documented fallback order. The plan stays valid until the next call into the instance.
+//
+// A snapshot has all candidates of the catalog, or those on a shortlist of a large one. So snapshots of one generation can differ, and
+// an instance that is given one forgets the one before. Numbers of candidates count the snapshot's; Key stays the same everywhere.
 //
 // # Grants
 //

@@ -33,7 +33,7 @@ func environment(vars ...string) func(string) string {
 
 func fullEnv() func(string) string {
 	return environment("MOCK_KEY=sk-mock-0123456789abcdef", "LAB_HOST=lab.example", "LAB_TOKEN=lab-token-secret-value",
-		"GROQ_API_KEY=gsk_verysecretgroqkey", "TOGETHER_API_KEY=short")
+		"GROQ_API_KEY=gsk_verysecretgroqkey", "TOGETHER_API_KEY=brief")
 }
 
 func golden(t *testing.T, name, got string) {
@@ -150,9 +150,9 @@ func TestLoadFull(t *testing.T) {
 		t.Errorf("limits %+v", c.Limits)
 	}
 	policies := []Policy{
-		{Name: "eco", Params: "min_quality=0.65\nproviders=local,groq\n", Place: c.Policies[0].Place},
+		{Name: "eco", Shortlist: 64, Params: "min_quality=0.65\nproviders=local,groq\n", Place: c.Policies[0].Place},
 		{
-			Name: "nightly", File: absolute(t, "testdata/policies/nightly.wasm"), Grants: abi.GrantText, Fuel: 2_000_000,
+			Name: "nightly", File: absolute(t, "testdata/policies/nightly.wasm"), Grants: abi.GrantText, Fuel: 2_000_000, Shortlist: 100,
 			Params: "band=0,1\nlimits.output=2000\nlimits.strict=true\nwebhook_token=lab-token-secret-value\n", Private: true,
 			Signature: absolute(t, "testdata/policies/nightly.sig"), SignatureGiven: true, Place: c.Policies[1].Place,
 		},
@@ -186,7 +186,7 @@ func TestEffective(t *testing.T) {
 	}
 	text := effective(t, c)
 	golden(t, "full.effective.toml", text)
-	for _, secret := range []string{"sk-mock", "lab-token", "gsk_very", "short"} {
+	for _, secret := range []string{"sk-mock", "lab-token", "gsk_very", "brief"} {
 		if strings.Contains(text, secret) {
 			t.Errorf("%q is shown", secret)
 		}

@@ -287,7 +287,9 @@ func (p *printer) policy(v Policy) {
 	if v.Fuel > 0 {
 		p.pair("fuel", strconv.FormatInt(v.Fuel, 10))
 	}
-	if v.ShadowOf != "" {
+	if v.ShadowOf == "" {
+		p.pair("shortlist", strconv.Itoa(v.Shortlist))
+	} else {
 		p.pair("shadow_of", quote(v.ShadowOf))
 		p.pair("share", strconv.FormatFloat(v.Share, 'f', -1, 64))
 	}
