@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -107,16 +108,34 @@ func Record(cmd *exec.Cmd, dir string, barriers int) (*Recording, error) {
 	err := r.start(cmd)
 	if err == nil {
 		defer cmd.Process.Release()
-		r.Ended, err = r.run()
-		if err != nil {
-			unix.Kill(r.pid, unix.SIGKILL)
-			wait(r.pid, &r.Ended)
+		if r.Ended, err = r.run(); err != nil {
+			if r.ends(time.Second) { // it was killed while it was looked at
+				err = nil
+			} else {
+				unix.Kill(r.pid, unix.SIGKILL)
+				r.ends(time.Minute)
+			}
 		}
 	}
 	if err != nil {
 		return nil, fmt.Errorf("recording %s: %w", dir, err)
 	}
 	return &r.Recording, nil
+}
+
+// ends tells whether the process ends within a time. It has ended when the end of each of its threads was seen.
+func (r *recorder) ends(within time.Duration) bool {
+	for until := time.Now().Add(within); time.Now().Before(until); {
+		switch tid, err := unix.Wait4(-1, &r.Ended, unix.WALL|unix.WNOTHREAD|unix.WNOHANG, nil); {
+		case tid == r.pid && !r.Ended.Stopped():
+			return true
+		case err != nil && !errors.Is(err, unix.EINTR): // there is none
+			return false
+		case tid <= 0:
+			time.Sleep(time.Millisecond)
+		}
+	}
+	return false
 }
 
 // scan takes what is in the directory as durable.
