@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -26,7 +25,7 @@ type lists struct {
 // parts are the parts of a snapshot that were asked for.
 type parts struct {
 	whole *policy.Published
-	made  sync.Map // *int, the first of a list's numbers -> *part
+	made  sync.Map // *uint16, the first of a list's numbers -> *part
 }
 
 // part is a shortlist of a snapshot.
@@ -38,8 +37,7 @@ type part struct {
 // candidates says what the request's candidates are: a part of the current snapshot, and their deployments.
 func (e *Engine) candidates(c *call) {
 	c.snap, c.among = e.live.Current(c.began), e.deployments
-	name, _, _ := strings.Cut(c.policy, "@")
-	n := e.Shortlists[name]
+	n := e.Shortlists[c.policy]
 	if n == 0 || n >= len(e.deployments) || c.wish != nil || c.caller.HasOwnKeys() {
 		return
 	}
@@ -54,7 +52,7 @@ func (e *Engine) candidates(c *call) {
 }
 
 // part is the shortlist of a snapshot, made when it is first asked for.
-func (e *Engine) part(whole *policy.Published, numbers []int) *part {
+func (e *Engine) part(whole *policy.Published, numbers []uint16) *part {
 	of := e.lists.newest.Load()
 	if of == nil || of.whole != whole {
 		of = &parts{whole: whole}

@@ -21,7 +21,7 @@ import (
 // in three ways that take turns: by quality, by price, and by what a model can do. It is safe for concurrent use.
 type Shortlists struct {
 	of    []policy.Candidate
-	lists sync.Map // listKey -> []int
+	lists sync.Map // listKey -> []uint16
 	mu    sync.Mutex
 	ranks map[uint8][]int // all candidates, the first choice first, by level; guarded by mu
 }
@@ -39,19 +39,19 @@ func NewShortlists(of []policy.Candidate) *Shortlists {
 
 // Numbers are those of the n candidates on a list, in the order of the catalog; nil stands for all of them, where there are no more. model is abi.NoModel
 // if none was named. The slice is shared.
-func (s *Shortlists) Numbers(level uint8, model uint16, n int) []int {
+func (s *Shortlists) Numbers(level uint8, model uint16, n int) []uint16 {
 	if n <= 0 || n >= len(s.of) {
 		return nil
 	}
 	key := listKey{level, model, n}
 	if list, ok := s.lists.Load(key); ok {
-		return list.([]int)
+		return list.([]uint16)
 	}
-	list := make([]int, 0, n)
+	list := make([]uint16, 0, n) // numbers stay below abi.MaxCandidates
 	named := func(i int) bool { return model != abi.NoModel && s.of[i].Model == model }
 	for i := range s.of {
 		if named(i) && len(list) < n {
-			list = append(list, i)
+			list = append(list, uint16(i))
 		}
 	}
 	for _, i := range s.ranked(level) {
@@ -59,12 +59,12 @@ func (s *Shortlists) Numbers(level uint8, model uint16, n int) []int {
 			break
 		}
 		if !named(i) {
-			list = append(list, i)
+			list = append(list, uint16(i))
 		}
 	}
 	slices.Sort(list)
 	kept, _ := s.lists.LoadOrStore(key, list)
-	return kept.([]int)
+	return kept.([]uint16)
 }
 
 // Of is the part of a snapshot that a recorded request is about: the snapshot itself, if that has as many candidates.
@@ -76,7 +76,7 @@ func (s *Shortlists) Of(whole *policy.Published, r *policy.Request) *policy.Publ
 }
 
 // Select is a snapshot of some candidates of another one.
-func Select(whole *policy.Published, numbers []int) *policy.Published {
+func Select(whole *policy.Published, numbers []uint16) *policy.Published {
 	part := policy.Snapshot{Generation: whole.Generation, WallMillis: whole.WallMillis, Candidates: make([]policy.Candidate, len(numbers))}
 	for n, i := range numbers {
 		part.Candidates[n] = whole.Candidates[i]

@@ -47,7 +47,7 @@ func TestShortlists(t *testing.T) {
 					t.Fatalf("level %d, model %d: %v, then %v", level, model, got, again)
 				}
 				for i := range all {
-					if all[i].Model == model && n > 1 && !slices.Contains(got, i) {
+					if all[i].Model == model && n > 1 && !slices.Contains(got, uint16(i)) {
 						t.Errorf("level %d: the model that was named is not on the list of %d", level, n)
 					}
 				}
@@ -76,7 +76,7 @@ func TestShortlists(t *testing.T) {
 					want = i
 				}
 			}
-			if !slices.Contains(list, want) {
+			if !slices.Contains(list, uint16(want)) {
 				t.Errorf("level %d: the %s candidate is not on the list", level, name)
 			}
 		}

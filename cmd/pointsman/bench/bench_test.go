@@ -96,10 +96,10 @@ func TestRealProcesses(t *testing.T) {
 	}
 	measured := 0
 	for _, target := range r.Targets {
-		if target.Missing == "" {
-			measured++
+		if target.Missing != "" { // as nginx on a machine that does not have it
+			continue
 		}
-		if target.Version == "" || target.Settings == "" {
+		if measured++; target.Version == "" || target.Settings == "" {
 			t.Errorf("%+v", target)
 		}
 	}

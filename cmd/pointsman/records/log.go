@@ -247,9 +247,9 @@ func (c *chunk) hand(next int) (int, error) {
 		c.lists = record.NewShortlists(whole.Candidates)
 	}
 	var batches []*Batch
-	parts := map[*int]*Batch{} // by the first number of the list
+	parts := map[*uint16]*Batch{} // by the first number of the list
 	for ; next < len(c.order) && c.order[next].Generation == c.snapshot.Generation; next++ {
-		var list *int
+		var list *uint16
 		about, head := whole, &c.order[next]
 		numbers := c.lists.Numbers(head.Level, head.Model, head.Options)
 		if numbers != nil {
