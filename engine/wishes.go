@@ -247,7 +247,7 @@ func (e *Engine) others(c *call, steps []policy.Step) []policy.Step {
 			continue
 		}
 		from := len(steps)
-		for _, d := range m.Deployments {
+		for _, d := range m.Deployments { // with wishes the candidates are all of the catalog's, in its order
 			if c.req.Options[d.Index].Excluded == 0 && len(steps) < max(maxWished, planned) {
 				steps = append(steps, policy.Step{Candidate: uint16(d.Index), Attempts: 1, Reason: abi.BecauseNamed})
 			}

@@ -222,7 +222,7 @@ func (m *module) observe(state *policy.State, outcomes []policy.Outcome, dst []b
 	return next, err
 }
 
-// acquire returns an instance for one call: an idle one, or a new one if there may be more, or else the next that comes
+// acquire returns an instance for one call about a snapshot, nil for none: an idle one, or a new one if there may be more, or else the next that comes
 // back. It fails with ErrOpen while the policy is suspended, and with errRetired once it was replaced.
 func (m *module) acquire(about *policy.Published) (*instance, error) {
 	m.mu.Lock()

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -109,7 +110,8 @@ func Record(cmd *exec.Cmd, dir string, barriers int) (*Recording, error) {
 	if err == nil {
 		defer cmd.Process.Release()
 		if r.Ended, err = r.run(); err != nil {
-			if r.ends(time.Second) { // it was killed while it was looked at
+			var gone syscall.Errno // what the kernel says of a process that was killed while it was looked at; the model's errors are none
+			if errors.As(err, &gone) && r.ends(time.Second) {
 				err = nil
 			} else {
 				unix.Kill(r.pid, unix.SIGKILL)
