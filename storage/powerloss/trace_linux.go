@@ -215,6 +215,9 @@ func (x *tracer) mapped(at uint64) (path string, offset int64, err error) {
 	if err != nil {
 		return "", 0, err
 	}
+	if len(maps) == 0 { // it is killed
+		return "", 0, unix.ESRCH
+	}
 	for line := range bytes.Lines(maps) {
 		var from, to, begin, inode uint64
 		var mode, device string
