@@ -29,7 +29,7 @@ status=0
 : >.cache/tests.json
 # run FLAG... -- PACKAGE...
 run() {
-	$summary --jsonfile .cache/run.json -- -timeout 20m "$@" || status=1
+	$summary --jsonfile .cache/run.json -- -timeout 30m "$@" || status=1
 	cat .cache/run.json >>.cache/tests.json
 }
 run "${race[@]}" $(go list ./... | grep -E "$concurrent" | grep -vxF "$sequential")

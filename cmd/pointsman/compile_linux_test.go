@@ -54,7 +54,12 @@ func TestCompileBombs(t *testing.T) {
 				}
 				break
 			}
-			t.Logf("figure: a bomb of %d bytes, %v: %v; the longest decision meanwhile took %v", len(bomb.Module), time.Since(start), err, longest)
+			end := "compiled"
+			if err != nil {
+				end = "refused"
+			}
+			t.Logf("a bomb of %d bytes: %v", len(bomb.Module), err)
+			t.Logf("figure: a bomb is %s after %v, the longest decision meanwhile took %v", end, time.Since(start).Round(time.Microsecond), longest.Round(time.Microsecond))
 			if bomb.Want == hostile.Refused && !errors.Is(err, policies.ErrRefused) || err != nil && !errors.Is(err, policies.ErrRefused) {
 				t.Error(err)
 			}

@@ -412,6 +412,49 @@ func TestSchemas(t *testing.T) {
 	}
 }
 
+// TestLaterSchema: a ledger of a later program is refused, and left as it is for that one.
+func TestLaterSchema(t *testing.T) {
+	dir := populated(t)
+	set := func(version uint32) {
+		config, err := Config{Dir: dir}.withDefaults()
+		if err != nil {
+			t.Fatal(err)
+		}
+		db, err := openDatabase(config, "ledger", ledgerOptions)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := errors.Join(db.Update(func(txn *badger.Txn) error {
+			return txn.Set([]byte{keySchema}, binary.BigEndian.AppendUint32(nil, version))
+		}), db.Close()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	verified := func() string {
+		var says bytes.Buffer
+		if err := Verify(dir, &says); err != nil {
+			t.Fatal(err)
+		}
+		standing, _, _ := strings.Cut(says.String(), ", checked in")
+		return standing
+	}
+	before := verified()
+	set(schema + 1)
+	want := fmt.Sprintf("schema %d, this program knows %d", schema+1, schema)
+	for range 2 {
+		if _, err := Open(Config{Dir: dir}); err == nil || !strings.Contains(err.Error(), want) {
+			t.Fatalf("opened with %v", err)
+		}
+	}
+	set(schema)
+	if after := verified(); after != before {
+		t.Errorf("before: %s; after: %s", before, after)
+	}
+	if err := openStore(t, Config{Dir: dir}).Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // ofSchema is a populated ledger as a program of that schema leaves it.
 func ofSchema(t *testing.T, schema uint32) string {
 	t.Helper()

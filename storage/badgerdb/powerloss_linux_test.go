@@ -26,6 +26,7 @@ type outages struct {
 	books  *books // added up over the images
 	images map[powerloss.Loss]int
 	waits  map[string]int
+	former []storage.Entry // lines that each disk must have
 }
 
 // memoryDir is a directory in memory where there is one, because thousands of images are written to it and synced.
@@ -175,8 +176,13 @@ func (o *outages) restart(t *testing.T, dir string, written []storage.Entry, ack
 	if _, err := snapshot.prove(0, nil); err != nil {
 		t.Error(err)
 	}
-	own := false
-	for i, e := range linesIn(t, snapshot) {
+	lines, own := linesIn(t, snapshot), false
+	for i := range o.former {
+		if i >= len(lines) || lines[i].Hash != o.former[i].Hash {
+			t.Fatalf("%d of %d former lines are left", i, len(o.former))
+		}
+	}
+	for i, e := range lines {
 		own = own || i >= len(written) || e.Hash != written[i].Hash
 		if own && e.Kind != storage.EntryInterrupt {
 			t.Errorf("nobody wrote the line %+v", e)
@@ -279,5 +285,40 @@ func TestF30Unsynced(t *testing.T) {
 	lost := slices.IndexFunc(acknowledged, func(a told) bool { return y.find(a) != "" })
 	if len(acknowledged) == 0 || lost < 0 {
 		t.Errorf("of %d acknowledged operations none was lost, though none was synced", len(acknowledged))
+	}
+}
+
+// TestF39TakingOver lets the process be killed, or the power fail, at each step of the first start of this program on a ledger of a former one.
+// The next start goes on from whatever is left: every former line is there, and all that was acknowledged since.
+func TestF39TakingOver(t *testing.T) {
+	rounds := 1
+	if os.Getenv("POINTSMAN_FAULTS") == "full" {
+		rounds = 20
+	}
+	o := &outages{seed: rand.Uint64(), books: openBooks(), images: map[powerloss.Loss]int{}}
+	o.random = rand.New(rand.NewPCG(o.seed, 39))
+	steps, lines := 0, 0
+	for _, schema := range []uint32{2, 3} {
+		for range rounds {
+			dir := ofSchema(t, schema)
+			o.former = linesOf(t, dir)
+			lines += len(o.former)
+			r := recordLife(t, errand{Dir: dir}, 40)
+			written := linesOf(t, dir)
+			if err := r.Replay(func(p *powerloss.Point) error {
+				steps++
+				if !t.Run(fmt.Sprintf("schema %d after %d", schema, p.Syncs), func(t *testing.T) { o.fail(t, p, written, parseAll(t, p.Said)) }) {
+					return errors.New("the disk after it is lost")
+				}
+				return nil
+			}); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	t.Logf("figure: %d lines of former programs, their first start here stopped at %d steps, which may leave %d disks (%v): no line lost, %d operations acknowledged meanwhile, %d lost; seed %d",
+		lines, steps, o.total(), o.images, o.books.told, o.books.lost, o.seed)
+	if lines == 0 || o.books.told == 0 || o.images[powerloss.Strict] == 0 || o.images[powerloss.Kept] == 0 {
+		t.Error("the failures did not find everything that they were to find")
 	}
 }

@@ -97,7 +97,8 @@ func TestFailingCalls(t *testing.T) {
 					}
 					p.recovered(append(first.acknowledged, o.acknowledged...))
 				}
-				p.sum(fmt.Sprintf("%d times: %v", tries, ends))
+				t.Logf("what became of it: %v", ends)
+				p.sum(fmt.Sprintf("a call failing %d times", tries))
 			})
 		}
 	}

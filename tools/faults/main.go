@@ -12,6 +12,7 @@ import (
 	"flag"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -20,6 +21,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 )
 
 //go:embed matrix.txt
@@ -307,8 +309,55 @@ func (r *row) verdict() (green bool, says string) {
 	if len(parts) == 0 {
 		parts = append(parts, "tests that passed: "+strconv.Itoa(tests))
 	}
-	slices.Sort(parts)
-	return green, strings.Join(slices.Compact(parts), "; ")
+	return green, strings.Join(merge(parts), "; ")
+}
+
+// measured is a number with a unit that belongs to it, or a duration.
+var measured = regexp.MustCompile(`-?\d+(?:\.\d+)?(?:(?:ns|µs|ms|s|m|h)\b)?`)
+
+// merge makes one of figures that differ in their numbers alone: each has the range of its numbers then.
+func merge(figures []string) (merged []string) {
+	alike := map[string][]string{}
+	for _, figure := range figures {
+		words := measured.ReplaceAllString(figure, "#")
+		alike[words] = append(alike[words], figure)
+	}
+	for _, words := range slices.Sorted(maps.Keys(alike)) {
+		all := alike[words]
+		least := measured.FindAllString(all[0], -1)
+		most := slices.Clone(least)
+		for _, figure := range all[1:] {
+			for i, n := range measured.FindAllString(figure, -1) {
+				if size(n) < size(least[i]) {
+					least[i] = n
+				}
+				if size(n) > size(most[i]) {
+					most[i] = n
+				}
+			}
+		}
+		i := -1
+		text := measured.ReplaceAllStringFunc(all[0], func(string) string {
+			if i++; least[i] == most[i] {
+				return least[i]
+			}
+			return least[i] + " to " + most[i]
+		})
+		if len(all) > 1 {
+			text = fmt.Sprintf("%d times: %s", len(all), text)
+		}
+		merged = append(merged, text)
+	}
+	return merged
+}
+
+// size is a number, or a duration in seconds.
+func size(text string) float64 {
+	if d, err := time.ParseDuration(text); err == nil {
+		return d.Seconds()
+	}
+	n, _ := strconv.ParseFloat(text, 64) // the pattern is that of a number
+	return n
 }
 
 func color(green bool) string {
