@@ -95,7 +95,7 @@ func (b *benchCheck) Run(term terminal) error {
 
 type benchSoak struct {
 	Minutes float64 `help:"How long." default:"30"`
-	Load    int     `help:"Percent of what the gateway can do at most, which is measured first." default:"70"`
+	Load    int     `help:"Percent of the processors' time that all processes together are to use." default:"70"`
 	DataDir string  `help:"Where data goes, in a new directory that is removed. Default: the system's temporary directory." type:"existingdir"`
 	JSON    bool    `help:"Print the report as JSON." name:"json"`
 }

@@ -41,10 +41,13 @@ func (s *Store) Enter(l ledger.Line, joined bool) *storage.Batch {
 	done := s.batch.done
 	s.batch.lines = append(s.batch.lines, l)
 	s.entered = l.Position
-	if len(s.batch.lines) >= batchSize && !joined {
+	full := len(s.batch.lines) >= batchSize && !joined
+	if full {
 		s.seal()
 	}
-	poke(s.wake)
+	if full || len(s.batch.lines) == 1 { // else the committer knows of the batch
+		poke(s.wake)
+	}
 	return done
 }
 
@@ -93,7 +96,7 @@ func (s *Store) commitAll() {
 			if b == nil {
 				break
 			}
-			s.began, s.busy = time.Now(), len(b.lines) >= busyLines
+			s.began, s.gathered = time.Now(), len(b.lines)
 			err := s.config.awaitRoom(s.stop)
 			if err == nil {
 				err = guard("committing to the ledger", func() error { return s.write(b) })
@@ -105,8 +108,9 @@ func (s *Store) commitAll() {
 
 const (
 	// busyLines is how many lines a batch has when the ledger is busy: then it is better to gather more of them than to synchronize the
-	// disk more often.
+	// disk more often. With twice as many, and fewer than crowd that wait, it is better still to gather twice as long.
 	busyLines = 4
+	crowd     = 64
 	// unwantedFor is how long lines lie that nobody waits for: holds, while a provider works. Most go to disk with the settlement of
 	// another request, and with that of their own where the provider is fast.
 	unwantedFor = 2 * time.Millisecond
@@ -130,9 +134,7 @@ func (s *Store) gather() {
 		}
 		select {
 		case <-batch.Wanted():
-			if s.busy {
-				time.Sleep(s.config.CommitEvery - time.Since(s.began))
-			}
+			s.rest()
 			return
 		case <-s.wake: // perhaps it is full
 		case <-lie:
@@ -140,6 +142,20 @@ func (s *Store) gather() {
 		case <-s.stop:
 			return
 		}
+	}
+}
+
+// rest waits until a busy ledger has gathered enough lines for another commit.
+func (s *Store) rest() {
+	if s.gathered < busyLines {
+		return
+	}
+	time.Sleep(s.config.CommitEvery - time.Since(s.began))
+	s.mu.Lock()
+	open := len(s.batch.lines)
+	s.mu.Unlock()
+	if s.gathered >= 2*busyLines && open < crowd {
+		time.Sleep(2*s.config.CommitEvery - time.Since(s.began))
 	}
 }
 

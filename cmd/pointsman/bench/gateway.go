@@ -62,8 +62,10 @@ allow_private = true
 	return b.String()
 }
 
-// soakConfig wants the upstream's address.
-const soakConfig = `[providers.flaky]
+// soakConfig wants the upstream's address. The databases' write buffers are the smallest: memory goes up and down with them, and what grows is looked for.
+const soakConfig = `[storage]
+memory_mb = 16
+[providers.flaky]
 adapter = "openai"
 base_url = "%s/v1"
 api_key = "sk-flaky-0000000000000000"

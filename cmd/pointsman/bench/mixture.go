@@ -152,14 +152,40 @@ func (m *mixture) capacity(ctx context.Context, lasting time.Duration) (float64,
 	return float64(next.Load()) / time.Since(began).Seconds(), err
 }
 
-// send keeps a rate, each request being due whatever became of those before. It returns when all are answered that began in time,
-// with the number of those that did not: the machine has become slower than it was when the rate was chosen.
-func (m *mixture) send(ctx context.Context, rate int, lasting time.Duration) (behind int, err error) {
+// pacer says when requests are due, whatever became of those before.
+type pacer struct {
+	mu    sync.Mutex
+	due   time.Time // the next one
+	every time.Duration
+}
+
+func newPacer(rate float64) *pacer {
+	return &pacer{due: time.Now(), every: time.Duration(float64(time.Second) / max(rate, 1))}
+}
+
+// take is when the next request is due.
+func (p *pacer) take() time.Time {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	due := p.due
+	p.due = due.Add(p.every)
+	return due
+}
+
+// adapt comes nearer to the rate at which the processors are as busy as they shall be, where they are busy for a share of their time now.
+func (p *pacer) adapt(busy, wanted float64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	const step = 0.2 // of the difference, at most a fifth: the share of a second varies
+	p.every = time.Duration(float64(p.every) * min(max(1+step*(busy/wanted-1), 1-step), 1+step))
+}
+
+// send keeps the pace of p for some time. It returns when all are answered that began in time, with the number of those that did not.
+func (m *mixture) send(ctx context.Context, p *pacer, lasting time.Duration) (behind int, err error) {
 	m.mu.Lock() // forget what capacity has counted, but not what was wrong
 	m.sent, m.took = make([]int, len(kinds)), nil
 	m.mu.Unlock()
-	every := time.Second / time.Duration(rate)
-	start, total := time.Now(), int64(lasting/every)
+	end := time.Now().Add(lasting)
 	var next, skipped atomic.Int64
 	err = together(soakWorkers, func(int) error {
 		clock, err := newAlarm()
@@ -170,19 +196,18 @@ func (m *mixture) send(ctx context.Context, rate int, lasting time.Duration) (be
 		c := &wire{address: m.address}
 		defer c.close()
 		for {
-			n := next.Add(1) - 1
-			if n >= total || ctx.Err() != nil {
+			due := p.take()
+			switch {
+			case !due.Before(end) || ctx.Err() != nil:
 				return ctx.Err()
-			}
-			if time.Since(start) > lasting {
+			case time.Now().After(end):
 				skipped.Add(1)
 				continue
 			}
-			due := start.Add(time.Duration(n) * every)
 			if err := clock.wait(time.Until(due)); err != nil {
 				return err
 			}
-			m.one(ctx, c, int(n), due)
+			m.one(ctx, c, int(next.Add(1)-1), due)
 		}
 	})
 	return int(skipped.Load()), err

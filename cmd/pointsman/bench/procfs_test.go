@@ -55,6 +55,18 @@ func TestTreeCPU(t *testing.T) {
 	}
 }
 
+func TestBusy(t *testing.T) {
+	p := fakeProc(t, map[string]string{"stat": "cpu  100 1 200 5000 70 3 4 20 50 60\ncpu0 1 2 3 4 5 6 7 8 9 10\n"})
+	if worked, had, err := p.busy(); err != nil || worked != 328 || had != 5398 {
+		t.Errorf("busy for %d of %d, %v", worked, had, err)
+	}
+	for _, text := range []string{"", "cpu 1 2 3", "intr 1 2 3 4 5 6 7 8 9", "cpu 1 2 3 4 5 6 7 x 9"} {
+		if _, _, err := fakeProc(t, map[string]string{"stat": text}).busy(); err == nil {
+			t.Errorf("%q was read", text)
+		}
+	}
+}
+
 func TestMalformedStat(t *testing.T) {
 	for name, text := range map[string]string{"empty": "", "short": "10 (x) S 1 2", "letters": strings.Replace(statLine(10, "x", 1, 77, 0, 0, 0), "77", "no", 1)} {
 		p := fakeProc(t, map[string]string{"10/stat": text})

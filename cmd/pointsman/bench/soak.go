@@ -19,14 +19,15 @@ import (
 // SoakConfig says how long a gateway is loaded and how hard.
 type SoakConfig struct {
 	Duration    time.Duration // at least 10 s
-	LoadPercent int           // of what the gateway can do at most of the same mixture, 1 to 95
+	LoadPercent int           // of the processors' time that all processes together use, 1 to 95
 }
 
 // SoakReport is what became of a gateway under long load.
 type SoakReport struct {
 	Minutes   float64        `json:"minutes"`
 	Capacity  float64        `json:"capacity_per_second"` // of the mixture
-	Rate      int            `json:"rate_per_second"`
+	Rate      float64        `json:"rate_per_second"` // on average
+	Load      float64        `json:"load_percent"`    // of the processors' time that was used, of all processes
 	Requests  map[string]int `json:"requests"` // by kind
 	Behind    int            `json:"behind"`   // requests that were due and did not begin in time
 	P50MS     float64        `json:"p50_ms"`   // of buffered answers, from the moment each was due
@@ -101,12 +102,14 @@ func Soak(ctx context.Context, cfg Config, s SoakConfig) (*SoakReport, error) {
 	if report.Before, err = holdings(p, site.master); err != nil {
 		return nil, err
 	}
-	report.Rate = max(int(report.Capacity)*s.LoadPercent/100, 1)
-	r.say("%d requests a second for %s", report.Rate, s.Duration)
-	if err := r.underLoad(ctx, m, site, p, s.Duration, report); err != nil {
+	r.say("%d %% load for %s", s.LoadPercent, s.Duration)
+	if err := r.underLoad(ctx, m, site, p, s, report); err != nil {
 		return nil, err
 	}
 	m.fill(report)
+	for _, n := range report.Requests {
+		report.Rate += float64(n) / s.Duration.Seconds()
+	}
 	if err := pause(ctx, soakRest); err != nil {
 		return nil, err
 	}
@@ -123,14 +126,22 @@ func Soak(ctx context.Context, cfg Config, s SoakConfig) (*SoakReport, error) {
 	return report, nil
 }
 
-// underLoad sends the mixture at its rate, changes a policy again and again, and watches.
-func (r *runner) underLoad(ctx context.Context, m *mixture, site *site, p *process, lasting time.Duration, report *SoakReport) error {
+// underLoad sends the mixture, as much of it as keeps the processors as busy as they shall be whatever the machine's speed is at the moment, changes a
+// policy again and again, and watches.
+func (r *runner) underLoad(ctx context.Context, m *mixture, site *site, p *process, s SoakConfig, report *SoakReport) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	wanted := float64(s.LoadPercent) / 100
+	pace := newPacer(report.Capacity * wanted / 2)
 	loaded := make(chan error, 1)
 	began := time.Now()
+	firstWorked, firstHad, err := proc.busy()
+	if err != nil {
+		return err
+	}
+	worked, had := firstWorked, firstHad
 	go func() {
-		behind, err := m.send(ctx, report.Rate, lasting)
+		behind, err := m.send(ctx, pace, s.Duration)
 		report.Behind = behind
 		loaded <- err
 	}()
@@ -141,7 +152,8 @@ func (r *runner) underLoad(ctx context.Context, m *mixture, site *site, p *proce
 	for {
 		select {
 		case err := <-loaded:
-			warm := min(lasting/5, 5*time.Minute).Seconds()
+			report.Load = 100 * float64(worked-firstWorked) / float64(max(had-firstHad, 1))
+			warm := min(s.Duration/5, 5*time.Minute).Seconds()
 			seen = slices.DeleteFunc(seen, func(w Watch) bool { return w.Second < warm })
 			report.RSSSlope = slope(seen, func(h Holdings) float64 { return h.RSSMiB })
 			report.OwnSlope = slope(seen, func(h Holdings) float64 { return h.OwnMiB })
@@ -151,6 +163,12 @@ func (r *runner) underLoad(ctx context.Context, m *mixture, site *site, p *proce
 			if err != nil {
 				return fmt.Errorf("watching the gateway: %w%s", err, p.output.excerpt())
 			}
+			nowWorked, nowHad, err := proc.busy()
+			if err != nil {
+				return err
+			}
+			pace.adapt(float64(nowWorked-worked)/float64(max(nowHad-had, 1)), wanted)
+			worked, had = nowWorked, nowHad
 			seen = append(seen, Watch{time.Since(began).Seconds(), h})
 			if n := len(seen); n%10 == 1 {
 				report.Seconds = append(report.Seconds, seen[n-1])
@@ -244,7 +262,7 @@ func (r *SoakReport) Judge() error {
 // WriteText writes the report for a terminal.
 func (r *SoakReport) WriteText(w io.Writer) error {
 	var text bytes.Buffer
-	fmt.Fprintf(&text, "%.1f minutes at %d requests a second, %.0f a second being the most\n", r.Minutes, r.Rate, r.Capacity)
+	fmt.Fprintf(&text, "%.1f minutes at %.0f requests a second on average, which took %.0f %% of the processors' time; %.0f a second were the most before\n", r.Minutes, r.Rate, r.Load, r.Capacity)
 	for _, kind := range kinds {
 		fmt.Fprintf(&text, "  %-38s %d\n", kind.name, r.Requests[kind.name])
 	}

@@ -5,6 +5,7 @@ import (
 	"math"
 	"strings"
 	"testing"
+	"time"
 )
 
 // TestSoak loads a gateway with a mixture of everything for a minute, lightly, for other tests run beside it. `make soak` takes
@@ -65,6 +66,24 @@ func TestSlope(t *testing.T) {
 	}
 	if got := slope(seen, func(h Holdings) float64 { return h.OwnMiB }); math.Abs(got-1) > 0.1 {
 		t.Errorf("%v MiB an hour", got)
+	}
+}
+
+// TestPacer: where a request takes so much of the processors' time, and twice as much later, the rate comes to what keeps them as busy as they shall be.
+func TestPacer(t *testing.T) {
+	p := newPacer(100)
+	first, second := p.take(), p.take()
+	if got := second.Sub(first); got != 10*time.Millisecond {
+		t.Errorf("requests are due every %v", got)
+	}
+	for _, cost := range []time.Duration{500 * time.Microsecond, time.Millisecond} {
+		for range 60 {
+			busy := min(float64(cost)/float64(p.every), 1)
+			p.adapt(busy, 0.7)
+		}
+		if busy := float64(cost) / float64(p.every); math.Abs(busy-0.7) > 0.01 {
+			t.Errorf("with requests of %v the processors are busy for %.3f of the time", cost, busy)
+		}
 	}
 }
 
