@@ -96,7 +96,7 @@ func (s *Store) commitAll() {
 			if b == nil {
 				break
 			}
-			s.began, s.gathered = time.Now(), len(b.lines)
+			s.began, s.busy = time.Now(), len(b.lines) >= busyLines
 			err := s.config.awaitRoom(s.stop)
 			if err == nil {
 				err = guard("committing to the ledger", func() error { return s.write(b) })
@@ -108,9 +108,8 @@ func (s *Store) commitAll() {
 
 const (
 	// busyLines is how many lines a batch has when the ledger is busy: then it is better to gather more of them than to synchronize the
-	// disk more often. With twice as many, and fewer than crowd that wait, it is better still to gather twice as long.
+	// disk more often.
 	busyLines = 4
-	crowd     = 64
 	// unwantedFor is how long lines lie that nobody waits for: holds, while a provider works. Most go to disk with the settlement of
 	// another request, and with that of their own where the provider is fast.
 	unwantedFor = 2 * time.Millisecond
@@ -134,7 +133,9 @@ func (s *Store) gather() {
 		}
 		select {
 		case <-batch.Wanted():
-			s.rest()
+			if s.busy {
+				time.Sleep(s.config.CommitEvery - time.Since(s.began))
+			}
 			return
 		case <-s.wake: // perhaps it is full
 		case <-lie:
@@ -142,20 +143,6 @@ func (s *Store) gather() {
 		case <-s.stop:
 			return
 		}
-	}
-}
-
-// rest waits until a busy ledger has gathered enough lines for another commit.
-func (s *Store) rest() {
-	if s.gathered < busyLines {
-		return
-	}
-	time.Sleep(s.config.CommitEvery - time.Since(s.began))
-	s.mu.Lock()
-	open := len(s.batch.lines)
-	s.mu.Unlock()
-	if s.gathered >= 2*busyLines && open < crowd {
-		time.Sleep(2*s.config.CommitEvery - time.Since(s.began))
 	}
 }
 

@@ -45,8 +45,8 @@ type Store struct {
 	key      [256]byte         // of a record that is being encoded
 
 	wake      chan struct{} // something may be waiting for the committer
-	began     time.Time     // of the last commit; the committer's, as gathered
-	gathered  int           // lines of that commit
+	began     time.Time     // of the last commit; the committer's, as busy
+	busy      bool          // that commit had many lines
 	stop      chan struct{}
 	committed chan struct{} // closed when the committer has ended
 	tended    chan struct{} // closed when the sweeper has ended

@@ -26,11 +26,11 @@ type SoakConfig struct {
 type SoakReport struct {
 	Minutes   float64        `json:"minutes"`
 	Capacity  float64        `json:"capacity_per_second"` // of the mixture
-	Rate      float64        `json:"rate_per_second"` // on average
-	Load      float64        `json:"load_percent"`    // of the processors' time that was used, of all processes
-	Requests  map[string]int `json:"requests"` // by kind
-	Behind    int            `json:"behind"`   // requests that were due and did not begin in time
-	P50MS     float64        `json:"p50_ms"`   // of buffered answers, from the moment each was due
+	Rate      float64        `json:"rate_per_second"`     // on average
+	Load      float64        `json:"load_percent"`        // of the processors' time that was used, of all processes
+	Requests  map[string]int `json:"requests"`            // by kind
+	Behind    int            `json:"behind"`              // requests that were due and did not begin in time
+	P50MS     float64        `json:"p50_ms"`              // of buffered answers, from the moment each was due
 	P99MS     float64        `json:"p99_ms"`
 	OwnErrors int            `json:"own_5xx"` // answers of status 500 and above that the upstream had no part in
 	Wrong     int            `json:"wrong"`   // other answers than expected
