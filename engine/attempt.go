@@ -130,7 +130,9 @@ func (e *Engine) launch(c *call, step policy.Step) (*answer, *failure) {
 	d := c.among[step.Candidate]
 	flags := c.req.Options[step.Candidate].Flags
 	a := c.newAnswer()
-	*a = answer{deployment: d, own: flags&abi.OptionOwnKey != 0, simulated: flags&abi.OptionSimulated != 0, began: e.Now(), text: speech{engine: e}}
+	*a = answer{} // and field by field: a literal with fields would be made on the stack first, and be copied
+	a.deployment, a.own, a.simulated = d, flags&abi.OptionOwnKey != 0, flags&abi.OptionSimulated != 0
+	a.began, a.text.engine = e.Now(), e
 	a.firstByte = d.waits.FirstByte
 	if wish := time.Duration(step.TimeoutMillis) * time.Millisecond; wish > 0 {
 		a.firstByte = min(a.firstByte, wish) // a policy can shorten what the operator allows

@@ -169,9 +169,11 @@ func (e *Engine) end(c *call) {
 	if cap(c.scratch) > maxKeptBuffer {
 		c.scratch = nil
 	}
-	options, plan := c.req.Options[:0], policy.Plan{Steps: c.plan.Steps[:0], Verdicts: c.plan.Verdicts[:0], Explanation: c.plan.Explanation[:0]}
-	*c = call{env: c.env, scratch: c.scratch[:0], steps: c.steps[:0], outcomes: c.outcomes[:0], plan: plan, granted: c.granted}
-	c.req.Options = options
+	env, scratch, options, granted := c.env, c.scratch[:0], c.req.Options[:0], c.granted // memory for the next one
+	steps, outcomes, planned, verdicts, explanation := c.steps[:0], c.outcomes[:0], c.plan.Steps[:0], c.plan.Verdicts[:0], c.plan.Explanation[:0]
+	*c = call{}
+	c.env, c.scratch, c.req.Options, c.granted = env, scratch, options, granted
+	c.steps, c.outcomes, c.plan = steps, outcomes, policy.Plan{Steps: planned, Verdicts: verdicts, Explanation: explanation}
 	e.calls.Put(c)
 }
 

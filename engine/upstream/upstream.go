@@ -113,7 +113,6 @@ type Target struct {
 type conn struct {
 	net.Conn
 	r     *bufio.Reader
-	w     *bufio.Writer
 	since time.Time // when it became idle
 
 	began time.Time
@@ -205,7 +204,7 @@ func (t *Transport) Target(baseURL string, opt TargetOptions) (*Target, error) {
 	return g, nil
 }
 
-// Exchange is one request and its answer. Response is valid after Do and until Close.
+// Exchange is one request and its answer. Request is valid until Do, Response after Do and until Close.
 type Exchange struct {
 	Request  *fasthttp.Request
 	Response *fasthttp.Response
@@ -277,10 +276,7 @@ func (x *Exchange) roundTrip(c *conn, stream bool) error {
 	if err := c.begin(x.began, x.Timeouts, room); err != nil {
 		return err
 	}
-	if err := x.Request.Write(c.w); err != nil {
-		return err
-	}
-	if err := c.w.Flush(); err != nil {
+	if err := x.send(c); err != nil {
 		return err
 	}
 	if !stream {
@@ -290,10 +286,27 @@ func (x *Exchange) roundTrip(c *conn, stream bool) error {
 	if err := x.Response.ReadLimitBody(c.r, x.target.cfg.MaxBody); err != nil {
 		return err
 	}
+	fasthttp.ReleaseRequest(x.Request) // the answer may take minutes
+	x.Request = nil
 	if x.body = x.Response.BodyStream(); x.body == nil { // of a status that has none, such as 204
 		x.body = eof{}
 	}
 	return nil
+}
+
+// writers are buffers for requests on their way out. A connection has none of its own: it mostly waits for an answer, or for work.
+var writers = sync.Pool{New: func() any { return bufio.NewWriterSize(nil, 4<<10) }}
+
+// send writes the request.
+func (x *Exchange) send(c *conn) error {
+	w := writers.Get().(*bufio.Writer)
+	defer writers.Put(w)
+	w.Reset(c.Conn)
+	defer w.Reset(nil)
+	if err := x.Request.Write(w); err != nil {
+		return err
+	}
+	return w.Flush()
 }
 
 // eof is a body without a byte.
@@ -365,7 +378,9 @@ func (x *Exchange) Close(reuse bool) {
 			c.Close()
 		}
 	}
-	fasthttp.ReleaseRequest(x.Request)
+	if x.Request != nil {
+		fasthttp.ReleaseRequest(x.Request)
+	}
 	fasthttp.ReleaseResponse(x.Response)
 	x.Request, x.Response, x.target, x.body = nil, nil, nil, nil
 }
@@ -414,8 +429,23 @@ func (x *Exchange) isCancelled() bool {
 	return x.cancelled
 }
 
-// dial makes a connection, each of its two stages within its own limit.
-func (g *Target) dial(ctx context.Context, waits Timeouts) (*conn, error) {
+// readBuffer is what a connection reads at once, in bytes, and has while an answer comes: that of a stream may come for minutes.
+const readBuffer = 8 << 10
+
+// dial makes a connection, on a goroutine of its own: looking up a name and shaking hands take a deep stack, which the request's goroutine would
+// keep for as long as its answer comes.
+func (g *Target) dial(ctx context.Context, waits Timeouts) (c *conn, err error) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		c, err = g.connect(ctx, waits)
+	}()
+	<-done
+	return c, err
+}
+
+// connect makes a connection, each of its two stages within its own limit.
+func (g *Target) connect(ctx context.Context, waits Timeouts) (*conn, error) {
 	connecting, cancel := context.WithTimeout(ctx, waits.Connect)
 	defer cancel()
 	raw, err := g.dialer.DialContext(connecting, "tcp", g.address)
@@ -432,8 +462,8 @@ func (g *Target) dial(ctx context.Context, waits Timeouts) (*conn, error) {
 		}
 		raw = secured
 	}
-	c := &conn{Conn: raw, w: bufio.NewWriterSize(raw, 4<<10)}
-	c.r = bufio.NewReaderSize(c, 16<<10)
+	c := &conn{Conn: raw}
+	c.r = bufio.NewReaderSize(c, readBuffer)
 	return c, nil
 }
 

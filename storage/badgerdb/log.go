@@ -109,14 +109,14 @@ func (l *Log) checkSchema() error {
 }
 
 // Append queues the records of one request. It never blocks.
-func (l *Log) Append(r storage.LogRecord) { l.enqueue(logItem{record: r}) }
+func (l *Log) Append(r storage.LogRecord) { l.enqueue(&logItem{record: r}) }
 
 // AppendGeneration queues a snapshot generation and keeps data until it is written. It never blocks.
 func (l *Log) AppendGeneration(generation uint64, data []byte) {
-	l.enqueue(logItem{generation: generation, data: data})
+	l.enqueue(&logItem{generation: generation, data: data})
 }
 
-func (l *Log) enqueue(item logItem) {
+func (l *Log) enqueue(item *logItem) {
 	select {
 	case <-l.stop:
 		l.dropped.Add(1)
@@ -124,7 +124,7 @@ func (l *Log) enqueue(item logItem) {
 	default:
 	}
 	select {
-	case l.queue <- item:
+	case l.queue <- *item:
 	default:
 		l.dropped.Add(1)
 	}

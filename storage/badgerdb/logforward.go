@@ -67,7 +67,7 @@ func (l *Log) Alert(a storage.Alert) {
 		l.dropped.Add(1)
 		return
 	}
-	l.enqueue(logItem{alert: data})
+	l.enqueue(&logItem{alert: data})
 }
 
 // Alerts returns up to limit alerts behind a place among them, and the place behind the last; only Page and Ordinal count.

@@ -10,7 +10,7 @@ import (
 // AppendPrice queues the prices and the tariff that usage records name by their version, and keeps data until it is written. It
 // never blocks. They are kept for good: there are few, and records may outlive a configuration.
 func (l *Log) AppendPrice(version string, data []byte) {
-	l.enqueue(logItem{price: version, data: append([]byte{}, data...)})
+	l.enqueue(&logItem{price: version, data: append([]byte{}, data...)})
 }
 
 // Price returns what was appended under a version. Errors: ErrNotFound, ErrClosed.

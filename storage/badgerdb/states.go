@@ -15,7 +15,7 @@ import (
 // AppendState queues a state of a learning policy, whose numbers must grow, and keeps data until it is written. It never
 // blocks.
 func (l *Log) AppendState(policy string, number uint64, data []byte) {
-	l.enqueue(logItem{policy: policy, generation: number, data: append([]byte{}, data...)})
+	l.enqueue(&logItem{policy: policy, generation: number, data: append([]byte{}, data...)})
 }
 
 // State returns a state of a policy by its number, or the newest for number 0, which is kept for good while the others go
