@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"runtime"
 	"syscall"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -119,7 +120,7 @@ func (x *tracer) finish(tid int) (result int64, err error) {
 			return 0, err
 		}
 		var status unix.WaitStatus
-		if _, err := wait(tid, &status); err != nil {
+		if err := x.await(tid, &status); err != nil {
 			return 0, err
 		}
 		if !status.Stopped() {
@@ -136,6 +137,34 @@ func (x *tracer) finish(tid int) (result int64, err error) {
 		}
 		signal = passed(status)
 	}
+}
+
+// await waits for one thread. The end of the first one is told after those of all others, for which nobody would ask meanwhile: so that one is asked
+// again and again, and its process looked at.
+func (x *tracer) await(tid int, status *unix.WaitStatus) error {
+	if tid != x.pid {
+		_, err := wait(tid, status)
+		return err
+	}
+	for pause := 20 * time.Microsecond; ; pause = min(2*pause, time.Millisecond) {
+		got, err := unix.Wait4(tid, status, unix.WALL|unix.WNOTHREAD|unix.WNOHANG, nil)
+		switch {
+		case got > 0:
+			return nil
+		case err != nil && !errors.Is(err, unix.EINTR):
+			return err
+		case pause == time.Millisecond && x.over():
+			return unix.ESRCH
+		}
+		time.Sleep(pause)
+	}
+}
+
+// over tells that the process has ended, though nobody has taken note of that.
+func (x *tracer) over() bool {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", x.pid))
+	_, state, found := bytes.Cut(text, []byte(") ")) // behind its name
+	return err == nil && found && state[0] == 'Z'
 }
 
 // passed is the signal that a stopped thread is to have; those of the tracing are none.
