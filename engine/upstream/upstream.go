@@ -430,7 +430,7 @@ func (x *Exchange) isCancelled() bool {
 }
 
 // readBuffer is what a connection reads at once, in bytes, and has while an answer comes: that of a stream may come for minutes.
-const readBuffer = 8 << 10
+const readBuffer = 16 << 10
 
 // dial makes a connection, on a goroutine of its own: looking up a name and shaking hands take a deep stack, which the request's goroutine would
 // keep for as long as its answer comes.
