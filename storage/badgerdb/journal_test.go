@@ -416,19 +416,9 @@ func TestSchemas(t *testing.T) {
 func TestLaterSchema(t *testing.T) {
 	dir := populated(t)
 	set := func(version uint32) {
-		config, err := Config{Dir: dir}.withDefaults()
-		if err != nil {
-			t.Fatal(err)
-		}
-		db, err := openDatabase(config, "ledger", ledgerOptions)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := errors.Join(db.Update(func(txn *badger.Txn) error {
+		editClosed(t, dir, func(txn *badger.Txn) error {
 			return txn.Set([]byte{keySchema}, binary.BigEndian.AppendUint32(nil, version))
-		}), db.Close()); err != nil {
-			t.Fatal(err)
-		}
+		})
 	}
 	verified := func() string {
 		var says bytes.Buffer

@@ -303,6 +303,22 @@ func TestCommitFailure(t *testing.T) {
 	checkHalted(t, s)
 }
 
+// editClosed changes the database of a ledger that nobody has open.
+func editClosed(t *testing.T, dir string, change func(txn *badger.Txn) error) {
+	t.Helper()
+	config, err := Config{Dir: dir}.withDefaults()
+	if err != nil {
+		t.Fatal(err)
+	}
+	db, err := openDatabase(config, "ledger", ledgerOptions)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(db.Update(change), db.Close()); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // edit changes the database behind the store's back, once it has everything.
 func edit(s *Store, change func(txn *badger.Txn) error) error {
 	return errors.Join(s.applier.catchUp(), s.db.Update(change))

@@ -96,15 +96,7 @@ var losses = map[string]func(path string) error{
 // unsynced makes a ledger one whose pages were not synchronized, while its tables were.
 func unsynced(t *testing.T, dir string) {
 	t.Helper()
-	config, err := Config{Dir: dir}.withDefaults()
-	if err != nil {
-		t.Fatal(err)
-	}
-	db, err := openDatabase(config, "ledger", ledgerOptions)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := db.Update(func(txn *badger.Txn) error {
+	editClosed(t, dir, func(txn *badger.Txn) error {
 		item, err := txn.Get([]byte{keyJournal})
 		if err != nil {
 			return err
@@ -115,12 +107,7 @@ func unsynced(t *testing.T, dir string) {
 		}
 		state.synced = 0
 		return errors.Join(err, txn.Set([]byte{keyJournal}, state.encode()))
-	}); err != nil {
-		t.Fatal(err)
-	}
-	if err := db.Close(); err != nil {
-		t.Fatal(err)
-	}
+	})
 }
 
 // TestVolumesAreRestored: what the volumes lack after the power failed comes from the journal. Verify, which only looks, leaves the volume as it is.

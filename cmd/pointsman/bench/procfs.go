@@ -55,28 +55,36 @@ func (p procfs) status(pid int) (status, error) {
 	return s, nil
 }
 
-// busy is the time that the processors together have worked since the system started, and what they had; both in ticks.
-func (p procfs) busy() (worked, had int64, err error) {
+// ticks are what the processors together have worked since the system started, and what they had.
+type ticks struct{ worked, had int64 }
+
+// since is the share of the time in which they worked, from an earlier look on.
+func (t ticks) since(earlier ticks) float64 {
+	return float64(t.worked-earlier.worked) / float64(max(t.had-earlier.had, 1))
+}
+
+// processors looks at what they have done so far.
+func (p procfs) processors() (t ticks, err error) {
 	text, err := os.ReadFile(filepath.Join(string(p), "stat"))
 	if err != nil {
-		return 0, 0, err
+		return t, err
 	}
 	line, _, _ := strings.Cut(string(text), "\n")
 	fields := strings.Fields(line)
 	if len(fields) < 9 || fields[0] != "cpu" {
-		return 0, 0, fmt.Errorf("%s/stat begins with %q", p, line)
+		return t, fmt.Errorf("%s/stat begins with %q", p, line)
 	}
 	for i, field := range fields[1:9] { // user, nice, system, idle, iowait, irq, softirq, steal
 		n, err := strconv.ParseInt(field, 10, 64)
 		if err != nil {
-			return 0, 0, fmt.Errorf("reading %s/stat: %w", p, err)
+			return t, fmt.Errorf("reading %s/stat: %w", p, err)
 		}
-		had += n
+		t.had += n
 		if i != 3 && i != 4 {
-			worked += n
+			t.worked += n
 		}
 	}
-	return worked, had, nil
+	return t, nil
 }
 
 // all reads the status of every process. One that ends meanwhile is left out.

@@ -55,13 +55,13 @@ func TestTreeCPU(t *testing.T) {
 	}
 }
 
-func TestBusy(t *testing.T) {
+func TestProcessors(t *testing.T) {
 	p := fakeProc(t, map[string]string{"stat": "cpu  100 1 200 5000 70 3 4 20 50 60\ncpu0 1 2 3 4 5 6 7 8 9 10\n"})
-	if worked, had, err := p.busy(); err != nil || worked != 328 || had != 5398 {
-		t.Errorf("busy for %d of %d, %v", worked, had, err)
+	if got, err := p.processors(); err != nil || got != (ticks{worked: 328, had: 5398}) {
+		t.Errorf("%+v, %v", got, err)
 	}
 	for _, text := range []string{"", "cpu 1 2 3", "intr 1 2 3 4 5 6 7 8 9", "cpu 1 2 3 4 5 6 7 x 9"} {
-		if _, _, err := fakeProc(t, map[string]string{"stat": text}).busy(); err == nil {
+		if _, err := fakeProc(t, map[string]string{"stat": text}).processors(); err == nil {
 			t.Errorf("%q was read", text)
 		}
 	}

@@ -135,11 +135,11 @@ func (r *runner) underLoad(ctx context.Context, m *mixture, site *site, p *proce
 	pace := newPacer(report.Capacity * wanted / 2)
 	loaded := make(chan error, 1)
 	began := time.Now()
-	firstWorked, firstHad, err := proc.busy()
+	first, err := proc.processors()
 	if err != nil {
 		return err
 	}
-	worked, had := firstWorked, firstHad
+	last := first
 	go func() {
 		behind, err := m.send(ctx, pace, s.Duration)
 		report.Behind = behind
@@ -152,7 +152,7 @@ func (r *runner) underLoad(ctx context.Context, m *mixture, site *site, p *proce
 	for {
 		select {
 		case err := <-loaded:
-			report.Load = 100 * float64(worked-firstWorked) / float64(max(had-firstHad, 1))
+			report.Load = 100 * last.since(first)
 			warm := min(s.Duration/5, 5*time.Minute).Seconds()
 			seen = slices.DeleteFunc(seen, func(w Watch) bool { return w.Second < warm })
 			report.RSSSlope = slope(seen, func(h Holdings) float64 { return h.RSSMiB })
@@ -163,12 +163,12 @@ func (r *runner) underLoad(ctx context.Context, m *mixture, site *site, p *proce
 			if err != nil {
 				return fmt.Errorf("watching the gateway: %w%s", err, p.output.excerpt())
 			}
-			nowWorked, nowHad, err := proc.busy()
+			now, err := proc.processors()
 			if err != nil {
 				return err
 			}
-			pace.adapt(float64(nowWorked-worked)/float64(max(nowHad-had, 1)), wanted)
-			worked, had = nowWorked, nowHad
+			pace.adapt(now.since(last), wanted)
+			last = now
 			seen = append(seen, Watch{time.Since(began).Seconds(), h})
 			if n := len(seen); n%10 == 1 {
 				report.Seconds = append(report.Seconds, seen[n-1])
