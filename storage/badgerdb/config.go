@@ -109,7 +109,7 @@ func setDefault[T comparable](field *T, value T) {
 // tables are not compressed, so blocks are read from the mapped file and need no cache of our own.
 func (c Config) badgerOptions(dir string) badger.Options {
 	memTable := int64(c.MemoryMB) << 20 / 4
-	return badger.DefaultOptions(dir).
+	o := badger.DefaultOptions(dir).
 		WithLogger(logger{c.Logger.With("database", dir), c.failed}).
 		WithMetricsEnabled(false).
 		WithDetectConflicts(false). // every read-modify-write here is serialized by its owner
@@ -118,13 +118,15 @@ func (c Config) badgerOptions(dir string) badger.Options {
 		WithIndexCacheSize(0).
 		WithMemTableSize(memTable).
 		WithNumMemtables(2).
-		WithBaseTableSize(4 << 20).
+		WithBaseTableSize(max(memTable/4, 2<<20)). // a compaction makes up to thirteen at once, each in twice its size of memory
 		WithNumLevelZeroTables(8). // seldom and much at once: each compaction of them rewrites the whole next level
 		WithNumLevelZeroTablesStall(24).
 		WithBaseLevelSize(64 << 20).
 		WithNumCompactors(2).
 		WithValueThreshold(min(1<<20, memTable/8)). // all values stay in the tree: no value log, no garbage collection of it
 		WithValueLogFileSize(2 << 20)
+	o.TableSizeMultiplier = 1 // however much there is
+	return o
 }
 
 // ledgerOptions adapts the options to the ledger, whose lines are not in the database. What its write buffers hold is in the journal, too, and read
