@@ -50,6 +50,7 @@ binary() {
 		broken=$((broken + 1)) status=1
 	fi
 }
+binary tools go test -C tools ./... # a module of its own
 binary build env CGO_ENABLED=0 go build -trimpath -o .cache/pointsman ./cmd/pointsman
 binary smoke env POINTSMAN=.cache/pointsman scripts/smoke.sh
 binary demo env -i PATH="$PATH" HOME="${HOME:-/}" .cache/pointsman demo # without the machine's provider keys

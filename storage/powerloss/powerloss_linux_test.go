@@ -7,21 +7,33 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
 
-const workDir = "POINTSMAN_TEST_DIR"
+// In the environment of a child: where it works, and that it does so until it kills itself.
+const (
+	workDir  = "POINTSMAN_TEST_DIR"
+	killSelf = "POINTSMAN_TEST_KILL"
+)
+
+func init() { runtime.LockOSThread() } // main has the first thread of the process
 
 func TestMain(m *testing.M) {
 	dir := os.Getenv(workDir)
 	if dir == "" {
 		os.Exit(m.Run())
 	}
-	if err := work(dir); err != nil {
+	do := work
+	if os.Getenv(killSelf) != "" {
+		do = workUntilKilled
+	}
+	if err := do(dir); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
@@ -67,6 +79,49 @@ func work(dir string) error {
 	fmt.Println("always")
 	must(os.Rename(at("renamed"), at("last")))
 	return nil
+}
+
+// workUntilKilled waits for the disk in its first thread until another one kills the process.
+func workUntilKilled(dir string) error {
+	if err := Watched(); err != nil {
+		return err
+	}
+	go func() {
+		time.Sleep(time.Duration(rand.IntN(20_000)) * time.Microsecond)
+		unix.Kill(os.Getpid(), unix.SIGKILL)
+	}()
+	f, err := os.Create(filepath.Join(dir, "file"))
+	for err == nil {
+		if _, err = f.WriteString("x"); err == nil {
+			err = f.Sync()
+		}
+	}
+	return err
+}
+
+// TestKilled: a recording ends with its process, also if that is killed while its first thread is in a call.
+func TestKilled(t *testing.T) {
+	for range 40 {
+		ended := make(chan error, 1)
+		dir := t.TempDir()
+		go func() {
+			child := exec.Command(os.Args[0])
+			child.Env = append(os.Environ(), workDir+"="+dir, killSelf+"=1")
+			r, err := Record(child, dir, 1<<30)
+			if err == nil && r.Ended.Signal() != unix.SIGKILL {
+				err = fmt.Errorf("the child ended with %v", r.Ended)
+			}
+			ended <- err
+		}()
+		select {
+		case err := <-ended:
+			if err != nil {
+				t.Fatal(err)
+			}
+		case <-time.After(30 * time.Second):
+			t.Fatal("the recording goes on without its process")
+		}
+	}
 }
 
 func must(err error) {
