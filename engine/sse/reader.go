@@ -19,7 +19,8 @@ const DefaultMaxEvent = 1 << 20
 var ErrEventTooLarge = errors.New("event exceeds the size limit")
 
 const (
-	initialBuffer = 8 << 10
+	initialBuffer = 1 << 10  // a stream is mostly slow: a few events at once
+	usualBuffer   = 8 << 10  // once as much came at once as there was room for
 	keptBuffer    = 64 << 10 // a larger buffer is given back on Reset
 	maxEmptyReads = 100
 )
@@ -45,6 +46,8 @@ type Reader struct {
 	buf []byte
 	max int
 	err error // sticky; io.EOF after the last event
+
+	crowded bool // the last read filled the buffer
 
 	pos   int // first byte of the current block
 	end   int // end of the bytes read
@@ -255,12 +258,13 @@ func (r *Reader) last() (Event, error) {
 
 // fill reads once from the source, making room first. It sets r.err at the end.
 func (r *Reader) fill() {
-	if r.end == len(r.buf) {
+	if r.end == len(r.buf) || r.end == r.pos {
 		r.makeRoom()
 	}
 	for range maxEmptyReads {
 		n, err := r.src.Read(r.buf[r.end:])
 		r.end += n
+		r.crowded = r.end == len(r.buf) && 2*n >= len(r.buf)
 		if err != nil {
 			r.err = err
 			return
@@ -272,12 +276,15 @@ func (r *Reader) fill() {
 	r.err = io.ErrNoProgress
 }
 
-// makeRoom moves the current block to the front of the buffer, and into a larger one if it fills more than half.
+// makeRoom moves the current block to the front of the buffer, and into a larger one if it fills more than half, or more comes at once.
 func (r *Reader) makeRoom() {
 	size := r.end - r.pos
 	to := r.buf
-	if 2*size >= len(r.buf) {
-		to = make([]byte, max(initialBuffer, 2*len(r.buf)))
+	switch {
+	case len(r.buf) == 0:
+		to = make([]byte, initialBuffer)
+	case 2*size >= len(r.buf), r.crowded && len(r.buf) < usualBuffer:
+		to = make([]byte, max(usualBuffer, 2*len(r.buf)))
 	}
 	copy(to, r.buf[r.pos:r.end])
 	r.buf = to

@@ -208,6 +208,27 @@ func TestReset(t *testing.T) {
 	}
 }
 
+// TestBufferSize: a stream of a token at a time needs little, and one that comes at once is not read in small pieces.
+func TestBufferSize(t *testing.T) {
+	event := "data: " + strings.Repeat("x", 300) + "\n\n"
+	slow := make(cuts, 1000)
+	for i := range slow {
+		slow[i] = event
+	}
+	for _, c := range []struct {
+		src  io.Reader
+		want int
+	}{{&slow, initialBuffer}, {strings.NewReader(strings.Repeat(event, 1000)), usualBuffer}} {
+		r := NewReader(c.src, 0)
+		if events, _, err := readAll(r); err != io.EOF || len(events) != 1000 {
+			t.Fatalf("%d events, %v", len(events), err)
+		}
+		if len(r.buf) != c.want {
+			t.Errorf("a buffer of %d bytes, not of %d", len(r.buf), c.want)
+		}
+	}
+}
+
 func TestBuffered(t *testing.T) {
 	r := NewReader(&cuts{"data: 1\n\ndata: 2\r\n\r\ndata: 3\r\rdata: 4\n", "\n"}, 0)
 	for i, want := range []bool{true, true, false, false} {

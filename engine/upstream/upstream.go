@@ -112,7 +112,9 @@ type Target struct {
 // pieces, and never beyond the end of the exchange or what Until says.
 type conn struct {
 	net.Conn
-	r     *bufio.Reader
+	r     *bufio.Reader // nil while it is idle
+	slim  bool          // r is the small one; see burst.go
+	burst burst
 	since time.Time // when it became idle
 
 	began time.Time
@@ -127,11 +129,15 @@ type conn struct {
 func (c *conn) begin(began time.Time, waits Timeouts, room int) error {
 	c.began, c.waits, c.until, c.room, c.first = began, waits, time.Time{}, room, false
 	c.stage = "sending the request"
+	c.widen()
 	return c.SetWriteDeadline(earlier(time.Now().Add(waits.FirstByte), began.Add(waits.Total)))
 }
 
 // Read reads what is there, or waits as long as the stage allows.
 func (c *conn) Read(p []byte) (int, error) {
+	if len(c.burst.rest) > 0 {
+		return c.burst.read(p), nil
+	}
 	wait := c.waits.FirstByte
 	c.stage = "waiting for the first byte"
 	if c.first {
@@ -149,6 +155,9 @@ func (c *conn) Read(p []byte) (int, error) {
 	}
 	if c.room <= 0 {
 		return 0, ErrTooLarge
+	}
+	if c.slim && c.burst.socket != nil {
+		return c.burst.wait(p)
 	}
 	n, err := c.Conn.Read(p[:min(len(p), c.room)])
 	c.first = c.first || n > 0
@@ -286,7 +295,8 @@ func (x *Exchange) roundTrip(c *conn, stream bool) error {
 	if err := x.Response.ReadLimitBody(c.r, x.target.cfg.MaxBody); err != nil {
 		return err
 	}
-	fasthttp.ReleaseRequest(x.Request) // the answer may take minutes
+	c.slimDown()                       // the answer may take minutes
+	fasthttp.ReleaseRequest(x.Request) // so this goes, too
 	x.Request = nil
 	if x.body = x.Response.BodyStream(); x.body == nil { // of a status that has none, such as 204
 		x.body = eof{}
@@ -372,7 +382,8 @@ func (x *Exchange) Close(reuse bool) {
 		x.Response.CloseBodyStream() //nolint:errcheck // the answer is over either way
 	}
 	if c != nil {
-		if reuse && c.r.Buffered() == 0 {
+		if reuse && !c.unread() {
+			c.letGo()
 			x.target.release(c)
 		} else {
 			c.Close()
@@ -429,9 +440,6 @@ func (x *Exchange) isCancelled() bool {
 	return x.cancelled
 }
 
-// readBuffer is what a connection reads at once, in bytes, and has while an answer comes: that of a stream may come for minutes.
-const readBuffer = 16 << 10
-
 // dial makes a connection, on a goroutine of its own: looking up a name and shaking hands take a deep stack, which the request's goroutine would
 // keep for as long as its answer comes.
 func (g *Target) dial(ctx context.Context, waits Timeouts) (c *conn, err error) {
@@ -463,7 +471,7 @@ func (g *Target) connect(ctx context.Context, waits Timeouts) (*conn, error) {
 		raw = secured
 	}
 	c := &conn{Conn: raw}
-	c.r = bufio.NewReaderSize(c, readBuffer)
+	c.burst.open(raw)
 	return c, nil
 }
 
