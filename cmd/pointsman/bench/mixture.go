@@ -284,8 +284,11 @@ func (c *wire) raw(ctx context.Context, k *kind, request []byte) (status int, bo
 	return status, body, err
 }
 
-// goroutineCount is in the metrics of the admin API.
-var goroutineCount = regexp.MustCompile(`(?m)^go_goroutines (\d+)$`)
+// What holdings reads of the metrics of the admin API.
+var (
+	goroutineCount = regexp.MustCompile(`(?m)^go_goroutines (\d+)$`)
+	heapGoal       = regexp.MustCompile(`(?m)^go_memstats_next_gc_bytes (\d+)$`)
+)
 
 // holdings reads what the processes of a gateway hold.
 func holdings(p *process, master string) (h Holdings, err error) {
@@ -323,10 +326,15 @@ func holdings(p *process, master string) (h Holdings, err error) {
 	if err != nil {
 		return h, err
 	}
-	found := goroutineCount.FindSubmatch(text)
-	if found == nil {
-		return h, fmt.Errorf("no number of goroutines among the metrics: %d %.200s", resp.StatusCode, text)
+	count, goal := goroutineCount.FindSubmatch(text), heapGoal.FindSubmatch(text)
+	if count == nil || goal == nil {
+		return h, fmt.Errorf("no number of goroutines or goal of the heap among the metrics: %d %.200s", resp.StatusCode, text)
 	}
-	h.Goroutines, err = strconv.Atoi(string(found[1]))
+	bytes, err := strconv.ParseFloat(string(goal[1]), 64)
+	if err != nil {
+		return h, err
+	}
+	h.GoalMiB = bytes / (1 << 20)
+	h.Goroutines, err = strconv.Atoi(string(count[1]))
 	return h, err
 }

@@ -41,6 +41,7 @@ type SoakReport struct {
 	Before, After, Most Holdings
 	RSSSlope            float64 `json:"rss_mib_per_hour"`       // of resident memory after the warm-up
 	OwnSlope            float64 `json:"own_rss_mib_per_hour"`   // of that which is no file: pages of databases go when memory is wanted
+	GoalSlope           float64 `json:"heap_goal_mib_per_hour"` // what lives grows by two thirds of it
 	Seconds             []Watch `json:"samples"`                // one in ten seconds
 	Stopped             bool    `json:"stopped_cleanly"`        // within the time for the requests under way
 	Ledger              string  `json:"ledger"`                 // what its verification said
@@ -50,7 +51,8 @@ type SoakReport struct {
 // Holdings are what a process tree holds.
 type Holdings struct {
 	RSSMiB     float64 `json:"rss_mib"`
-	OwnMiB     float64 `json:"own_mib"` // without pages of files
+	OwnMiB     float64 `json:"own_mib"`       // without pages of files
+	GoalMiB    float64 `json:"heap_goal_mib"` // of the heap, at which the collector runs next: by half more than what lived when it ran last
 	Goroutines int     `json:"goroutines"`
 	Sockets    int     `json:"sockets"`
 	Files      int     `json:"files"`
@@ -157,6 +159,7 @@ func (r *runner) underLoad(ctx context.Context, m *mixture, site *site, p *proce
 			seen = slices.DeleteFunc(seen, func(w Watch) bool { return w.Second < warm })
 			report.RSSSlope = slope(seen, func(h Holdings) float64 { return h.RSSMiB })
 			report.OwnSlope = slope(seen, func(h Holdings) float64 { return h.OwnMiB })
+			report.GoalSlope = slope(seen, func(h Holdings) float64 { return h.GoalMiB })
 			return err
 		case <-watches.C:
 			h, err := holdings(p, site.master)
@@ -209,7 +212,7 @@ func (p *process) end(within time.Duration) bool {
 // most is the larger of each.
 func (h Holdings) most(o Holdings) Holdings {
 	return Holdings{
-		max(h.RSSMiB, o.RSSMiB), max(h.OwnMiB, o.OwnMiB), max(h.Goroutines, o.Goroutines), max(h.Sockets, o.Sockets), max(h.Files, o.Files),
+		max(h.RSSMiB, o.RSSMiB), max(h.OwnMiB, o.OwnMiB), max(h.GoalMiB, o.GoalMiB), max(h.Goroutines, o.Goroutines), max(h.Sockets, o.Sockets), max(h.Files, o.Files),
 	}
 }
 
@@ -271,14 +274,14 @@ func (r *SoakReport) WriteText(w io.Writer) error {
 	}
 	fmt.Fprintf(&text, "buffered answers: p50 %.2f ms, p99 %.2f ms; own 5xx: %d; other wrong answers: %d\n", r.P50MS, r.P99MS, r.OwnErrors, r.Wrong)
 	fmt.Fprintf(&text, "policies changed by SIGHUP: %d times, %d refused\n", r.Reloads, r.Refused)
-	fmt.Fprintf(&text, "memory: %+.2f MiB an hour, of which no files %+.2f\n\n", r.RSSSlope, r.OwnSlope)
-	g := grid{columns: []string{"", "RSS MiB", "no files MiB", "goroutines", "sockets", "files"}, words: []string{""}}
+	fmt.Fprintf(&text, "memory: %+.2f MiB an hour, of which no files %+.2f; what the heap may grow to before it is collected %+.2f\n\n", r.RSSSlope, r.OwnSlope, r.GoalSlope)
+	g := grid{columns: []string{"", "RSS MiB", "no files MiB", "heap goal MiB", "goroutines", "sockets", "files"}, words: []string{""}}
 	for _, row := range []struct {
 		name string
 		Holdings
 	}{{"at rest before", r.Before}, {"most under load", r.Most}, {"at rest after", r.After}} {
 		g.rows = append(g.rows, []string{
-			row.name, fmt.Sprintf("%.1f", row.RSSMiB), fmt.Sprintf("%.1f", row.OwnMiB), fmt.Sprint(row.Goroutines), fmt.Sprint(row.Sockets), fmt.Sprint(row.Files),
+			row.name, fmt.Sprintf("%.1f", row.RSSMiB), fmt.Sprintf("%.1f", row.OwnMiB), fmt.Sprintf("%.1f", row.GoalMiB), fmt.Sprint(row.Goroutines), fmt.Sprint(row.Sockets), fmt.Sprint(row.Files),
 		})
 	}
 	g.writeText(&text)
