@@ -13,7 +13,8 @@ func TestMerge(t *testing.T) {
 		{"none", nil, nil},
 		{"one", []string{"12 kills, longest 900µs"}, []string{"12 kills, longest 900µs"}},
 		{
-			"alike, by size and not by letter", []string{"9 kills, longest 900µs", "10 kills, longest 1.2ms", "11 kills, longest 20ns"},
+			"alike, by size and not by letter",
+			[]string{"9 kills, longest 900µs", "10 kills, longest 1.2ms", "11 kills, longest 20ns"},
 			[]string{"3 times: 9 to 11 kills, longest 20ns to 1.2ms"},
 		},
 		{"alike in some numbers", []string{"0 lost of 5", "0 lost of 7"}, []string{"2 times: 0 lost of 5 to 7"}},
