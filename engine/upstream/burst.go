@@ -96,9 +96,12 @@ func (b *burst) wait(p []byte) (int, error) {
 
 // widen gives the connection the reader for a head.
 func (c *conn) widen() {
-	c.r, c.slim = wideReaders.Get().(*bufio.Reader), false
+	c.r = wideReaders.Get().(*bufio.Reader)
 	c.r.Reset(c)
 }
+
+// slim tells that the reader is the small one.
+func (c *conn) slim() bool { return c.r.Size() == slimBuffer }
 
 // slimDown exchanges the reader, after the head of a stream, for a small one, which is still c.r to whoever has that.
 func (c *conn) slimDown() {
@@ -110,7 +113,6 @@ func (c *conn) slimDown() {
 	c.r.Reset(c)
 	other.Reset(nil)
 	wideReaders.Put(other)
-	c.slim = true
 }
 
 // unread tells that bytes are left which belong to no answer.
@@ -119,7 +121,7 @@ func (c *conn) unread() bool { return c.r.Buffered() > 0 || len(c.burst.rest) > 
 // letGo gives the reader back; nobody has it any more.
 func (c *conn) letGo() {
 	c.r.Reset(nil)
-	if c.slim {
+	if c.slim() {
 		slimReaders.Put(c.r)
 	} else {
 		wideReaders.Put(c.r)

@@ -112,8 +112,7 @@ type Target struct {
 // pieces, and never beyond the end of the exchange or what Until says.
 type conn struct {
 	net.Conn
-	r     *bufio.Reader // nil while it is idle
-	slim  bool          // r is the small one; see burst.go
+	r     *bufio.Reader // nil while it is idle; see burst.go
 	burst burst
 	since time.Time // when it became idle
 
@@ -156,7 +155,7 @@ func (c *conn) Read(p []byte) (int, error) {
 	if c.room <= 0 {
 		return 0, ErrTooLarge
 	}
-	if c.slim && c.burst.socket != nil {
+	if c.slim() && c.burst.socket != nil {
 		return c.burst.wait(p)
 	}
 	n, err := c.Conn.Read(p[:min(len(p), c.room)])

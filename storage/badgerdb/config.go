@@ -125,7 +125,7 @@ func (c Config) badgerOptions(dir string) badger.Options {
 		WithNumCompactors(2).
 		WithValueThreshold(min(1<<20, memTable/8)). // all values stay in the tree: no value log, no garbage collection of it
 		WithValueLogFileSize(2 << 20)
-	o.TableSizeMultiplier = 1 // however much there is
+	o.TableSizeMultiplier = 1 // those of the last level are no larger
 	return o
 }
 
