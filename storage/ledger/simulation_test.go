@@ -9,6 +9,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"runtime"
+	"runtime/debug"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -48,13 +49,19 @@ type step struct {
 	do    func(m *model)
 }
 
-// simulate runs a seed and returns a print of everything that happened.
+// simulate runs a seed and returns a print of everything that happened. A panic is a violation like any other: of the machine, or
+// of the model when the machine did something to a request that was never made.
 func simulate(seed uint64, events int) (print uint64, err error) {
 	random := rand.New(rand.NewPCG(seed, 7))
 	s := &simulation{
 		random: random, disk: newDisk(random), model: newModel(),
 		world: world{time.Date(2026, 1, 30, 22, 0, 0, 0, time.UTC), map[string]storage.Credits{}},
 	}
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("seed %d, event %d: panic: %v\n%s", seed, s.done, p, debug.Stack())
+		}
+	}()
 	s.boot(New(s.config()))
 	if seed%64 == 0 { // a large gateway
 		for range 2000 {
