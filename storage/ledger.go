@@ -3,7 +3,7 @@ package storage
 import (
 	"encoding/hex"
 	"fmt"
-	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -90,12 +90,12 @@ type Transfer struct {
 type Batch struct {
 	done   chan struct{}
 	err    error
-	wanted chan struct{}
-	want   sync.Once
+	wanted atomic.Bool
+	first  func()
 }
 
-// NewBatch returns a batch that is not yet committed. Stores call it; others only Wait.
-func NewBatch() *Batch { return &Batch{done: make(chan struct{}), wanted: make(chan struct{})} }
+// NewBatch returns a batch that is not yet committed. Whoever waits for it first calls first before, unless that is nil. Stores call it; others only Wait.
+func NewBatch(first func()) *Batch { return &Batch{done: make(chan struct{}), first: first} }
 
 // Finish wakes every waiter with the commit's result. It must be called exactly once.
 func (b *Batch) Finish(err error) {
@@ -111,11 +111,13 @@ func (b *Batch) Wait() error {
 	select {
 	case <-b.done:
 	default:
-		b.want.Do(func() { close(b.wanted) })
+		if b.wanted.CompareAndSwap(false, true) && b.first != nil {
+			b.first()
+		}
 		<-b.done
 	}
 	return b.err
 }
 
-// Wanted is closed when somebody waits for the batch: there is no hurry with it before. The store looks.
-func (b *Batch) Wanted() <-chan struct{} { return b.wanted }
+// Wanted tells that somebody waits for the batch: there is no hurry with it before. The store looks.
+func (b *Batch) Wanted() bool { return b.wanted.Load() }

@@ -360,7 +360,7 @@ func TestL9Mark(t *testing.T) {
 type deaf struct{ *badgerdb.Results }
 
 func (deaf) Keep(storage.ResultID, storage.Result) *storage.Batch {
-	b := storage.NewBatch()
+	b := storage.NewBatch(nil)
 	b.Finish(storage.ErrLowSpace)
 	return b
 }

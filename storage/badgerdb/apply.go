@@ -56,7 +56,7 @@ const (
 	applyEvery = 50 * time.Millisecond
 	// applySize is how many bytes of them are enough to begin at once.
 	applySize = 64 << 10
-	// applyMost is how many bytes of them may wait before the committer does.
+	// applyMost is how many bytes of them may wait before commits do.
 	applyMost = 16 << 20
 )
 
@@ -233,7 +233,7 @@ func (a *applier) store(commits []*commit) error {
 	return a.provide()
 }
 
-// provide sees to it that a segment of the journal lies ready when the one in use is full. If there is no room for one, the committer makes
+// provide sees to it that a segment of the journal lies ready when the one in use is full. If there is no room for one, the next commit makes
 // one, or fails.
 func (a *applier) provide() error {
 	if !a.journal.wantsSpare() {

@@ -32,7 +32,7 @@ var commits = sync.Pool{New: func() any { return new(commit) }}
 func (s *Store) newBatch() *batch {
 	c := commits.Get().(*commit)
 	c.reset(s.maxValue)
-	return &batch{commit: c, done: storage.NewBatch()}
+	return &batch{commit: c, done: storage.NewBatch(s.lead)}
 }
 
 // Enter appends a decided line to the open batch. The machine calls it while the caller of the store's method holds mu, so lines are in
@@ -41,12 +41,12 @@ func (s *Store) Enter(l ledger.Line, joined bool) *storage.Batch {
 	done := s.batch.done
 	s.batch.lines = append(s.batch.lines, l)
 	s.entered = l.Position
-	full := len(s.batch.lines) >= batchSize && !joined
-	if full {
+	switch n := len(s.batch.lines); {
+	case n >= batchSize && !joined:
 		s.seal()
-	}
-	if full || len(s.batch.lines) == 1 { // else the committer knows of the batch
 		poke(s.wake)
+	case n == 1:
+		s.unwanted.Reset(max(unwantedFor, s.config.CommitEvery))
 	}
 	return done
 }
@@ -78,32 +78,66 @@ func (s *Store) take() *batch {
 	return b
 }
 
-// commitAll is the committer: it writes batches one by one until stop is closed and nothing is left, or a write fails.
+// Who commits: the first who waits for a batch, at once, for nobody has to be woken then. It is the committer, a goroutine, while the ledger is busy, when lines
+// lie that nobody waits for, and when more is waiting after a commit.
+
+// lead commits the next batch, unless somebody commits already, who then looks for more. The first who waits for a batch calls it.
+func (s *Store) lead() {
+	if !s.committing.TryLock() {
+		return
+	}
+	if !s.busy {
+		s.commitNext()
+	}
+	s.committing.Unlock()
+	if s.waiting() {
+		poke(s.wake)
+	}
+}
+
+// commitAll is the committer. When stop is closed it ends once nothing is left.
 func (s *Store) commitAll() {
 	defer close(s.committed)
 	for running := true; running; {
 		select {
 		case <-s.wake:
+		case <-s.unwanted.C:
 		case <-s.stop:
 			running = false
 		}
-		for {
-			if running {
-				s.gather()
+		for more := true; more; {
+			s.committing.Lock()
+			if s.busy && running {
+				time.Sleep(s.config.CommitEvery - time.Since(s.began))
 			}
-			s.applier.awaitRoom()
-			b := s.take()
-			if b == nil {
-				break
-			}
-			s.began, s.busy = time.Now(), len(b.lines) >= busyLines
-			err := s.config.awaitRoom(s.stop)
-			if err == nil {
-				err = guard("committing to the ledger", func() error { return s.write(b) })
-			}
-			b.done.Finish(s.finish(err))
+			more = s.commitNext()
+			s.committing.Unlock()
+			more = more && (!running || s.waiting())
 		}
 	}
+}
+
+// waiting tells that a batch is full, or that somebody waits for the open one.
+func (s *Store) waiting() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.sealed) > 0 || s.batch.done.Wanted()
+}
+
+// commitNext commits a batch; false if there is none. The caller holds committing.
+func (s *Store) commitNext() bool {
+	s.applier.awaitRoom()
+	b := s.take()
+	if b == nil {
+		return false
+	}
+	s.began, s.busy = time.Now(), len(b.lines) >= busyLines
+	err := s.config.awaitRoom(s.stop)
+	if err == nil {
+		err = guard("committing to the ledger", func() error { return s.write(b) })
+	}
+	b.done.Finish(s.finish(err))
+	return true
 }
 
 const (
@@ -114,37 +148,6 @@ const (
 	// another request, and with that of their own where the provider is fast.
 	unwantedFor = 2 * time.Millisecond
 )
-
-// gather waits until the open batch is worth a commit: it is full, or somebody waits for it and, if the ledger is busy, the last
-// commit began long enough ago.
-func (s *Store) gather() {
-	var lie <-chan time.Time
-	for {
-		s.mu.Lock()
-		batch, empty, full := s.batch.done, len(s.batch.lines) == 0, len(s.sealed) > 0
-		s.mu.Unlock()
-		if empty || full {
-			return
-		}
-		if lie == nil {
-			timer := time.NewTimer(max(unwantedFor, s.config.CommitEvery))
-			defer timer.Stop()
-			lie = timer.C
-		}
-		select {
-		case <-batch.Wanted():
-			if s.busy {
-				time.Sleep(s.config.CommitEvery - time.Since(s.began))
-			}
-			return
-		case <-s.wake: // perhaps it is full
-		case <-lie:
-			return
-		case <-s.stop:
-			return
-		}
-	}
-}
 
 // finish halts the ledger if a commit failed: its memory is ahead of the disk and nothing may build on it. It returns what the
 // batch's waiters are told.
@@ -190,7 +193,7 @@ func (s *Store) fail(cause error) {
 }
 
 // write chains the lines, writes them with their indexes and the checkpoint as one record of the journal, and then moves the head
-// mark. Only the committer calls it.
+// mark. The caller holds committing.
 func (s *Store) write(b *batch) error {
 	if len(b.lines) > 0 {
 		s.encode(b)

@@ -5,7 +5,7 @@
 // # The ledger
 //
 // A [Store] has every operation decided in memory by a [ledger.Machine], under one short lock, and appends its lines to the open
-// batch; one committer goroutine writes a batch as one synced record of the journal and then wakes its waiters. The database has it
+// batch; the first who waits for a batch writes it as one synced record of the journal and wakes the others, or a goroutine, the committer, when much is to be done. The database has it
 // some 50 ms later (see [applier]), and of lines only where they are in its volumes; whoever reads it waits for what was acknowledged before. Nothing is read from disk on the way of a
 // request. What cannot be committed is never acknowledged: the ledger halts instead.
 //

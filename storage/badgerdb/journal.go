@@ -35,7 +35,7 @@ type journal struct {
 	dir  string
 	size int64                // of new segments, in bytes
 	sync func(*os.File) error // of a file's content
-	last uint64               // number of the last record; the committer's own, as sum
+	last uint64               // number of the last record; of who commits, as sum
 	sum  uint32               // its checksum; any number if there is none
 	kept bool                 // close leaves it all: something is missing, and somebody may want to look
 
@@ -335,7 +335,7 @@ func (j *journal) close(done bool) error {
 	return errors.Join(errs...)
 }
 
-// record is a commit on its way: what it sets in the database, as it stands in the journal. It belongs to the committer, then to the applier.
+// record is a commit on its way: what it sets in the database, as it stands in the journal. It belongs to who commits, then to the applier.
 type record struct {
 	number   uint64
 	data     []byte // head and body

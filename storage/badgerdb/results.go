@@ -188,7 +188,7 @@ func (r *Results) Forget(id storage.ResultID) *storage.Batch {
 }
 
 func (r *Results) enqueue(w resultWrite) *storage.Batch {
-	w.done = storage.NewBatch()
+	w.done = storage.NewBatch(nil)
 	select {
 	case <-r.stop:
 	default:

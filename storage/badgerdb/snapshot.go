@@ -59,7 +59,7 @@ func (s *Store) Snapshot() (*Snapshot, error) {
 	}, nil
 }
 
-// acknowledged is the head mark as it was a moment ago. The committer writes its file meanwhile, so that a look at it may find
+// acknowledged is the head mark as it was a moment ago. Commits write its file meanwhile, so that a look at it may find
 // both slots half written.
 func (s *Store) acknowledged() (mark headMark, err error) {
 	for range 10 {

@@ -109,7 +109,7 @@ func fill(f *os.File, size int64) error {
 	return nil
 }
 
-// spaceEvery is how often the committer looks whether there is room again.
+// spaceEvery is how often a commit looks whether there is room again.
 const spaceEvery = 20 * time.Millisecond
 
 // roomy tells whether there is room for what Badger writes next: what is being committed, and the tables that follow from it.

@@ -31,22 +31,25 @@ type Store struct {
 	machine    *ledger.Machine
 	entered    uint64   // position of the last line that was decided
 	batch      *batch   // open
-	sealed     []*batch // waiting for the committer
+	sealed     []*batch // waiting for a commit
 
 	keysMu  sync.Mutex // serializes read-modify-write of keys
 	online  *online
 	readers sync.WaitGroup // snapshots, whose database must not be closed under them
 
-	// The committer's own.
+	committing sync.Mutex // held by whoever commits; taken before mu
+	// Of who commits.
 	chain    ledger.Writer
 	dirty    []*ledger.Account // accounts whose head record is not exact, in the order of their first line that it does not know
 	headFile *headFile         // nil: it cannot be read, which halts the ledger
 	mark     headMark          // in it
 	key      [256]byte         // of a record that is being encoded
 
-	wake      chan struct{} // something may be waiting for the committer
-	began     time.Time     // of the last commit; the committer's, as busy
-	busy      bool          // that commit had many lines
+	began time.Time // of the last commit
+	busy  bool      // that commit had many lines
+
+	wake      chan struct{} // something is waiting for the committer
+	unwanted  *time.Timer   // the lines of the open batch have lain for long enough
 	stop      chan struct{}
 	committed chan struct{} // closed when the committer has ended
 	tended    chan struct{} // closed when the sweeper has ended
@@ -66,6 +69,7 @@ func Open(config Config) (*Store, error) {
 	}
 	s := &Store{
 		wake:      make(chan struct{}, 1),
+		unwanted:  time.NewTimer(time.Hour),
 		stop:      make(chan struct{}),
 		committed: make(chan struct{}),
 		tended:    make(chan struct{}),

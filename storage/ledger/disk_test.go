@@ -47,7 +47,7 @@ func newDisk(r *rand.Rand) *disk {
 
 func (d *disk) begin() {
 	d.number++
-	d.open = &batch{number: d.number, done: storage.NewBatch(), spending: map[storage.Spender][]byte{}}
+	d.open = &batch{number: d.number, done: storage.NewBatch(nil), spending: map[storage.Spender][]byte{}}
 	d.numbers[d.open.done] = d.number
 }
 
