@@ -34,21 +34,21 @@
 //
 // # The log
 //
-// A [Log] writes the requests that ended since its last write as one compressed page, at most every 20 ms unless a page of
-// 512 is full, with few and small index records beside it. A request has no key of its own: it is found by the time in its
+// A [Log] writes the requests that ended since its last write as one compressed page into its volumes, at most every 20 ms unless a page of
+// 512 is full, with its place and few and small index records in the database. A request has no key of its own: it is found by the time in its
 // id, among the pages that were written in the minute after it, whose ids are in the clear. Only a request that took longer,
 // or whose clock went back, has an index record.
 //
 // Sums over the requests of each minute, hour and day, by group, are made from the pages alone: see logsums.go and tally.go.
 //
-// # Keys in <dir>/log, schema 4 (period(4) = six-hour periods since 1970 by the page's seq; period 0 is never dropped)
+// # Keys in <dir>/log, schema 5 (period(4) = six-hour periods since 1970 by the page's seq; period 0 is never dropped)
 //
 //	period(0) v                            schema version, 4 bytes
 //	period(0) f                            requests so far(8), and the beginnings of the minute, hour and day under way(4 each):
 //	                                       the sums of what is before them are written
 //	period(0) k name                       mark: a small value that others keep here, such as how far events are delivered
-//	period p seq(8)                        page of requests, see logpage.go; seq is its time in microseconds, made strictly
-//	                                       increasing, over restarts too
+//	period p seq(8)                        page of requests, see logpage.go, or, as a rule, where it is, see [volumes]; seq is its time in
+//	                                       microseconds, made strictly increasing, over restarts too
 //	period a account S seq(8)              index: ordinals of the account's requests in the page at seq, uvarints
 //	period c hash(8) seq(8)                index: the same by client id (FNV-1a of it)
 //	period n seq(8) ordinal(2)             storage.Alert, JSON
@@ -63,12 +63,14 @@
 //	unit s start(4) chunk(2)               the same of hours and days without accounts, teams and keys
 //	unit t start(4) chunk(2)               the same of hours and days by accounts, teams, keys and outcomes alone
 //
+// Schema 4 is the same without volumes; a start makes it 5.
+//
 // # Keys in <dir>/results, schema 1 (period(4) = twelve-hour periods since 1970, chunk(4) counts up)
 //
 //	v                                      schema version, 4 bytes
 //	m period id(32)                        mark: time, request, fingerprint, state, status, and where the answer is
 //	b chunk id(32) piece(2)                piece of the answer, an S2 block in all
 //
-// A period, or a unit of sums, is dropped as one key range, because Badger gives the space of expired records back only when it happens to
+// A period, or a unit of sums, is dropped as one key range, and a period's volumes with it, because Badger gives the space of expired records back only when it happens to
 // rewrite their tables.
 package badgerdb

@@ -35,10 +35,11 @@ type Log struct {
 	dropping sync.RWMutex // held while a range of keys is dropped, which fails other writes
 
 	// The writer's own.
-	seq    uint64 // of the last page
-	total  uint64 // requests in all pages so far
-	pages  pageWriter
-	writer writer
+	seq     uint64 // of the last page
+	total   uint64 // requests in all pages so far
+	pages   pageWriter
+	writer  writer
+	volumes logVolumes
 }
 
 // logItem is a usage record (unless its request is zero), a generation (if data is set), a state (if policy is, too), a price (if
@@ -54,7 +55,7 @@ type logItem struct {
 }
 
 const (
-	logSchema = 4
+	logSchema = 5
 	pageEvery = 20 * time.Millisecond // from the beginning of one page to the next, unless it is full
 	tidyEvery = 10 * time.Minute
 )
@@ -78,10 +79,11 @@ func OpenLog(config Config) (*Log, error) {
 		stop:    make(chan struct{}),
 		stopped: make(chan struct{}),
 		hurry:   make(chan struct{}, 1),
+		volumes: logVolumes{volumes: newVolumes(db.Opts().Dir)},
 	}
 	err = l.checkSchema()
 	if err == nil {
-		err = guard("reading the log", l.loadPeriods)
+		err = guard("reading the log", l.load)
 	}
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("opening the log: %w", err), db.Close())
@@ -90,21 +92,26 @@ func OpenLog(config Config) (*Log, error) {
 	return l, nil
 }
 
-// checkSchema empties a log in a former layout: there was no release with it whose records would be worth reading two ways.
+// checkSchema takes over a log whose pages are in the database, and empties one in a layout before that: there was no release with it whose
+// records would be worth reading two ways.
 func (l *Log) checkSchema() error {
-	key := []byte{0, 0, 0, 0, keySchema}
-	have, err := checkSchema(l.db, key, logSchema)
+	have, err := checkSchema(l.db, logSchemaKey, logSchema)
 	if err != nil || have == logSchema {
 		return err
 	}
 	if have > logSchema {
 		return errSchema(have, logSchema)
 	}
+	if have == logSchema-1 {
+		return guard("taking over the log", func() error {
+			return l.db.Update(func(txn *badger.Txn) error { return txn.Set(logSchemaKey, schemaValue(logSchema)) })
+		})
+	}
 	l.config.Logger.Warn("the log is in a layout of a former version and begins anew", "dropped_mib", l.Size()>>20)
 	if err := guard("dropping the log", l.db.DropAll); err != nil {
 		return err
 	}
-	_, err = checkSchema(l.db, key, logSchema)
+	_, err = checkSchema(l.db, logSchemaKey, logSchema)
 	return err
 }
 
@@ -163,7 +170,7 @@ func (l *Log) Close() (err error) {
 			err = l.discard()
 			return
 		}
-		err = guard("closing the log", l.db.Close)
+		err = errors.Join(l.volumes.synchronize(), l.volumes.close(), guard("closing the log", l.db.Close))
 	})
 	return err
 }
@@ -307,7 +314,10 @@ func (l *Log) commit(items []logItem, now time.Time) error {
 		}
 	}
 	addAlerts(w, items, l.seq)
-	l.pages.add(w, items, l.seq, l.total)
+	page := l.pages.add(w, items, l.seq, l.total)
+	if len(page) > mostPage {
+		w.err = fmt.Errorf("a page of %d bytes: %w", len(page), badger.ErrTxnTooBig)
+	}
 	if len(w.records) == 0 {
 		return nil
 	}
@@ -315,6 +325,13 @@ func (l *Log) commit(items []logItem, now time.Time) error {
 	l.config.reach("logging")
 	if !l.config.roomy() {
 		return storage.ErrLowSpace
+	}
+	if page != nil && w.err == nil {
+		place, err := l.volumes.keep(l.seq, page)
+		if err != nil {
+			return err
+		}
+		w.set(w.cut(appendPageKey(w.buf, l.seq)), place)
 	}
 	if err := guard("committing to the log", w.commit); err != nil {
 		return err

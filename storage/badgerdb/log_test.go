@@ -262,6 +262,9 @@ func TestLogRetention(t *testing.T) {
 	if has(mid) || !has(recent) {
 		t.Fatal("by size, the older period must be gone")
 	}
+	if paths := logVolumePaths(t, dir); len(paths) != 1 {
+		t.Fatalf("the volumes are %v", paths)
+	}
 	if size := l.Size(); size > 1<<20 {
 		t.Fatalf("the log still takes %d bytes", size)
 	}

@@ -24,12 +24,14 @@ import (
 //	u32 CRC-32C of the block below, u32 CRC-32C of everything before it, both big-endian
 //	S2 block of, per request: uvarint length and usage record, uvarint length + 1 and decision record, or 0 without one
 //
-// The ids are in the clear, so that looking for one among many pages decompresses only the page that has it.
+// The ids are in the clear, so that looking for one among many pages reads their heads only, and decompresses the page that has it.
 const (
 	logPageVersion = 2
 	pageRequests   = 512
 	idSize         = len(storage.RequestID{})
-	mostUnpacked   = 64 << 20 // what a damaged block may claim to unpack to
+	mostPage       = 1 << 20                                                                     // bytes
+	mostHead       = 1 + binary.MaxVarintLen64 + binary.MaxVarintLen16 + pageRequests*idSize + 8 // bytes before the block
+	mostUnpacked   = 64 << 20                                                                    // what a damaged block may claim to unpack to
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
@@ -46,7 +48,7 @@ type pageHead struct {
 	damaged bool // it could not be read, and the rest is zero
 }
 
-// readHead reads and checks a page's head. The result shares value's memory.
+// readHead reads and checks a page's head, of which value is or begins with. The result shares its memory.
 func readHead(value []byte) (h pageHead, err error) {
 	r := fields.Reader{Rest: value}
 	if r.Byte() != logPageVersion {
@@ -113,6 +115,7 @@ func unpack(block []byte) ([]byte, error) {
 // pageWriter builds pages with their indexes, in memory that is reused from one to the next.
 type pageWriter struct {
 	items  []*logItem
+	page   []byte
 	raw    []byte
 	packed []byte
 	usage  []byte
@@ -126,9 +129,9 @@ type pageRef struct {
 	ordinal int
 }
 
-// add puts the page of a batch's requests into the transaction, at seq, with the index records that lead to it. The requests
-// stay in p.items. before is how many there were in all pages before.
-func (p *pageWriter) add(w *writer, batch []logItem, seq, before uint64) {
+// add puts the index records that lead to the page of a batch's requests, at seq, into the transaction, and returns the page, which is
+// valid until the next call; nil without requests, which stay in p.items. before is how many there were in all pages before.
+func (p *pageWriter) add(w *writer, batch []logItem, seq, before uint64) (page []byte) {
 	p.items = p.items[:0]
 	for i := range batch {
 		if batch[i].record.Usage.Request != (storage.RequestID{}) {
@@ -136,19 +139,19 @@ func (p *pageWriter) add(w *writer, batch []logItem, seq, before uint64) {
 		}
 	}
 	if len(p.items) == 0 {
-		return
+		return nil
 	}
 	slices.SortStableFunc(p.items, func(a, b *logItem) int {
 		return bytes.Compare(a.record.Usage.Request[:], b.record.Usage.Request[:])
 	})
-	key := w.cut(appendPageKey(w.buf, seq))
-	w.set(key, w.cut(p.encode(w.buf, before)))
 	p.index(w, seq)
 	for _, item := range p.items {
 		if id := item.record.Usage.Request; !expected(id, seq) {
 			w.point(append(appendLogKey(w.buf, periodOf(seq), logLate), id[:]...), seq)
 		}
 	}
+	p.page = p.encode(p.page[:0], before)
+	return p.page
 }
 
 // each calls visit for the requests of the page that was added last.

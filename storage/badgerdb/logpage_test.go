@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -133,7 +134,7 @@ func TestLogLargeRecords(t *testing.T) {
 	}
 }
 
-// TestLogDamagedPage: whatever bytes of a page are lost or changed, reads that need it fail and name it, and others go on.
+// TestLogDamagedPage: whatever bytes of a page or its record are lost or changed, reads that need it fail and name it, and others go on.
 func TestLogDamagedPage(t *testing.T) {
 	now := time.Now().Add(-time.Second)
 	clock := startClock(now)
@@ -168,6 +169,26 @@ func TestLogDamagedPage(t *testing.T) {
 				}
 			}
 		}
+	}
+	put(page)
+	p, _ := decodeExtent(page)
+	path := volumePath(l.volumes.dir, p.volume)
+	content, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range p.length {
+		flipped := bytes.Clone(content)
+		flipped[p.offset+i] ^= 0x10
+		if err := os.WriteFile(path, flipped, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, _, err := l.Find("a", damaged.Request.String()); !errors.Is(err, errPage) || !strings.Contains(err.Error(), fmt.Sprint("log page ", seq)) {
+			t.Fatalf("damage at byte %d of the page: %v", i, err)
+		}
+	}
+	if err := os.WriteFile(path, content, 0o600); err != nil {
+		t.Fatal(err)
 	}
 	put(page[:len(page)-1])
 	if _, _, err := l.Usage("a", "", 10); !errors.Is(err, errPage) {
@@ -214,7 +235,7 @@ func TestLogSchema(t *testing.T) {
 		}
 		l.Close()
 	}
-	setSchema(logSchema - 1)
+	setSchema(logSchema - 2)
 	var warnings strings.Builder
 	logger := slog.New(slog.NewTextHandler(&warnings, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	l = openLog(t, Config{Dir: dir, Logger: logger})

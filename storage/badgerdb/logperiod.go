@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/dgraph-io/badger/v4"
@@ -37,6 +36,12 @@ func periodOf(seq uint64) uint32 { return uint32(max(1, seq/uint64(periodLength.
 func appendLogKey(b []byte, period uint32, kind byte) []byte {
 	return append(binary.BigEndian.AppendUint32(b, period), kind)
 }
+
+// logSchemaKey is the key of the schema version.
+var logSchemaKey = []byte{0, 0, 0, 0, keySchema}
+
+// isPage tells whether a key is that of a page.
+func isPage(key []byte) bool { return len(key) == 13 && key[4] == logPage }
 
 func appendPageKey(b []byte, seq uint64) []byte {
 	return binary.BigEndian.AppendUint64(appendLogKey(b, periodOf(seq), logPage), seq)
@@ -90,61 +95,140 @@ func (l *Log) drop(list *[]uint32, period uint32, until time.Time) bool {
 	l.mu.Lock()
 	*list = slices.DeleteFunc(*list, func(p uint32) bool { return p == period })
 	l.mu.Unlock()
+	if err := l.removeVolumes(); err != nil {
+		l.config.Logger.Warn("log not tidied", "cause", err)
+		return false
+	}
 	l.config.Logger.Info("old log records dropped", "until", until.UTC(), "sums", period >= minutes.shelf(), "log_mib", l.Size()>>20)
 	return true
 }
 
-// Size is what the log's tables take on disk, in bytes.
+// removeVolumes removes the volumes before that of the oldest page which is kept.
+func (l *Log) removeVolumes() error {
+	oldest := l.volumes.cursor.volume
+	err := l.read(func(txn *badger.Txn) error {
+		return l.eachPageItem(txn, 0, func(item *badger.Item) (more bool, err error) {
+			p, elsewhere, err := placeOf(item)
+			if elsewhere {
+				oldest = min(oldest, p.volume)
+			}
+			return !elsewhere, err
+		})
+	})
+	if err != nil {
+		return err
+	}
+	names, _ := filepath.Glob(filepath.Join(l.volumes.dir, "*"+volumeExt)) // the pattern is sound
+	for _, name := range names {
+		if uint32(numberOf(name)) < oldest {
+			err = errors.Join(err, os.Remove(name))
+		}
+	}
+	return err
+}
+
+// Size is what the log's tables and pages take on disk, in bytes.
 func (l *Log) Size() int64 { return tableBytes(l.config.Dir, "log") }
 
-// tableBytes is what the tables of a database take on disk.
+// tableBytes is what the tables of a database take on disk, and what lies in volumes beside it.
 func tableBytes(dir, name string) (total int64) {
 	files, err := os.ReadDir(filepath.Join(dir, name))
 	if err != nil {
 		return 0
 	}
 	for _, file := range files {
-		if info, err := file.Info(); err == nil && strings.HasSuffix(file.Name(), ".sst") {
+		ext := filepath.Ext(file.Name())
+		if info, err := file.Info(); err == nil && (ext == ".sst" || ext == volumeExt) {
 			total += info.Size()
 		}
 	}
 	return total
 }
 
-// loadPeriods finds the periods that have records by hopping from one to the next, and the last page.
-func (l *Log) loadPeriods() error {
+// load finds the periods that have records by hopping from one to the next, and the last page.
+func (l *Log) load() error {
+	if err := l.db.View(l.loadPeriods); err != nil {
+		return err
+	}
+	if err := l.mend(); err != nil {
+		return err
+	}
 	return l.db.View(func(txn *badger.Txn) error {
-		it := txn.NewIterator(badger.IteratorOptions{})
-		defer it.Close()
-		for period := uint32(1); ; period++ {
-			it.Seek(binary.BigEndian.AppendUint32(nil, period))
-			if !it.Valid() {
-				break
-			}
-			if len(it.Item().Key()) < 5 {
-				return fmt.Errorf("log has a malformed key %x", it.Item().Key())
-			}
-			period = binary.BigEndian.Uint32(it.Item().Key())
-			if period < minutes.shelf() {
-				l.periods = append(l.periods, period)
-			} else {
-				l.shelves = append(l.shelves, period)
-			}
-		}
 		err := l.eachPageBackward(txn, func(seq uint64, item *badger.Item) (more bool, err error) {
 			l.seq, l.folding.end.Page = seq, seq
-			return false, item.Value(func(value []byte) error {
-				if head, err := readHead(value); err == nil { // else the record of the sums knows it nearly
-					l.total = head.before + uint64(head.count())
-					l.folding.end.Ordinal = uint16(head.count())
-				}
-				return nil
-			})
+			if head, err := l.head(item); err == nil { // else the record of the sums knows it nearly
+				l.total = max(l.total, head.before+uint64(head.count()))
+				l.folding.end.Ordinal = uint16(head.count())
+			}
+			return false, nil
 		})
-		err = errors.Join(err, l.loadFolded(txn))
 		l.folding.end.Count = l.total
 		return err
 	})
+}
+
+// mend lets go of the pages that the disk lacks, as a power failure leaves them; the ledger knows of their requests ([Reconcile]). Only pages since the
+// last sums can be lacking, for those are written behind the volumes' synchronization, as those of the last run are here.
+func (l *Log) mend() error {
+	var lost [][]byte
+	var cause error
+	settled := uint32(0)
+	err := l.db.View(func(txn *badger.Txn) error {
+		from := uint64(l.folding.start[minutes]) * uint64(time.Minute.Microseconds())
+		return l.eachPageItem(txn, from, func(item *badger.Item) (more bool, err error) {
+			p, elsewhere, err := placeOf(item)
+			if err != nil || !elsewhere {
+				return true, err
+			}
+			_, err = p.read(l.volumes.dir)
+			switch {
+			case err == nil && p.volume == settled:
+			case err == nil:
+				settled = p.volume
+				return true, l.volumes.settle(p.volume)
+			case unreadable(err):
+				return false, err
+			default:
+				lost, cause = append(lost, item.KeyCopy(nil)), err
+			}
+			return true, nil
+		})
+	})
+	if err != nil || len(lost) == 0 {
+		return err
+	}
+	l.config.Logger.Warn("pages of the log are not on the disk and are let go, as after a power failure: their requests are missing, but for what the ledger knows",
+		"pages", len(lost), "cause", cause)
+	batch := l.db.NewWriteBatch()
+	defer batch.Cancel()
+	for _, key := range lost {
+		if err := batch.Delete(key); err != nil {
+			return err
+		}
+	}
+	return batch.Flush()
+}
+
+// loadPeriods finds the periods and units by hopping from one to the next, and how far the sums are.
+func (l *Log) loadPeriods(txn *badger.Txn) error {
+	it := txn.NewIterator(badger.IteratorOptions{})
+	defer it.Close()
+	for period := uint32(1); ; period++ {
+		it.Seek(binary.BigEndian.AppendUint32(nil, period))
+		if !it.Valid() {
+			break
+		}
+		if len(it.Item().Key()) < 5 {
+			return fmt.Errorf("log has a malformed key %x", it.Item().Key())
+		}
+		period = binary.BigEndian.Uint32(it.Item().Key())
+		if period < minutes.shelf() {
+			l.periods = append(l.periods, period)
+		} else {
+			l.shelves = append(l.shelves, period)
+		}
+	}
+	return l.loadFolded(txn)
 }
 
 // used notes that a period has records, and usedShelf that a unit has sums.

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io/fs"
 	"math"
 	"slices"
 	"time"
@@ -118,7 +119,7 @@ func (l *Log) findRequest(txn *badger.Txn, id storage.RequestID) (r pageRecord, 
 	if err != nil {
 		return r, err
 	}
-	records, err := readPage(txn, at.seq)
+	records, err := l.readPage(txn, at.seq)
 	if err == nil && at.ordinal >= len(records) {
 		err = pageError(at.seq, errPage)
 	}
@@ -146,7 +147,7 @@ func (l *Log) locate(txn *badger.Txn, id storage.RequestID) (place, error) {
 		if err != nil {
 			return place{}, err
 		}
-		at, found, err := placeIn(item, id)
+		at, found, err := l.placeIn(item, id)
 		if err == nil && !found {
 			err = storage.ErrNotFound
 		}
@@ -159,7 +160,10 @@ func (l *Log) locate(txn *badger.Txn, id storage.RequestID) (place, error) {
 	for period := periodOf(from); period <= periodOf(until); period++ {
 		under := appendLogKey(nil, period, logPage)
 		for it.Seek(binary.BigEndian.AppendUint64(bytes.Clone(under), from)); it.ValidForPrefix(under); it.Next() {
-			at, found, err := placeIn(it.Item(), id)
+			at, found, err := l.placeIn(it.Item(), id)
+			if errors.Is(err, storage.ErrNotFound) {
+				continue
+			}
 			if found || err != nil {
 				return at, err
 			}
@@ -172,18 +176,10 @@ func (l *Log) locate(txn *badger.Txn, id storage.RequestID) (place, error) {
 }
 
 // placeIn looks for a request in a page.
-func placeIn(item *badger.Item, id storage.RequestID) (at place, found bool, err error) {
+func (l *Log) placeIn(item *badger.Item, id storage.RequestID) (at place, found bool, err error) {
+	head, err := l.head(item)
 	at.seq = seqOf(item)
-	err = item.Value(func(value []byte) error {
-		head, err := readHead(value)
-		if err == nil {
-			at.ordinal, found = head.find(id)
-		}
-		return err
-	})
-	if err != nil {
-		err = pageError(at.seq, err)
-	}
+	at.ordinal, found = head.find(id)
 	return at, found, err
 }
 
@@ -191,6 +187,54 @@ func placeIn(item *badger.Item, id storage.RequestID) (at place, found bool, err
 func seqOf(item *badger.Item) uint64 {
 	key := item.Key()
 	return binary.BigEndian.Uint64(key[len(key)-8:])
+}
+
+// placeOf is where the page is whose record an item is; elsewhere is false if it is in the record itself, as in a log of schema 4 or one that
+// was restored.
+func placeOf(item *badger.Item) (p extent, elsewhere bool, err error) {
+	if item.ValueSize() != extentSize {
+		return p, false, nil
+	}
+	err = item.Value(func(value []byte) error {
+		p, elsewhere = decodeExtent(value)
+		return nil
+	})
+	return p, elsewhere, err
+}
+
+// head reads the head of the page whose record an item is, and page all of it. Errors: ErrNotFound, its period was dropped a moment ago; else what is wrong
+// with the page, by its seq.
+func (l *Log) head(item *badger.Item) (pageHead, error) { return l.pageHead(item, extent.beginning) }
+
+func (l *Log) page(item *badger.Item) (pageHead, error) { return l.pageHead(item, extent.read) }
+
+func (l *Log) pageHead(item *badger.Item, read func(p extent, dir string) ([]byte, error)) (head pageHead, err error) {
+	p, elsewhere, err := placeOf(item)
+	var value []byte
+	switch {
+	case err != nil:
+	case elsewhere:
+		value, err = read(p, l.volumes.dir)
+	default:
+		value, err = item.ValueCopy(nil)
+	}
+	if l.gone(item, err) {
+		return head, storage.ErrNotFound
+	}
+	if err == nil {
+		head, err = readHead(value)
+	} else if !unreadable(err) {
+		err = fmt.Errorf("%w: %w", errPage, err)
+	}
+	if err != nil {
+		return pageHead{damaged: true}, pageError(seqOf(item), err)
+	}
+	return head, nil
+}
+
+// gone tells whether a page could not be read because its period was dropped a moment ago.
+func (l *Log) gone(item *badger.Item, err error) bool {
+	return errors.Is(err, fs.ErrNotExist) && !slices.Contains(l.known(), periodOf(seqOf(item)))
 }
 
 // pageItem returns the page at seq. ErrNotFound: it has expired.
@@ -203,19 +247,16 @@ func pageItem(txn *badger.Txn, seq uint64) (*badger.Item, error) {
 }
 
 // readPage unpacks the page at seq. ErrNotFound: it has expired.
-func readPage(txn *badger.Txn, seq uint64) (records []pageRecord, err error) {
+func (l *Log) readPage(txn *badger.Txn, seq uint64) (records []pageRecord, err error) {
 	item, err := pageItem(txn, seq)
 	if err != nil {
 		return nil, err
 	}
-	err = item.Value(func(value []byte) error {
-		head, err := readHead(value)
-		if err == nil {
-			records, err = head.records()
-		}
-		return err
-	})
+	head, err := l.page(item)
 	if err != nil {
+		return nil, err
+	}
+	if records, err = head.records(); err != nil {
 		err = pageError(seq, err)
 	}
 	return records, err
@@ -235,7 +276,7 @@ func (l *Log) eachBefore(txn *badger.Txn, prefix func(period uint32) []byte, fro
 		for it.Seek(binary.BigEndian.AppendUint64(bytes.Clone(under), from.seq)); it.ValidForPrefix(under); it.Next() {
 			item := it.Item()
 			at := place{seq: seqOf(item)}
-			records, err := readPage(txn, at.seq)
+			records, err := l.readPage(txn, at.seq)
 			if errors.Is(err, storage.ErrNotFound) {
 				continue // it expired a moment before its index
 			}
@@ -296,15 +337,12 @@ func (l *Log) eachPageBackward(txn *badger.Txn, visit func(seq uint64, item *bad
 func (l *Log) recentRequests(txn *badger.Txn, enough int) (map[storage.RequestID]bool, error) {
 	recent := map[storage.RequestID]bool{}
 	err := l.eachPageBackward(txn, func(seq uint64, item *badger.Item) (more bool, err error) {
-		err = item.Value(func(value []byte) error {
-			head, err := readHead(value)
-			for i := range head.count() {
-				recent[head.id(i)] = true
-			}
-			return err
-		})
-		if err != nil {
-			err = pageError(seq, err)
+		head, err := l.head(item)
+		for i := range head.count() {
+			recent[head.id(i)] = true
+		}
+		if errors.Is(err, storage.ErrNotFound) {
+			err = nil
 		}
 		return len(recent) < enough, err
 	})

@@ -115,10 +115,13 @@ func (l *Log) count(seq uint64, requests func(visit func(u *storage.Usage))) {
 	requests(func(u *storage.Usage) { f.under[minutes].of(u.Values()).Count(u) })
 }
 
-// fold writes what has ended when a minute begins. False: it could not be written before the log was closed.
+// fold writes what has ended when a minute begins, behind the pages that it is made of. False: it could not be written before the log was closed.
 func (l *Log) fold(minute uint32) bool {
 	f := &l.folding
 	start, under := f.start, f.under
+	if !l.insist("writing sums", l.volumes.synchronize) {
+		return false
+	}
 	for r := minutes; r < resolutions && r.floor(minute) > start[r]; r++ {
 		if !l.insist("writing sums", func() error { return l.putSums(r, start[r], under[r]) }) {
 			return false
@@ -274,6 +277,17 @@ func (h *pageHead) usages() ([]storage.Usage, error) {
 // eachPageForward calls visit for every page from seq on, oldest first, while it asks for more. The head is valid during the
 // call only; that of a page whose head is damaged has nothing, and its usages fail.
 func (l *Log) eachPageForward(txn *badger.Txn, from uint64, visit func(seq uint64, head *pageHead) (more bool, err error)) error {
+	return l.eachPageItem(txn, from, func(item *badger.Item) (more bool, err error) {
+		head, err := l.page(item)
+		if errors.Is(err, storage.ErrNotFound) {
+			return true, nil
+		}
+		return visit(seqOf(item), &head)
+	})
+}
+
+// eachPageItem calls visit for the record of every page from seq on, oldest first, while it asks for more.
+func (l *Log) eachPageItem(txn *badger.Txn, from uint64, visit func(item *badger.Item) (more bool, err error)) error {
 	it := txn.NewIterator(badger.IteratorOptions{})
 	defer it.Close()
 	for _, period := range l.known() {
@@ -282,16 +296,7 @@ func (l *Log) eachPageForward(txn *badger.Txn, from uint64, visit func(seq uint6
 		}
 		under := appendLogKey(nil, period, logPage)
 		for it.Seek(binary.BigEndian.AppendUint64(under[:5:5], from)); it.ValidForPrefix(under); it.Next() {
-			seq, more := seqOf(it.Item()), false
-			err := it.Item().Value(func(value []byte) error {
-				head, err := readHead(value)
-				if err != nil {
-					head = pageHead{damaged: true}
-				}
-				more, err = visit(seq, &head)
-				return err
-			})
-			if err != nil || !more {
+			if more, err := visit(it.Item()); err != nil || !more {
 				return err
 			}
 		}

@@ -61,16 +61,19 @@ func OpenLogCopy(dir string) (*Log, error) {
 		return nil, err
 	}
 	config, err := Config{Dir: dir}.withDefaults()
-	l := &Log{config: config, db: db, queue: make(chan logItem, 1), stop: make(chan struct{}), stopped: make(chan struct{}), discard: discard}
+	l := &Log{
+		config: config, db: db, queue: make(chan logItem, 1), stop: make(chan struct{}), stopped: make(chan struct{}), discard: discard,
+		volumes: logVolumes{volumes: newVolumes(db.Opts().Dir)},
+	}
 	close(l.stopped) // there is no writer
 	if err == nil {
 		var have uint32
-		if have, err = checkSchema(db, []byte{0, 0, 0, 0, keySchema}, logSchema); err == nil && have != logSchema {
+		if have, err = checkSchema(db, logSchemaKey, logSchema); err == nil && have != logSchema && have != logSchema-1 {
 			err = errSchema(have, logSchema)
 		}
 	}
 	if err == nil {
-		err = guard("reading the log", l.loadPeriods)
+		err = guard("reading the log", l.load)
 	}
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("opening a copy of the log: %w", err), l.Close())

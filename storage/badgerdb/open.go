@@ -153,7 +153,7 @@ func checkSchema(db *badger.DB, key []byte, version uint32) (have uint32, err er
 			item, err := txn.Get(key)
 			if errors.Is(err, badger.ErrKeyNotFound) {
 				have = version
-				return txn.Set(key, binary.BigEndian.AppendUint32(nil, version))
+				return txn.Set(key, schemaValue(version))
 			}
 			if err != nil {
 				return err
@@ -169,6 +169,8 @@ func checkSchema(db *badger.DB, key []byte, version uint32) (have uint32, err er
 	})
 	return have, err
 }
+
+func schemaValue(version uint32) []byte { return binary.BigEndian.AppendUint32(nil, version) }
 
 // errSchema says that another program's database was found.
 func errSchema(have, known uint32) error {

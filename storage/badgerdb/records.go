@@ -2,6 +2,7 @@ package badgerdb
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -38,7 +39,13 @@ func (s *Snapshot) Copy(w io.Writer) (records uint64, err error) {
 // Copy writes the log's database as a stream of records, with all that was appended before, and returns their number.
 func (l *Log) Copy(w io.Writer) (records uint64, err error) {
 	err = l.view(func(txn *badger.Txn) error {
-		records, err = copyRecords(txn, &pace{percent: snapshotPercent, stop: l.stop}, w, valueOf)
+		records, err = copyRecords(txn, &pace{percent: snapshotPercent, stop: l.stop}, w, func(item *badger.Item) ([]byte, error) {
+			value, err := logValue(item, l.volumes.dir)
+			if l.gone(item, err) {
+				err = storage.ErrNotFound
+			}
+			return value, err
+		})
 		return err
 	})
 	return records, err
@@ -51,14 +58,27 @@ func CopyLog(dir string, w io.Writer) (records uint64, err error) {
 		return 0, err
 	}
 	err = db.View(func(txn *badger.Txn) error {
-		records, err = copyRecords(txn, &pace{percent: 100}, w, valueOf)
+		records, err = copyRecords(txn, &pace{percent: 100}, w, func(item *badger.Item) ([]byte, error) { return logValue(item, db.Opts().Dir) })
 		return err
 	})
 	return records, errors.Join(err, discard())
 }
 
-func valueOf(item *badger.Item) ([]byte, error) { return item.ValueCopy(nil) }
+// logValue is the value of a log's record, for that of a page the page itself, as it is: it has checksums of its own.
+func logValue(item *badger.Item, dir string) ([]byte, error) {
+	if isPage(item.Key()) {
+		p, elsewhere, err := placeOf(item)
+		if err != nil {
+			return nil, err
+		}
+		if elsewhere {
+			return p.begin(dir, p.length)
+		}
+	}
+	return item.ValueCopy(nil)
+}
 
+// copyRecords copies a database, with the value of each record as a function has it; not what ErrNotFound is said of.
 func copyRecords(txn *badger.Txn, p *pace, to io.Writer, value func(*badger.Item) ([]byte, error)) (records uint64, err error) {
 	w := bufio.NewWriterSize(to, 64<<10)
 	var head []byte
@@ -67,12 +87,15 @@ func copyRecords(txn *badger.Txn, p *pace, to io.Writer, value func(*badger.Item
 			if err := p.step(); err != nil {
 				return err
 			}
-			records++
-			head = append(binary.AppendUvarint(head[:0], uint64(len(key))), key...)
 			value, err := value(item)
+			if errors.Is(err, storage.ErrNotFound) {
+				return nil
+			}
 			if err != nil {
 				return err
 			}
+			records++
+			head = append(binary.AppendUvarint(head[:0], uint64(len(key))), key...)
 			head = binary.AppendUvarint(head, uint64(len(value)))
 			w.Write(head)  //nolint:errcheck // the writer keeps its error for the next call
 			w.Write(value) //nolint:errcheck // likewise
@@ -91,9 +114,12 @@ func copyRecords(txn *badger.Txn, p *pace, to io.Writer, value func(*badger.Item
 // RestoreLedger makes the ledger's database in a data directory that has none from a stream of records, and its head mark from the
 // checkpoint among them.
 func RestoreLedger(dir string, r io.Reader) error {
-	db, err := restore(dir, "ledger", r, func(o badger.Options) badger.Options { return o })
+	db, err := create(dir, "ledger", func(o badger.Options) badger.Options { return o })
 	if err != nil {
 		return err
+	}
+	if err := restore(db, r, func(*badger.Entry) error { return nil }); err != nil {
+		return errors.Join(err, db.Close())
 	}
 	var sum storage.LedgerSummary
 	err = db.View(func(txn *badger.Txn) error {
@@ -121,30 +147,39 @@ func writeHead(dir string, sum storage.LedgerSummary) error {
 
 // RestoreLog makes the log's database in a data directory that has none from a stream of records.
 func RestoreLog(dir string, r io.Reader) error {
-	db, err := restore(dir, "log", r, logOptions)
+	db, err := create(dir, "log", logOptions)
 	if err != nil {
 		return err
 	}
-	return db.Close()
+	pages := logVolumes{volumes: newVolumes(db.Opts().Dir)}
+	err = restore(db, r, func(e *badger.Entry) (err error) {
+		switch {
+		case bytes.Equal(e.Key, logSchemaKey) && bytes.Equal(e.Value, schemaValue(logSchema-1)):
+			e.Value = schemaValue(logSchema)
+		case isPage(e.Key):
+			e.Value, err = pages.keep(binary.BigEndian.Uint64(e.Key[5:]), e.Value)
+		}
+		return err
+	})
+	return errors.Join(err, pages.synchronize(), pages.close(), db.Close())
 }
 
-func restore(dir, name string, from io.Reader, opts func(badger.Options) badger.Options) (*badger.DB, error) {
-	db, err := create(dir, name, opts)
-	if err != nil {
-		return nil, err
-	}
+// restore writes a stream of records into a new database, each as a function makes it.
+func restore(db *badger.DB, from io.Reader, made func(e *badger.Entry) error) error {
 	batch := db.NewWriteBatch()
-	err = guard("restoring "+filepath.Join(dir, name), func() error {
-		if err := eachRecord(from, batch.SetEntry); err != nil {
+	return guard("restoring "+db.Opts().Dir, func() error {
+		err := eachRecord(from, func(e *badger.Entry) error {
+			if err := made(e); err != nil {
+				return err
+			}
+			return batch.SetEntry(e)
+		})
+		if err != nil {
 			batch.Cancel()
 			return err
 		}
 		return errors.Join(batch.Flush(), db.Sync())
 	})
-	if err != nil {
-		return nil, errors.Join(err, db.Close())
-	}
-	return db, nil
 }
 
 // create makes a database where there is none.

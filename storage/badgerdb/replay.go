@@ -74,7 +74,7 @@ func endLog(config Config, opts func(badger.Options) badger.Options) error {
 func changeSchema(db *badger.DB) error {
 	return guard("changing the schema", func() error {
 		return db.Update(func(txn *badger.Txn) error {
-			return txn.Set([]byte{keySchema}, binary.BigEndian.AppendUint32(nil, schema))
+			return txn.Set([]byte{keySchema}, schemaValue(schema))
 		})
 	})
 }

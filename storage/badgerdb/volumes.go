@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"syscall"
@@ -14,13 +15,13 @@ import (
 	"github.com/pointsman/pointsman/storage/ledger"
 )
 
-// volumes are where the ledger's pages lie: files that pages are appended to, one after the other, in the directory of the database. The
-// database has the place of each page and its checksum. So what makes up most of a ledger is written once behind the journal, and Badger neither
+// volumes are where the pages of a ledger or a log lie: files that pages are appended to, one after the other, in the directory of the database. The
+// database has the place of each page and its checksum. So what makes up most of a ledger or a log is written once, and Badger neither
 // keeps it in its write buffers nor writes it again whenever it merges tables.
 //
-// The applier appends pages before it stores their places, and does not wait for the disk. The journal keeps what it has until the pages
+// The ledger's applier appends pages before it stores their places, and does not wait for the disk. The journal keeps what it has until the pages
 // are synchronized, too ([volumes.synchronize]); what the disk lacks of them at the next start, [volumes.restore] takes from there. Bytes that no place
-// names, as a kill leaves them at the end, are written over.
+// names, as a kill leaves them at the end, are written over. A log has no journal: see [Log.mend].
 type volumes struct {
 	dir  string
 	size int64 // from which on a volume is full, in bytes; a page is never cut in two
@@ -103,7 +104,7 @@ func (v *volumes) write() error {
 		return err
 	}
 	if _, err := v.f.WriteAt(v.pending, from); err != nil {
-		return fmt.Errorf("writing the ledger's pages: %w", err)
+		return fmt.Errorf("writing the %s: %w", pagesOf(v.dir), err)
 	}
 	v.pending = v.pending[:0]
 	if end := int64(v.cursor.offset); end-v.flowing >= flowSize {
@@ -129,9 +130,27 @@ func (v *volumes) synchronize() error {
 		err = v.sync(v.f)
 	}
 	if err != nil {
-		return fmt.Errorf("synchronizing the ledger's pages: %w", err)
+		return fmt.Errorf("synchronizing the %s: %w", pagesOf(v.dir), err)
 	}
 	return nil
+}
+
+// back forgets what was added behind a place, of which nothing is told.
+func (v *volumes) back(to cursor) {
+	if v.cursor.volume != to.volume {
+		v.close() //nolint:errcheck // nothing in it is wanted
+		v.f = nil
+	}
+	v.pending, v.cursor = v.pending[:0], to
+}
+
+// settle returns once what a former run wrote into a volume is on disk.
+func (v *volumes) settle(volume uint32) error {
+	f, err := os.Open(volumePath(v.dir, volume))
+	if err != nil {
+		return fmt.Errorf("synchronizing the %s: %w", pagesOf(v.dir), err)
+	}
+	return errors.Join(v.sync(f), f.Close())
 }
 
 func (v *volumes) close() error {
@@ -140,6 +159,36 @@ func (v *volumes) close() error {
 	}
 	return v.f.Close()
 }
+
+// logVolumes are the volumes of a log: each period has its own, which are removed with it.
+type logVolumes struct {
+	*volumes
+	period uint32 // of the last page
+}
+
+// keep writes a page and returns the value of its record.
+func (v *logVolumes) keep(seq uint64, page []byte) (value []byte, err error) {
+	if period := periodOf(seq); period != v.period {
+		if v.cursor.offset > 0 {
+			if err := v.turn(); err != nil {
+				return nil, err
+			}
+		}
+		v.period = period
+	}
+	at := v.cursor
+	value, err = v.add(page)
+	if err == nil {
+		err = v.write()
+	}
+	if err != nil {
+		v.back(at)
+	}
+	return value, err
+}
+
+// pagesOf is what messages call the pages in the directory of a database.
+func pagesOf(dir string) string { return filepath.Base(dir) + "'s pages" }
 
 // openVolume opens a volume to write to it, or makes it. One that another directory has a link to, as the copies do that are made to
 // look into a ledger, is copied first: nothing changes there.
@@ -150,14 +199,14 @@ func openVolume(path string) (*os.File, error) {
 		err = unlinked(path)
 	}
 	if err != nil && !isNew {
-		return nil, fmt.Errorf("opening the ledger's pages: %w", err)
+		return nil, fmt.Errorf("opening the %s: %w", pagesOf(filepath.Dir(path)), err)
 	}
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err == nil && isNew {
 		err = syncDir(filepath.Dir(path))
 	}
 	if err != nil {
-		return nil, fmt.Errorf("opening the ledger's pages: %w", err)
+		return nil, fmt.Errorf("opening the %s: %w", pagesOf(filepath.Dir(path)), err)
 	}
 	return f, nil
 }
@@ -220,21 +269,35 @@ func decodeExtent(value []byte) (p extent, ok bool) {
 
 // read returns the page, or what is wrong with it.
 func (p extent) read(dir string) ([]byte, error) {
+	page, err := p.begin(dir, p.length)
+	if err == nil && crc32.Checksum(page, castagnoli) != p.sum {
+		err = fmt.Errorf("the %s %s are damaged from byte %d to %d", pagesOf(dir), filepath.Base(volumePath(dir, p.volume)), p.offset, p.offset+p.length)
+	}
+	return page, err
+}
+
+// unreadable tells whether it is not known what is in a page: it may be there.
+func unreadable(err error) bool {
+	return errors.As(err, new(*fs.PathError)) && !errors.Is(err, fs.ErrNotExist)
+}
+
+// beginning returns what the head of a log's page is in, unchecked.
+func (p extent) beginning(dir string) ([]byte, error) { return p.begin(dir, uint32(mostHead)) }
+
+// begin returns up to so many bytes that the page begins with, unchecked.
+func (p extent) begin(dir string, most uint32) ([]byte, error) {
 	path := volumePath(dir, p.volume)
 	f, err := os.Open(path)
 	if err != nil {
-		return nil, fmt.Errorf("reading the ledger's pages: %w", err)
+		return nil, fmt.Errorf("reading the %s: %w", pagesOf(dir), err)
 	}
 	defer f.Close()
 	if info, err := f.Stat(); err != nil || info.Size() < int64(p.offset)+int64(p.length) {
-		return nil, fmt.Errorf("the ledger's pages %s end before byte %d", filepath.Base(path), int64(p.offset)+int64(p.length))
+		return nil, fmt.Errorf("the %s %s end before byte %d", pagesOf(dir), filepath.Base(path), int64(p.offset)+int64(p.length))
 	}
-	page := make([]byte, p.length)
+	page := make([]byte, min(p.length, most))
 	if _, err := f.ReadAt(page, int64(p.offset)); err != nil {
-		return nil, fmt.Errorf("reading the ledger's pages: %w", err)
-	}
-	if crc32.Checksum(page, castagnoli) != p.sum {
-		return nil, fmt.Errorf("the ledger's pages %s are damaged from byte %d to %d", filepath.Base(path), p.offset, p.offset+p.length)
+		return nil, fmt.Errorf("reading the %s: %w", pagesOf(dir), err)
 	}
 	return page, nil
 }
