@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 	"runtime"
+	"time"
 
 	"github.com/hashicorp/go-hclog"
 	goplugin "github.com/hashicorp/go-plugin"
@@ -27,6 +28,9 @@ func Serve(adapters ...provider.Adapter) {
 	if os.Getenv(CookieKey) == CookieValue && os.Getenv(WatchKey) == "stdin" {
 		go exitWithHost(os.Stdin)
 	}
+	// The runtime collects what a quiet process leaves behind every two minutes, but not before it has collected once, which the gateway's GOGC puts off
+	// until there are 16 MiB.
+	time.AfterFunc(time.Minute, runtime.GC)
 	goplugin.Serve(&goplugin.ServeConfig{
 		HandshakeConfig:  Handshake(),
 		VersionedPlugins: VersionedPlugins(adapters...),
