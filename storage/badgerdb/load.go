@@ -19,7 +19,7 @@ func (s *Store) load(damaged error) error {
 	switch {
 	case err != nil || have == schema:
 	case have == 3: // its pages stay where they are
-		err = changeSchema(s.db)
+		err = changeSchema(s.db, []byte{keySchema}, schema)
 	default:
 		err = errSchema(have, schema)
 	}

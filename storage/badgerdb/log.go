@@ -103,9 +103,7 @@ func (l *Log) checkSchema() error {
 		return errSchema(have, logSchema)
 	}
 	if have == logSchema-1 {
-		return guard("taking over the log", func() error {
-			return l.db.Update(func(txn *badger.Txn) error { return txn.Set(logSchemaKey, schemaValue(logSchema)) })
-		})
+		return changeSchema(l.db, logSchemaKey, logSchema)
 	}
 	l.config.Logger.Warn("the log is in a layout of a former version and begins anew", "dropped_mib", l.Size()>>20)
 	if err := guard("dropping the log", l.db.DropAll); err != nil {

@@ -63,18 +63,18 @@ func endLog(config Config, opts func(badger.Options) badger.Options) error {
 	case err != nil: // it is damaged, which the next step tells
 		err = nil
 	case have == 2:
-		err = changeSchema(db)
+		err = changeSchema(db, []byte{keySchema}, schema)
 	case have != schema:
 		err = errSchema(have, schema)
 	}
 	return errors.Join(err, guard("closing the database", db.Close))
 }
 
-// changeSchema says that a ledger is of this schema.
-func changeSchema(db *badger.DB) error {
+// changeSchema says in a database that it is of a schema.
+func changeSchema(db *badger.DB, key []byte, version uint32) error {
 	return guard("changing the schema", func() error {
 		return db.Update(func(txn *badger.Txn) error {
-			return txn.Set([]byte{keySchema}, schemaValue(schema))
+			return txn.Set(key, schemaValue(version))
 		})
 	})
 }
