@@ -33,6 +33,7 @@ type answer struct {
 	ttft        time.Duration
 	took        time.Duration  // until the last byte; of a stream, until the relay measures it
 	body        []byte         // of a buffered answer; valid until close
+	inspected   dialect.Chunk  // what was seen of body, zero if it was not looked at in this dialect
 	events      *sse.Reader    // of a streamed one
 	held        []byte         // events read ahead: up to and with the first content, or all if it is to be reviewed
 	whole       bool           // held is all of it

@@ -157,7 +157,7 @@ func (e *Engine) begin(ctx *fasthttp.RequestCtx) *call {
 	if shown == "" {
 		shown = c.id.String()
 	}
-	ctx.Response.Header.Set("X-Request-Id", shown)
+	setHeader(ctx, "X-Request-Id", shown)
 	return c
 }
 
@@ -247,6 +247,11 @@ func requestIDText(ctx *fasthttp.RequestCtx) string {
 	return newRequestID(time.Now()).String()
 }
 
-func setInt(ctx *fasthttp.RequestCtx, header string, n int64) {
-	ctx.Response.Header.Set(header, strconv.FormatInt(n, 10))
+// setHeader sets a header of the answer whose name is written in its canonical form.
+func setHeader(ctx *fasthttp.RequestCtx, name, value string) {
+	ctx.Response.Header.SetCanonical([]byte(name), []byte(value))
+}
+
+func setInt(ctx *fasthttp.RequestCtx, name string, n int64) {
+	setHeader(ctx, name, strconv.FormatInt(n, 10))
 }

@@ -106,9 +106,9 @@ func (a *answer) take(body []byte, contentType string, upstream dialect.Dialect,
 			a.close(false)
 			return &failure{class: adapter.ClassServer, err: err}
 		}
-		body = translated
+		body, info = translated, dialect.Chunk{}
 	}
-	a.body = body
+	a.body, a.inspected = body, info
 	return nil
 }
 

@@ -208,12 +208,16 @@ const pricedRoom = 320
 
 // priced appends the body of a buffered answer, with its price where its form has a place for that.
 func (a *answer) priced(dst []byte, c *call) []byte {
+	extra := c.extra()
+	if spliced, ok := a.inspected.SpliceUsage(dst, a.body, extra); ok {
+		return spliced
+	}
 	dst = slices.Grow(dst, len(a.body)+pricedRoom)
 	switch c.op {
 	case opChat:
-		return c.dialect.SpliceUsage(dst, a.body, a.usage, c.extra())
+		return c.dialect.SpliceUsage(dst, a.body, a.usage, extra)
 	case opEmbeddings:
-		return dialect.SpliceInput(dst, a.body, a.usage.Input, c.extra())
+		return dialect.SpliceInput(dst, a.body, a.usage.Input, extra)
 	}
 	return append(dst, a.body...)
 }

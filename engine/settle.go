@@ -205,11 +205,10 @@ func (e *Engine) refuse(ctx *fasthttp.RequestCtx, c *call, fault *Fault) {
 
 // describeDecision sets the headers that hold for every accepted request.
 func (e *Engine) describeDecision(ctx *fasthttp.RequestCtx, c *call) {
-	h := &ctx.Response.Header
-	h.Set("X-Pointsman-Policy", c.policy)
-	h.Set("X-Pointsman-Power-Level", levelName(c.level))
+	setHeader(ctx, "X-Pointsman-Policy", c.policy)
+	setHeader(ctx, "X-Pointsman-Power-Level", levelName(c.level))
 	if c.failed != nil {
-		h.Set("X-Pointsman-Policy-Failed", "true")
+		setHeader(ctx, "X-Pointsman-Policy-Failed", "true")
 	}
 	setInt(ctx, "X-Pointsman-Attempts", int64(len(c.outcomes)))
 }
@@ -218,25 +217,24 @@ func (e *Engine) describeDecision(ctx *fasthttp.RequestCtx, c *call) {
 // its usage.
 func (e *Engine) describeAnswer(ctx *fasthttp.RequestCtx, c *call, a *answer) {
 	e.describeDecision(ctx, c)
-	h := &ctx.Response.Header
-	h.Set("X-Pointsman-Model", a.deployment.Model.Name)
-	h.Set("X-Pointsman-Provider", a.provider())
+	setHeader(ctx, "X-Pointsman-Model", a.deployment.Model.Name)
+	setHeader(ctx, "X-Pointsman-Provider", a.provider())
 	setInt(ctx, "X-Pointsman-Tier", int64(a.deployment.Model.Tier))
 	if a.simulated {
-		h.Set("X-Pointsman-Simulated", "true")
+		setHeader(ctx, "X-Pointsman-Simulated", "true")
 	}
 	dropped := a.dropped
 	if c.wish != nil {
 		dropped = slices.Concat(dropped, c.wish.Unserved)
 	}
 	if len(dropped) > 0 {
-		h.Set("X-Pointsman-Dropped", strings.Join(dropped, ", "))
+		setHeader(ctx, "X-Pointsman-Dropped", strings.Join(dropped, ", "))
 	}
 	if !c.env.Stream || a.stored != nil {
-		h.Set("X-Pointsman-Credits", c.usage.Credits.String())
-		h.Set("X-Pointsman-Cost-Usd", c.usage.CostUSD.String())
+		setHeader(ctx, "X-Pointsman-Credits", c.usage.Credits.String())
+		setHeader(ctx, "X-Pointsman-Cost-Usd", c.usage.CostUSD.String())
 		if a.estimated {
-			h.Set("X-Pointsman-Estimated", "true")
+			setHeader(ctx, "X-Pointsman-Estimated", "true")
 		}
 	}
 }

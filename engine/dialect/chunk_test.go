@@ -94,9 +94,14 @@ func FuzzChunkInfo(f *testing.F) {
 		if once, again := StripUsage(nil, data), info.StripUsage(nil, data); !bytes.Equal(once, again) {
 			t.Fatalf("%s: stripped to %s and to %s", data, once, again)
 		}
+		extra := Extra{CostUSD: "0.1", Credits: "2"}
+		once := Chat.SpliceUsage(nil, data, u, extra)
+		if again, known := info.SpliceUsage(nil, data, extra); known != info.Usage || known && !bytes.Equal(once, again) {
+			t.Fatalf("%s: spliced to %s and, knowing the place %v, to %s", data, once, known, again)
+		}
 		for what, out := range map[string][]byte{
 			"SpliceModel": SpliceModel(nil, data, "m"), "Chunk.SpliceModel": info.SpliceModel(nil, data, "m"),
-			"StripUsage": StripUsage(nil, data), "SpliceUsage": Chat.SpliceUsage(nil, data, u, Extra{CostUSD: "0.1", Credits: "2"}),
+			"StripUsage": StripUsage(nil, data), "SpliceUsage": once,
 		} {
 			if !json.Valid(out) {
 				t.Fatalf("%s of %s is %s", what, data, out)

@@ -1,6 +1,7 @@
 package dialect
 
 import (
+	"slices"
 	"strconv"
 
 	"github.com/pointsman/pointsman/engine/sse"
@@ -70,6 +71,18 @@ func (d Dialect) SpliceUsage(dst, body []byte, u Usage, extra Extra) []byte {
 	return append(dst, body[at.end:]...)
 }
 
+// SpliceUsage is [Dialect.SpliceUsage] of the answer that was examined, without a second look at it: ok is false, and nothing is
+// appended, if the place of its usage object is not known, as it is not in dialects other than [Chat].
+func (info *Chunk) SpliceUsage(dst, body []byte, extra Extra) (spliced []byte, ok bool) {
+	if !info.Usage || info.usage.end == 0 {
+		return dst, false
+	}
+	dst = slices.Grow(dst, len(body)+extraRoom+len(extra.CostUSD)+len(extra.Credits))
+	dst = append(dst, body[:info.usage.start]...)
+	dst = spliceInto(dst, body[info.usage.start:info.usage.end], extra)
+	return append(dst, body[info.usage.end:]...), true
+}
+
 // spliceInto appends the object usage, which is valid, with the extra members at its end.
 func spliceInto(dst, usage []byte, extra Extra) []byte {
 	dst = append(dst, '{')
@@ -100,6 +113,9 @@ func spliceInto(dst, usage []byte, extra Extra) []byte {
 	}
 	return append(appendExtra(dst, extra), '}')
 }
+
+// extraRoom is what appendExtra appends beside the values, in bytes at most, with a comma before it.
+const extraRoom = len(`,"cost":,"credits":"","is_byok":false`)
 
 // appendExtra appends the members, without braces.
 func appendExtra(dst []byte, extra Extra) []byte {

@@ -61,6 +61,10 @@ func TestSpliceUsage(t *testing.T) {
 		if got != "x"+c.want {
 			t.Errorf("%s:\n got %s\nwant %s", c.in, got[1:], c.want)
 		}
+		info := Chat.InspectAnswer([]byte(c.in))
+		if again, known := info.SpliceUsage([]byte("x"), []byte(c.in), c.extra); known && string(again) != got || known != info.Usage {
+			t.Errorf("%s:\n got %s, knowing the place %v\nwant %s", c.in, again, known, got)
+		}
 	}
 	events := string(Chat.AppendEnd(nil, &End{Usage: u, Extra: extra, ID: "id", Model: "m", Created: 17}))
 	const want = `{"id":"id","object":"chat.completion.chunk","created":17,"model":"m","choices":[],"usage":` + made + `}`
