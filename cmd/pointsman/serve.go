@@ -66,6 +66,7 @@ func (s *serveCmd) Run(term terminal) error {
 		return errors.New(known.String(err.Error())) // which may be what a policy says of its parameters
 	}
 	collect()
+	go returnMemory(ctx, time.Minute)
 	badgerdb.ShareProcessors() // from here on: what was made at the start counted the processors
 	g.banner(term.out)
 	g.reloadOnHangup(ctx)
@@ -95,6 +96,21 @@ func collectLater() (done func()) {
 	return func() {
 		settle(garbagePercent)
 		go debug.FreeOSMemory()
+	}
+}
+
+// returnMemory gives the system back what is free, again and again. The runtime by itself keeps about as much as the heap had at its largest of late, which
+// a compaction of a database doubles for a moment.
+func returnMemory(ctx context.Context, every time.Duration) {
+	tick := time.NewTicker(every)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			debug.FreeOSMemory()
+		}
 	}
 }
 
