@@ -66,8 +66,8 @@ bench-peers: build ## the same, with other gateways that package clients can ins
 bench-check: build ## fail if the CPU time in bare proxies is 10 % above the recorded one; UPDATE=1 records it
 	bin/pointsman bench check $(if $(UPDATE),--update) cmd/pointsman/bench/baseline.json
 
-profile: build ## renew the profile that the build is optimized by, half a minute
-	bin/pointsman bench run --profile --duration 8s --cpu-profile cmd/pointsman/serve.pgo
+profile: build ## renew the profile that the build is optimized by, two minutes
+	bin/pointsman bench run --profile --duration 75s --cpu-profile cmd/pointsman/serve.pgo
 
 soak: build ## 30 minutes of everything at 70 % load; MINUTES=5 for less
 	bin/pointsman bench soak --minutes $(or $(MINUTES),30)
