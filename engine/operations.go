@@ -3,7 +3,6 @@ package engine
 import (
 	"cmp"
 	"fmt"
-	"slices"
 	"strings"
 
 	"github.com/valyala/fasthttp"
@@ -203,16 +202,12 @@ func (a *answer) setContentType(ctx *fasthttp.RequestCtx) {
 	ctx.SetContentType(cmp.Or(a.contentType, "application/json"))
 }
 
-// pricedRoom is what price and credits add to an answer at most, in bytes, and a usage object if it has none.
-const pricedRoom = 320
-
 // priced appends the body of a buffered answer, with its price where its form has a place for that.
 func (a *answer) priced(dst []byte, c *call) []byte {
 	extra := c.extra()
 	if spliced, ok := a.inspected.SpliceUsage(dst, a.body, extra); ok {
 		return spliced
 	}
-	dst = slices.Grow(dst, len(a.body)+pricedRoom)
 	switch c.op {
 	case opChat:
 		return c.dialect.SpliceUsage(dst, a.body, a.usage, extra)

@@ -52,14 +52,14 @@ func (d Dialect) SpliceUsage(dst, body []byte, u Usage, extra Extra) []byte {
 	if !c.end() {
 		return append(dst, body...)
 	}
-	switch {
-	case len(usage) > 0 && usage[0] == '{':
-		dst = append(dst, body[:at.start]...)
-		dst = spliceInto(dst, usage, extra)
-	case at.end > 0:
+	if len(usage) > 0 && usage[0] == '{' {
+		return spliceAt(dst, body, at, extra)
+	}
+	dst = slices.Grow(dst, len(body)+usageRoom)
+	if at.end > 0 {
 		dst = append(dst, body[:at.start]...)
 		dst = d.appendUsage(dst, u, extra)
-	default:
+	} else {
 		dst = append(dst, body[:closing]...)
 		if members > 0 {
 			dst = append(dst, ',')
@@ -77,10 +77,16 @@ func (info *Chunk) SpliceUsage(dst, body []byte, extra Extra) (spliced []byte, o
 	if !info.Usage || info.usage.end == 0 {
 		return dst, false
 	}
+	return spliceAt(dst, body, info.usage, extra), true
+}
+
+// spliceAt appends body, whose usage object is at a place. It makes room for no more than that takes: fasthttp's pool does not keep buffers that are much larger
+// than what was in most of them.
+func spliceAt(dst, body []byte, usage span, extra Extra) []byte {
 	dst = slices.Grow(dst, len(body)+extraRoom+len(extra.CostUSD)+len(extra.Credits))
-	dst = append(dst, body[:info.usage.start]...)
-	dst = spliceInto(dst, body[info.usage.start:info.usage.end], extra)
-	return append(dst, body[info.usage.end:]...), true
+	dst = append(dst, body[:usage.start]...)
+	dst = spliceInto(dst, body[usage.start:usage.end], extra)
+	return append(dst, body[usage.end:]...)
 }
 
 // spliceInto appends the object usage, which is valid, with the extra members at its end.
@@ -132,6 +138,9 @@ func appendExtra(dst []byte, extra Extra) []byte {
 	dst = append(dst, `"is_byok":`...)
 	return strconv.AppendBool(dst, extra.BYOK)
 }
+
+// usageRoom is what appendUsage appends as a rule at most, in bytes, with the name before it.
+const usageRoom = 320
 
 // appendUsage appends u as the usage object of an answer, with the extra members.
 func (d Dialect) appendUsage(dst []byte, u Usage, extra Extra) []byte {
