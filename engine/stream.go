@@ -19,6 +19,9 @@ import (
 // never waited for.
 const relayBatch = 16 << 10
 
+// relayPiece is how much is one chunk of the answer: with its framing it fills the 4 KiB that fasthttp writes at once.
+const relayPiece = 4<<10 - 16
+
 // errCut ends a stream that must not look complete: fasthttp then closes the connection without a final chunk.
 var errCut = errors.New("stream cut")
 
@@ -88,25 +91,54 @@ type relay struct {
 	made  chan struct{} // closed when that is over
 }
 
-// Read hands on what is ready, or waits for one event and takes all that are there with it.
+// wait has bytes for the client in out, or the end: what is ready, or one event and all that are there with it.
+func (r *relay) wait() {
+	if r.sent < len(r.out) {
+		return
+	}
+	r.out, r.sent = r.out[:0], 0
+	for r.end == nil && (len(r.out) == 0 || r.answer.ready() && len(r.out) < relayBatch) {
+		r.next()
+	}
+	r.copied.hear(r.out)
+	if r.end != nil {
+		r.copied.hand()
+	}
+}
+
+// Read hands on what is ready, or waits.
 func (r *relay) Read(p []byte) (int, error) {
+	r.wait()
 	if r.sent == len(r.out) {
-		r.out, r.sent = r.out[:0], 0
-		for r.end == nil && (len(r.out) == 0 || r.answer.ready() && len(r.out) < relayBatch) {
-			r.next()
-		}
-		r.copied.hear(r.out)
-		if r.end != nil {
-			r.copied.hand()
-		}
-		if len(r.out) == 0 {
-			return 0, r.end
-		}
+		return 0, r.end
 	}
 	n := copy(p, r.out[r.sent:])
 	r.sent += n
 	return n, nil
 }
+
+// WriteTo hands on the whole stream. Fasthttp prefers it to Read, which would need a buffer for as long as the stream lasts.
+func (r *relay) WriteTo(w io.Writer) (written int64, err error) {
+	for {
+		r.wait()
+		if r.sent == len(r.out) {
+			break
+		}
+		n, err := w.Write(r.out[r.sent:min(len(r.out), r.sent+relayPiece)])
+		r.sent += n
+		written += int64(n)
+		if err != nil {
+			return written, err
+		}
+	}
+	if r.end == io.EOF {
+		return written, nil
+	}
+	return written, r.end
+}
+
+// SupportsBodyWriteTo tells fasthttp that WriteTo is as good as Read.
+func (r *relay) SupportsBodyWriteTo() bool { return true }
 
 // Close settles a stream that was not read to its end: the client left.
 func (r *relay) Close() error {

@@ -47,7 +47,7 @@ type Reader struct {
 	max int
 	err error // sticky; io.EOF after the last event
 
-	crowded bool // the last read filled the buffer
+	crowded bool // the last read gave about as much as there was room for
 
 	pos   int // first byte of the current block
 	end   int // end of the bytes read
@@ -256,15 +256,15 @@ func (r *Reader) last() (Event, error) {
 	return r.take(r.hasData), nil
 }
 
-// fill reads once from the source, making room first. It sets r.err at the end.
+// fill reads once from the source, into half of the buffer at least. It sets r.err at the end.
 func (r *Reader) fill() {
-	if r.end == len(r.buf) || r.end == r.pos {
+	if 2*r.end >= len(r.buf) || r.end == r.pos {
 		r.makeRoom()
 	}
 	for range maxEmptyReads {
 		n, err := r.src.Read(r.buf[r.end:])
 		r.end += n
-		r.crowded = r.end == len(r.buf) && 2*n >= len(r.buf)
+		r.crowded = 4*r.end >= 3*len(r.buf) && 2*n >= len(r.buf) // what a source leaves out needs room in it, too
 		if err != nil {
 			r.err = err
 			return

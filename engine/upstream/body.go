@@ -8,6 +8,13 @@ import (
 	"github.com/valyala/fasthttp"
 )
 
+// An answer's head comes through a reader of readBuffer bytes. A body that is read as it comes goes into the memory of whoever reads it, and is freed of
+// its framing there: of a thousand streams most wait for the next token at any moment, and their connections have no buffers then. However many chunks have
+// come, they are one read of the connection and one of the body.
+
+// readBuffer is how many bytes a head may have.
+const readBuffer = 16 << 10
+
 const (
 	firstPiece = 64 << 10 // most answers fit into it
 	nextPiece  = 1 << 20
@@ -15,34 +22,83 @@ const (
 
 var firstPieces = sync.Pool{New: func() any { return new([firstPiece]byte) }}
 
-// readBuffered reads an answer whose body is at most limit bytes. A body whose length is not told is gathered in pieces and joined at
-// its end, which takes twice its size at most: of a buffer that grows with it the former selves would be left to the collector.
-func readBuffered(resp *fasthttp.Response, r *bufio.Reader, limit int) error {
-	resp.SkipBody = true // the head first
-	err := resp.ReadLimitBody(r, limit)
-	resp.SkipBody = false
-	switch status := resp.StatusCode(); {
-	case err != nil:
-		return err
-	case status == fasthttp.StatusNoContent || status == fasthttp.StatusNotModified || status < 200:
-		return nil
-	case resp.Header.ContentLength() >= 0:
-		return resp.ReadBody(r, limit)
-	}
-	resp.StreamBody = true
-	if err := resp.ReadBody(r, limit); err != nil {
-		return err
-	}
-	return gather(resp, limit)
+var readers = sync.Pool{New: func() any { return bufio.NewReaderSize(nil, readBuffer) }}
+
+// What fasthttp says instead of a body's length.
+const (
+	lengthChunked = -1
+	lengthUnknown = -2 // to the end of the connection
+)
+
+// body is the body of an answer that is read as it comes.
+type body struct {
+	left   int // bytes that are to come, or one of the above
+	chunks chunks
+	end    error // what reading returns once all that came before has been read
+	unsure bool  // the connection may have more of this answer, or something behind it
 }
 
-// gather puts what the response's stream gives in its place.
-func gather(resp *fasthttp.Response, limit int) error {
+func newBody(resp *fasthttp.Response) body {
+	switch status := resp.StatusCode(); {
+	case status == fasthttp.StatusNoContent, status == fasthttp.StatusNotModified, status < 200, resp.Header.ContentLength() == 0:
+		return body{end: io.EOF}
+	}
+	return body{left: resp.Header.ContentLength(), unsure: true}
+}
+
+// read waits for bytes of the body and gives all that have come and for which p, which also has their framing, has room.
+func (b *body) read(c *conn, p []byte) (n int, err error) {
+	for n == 0 && len(p) > 0 && b.end == nil {
+		raw, err := c.more(p)
+		n = b.take(p[:raw])
+		switch {
+		case b.end != nil:
+		case err == io.EOF && b.left != lengthUnknown:
+			b.end = io.ErrUnexpectedEOF
+		default:
+			b.end = err
+		}
+	}
+	return n, b.end
+}
+
+// take puts the body's bytes in the place of those of the connection. It notes the end, or that they are not HTTP.
+func (b *body) take(raw []byte) (n int) {
+	switch {
+	case b.left == lengthUnknown:
+		return len(raw)
+	case b.left == lengthChunked:
+		n, rest, err := b.chunks.decode(raw)
+		switch {
+		case err != nil:
+			b.end = err
+		case b.chunks.state == chunksOver:
+			b.end, b.unsure = io.EOF, rest > 0
+		}
+		return n
+	}
+	n = min(len(raw), b.left)
+	if b.left -= n; b.left == 0 {
+		b.end, b.unsure = io.EOF, len(raw) > n
+	}
+	return n
+}
+
+// gather reads the whole body of an answer, of at most limit bytes, and gives it to resp. One whose length is not told is gathered in pieces and joined at
+// its end, which takes twice its size at most: of a buffer that grows with it the former selves would be left to the collector.
+func (b *body) gather(resp *fasthttp.Response, c *conn, limit int) error {
+	switch {
+	case b.end == io.EOF: // there is none
+		return nil
+	case b.left >= 0:
+		b.unsure = false
+		return resp.ReadBody(c.r, limit)
+	}
 	first := firstPieces.Get().(*[firstPiece]byte)
 	defer firstPieces.Put(first)
 	piece, full, total := first[:], [][]byte(nil), 0
 	for {
-		n, err := fill(resp.BodyStream(), piece)
+		n, err := b.fill(c, piece)
 		if total += n; total > limit {
 			return ErrTooLarge
 		}
@@ -67,12 +123,42 @@ func gather(resp *fasthttp.Response, limit int) error {
 	}
 }
 
-// fill reads until the buffer is full or the reader ends.
-func fill(r io.Reader, p []byte) (n int, err error) {
+// fill reads until the buffer is full or the body ends.
+func (b *body) fill(c *conn, p []byte) (n int, err error) {
 	for n < len(p) && err == nil {
 		var m int
-		m, err = r.Read(p[n:])
+		m, err = b.read(c, p[n:])
 		n += m
 	}
 	return n, err
+}
+
+// widen gives the connection the reader for a head.
+func (c *conn) widen() {
+	c.r = readers.Get().(*bufio.Reader)
+	c.r.Reset(c)
+}
+
+// more reads what came behind the head, and then from the connection.
+func (c *conn) more(p []byte) (int, error) {
+	if c.r == nil {
+		return c.Read(p)
+	}
+	if c.r.Buffered() > 0 {
+		return c.r.Read(p)
+	}
+	c.letGo()
+	return c.Read(p)
+}
+
+// unread tells that bytes are left which belong to no answer.
+func (c *conn) unread() bool { return c.r != nil && c.r.Buffered() > 0 }
+
+// letGo gives the reader back; nobody has it any more.
+func (c *conn) letGo() {
+	if c.r != nil {
+		c.r.Reset(nil)
+		readers.Put(c.r)
+		c.r = nil
+	}
 }

@@ -112,9 +112,8 @@ type Target struct {
 // pieces, and never beyond the end of the exchange or what Until says.
 type conn struct {
 	net.Conn
-	r     *bufio.Reader // nil while it is idle; see burst.go
-	burst burst
-	since time.Time // when it became idle
+	r     *bufio.Reader // for a head; nil while there is nothing in it, see stream.go
+	since time.Time     // when it became idle
 
 	began time.Time
 	waits Timeouts
@@ -134,9 +133,6 @@ func (c *conn) begin(began time.Time, waits Timeouts, room int) error {
 
 // Read reads what is there, or waits as long as the stage allows.
 func (c *conn) Read(p []byte) (int, error) {
-	if len(c.burst.rest) > 0 {
-		return c.burst.read(p), nil
-	}
 	wait := c.waits.FirstByte
 	c.stage = "waiting for the first byte"
 	if c.first {
@@ -154,9 +150,6 @@ func (c *conn) Read(p []byte) (int, error) {
 	}
 	if c.room <= 0 {
 		return 0, ErrTooLarge
-	}
-	if c.slim() && c.burst.socket != nil {
-		return c.burst.wait(p)
 	}
 	n, err := c.Conn.Read(p[:min(len(p), c.room)])
 	c.first = c.first || n > 0
@@ -219,7 +212,7 @@ type Exchange struct {
 	Timeouts Timeouts // the target's; may be changed before Do
 	target   *Target
 	began    time.Time
-	body     io.Reader
+	body     body
 
 	mu        sync.Mutex // guards what follows against Cancel
 	conn      *conn
@@ -287,19 +280,18 @@ func (x *Exchange) roundTrip(c *conn, stream bool) error {
 	if err := x.send(c); err != nil {
 		return err
 	}
-	if !stream {
-		return readBuffered(x.Response, c.r, x.target.cfg.MaxBody)
-	}
-	x.Response.StreamBody = true
-	if err := x.Response.ReadLimitBody(c.r, x.target.cfg.MaxBody); err != nil {
+	x.Response.SkipBody = true // the head first
+	err := x.Response.ReadLimitBody(c.r, x.target.cfg.MaxBody)
+	x.Response.SkipBody = false
+	if err != nil {
 		return err
 	}
-	c.slimDown()                       // the answer may take minutes
-	fasthttp.ReleaseRequest(x.Request) // so this goes, too
-	x.Request = nil
-	if x.body = x.Response.BodyStream(); x.body == nil { // of a status that has none, such as 204
-		x.body = eof{}
+	x.body = newBody(x.Response)
+	if !stream {
+		return x.body.gather(x.Response, c, x.target.cfg.MaxBody)
 	}
+	fasthttp.ReleaseRequest(x.Request) // the answer may take minutes
+	x.Request = nil
 	return nil
 }
 
@@ -317,11 +309,6 @@ func (x *Exchange) send(c *conn) error {
 	}
 	return w.Flush()
 }
-
-// eof is a body without a byte.
-type eof struct{}
-
-func (eof) Read([]byte) (int, error) { return 0, io.EOF }
 
 // Until bounds what Stream waits for, beside Timeouts, until it is called again; the zero time ends that. It is for content
 // that has to come by then, for other bytes may come before it. Call it after Do, from the goroutine that reads.
@@ -342,7 +329,7 @@ func (s *streamReader) Read(p []byte) (int, error) {
 	if c == nil {
 		return 0, ErrCancelled
 	}
-	n, err := x.body.Read(p)
+	n, err := x.body.read(c, p)
 	if err == nil || err == io.EOF {
 		return n, err
 	}
@@ -373,15 +360,8 @@ func (x *Exchange) Close(reuse bool) {
 	x.conn = nil
 	reuse = reuse && !x.cancelled && c != nil && !x.Response.ConnectionClose()
 	x.mu.Unlock()
-	if x.body != nil {
-		if !reuse && c != nil {
-			c.Close() // before the body: its Close would otherwise read on to the end
-			c = nil
-		}
-		x.Response.CloseBodyStream() //nolint:errcheck // the answer is over either way
-	}
 	if c != nil {
-		if reuse && !c.unread() {
+		if reuse && !x.body.unsure && !c.unread() {
 			c.letGo()
 			x.target.release(c)
 		} else {
@@ -392,7 +372,7 @@ func (x *Exchange) Close(reuse bool) {
 		fasthttp.ReleaseRequest(x.Request)
 	}
 	fasthttp.ReleaseResponse(x.Response)
-	x.Request, x.Response, x.target, x.body = nil, nil, nil, nil
+	x.Request, x.Response, x.target = nil, nil, nil
 }
 
 // connect attaches a connection, from the pool unless fresh is set.
@@ -469,9 +449,7 @@ func (g *Target) connect(ctx context.Context, waits Timeouts) (*conn, error) {
 		}
 		raw = secured
 	}
-	c := &conn{Conn: raw}
-	c.burst.open(raw)
-	return c, nil
+	return &conn{Conn: raw}, nil
 }
 
 // unconnected is the error of a stage before there was a connection. It is ErrConnect, and ErrTimeout too if time ran out.
