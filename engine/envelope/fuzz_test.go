@@ -126,6 +126,24 @@ func FuzzScanAgreesWithJSONText(f *testing.F) {
 	})
 }
 
+// TestStringsOfAnyLength: each byte that means something is found at every place of a text, whatever of it is scanned at once, and so are two of them.
+func TestStringsOfAnyLength(t *testing.T) {
+	meanings := []string{`x`, `\n`, `\"`, `\u00e9`, `\x`, "\x1f", "\x00", "é", "\xe9", "\x7f", "\x80", "!", "#", "[", "]", `"`}
+	for length := range 100 {
+		for at := range length {
+			for i, one := range meanings {
+				text := strings.Repeat("a", at) + one + strings.Repeat("b", length-at-1) + meanings[(i+at)%len(meanings)]
+				body := []byte(`{"a":"` + text + `","b":"` + text + `"}`)
+				want, refErr := reference(body)
+				got, err := ours(body, Limits{math.MaxInt, math.MaxInt})
+				if (refErr == nil) != (err == nil) || refErr == nil && strings.Join(got, "\x00") != strings.Join(want, "\x00") {
+					t.Fatalf("%q: %q, %v; want %q, %v", body, got, err, want, refErr)
+				}
+			}
+		}
+	}
+}
+
 func FuzzParse(f *testing.F) {
 	seeds(f)
 	f.Fuzz(func(t *testing.T, body []byte) {

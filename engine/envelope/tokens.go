@@ -13,14 +13,40 @@ const (
 	highs = 0x8080808080808080
 )
 
-// str scans the string at the current quote, eight bytes at a time. It tells whether the string is valid.
+// plainRun returns where, from i on in steps of eight bytes, the first quote, backslash, control character or byte above ASCII may come.
+func plainRun(b []byte, i int) int {
+	for ; i+32 <= len(b); i += 32 {
+		p := b[i : i+32 : i+32]
+		one, two := special(binary.LittleEndian.Uint64(p)), special(binary.LittleEndian.Uint64(p[8:]))
+		three, four := special(binary.LittleEndian.Uint64(p[16:])), special(binary.LittleEndian.Uint64(p[24:]))
+		switch {
+		case (one|two|three|four)&highs == 0:
+		case one&highs != 0:
+			return i
+		case two&highs != 0:
+			return i + 8
+		case three&highs != 0:
+			return i + 16
+		default:
+			return i + 24
+		}
+	}
+	return i
+}
+
+// special has the highest bit of each of eight bytes that plainRun looks for, and maybe of others above one; the other bits mean nothing.
+func special(x uint64) uint64 {
+	return x | (x - ' '*ones) | ((x ^ '"'*ones) - ones) | ((x ^ '\\'*ones) - ones)
+}
+
+// str scans the string at the current quote, eight bytes at a time, or 32 where they are plain. It tells whether the string is valid.
 func (s *scanner) str() bool {
 	b, i := s.b, s.i+1
 	s.off, s.escaped, s.wide = i, false, 0
 	saved := 0 // bytes that escapes take beyond what they mean
 scan:
 	for {
-		stopped := false
+		stopped, plain := false, 0 // how often nothing but plain text came
 		for i+8 <= len(b) {
 			x := binary.LittleEndian.Uint64(b[i:])
 			quotes, slashes := x^('"'*ones), x^('\\'*ones)
@@ -36,10 +62,17 @@ scan:
 				stopped = true
 				break
 			}
-			if high != 0 {
-				s.wide += bits.OnesCount64(high)
-			}
 			i += 8
+			switch {
+			case high != 0:
+				s.wide += bits.OnesCount64(high)
+				plain = 0
+			case plain > 0:
+				i = plainRun(b, i)
+				plain = 0
+			default:
+				plain++
+			}
 		}
 		for ; !stopped && i < len(b) && b[i] != '"' && b[i] != '\\' && b[i] >= ' '; i++ {
 			if b[i] >= utf8.RuneSelf {
