@@ -75,7 +75,7 @@ func search(t testing.TB, dir string, secrets ...string) (hits []string) {
 			return err
 		}
 		data, err := os.ReadFile(path)
-		if found := finds(append(data, entry.Name()...), secrets...); found != "" {
+		if found := finds(append(written(data), entry.Name()...), secrets...); found != "" {
 			hits = append(hits, path+": "+found)
 		}
 		return err
@@ -84,6 +84,17 @@ func search(t testing.TB, dir string, secrets ...string) (hits []string) {
 		t.Fatal(err)
 	}
 	return hits
+}
+
+// written is data without its pages of zeros, which databases make their files longer by before they write: all of a directory but some KiB.
+func written(data []byte) []byte {
+	kept := data[:0]
+	for page := range slices.Chunk(data, 4<<10) {
+		if bytes.Count(page, []byte{0}) < len(page) {
+			kept = append(kept, page...)
+		}
+	}
+	return kept
 }
 
 // finds is the first of the secrets that is in data in any of its forms, or "".
@@ -145,6 +156,10 @@ func TestCanaryIsFoundInEveryForm(t *testing.T) {
 	}
 	if long := "abcdefghijklmnopqrstuvwxyzabcdefghijklmnop"; finds([]byte("…"+long[8:30]), long) != long {
 		t.Error("a piece is not found")
+	}
+	padded := slices.Concat(make([]byte, 10_000), []byte(secret), make([]byte, 10_000))
+	if kept := written(slices.Clone(padded)); finds(kept, secret) != secret || len(kept) != 4<<10 {
+		t.Errorf("not found among zeros, of which %d bytes are left", len(kept))
 	}
 	if finds([]byte("sk-direct-canary-7f3a9c5e1"), secret) != "" {
 		t.Error("found where it is not")

@@ -21,10 +21,10 @@ type chunks struct {
 type chunkState uint8
 
 const (
-	chunkSize      chunkState = iota // the first digit
-	chunkDigits                      // more of them
-	chunkSpace                       // behind them
-	chunkExtension                   //
+	chunkSize   chunkState = iota // the first digit
+	chunkDigits                   // more of them
+	chunkSpace                    // behind them
+	chunkExtension
 	chunkSizeLF
 	chunkData
 	chunkDataCR
