@@ -258,7 +258,7 @@ func (e *Engine) cacheTenant(c *call) cache.Tenant {
 // which version, for whom, out of what, and with whose keys. Of live facts, such as health, none is in it.
 func (e *Engine) cacheKey(ctx *fasthttp.RequestCtx, c *call) cache.Key {
 	account := c.caller.Account
-	b := c.scratch[:0]
+	b := c.room(len(c.body))
 	part := func(text string) { b = append(binary.AppendUvarint(b, uint64(len(text))), text...) }
 	part(c.cache.tenant.Kind)
 	part(c.cache.tenant.ID)

@@ -30,6 +30,7 @@ type call struct {
 	caller      *directory.Caller
 	body        []byte // fasthttp's: only until the handler returns
 	scratch     []byte // the request as it goes to a provider
+	large       *large // whose memory scratch has, or nil
 	dialect     dialect.Dialect
 	op          operation
 	env         envelope.Envelope
@@ -140,6 +141,39 @@ type canceller interface{ Cancel() }
 // maxBeta is the longest list of beta features that is passed on, in bytes.
 const maxBeta = 1 << 10
 
+// usualBuffer is how much of a request's buffer a call keeps for the next one, in bytes. Larger ones belong to nobody between requests: else, where one request in
+// twenty has a picture, every call would have room for one after a while.
+const usualBuffer = 16 << 10
+
+// large is a buffer of more than usualBuffer and at most maxKeptBuffer bytes.
+type large struct{ bytes []byte }
+
+var larges = sync.Pool{New: func() any { return new(large) }}
+
+// room makes scratch empty, with room for size bytes if they are many.
+func (c *call) room(size int) []byte {
+	if size > max(cap(c.scratch), usualBuffer) {
+		if c.large == nil {
+			c.large = larges.Get().(*large)
+		}
+		if cap(c.large.bytes) < size {
+			c.large.bytes = make([]byte, 0, size)
+		}
+		c.scratch = c.large.bytes
+	}
+	return c.scratch[:0]
+}
+
+// giveRoom gives a large buffer back; nobody may refer to scratch any more.
+func (c *call) giveRoom() {
+	if c.large != nil && cap(c.large.bytes) <= maxKeptBuffer {
+		larges.Put(c.large)
+	}
+	if c.large = nil; cap(c.scratch) > usualBuffer {
+		c.scratch = nil
+	}
+}
+
 // begin takes a call for a request and gives the answer its request id.
 func (e *Engine) begin(ctx *fasthttp.RequestCtx) *call {
 	c := e.calls.Get().(*call)
@@ -166,9 +200,7 @@ func (e *Engine) end(c *call) {
 	e.leave(c)
 	c.flight.release()
 	c.watch.forget()
-	if cap(c.scratch) > maxKeptBuffer {
-		c.scratch = nil
-	}
+	c.giveRoom()
 	env, scratch, options, granted := c.env, c.scratch[:0], c.req.Options[:0], c.granted // memory for the next one
 	steps, outcomes, planned, verdicts, explanation := c.steps[:0], c.outcomes[:0], c.plan.Steps[:0], c.plan.Verdicts[:0], c.plan.Explanation[:0]
 	*c = call{}

@@ -85,10 +85,13 @@ func untranslated(err error) *failure {
 	return f
 }
 
+// editRoom is how much longer a request may become by what is edited, mostly, in bytes.
+const editRoom = 512
+
 // upstreamBody is the request body for a provider.
 func (e *Engine) upstreamBody(c *call, a *answer, desc *adapter.Endpoint, upstream dialect.Dialect) ([]byte, *failure) {
 	if c.op.audioForm() {
-		c.scratch = c.env.SpliceForm(c.scratch[:0], c.body, a.deployment.Upstream)
+		c.scratch = c.env.SpliceForm(c.room(len(c.body)+editRoom), c.body, a.deployment.Upstream)
 		return c.scratch, nil
 	}
 	w, f := c.asked(upstream)
@@ -184,7 +187,7 @@ func (e *Engine) edit(c *call, a *answer, desc *adapter.Endpoint, w wording, spe
 	if speaks == dialect.Chat {
 		edits.MaxTokensField = rules.MaxTokensField
 	}
-	c.scratch = w.env.Splice(c.scratch[:0], w.body, edits)
+	c.scratch = w.env.Splice(c.room(len(w.body)+editRoom), w.body, edits)
 	return nil
 }
 
