@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"math"
 	"runtime/debug"
 	"runtime/metrics"
 	"testing"
@@ -34,7 +35,7 @@ func TestReturnMemory(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan struct{})
 	go func() {
-		returnMemory(ctx, 20*time.Millisecond)
+		returnMemory(ctx, 20*time.Millisecond, math.MaxUint64)
 		close(ended)
 	}()
 	for range 2 {
@@ -48,4 +49,24 @@ func TestReturnMemory(t *testing.T) {
 	}
 	cancel()
 	<-ended
+}
+
+// TestReturnMemoryOfALargeHeap: no collection is forced where it would take long.
+func TestReturnMemoryOfALargeHeap(t *testing.T) {
+	forced := []metrics.Sample{{Name: "/gc/cycles/forced:gc-cycles"}}
+	cycles := func(upTo uint64) uint64 {
+		metrics.Read(forced)
+		before := forced[0].Value.Uint64()
+		ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
+		defer cancel()
+		returnMemory(ctx, 5*time.Millisecond, upTo)
+		metrics.Read(forced)
+		return forced[0].Value.Uint64() - before
+	}
+	if n := cycles(0); n != 0 {
+		t.Errorf("%d collections of a heap that is too large", n)
+	}
+	if cycles(math.MaxUint64) == 0 {
+		t.Error("no collection of one that is not")
+	}
 }

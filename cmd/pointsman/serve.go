@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"runtime/debug"
+	"runtime/metrics"
 	"slices"
 	"strings"
 	"syscall"
@@ -66,7 +67,7 @@ func (s *serveCmd) Run(term terminal) error {
 		return errors.New(known.String(err.Error())) // which may be what a policy says of its parameters
 	}
 	collect()
-	go returnMemory(ctx, time.Minute)
+	go returnMemory(ctx, time.Minute, returnUpTo)
 	badgerdb.ShareProcessors() // from here on: what was made at the start counted the processors
 	g.banner(term.out)
 	g.reloadOnHangup(ctx)
@@ -99,17 +100,24 @@ func collectLater() (done func()) {
 	}
 }
 
+// returnUpTo is the most that may live in the heap, in bytes, for memory to be given back: it takes a collection each time, a few milliseconds of a processor here
+// and seconds where a million accounts live.
+const returnUpTo = 256 << 20
+
 // returnMemory gives the system back what is free, again and again. The runtime by itself keeps about as much as the heap had at its largest of late, which
 // a compaction of a database doubles for a moment.
-func returnMemory(ctx context.Context, every time.Duration) {
+func returnMemory(ctx context.Context, every time.Duration, upTo uint64) {
 	tick := time.NewTicker(every)
 	defer tick.Stop()
+	live := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
-			debug.FreeOSMemory()
+			if metrics.Read(live); live[0].Value.Uint64() <= upTo {
+				debug.FreeOSMemory()
+			}
 		}
 	}
 }
