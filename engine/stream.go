@@ -118,11 +118,16 @@ func (r *relay) Read(p []byte) (int, error) {
 }
 
 // WriteTo hands on the whole stream. Fasthttp prefers it to Read, which would need a buffer for as long as the stream lasts.
-func (r *relay) WriteTo(w io.Writer) (written int64, err error) {
+func (r *relay) WriteTo(w io.Writer) (int64, error) {
+	written := int64(0)
 	for {
 		r.wait()
-		if r.sent == len(r.out) {
-			break
+		switch {
+		case r.sent < len(r.out):
+		case r.end == io.EOF:
+			return written, nil
+		default:
+			return written, r.end
 		}
 		n, err := w.Write(r.out[r.sent:min(len(r.out), r.sent+relayPiece)])
 		r.sent += n
@@ -131,10 +136,6 @@ func (r *relay) WriteTo(w io.Writer) (written int64, err error) {
 			return written, err
 		}
 	}
-	if r.end == io.EOF {
-		return written, nil
-	}
-	return written, r.end
 }
 
 // SupportsBodyWriteTo tells fasthttp that WriteTo is as good as Read.

@@ -35,8 +35,11 @@ func plainRun(b []byte, i int) int {
 }
 
 // special has the highest bit of each of eight bytes that plainRun looks for, and maybe of others above one; the other bits mean nothing.
-func special(x uint64) uint64 {
-	return x | (x - ' '*ones) | ((x ^ '"'*ones) - ones) | ((x ^ '\\'*ones) - ones)
+func special(x uint64) uint64 { return x | stops(x) }
+
+// stops has the highest bit of each of eight bytes that is a quote, a backslash or a control character, and maybe of those above ASCII and of others above one.
+func stops(x uint64) uint64 {
+	return (x - ' '*ones) | ((x ^ '"'*ones) - ones) | ((x ^ '\\'*ones) - ones)
 }
 
 // str scans the string at the current quote, eight bytes at a time, or 32 where they are plain. It tells whether the string is valid.
@@ -46,12 +49,10 @@ func (s *scanner) str() bool {
 	saved := 0 // bytes that escapes take beyond what they mean
 scan:
 	for {
-		stopped, plain := false, 0 // how often nothing but plain text came
+		stopped, plain := false, false // the last eight bytes were
 		for i+8 <= len(b) {
 			x := binary.LittleEndian.Uint64(b[i:])
-			quotes, slashes := x^('"'*ones), x^('\\'*ones)
-			// The lowest bit set marks the first quote, backslash or control character; higher ones may be false.
-			stop := ((x - ' '*ones) | (quotes - ones) | (slashes - ones)) &^ x & highs
+			stop := stops(x) &^ x & highs // the lowest bit is right, higher ones may not be
 			high := x & highs
 			if stop != 0 {
 				at := bits.TrailingZeros64(stop) &^ 7
@@ -66,12 +67,12 @@ scan:
 			switch {
 			case high != 0:
 				s.wide += bits.OnesCount64(high)
-				plain = 0
-			case plain > 0:
+				plain = false
+			case plain:
 				i = plainRun(b, i)
-				plain = 0
+				plain = false
 			default:
-				plain++
+				plain = true
 			}
 		}
 		for ; !stopped && i < len(b) && b[i] != '"' && b[i] != '\\' && b[i] >= ' '; i++ {

@@ -20,9 +20,10 @@ const (
 	nextPiece  = 1 << 20
 )
 
-var firstPieces = sync.Pool{New: func() any { return new([firstPiece]byte) }}
-
-var readers = sync.Pool{New: func() any { return bufio.NewReaderSize(nil, readBuffer) }}
+var (
+	readers     = sync.Pool{New: func() any { return bufio.NewReaderSize(nil, readBuffer) }}
+	firstPieces = sync.Pool{New: func() any { return new([firstPiece]byte) }}
+)
 
 // What fasthttp says instead of a body's length.
 const (
@@ -141,17 +142,14 @@ func (c *conn) widen() {
 
 // more reads what came behind the head, and then from the connection.
 func (c *conn) more(p []byte) (int, error) {
-	if c.r == nil {
-		return c.Read(p)
-	}
-	if c.r.Buffered() > 0 {
+	if c.unread() {
 		return c.r.Read(p)
 	}
 	c.letGo()
 	return c.Read(p)
 }
 
-// unread tells that bytes are left which belong to no answer.
+// unread tells that the reader has bytes that nobody has read.
 func (c *conn) unread() bool { return c.r != nil && c.r.Buffered() > 0 }
 
 // letGo gives the reader back; nobody has it any more.

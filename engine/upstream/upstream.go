@@ -112,7 +112,7 @@ type Target struct {
 // pieces, and never beyond the end of the exchange or what Until says.
 type conn struct {
 	net.Conn
-	r     *bufio.Reader // for a head; nil while there is nothing in it, see stream.go
+	r     *bufio.Reader // for a head; nil while there is nothing in it, see body.go
 	since time.Time     // when it became idle
 
 	began time.Time

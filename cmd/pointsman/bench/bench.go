@@ -118,6 +118,10 @@ func Run(ctx context.Context, cfg Config) (*Report, error) {
 			return nil, err
 		}
 	}
+	if r.bare, err = r.startBare(ctx); err != nil {
+		return nil, err
+	}
+	defer r.bare.stop()
 	all := targets(&cfg)
 	own, running, err := r.startAll(ctx, all)
 	for _, t := range running {
@@ -160,7 +164,7 @@ func Run(ctx context.Context, cfg Config) (*Report, error) {
 	return r.report, nil
 }
 
-// begin checks the configuration and starts the upstream and the bare proxy; cleanup ends them.
+// begin checks the configuration and starts the upstream; cleanup ends it.
 func begin(ctx context.Context, cfg *Config) (r *runner, cleanup func(), err error) {
 	if runtime.GOOS != "linux" {
 		return nil, nil, fmt.Errorf("the benchmark reads CPU time and memory from /proc, which %s does not have", runtime.GOOS)
@@ -177,9 +181,6 @@ func begin(ctx context.Context, cfg *Config) (r *runner, cleanup func(), err err
 	}
 	r = &runner{Config: cfg, dir: dir}
 	cleanup = func() {
-		if r.bare != nil {
-			r.bare.stop()
-		}
 		if r.upstream != nil {
 			r.upstream.stop()
 		}
@@ -196,14 +197,17 @@ func begin(ctx context.Context, cfg *Config) (r *runner, cleanup func(), err err
 		cleanup()
 		return nil, nil, err
 	}
-	t := bareProxy(cfg)
+	return r, cleanup, nil
+}
+
+// startBare starts a bare proxy.
+func (r *runner) startBare(ctx context.Context) (*standing, error) {
+	t := bareProxy(r.Config)
 	p, err := t.start(ctx, "", r.upstream.address)
 	if err != nil {
-		cleanup()
-		return nil, nil, err
+		return nil, err
 	}
-	r.bare = &standing{t, p}
-	return r, cleanup, nil
+	return &standing{t, p}, nil
 }
 
 func (r *runner) wants(section string) bool { return slices.Contains(r.Sections, section) }

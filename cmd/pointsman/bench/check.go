@@ -106,13 +106,12 @@ func (r *runner) checkRounds(ctx context.Context, w workload, gatewayFirst bool)
 		return nil, err
 	}
 	defer p.stop()
-	t := bareProxy(r.Config)
-	q, err := t.start(ctx, "", r.upstream.address)
+	bare, err := r.startBare(ctx)
 	if err != nil {
 		return nil, err
 	}
-	defer q.stop()
-	group := []*standing{{t, q}, {&Target{Name: TargetGateway}, p}}
+	defer bare.stop()
+	group := []*standing{bare, {&Target{Name: TargetGateway}, p}}
 	if gatewayFirst {
 		slices.Reverse(group)
 	}
