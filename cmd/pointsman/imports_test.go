@@ -38,6 +38,11 @@ var importRules = []importRule{
 		reason:   "the engine's packages are used by it and know neither the engine nor what runs Wasm, plugins and databases",
 	},
 	{
+		packages: "engine/directory",
+		own:      []string{"engine/vault", "sdk/provider", "storage", "storage/slab"},
+		reason:   "the directory keeps storage's records in memory, as many as there are",
+	},
+	{
 		packages: "engine/report",
 		own:      []string{"storage"},
 		modules:  []string{"github.com/parquet-go/parquet-go"},
@@ -85,8 +90,12 @@ var importRules = []importRule{
 		reason:   "storage/fields knows bytes only",
 	},
 	{
+		packages: "storage/slab",
+		reason:   "storage/slab knows allocations only",
+	},
+	{
 		packages: "storage/ledger",
-		own:      []string{"storage", "storage/fields"},
+		own:      []string{"storage", "storage/fields", "storage/slab"},
 		reason:   "the ledger decides without knowing where its lines are kept",
 	},
 	{

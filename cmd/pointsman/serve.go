@@ -10,9 +10,6 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
-	"runtime"
-	"runtime/debug"
-	"runtime/metrics"
 	"slices"
 	"strings"
 	"syscall"
@@ -67,7 +64,7 @@ func (s *serveCmd) Run(term terminal) error {
 		return errors.New(known.String(err.Error())) // which may be what a policy says of its parameters
 	}
 	collect()
-	go returnMemory(ctx, time.Minute, returnUpTo)
+	go tendHeap(ctx, time.Minute, largeHeap)
 	badgerdb.ShareProcessors() // from here on: what was made at the start counted the processors
 	g.banner(term.out)
 	g.reloadOnHangup(ctx)
@@ -79,47 +76,6 @@ func (s *serveCmd) Run(term terminal) error {
 	ending, done := context.WithTimeout(context.Background(), holding.Server.DrainLimit)
 	defer done()
 	return g.stop(ending)
-}
-
-// garbagePercent is how much garbage there may be, of what is in use: write buffers, most of which nothing was written to yet, count as in use.
-const garbagePercent = 50
-
-// collectLater puts the first collection of garbage off until the start is done, which the function that it returns tells, or has
-// allocated 80 MiB. Databases make write buffers at the start, of tens of MiB, and where others left garbage the runtime overwrites a buffer with zeros,
-// so that all of it is in memory for good; a process that is idle had 37 or 58 MiB, as it happened.
-func collectLater() (done func()) {
-	if os.Getenv("GOGC") != "" {
-		return func() {}
-	}
-	debug.SetGCPercent(2000)
-	settle := func(percent int) { debug.SetGCPercent(percent) }
-	runtime.AddCleanup(new([64]byte), settle, garbagePercent) // at the first collection
-	return func() {
-		settle(garbagePercent)
-		go debug.FreeOSMemory()
-	}
-}
-
-// returnUpTo is the most that may live in the heap, in bytes, for memory to be given back: it takes a collection each time, a few milliseconds of a processor here
-// and seconds where a million accounts live.
-const returnUpTo = 256 << 20
-
-// returnMemory gives the system back what is free, again and again. The runtime by itself keeps about as much as the heap had at its largest of late, which
-// a compaction of a database doubles for a moment.
-func returnMemory(ctx context.Context, every time.Duration, upTo uint64) {
-	tick := time.NewTicker(every)
-	defer tick.Stop()
-	live := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-			if metrics.Read(live); live[0].Value.Uint64() <= upTo {
-				debug.FreeOSMemory()
-			}
-		}
-	}
 }
 
 // adjust puts what the command line says in the place of what the configuration does.

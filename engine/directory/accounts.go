@@ -11,6 +11,12 @@ import (
 	"github.com/pointsman/pointsman/storage"
 )
 
+// What an account may have as its tier and its default power level.
+var (
+	tiers  = []storage.AccountTier{storage.TierFree, storage.TierStarter, storage.TierProfessional, storage.TierEnterprise}
+	levels = []string{"eco", "balanced", "precision"}
+)
+
 var validID = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{0,63}$`)
 
 // enter gives the account a state and keeps count of its team's accounts.
@@ -26,16 +32,15 @@ func (a *account) enter(s *accountState) {
 
 // teamOf is the team of an account, nil if it has none.
 func (d *Directory) teamOf(a storage.Account) *team {
-	t, _ := d.teams.get(a.Team)
-	return t
+	return d.teams.Get(a.Team)
 }
 
 // checkAccount refuses an account that cannot be.
 func (d *Directory) checkAccount(a storage.Account) error {
 	switch {
-	case !slices.Contains([]storage.AccountTier{storage.TierFree, storage.TierStarter, storage.TierProfessional, storage.TierEnterprise}, a.Tier):
+	case !slices.Contains(tiers, a.Tier):
 		return ErrTier
-	case !slices.Contains([]string{"eco", "balanced", "precision"}, a.DefaultLevel):
+	case !slices.Contains(levels, a.DefaultLevel):
 		return ErrLevel
 	case a.Team != "" && d.teamOf(a) == nil:
 		return ErrTeam
@@ -54,7 +59,7 @@ func (d *Directory) CreateAccount(a storage.Account) (storage.Account, error) {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if _, there := d.accounts.get(a.ID); there {
+	if d.accounts.Get(a.ID) != nil {
 		return a, fmt.Errorf("account %s: %w", a.ID, storage.ErrExists)
 	}
 	if err := d.checkAccount(a); err != nil {
@@ -63,9 +68,7 @@ func (d *Directory) CreateAccount(a storage.Account) (storage.Account, error) {
 	if err := d.store.accounts.CreateAccount(a, defaults.Credits); err != nil {
 		return a, err
 	}
-	made := &account{}
-	made.enter(&accountState{Account: a, team: d.teamOf(a)})
-	d.accounts.put(a.ID, made)
+	d.addAccount(a, nil)
 	return a, nil
 }
 
@@ -74,8 +77,8 @@ func (d *Directory) CreateAccount(a storage.Account) (storage.Account, error) {
 func (d *Directory) UpdateAccount(id string, change func(*storage.Account)) (storage.Account, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	a, ok := d.accounts.get(id)
-	if !ok {
+	a := d.accounts.Get(id)
+	if a == nil {
 		return storage.Account{}, noAccount(id)
 	}
 	old := a.state.Load()
@@ -95,8 +98,8 @@ func (d *Directory) UpdateAccount(id string, change func(*storage.Account)) (sto
 
 // Account finds an account. Errors: storage.ErrNotFound.
 func (d *Directory) Account(id string) (storage.Account, error) {
-	a, ok := d.accounts.get(id)
-	if !ok {
+	a := d.accounts.Get(id)
+	if a == nil {
 		return storage.Account{}, noAccount(id)
 	}
 	return a.state.Load().Account, nil
@@ -104,7 +107,7 @@ func (d *Directory) Account(id string) (storage.Account, error) {
 
 // Accounts lists all accounts by id.
 func (d *Directory) Accounts() []storage.Account {
-	return sorted(d.accounts.all(), func(a *account) storage.Account { return a.state.Load().Account }, func(a storage.Account) string { return a.ID })
+	return sorted(d.accounts.All(), func(a *account) storage.Account { return a.state.Load().Account }, func(a storage.Account) string { return a.ID })
 }
 
 func noAccount(id string) error { return fmt.Errorf("account %.64q: %w", id, storage.ErrNotFound) }
@@ -133,13 +136,13 @@ func (d *Directory) CreateTeam(t storage.Team) (storage.Team, error) {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if _, there := d.teams.get(t.ID); there {
+	if d.teams.Get(t.ID) != nil {
 		return t, fmt.Errorf("team %s: %w", t.ID, storage.ErrExists)
 	}
 	if err := d.store.teams.PutTeam(t); err != nil {
 		return t, err
 	}
-	d.teams.put(t.ID, newTeam(t))
+	d.teams.Put(newTeam(t))
 	return t, nil
 }
 
@@ -147,8 +150,8 @@ func (d *Directory) CreateTeam(t storage.Team) (storage.Team, error) {
 func (d *Directory) UpdateTeam(id string, change func(*storage.Team)) (storage.Team, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	t, ok := d.teams.get(id)
-	if !ok {
+	t := d.teams.Get(id)
+	if t == nil {
 		return storage.Team{}, noTeam(id)
 	}
 	old := t.record.Load()
@@ -166,8 +169,8 @@ func (d *Directory) UpdateTeam(id string, change func(*storage.Team)) (storage.T
 func (d *Directory) DeleteTeam(id string) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	t, ok := d.teams.get(id)
-	if !ok {
+	t := d.teams.Get(id)
+	if t == nil {
 		return noTeam(id)
 	}
 	if n := t.size.Load(); n > 0 {
@@ -176,14 +179,14 @@ func (d *Directory) DeleteTeam(id string) error {
 	if err := d.store.teams.DeleteTeam(id); err != nil {
 		return err
 	}
-	d.teams.remove(id)
+	d.teams.Remove(id)
 	return nil
 }
 
 // Team finds a team and tells how many accounts it has. Errors: storage.ErrNotFound.
 func (d *Directory) Team(id string) (record storage.Team, accounts int, err error) {
-	t, ok := d.teams.get(id)
-	if !ok {
+	t := d.teams.Get(id)
+	if t == nil {
 		return record, 0, noTeam(id)
 	}
 	return *t.record.Load(), int(t.size.Load()), nil
@@ -191,7 +194,7 @@ func (d *Directory) Team(id string) (record storage.Team, accounts int, err erro
 
 // Teams lists all teams by id.
 func (d *Directory) Teams() []storage.Team {
-	return sorted(d.teams.all(), func(t *team) storage.Team { return *t.record.Load() }, func(t storage.Team) string { return t.ID })
+	return sorted(d.teams.All(), func(t *team) storage.Team { return *t.record.Load() }, func(t storage.Team) string { return t.ID })
 }
 
 func noTeam(id string) error { return fmt.Errorf("team %.64q: %w", id, storage.ErrNotFound) }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"math/rand/v2"
+	"runtime"
 	"testing"
 	"time"
 
@@ -68,6 +69,11 @@ func BenchmarkMillion(b *testing.B) {
 	b.Run("hash", func(b *testing.B) {
 		for b.Loop() {
 			v.Hash(keys[5])
+		}
+	})
+	b.Run("garbage collection", func(b *testing.B) { // of which the benchmark's own keys and records, and callers, are a part
+		for b.Loop() {
+			runtime.GC()
 		}
 	})
 	b.Run("create key", func(b *testing.B) {

@@ -18,6 +18,7 @@ import (
 
 	"github.com/pointsman/pointsman/engine/vault"
 	"github.com/pointsman/pointsman/storage"
+	"github.com/pointsman/pointsman/storage/slab"
 )
 
 // Accounts is the part of the store that keeps accounts. CreateAccount writes the account and its opening credits in one
@@ -102,16 +103,17 @@ type Directory struct {
 	damaged  sync.Map // ids of own keys that were found not to open
 
 	mu       sync.Mutex // serialises writers
-	accounts shards[string, *account]
-	teams    shards[string, *team]
-	virtual  shards[string, *virtual]   // by id
-	callers  shards[[32]byte, *virtual] // by hash of the virtual key; revoked ones are absent
+	room     room
+	accounts *slab.Table[string, account]
+	teams    *slab.Table[string, team]
+	virtual  *slab.Table[string, virtual]   // by id
+	callers  *slab.Table[[32]byte, virtual] // by hash; revoked ones are absent
 }
 
 // account is an account with what belongs to it.
 type account struct {
 	state atomic.Pointer[accountState]
-	keys  []*virtual // revoked ones too; guarded by Directory.mu
+	keys  *virtual // the newest, which leads to the others, revoked ones too; guarded by Directory.mu
 }
 
 // accountState is immutable.
@@ -129,6 +131,8 @@ type team struct {
 // virtual is a virtual key. Its caller is the one that it stood for when it was last looked up.
 type virtual struct {
 	account *account // nil: there is none
+	older   *virtual // of the same account
+	hash    [32]byte // as in its record
 	record  atomic.Pointer[storage.VirtualKey]
 	caller  atomic.Pointer[Caller]
 }
@@ -140,15 +144,18 @@ func Open(accounts Accounts, teams Teams, keys Keys, v *vault.Vault, defaults De
 	d.store.accounts, d.store.teams, d.store.keys = accounts, teams, keys
 	seed := maphash.MakeSeed()
 	byName := func(name string) uint64 { return maphash.String(seed, name) }
-	d.accounts.hash, d.teams.hash, d.virtual.hash = byName, byName, byName
-	d.callers.hash = func(sum [32]byte) uint64 { return uint64(binary.LittleEndian.Uint16(sum[:2])) }
+	d.accounts = slab.NewTable(byName, func(a *account) string { return a.state.Load().ID })
+	d.teams = slab.NewTable(byName, func(t *team) string { return t.record.Load().ID })
+	d.virtual = slab.NewTable(byName, func(k *virtual) string { return k.record.Load().ID })
+	byHash := func(sum [32]byte) uint64 { return binary.LittleEndian.Uint64(sum[:]) }
+	d.callers = slab.NewTable(byHash, func(k *virtual) [32]byte { return k.hash })
 
 	groups, err := teams.Teams()
 	if err != nil {
 		return nil, fmt.Errorf("loading teams: %w", err)
 	}
 	for _, t := range groups {
-		d.teams.fill(t.ID, newTeam(t))
+		d.teams.Put(newTeam(t))
 	}
 	own, err := keys.ProviderKeys()
 	if err != nil {
@@ -166,20 +173,14 @@ func Open(accounts Accounts, teams Teams, keys Keys, v *vault.Vault, defaults De
 		return nil, fmt.Errorf("loading accounts: %w", err)
 	}
 	for _, record := range list {
-		a := &account{}
-		a.enter(&accountState{record, d.teamOf(record), ownOf[record.ID]})
-		d.accounts.fill(record.ID, a)
+		d.addAccount(record, ownOf[record.ID])
 	}
 	virtual, err := keys.VirtualKeys()
 	if err != nil {
 		return nil, fmt.Errorf("loading virtual keys: %w", err)
 	}
-	for i := range virtual {
-		k := d.newKey(&virtual[i])
-		d.virtual.fill(k.record.Load().ID, k)
-		if k.account != nil && virtual[i].Revoked.IsZero() {
-			d.callers.fill(virtual[i].Hash, k)
-		}
+	for _, record := range virtual {
+		d.addKey(record)
 	}
 	d.CheckOwnKeys()
 	return d, nil
@@ -188,8 +189,8 @@ func Open(accounts Accounts, teams Teams, keys Keys, v *vault.Vault, defaults De
 // Caller finds who a bearer key belongs to. Whether it is allowed anything now is for the user of the directory to see: keys
 // that are disabled or have expired are found.
 func (d *Directory) Caller(key []byte) (*Caller, bool) {
-	k, ok := d.callers.get(d.vault.Hash(key))
-	if !ok {
+	k := d.callers.Get(d.vault.Hash(key))
+	if k == nil {
 		return nil, false
 	}
 	return k.stands(), true
@@ -232,8 +233,8 @@ func (d *Directory) SetOwnKey(account, provider, key string) (storage.ProviderKe
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	a, ok := d.accounts.get(account)
-	if !ok {
+	a := d.accounts.Get(account)
+	if a == nil {
 		return k, noAccount(account)
 	}
 	state := *a.state.Load()
@@ -262,8 +263,8 @@ func (d *Directory) SetOwnKey(account, provider, key string) (storage.ProviderKe
 func (d *Directory) DeleteOwnKey(account, provider string) (id string, err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	a, ok := d.accounts.get(account)
-	if !ok {
+	a := d.accounts.Get(account)
+	if a == nil {
 		return "", noAccount(account)
 	}
 	state := *a.state.Load()
@@ -287,7 +288,7 @@ func (d *Directory) DeleteOwnKey(account, provider string) (id string, err error
 // OwnKeys lists an account's provider keys by provider.
 func (d *Directory) OwnKeys(account string) []storage.ProviderKey {
 	var out []storage.ProviderKey
-	if a, ok := d.accounts.get(account); ok {
+	if a := d.accounts.Get(account); a != nil {
 		mine := a.state.Load().own
 		for _, p := range slices.Sorted(maps.Keys(mine)) {
 			out = append(out, *mine[p])
@@ -298,7 +299,7 @@ func (d *Directory) OwnKeys(account string) []storage.ProviderKey {
 
 // OwnKey returns an account's sealed key for a provider as it is now, or nil.
 func (d *Directory) OwnKey(account, provider string) *storage.ProviderKey {
-	if a, ok := d.accounts.get(account); ok {
+	if a := d.accounts.Get(account); a != nil {
 		return a.state.Load().own[provider]
 	}
 	return nil

@@ -11,17 +11,6 @@ import (
 	"github.com/pointsman/pointsman/storage"
 )
 
-// newKey makes a virtual key of a record, one of its account's.
-func (d *Directory) newKey(record *storage.VirtualKey) *virtual {
-	k := &virtual{}
-	k.record.Store(record)
-	if a, ok := d.accounts.get(record.Account); ok {
-		k.account = a
-		a.keys = append(a.keys, k)
-	}
-	return k
-}
-
 // mint gives a key its text, which is returned once and never stored, and what follows from that.
 func (d *Directory) mint(k *storage.VirtualKey) (text string) {
 	text = vault.NewVirtualKey()
@@ -30,26 +19,19 @@ func (d *Directory) mint(k *storage.VirtualKey) (text string) {
 	return text
 }
 
-// publish makes a stored key usable.
-func (d *Directory) publish(record storage.VirtualKey) {
-	k := d.newKey(&record)
-	d.virtual.put(record.ID, k)
-	d.callers.put(record.Hash, k)
-}
-
 // CreateKey makes a virtual key as k says for the account it names, and returns it with the only copy of its text. Errors:
 // storage.ErrNotFound.
 func (d *Directory) CreateKey(k storage.VirtualKey) (storage.VirtualKey, string, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if _, ok := d.accounts.get(k.Account); !ok {
+	if d.accounts.Get(k.Account) == nil {
 		return storage.VirtualKey{}, "", noAccount(k.Account)
 	}
 	text := d.mint(&k)
 	if err := d.store.keys.PutVirtualKey(k); err != nil {
 		return storage.VirtualKey{}, "", err
 	}
-	d.publish(k)
+	d.addKey(k)
 	return k, text, nil
 }
 
@@ -74,8 +56,8 @@ func (d *Directory) UpdateKey(id string, change func(*storage.VirtualKey)) (stor
 
 // liveKey finds a key that is not revoked.
 func (d *Directory) liveKey(id string) (*virtual, storage.VirtualKey, error) {
-	k, ok := d.virtual.get(id)
-	if !ok {
+	k := d.virtual.Get(id)
+	if k == nil {
 		return nil, storage.VirtualKey{}, noKey(id)
 	}
 	record := *k.record.Load()
@@ -107,7 +89,7 @@ func (d *Directory) RotateKey(id string, overlap time.Duration) (storage.Virtual
 	if err := d.store.keys.PutVirtualKey(next, old); err != nil {
 		return storage.VirtualKey{}, "", err
 	}
-	d.publish(next)
+	d.addKey(next)
 	k.record.Store(&old)
 	return next, text, nil
 }
@@ -116,8 +98,8 @@ func (d *Directory) RotateKey(id string, overlap time.Duration) (storage.Virtual
 func (d *Directory) RevokeKey(id string) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	k, ok := d.virtual.get(id)
-	if !ok {
+	k := d.virtual.Get(id)
+	if k == nil {
 		return noKey(id)
 	}
 	record := *k.record.Load()
@@ -129,14 +111,14 @@ func (d *Directory) RevokeKey(id string) error {
 		return err
 	}
 	k.record.Store(&record)
-	d.callers.remove(record.Hash)
+	d.callers.Remove(record.Hash)
 	return nil
 }
 
 // Key finds a virtual key by its id. Errors: storage.ErrNotFound.
 func (d *Directory) Key(id string) (storage.VirtualKey, error) {
-	k, ok := d.virtual.get(id)
-	if !ok {
+	k := d.virtual.Get(id)
+	if k == nil {
 		return storage.VirtualKey{}, noKey(id)
 	}
 	return *k.record.Load(), nil
@@ -146,12 +128,12 @@ func (d *Directory) Key(id string) (storage.VirtualKey, error) {
 func (d *Directory) Keys(account string) []storage.VirtualKey {
 	var out []storage.VirtualKey
 	if account == "" {
-		for k := range d.virtual.all() {
+		for k := range d.virtual.All() {
 			out = append(out, *k.record.Load())
 		}
-	} else if a, ok := d.accounts.get(account); ok {
+	} else if a := d.accounts.Get(account); a != nil {
 		d.mu.Lock()
-		for _, k := range a.keys {
+		for k := a.keys; k != nil; k = k.older {
 			out = append(out, *k.record.Load())
 		}
 		d.mu.Unlock()
@@ -190,13 +172,13 @@ func (d *Directory) Suspend(s storage.Spender, reason string) (done bool, err er
 func (d *Directory) suspendKeys(id, reason string) (done bool, err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	first, ok := d.virtual.get(id)
-	if !ok || first.account == nil {
+	first := d.virtual.Get(id)
+	if first == nil || first.account == nil {
 		return false, noKey(id)
 	}
 	var keys []*virtual
 	var records []storage.VirtualKey
-	for _, k := range first.account.keys {
+	for k := first.account.keys; k != nil; k = k.older {
 		record := *k.record.Load()
 		if record.SpendsAs() == id && record.Disabled == "" && record.Revoked.IsZero() {
 			record.Disabled = reason

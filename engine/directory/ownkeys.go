@@ -52,7 +52,7 @@ func (d *Directory) UndecryptableKeys() (keys []storage.ProviderKey) {
 
 // CountOwnKeys is how many own keys are stored.
 func (d *Directory) CountOwnKeys() (total int) {
-	for a := range d.accounts.all() {
+	for a := range d.accounts.All() {
 		total += len(a.state.Load().own)
 	}
 	return total
@@ -96,8 +96,8 @@ func (d *Directory) RewrapOwnKeys(ctx context.Context, done func()) error {
 func (d *Directory) rewrap(account, provider string) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	a, ok := d.accounts.get(account)
-	if !ok {
+	a := d.accounts.Get(account)
+	if a == nil {
 		return nil
 	}
 	state := *a.state.Load()
@@ -123,7 +123,7 @@ func (d *Directory) rewrap(account, provider string) error {
 
 // ownKeysThat lists the own keys of all accounts that a condition holds for, by account and provider.
 func (d *Directory) ownKeysThat(holds func(*storage.ProviderKey) bool) (keys []storage.ProviderKey) {
-	for a := range d.accounts.all() {
+	for a := range d.accounts.All() {
 		for _, k := range a.state.Load().own {
 			if holds(k) {
 				keys = append(keys, *k)

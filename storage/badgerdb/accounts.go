@@ -11,7 +11,6 @@ import (
 	"github.com/dgraph-io/badger/v4"
 
 	"github.com/pointsman/pointsman/storage"
-	"github.com/pointsman/pointsman/storage/ledger"
 )
 
 // CreateAccount stores the account and its opening grant (0 or more credits) in one commit, and returns once they are on
@@ -51,28 +50,29 @@ func (s *Store) UpdateAccount(a storage.Account) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.machine.Account(a.ID).Record = a
+	s.machine.Account(a.ID).Overdraft = a.Overdraft
 	return nil
 }
 
 // Account returns one account's record. It works while the ledger is halted. Errors: ErrNotFound.
-func (s *Store) Account(id string) (storage.Account, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if a := s.machine.Account(id); a != nil {
-		return a.Record, nil
+func (s *Store) Account(id string) (a storage.Account, err error) {
+	view := s.viewNow
+	if s.Halted() != nil {
+		view = s.view
 	}
-	return storage.Account{}, fmt.Errorf("account %.64q: %w", id, storage.ErrNotFound)
+	if err := view("reading an account", func(txn *badger.Txn) error { return get(txn, textKey(keyAccount, id), &a) }); err != nil {
+		return storage.Account{}, fmt.Errorf("account %.64q: %w", id, err)
+	}
+	return a, nil
 }
 
-// Accounts returns every account's record, ordered by id. It works while the ledger is halted.
+// Accounts returns every account's record, ordered by id; while the ledger is halted, those that can be read.
 func (s *Store) Accounts() ([]storage.Account, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	var list []storage.Account
-	s.machine.Accounts(func(a *ledger.Account) { list = append(list, a.Record) })
-	slices.SortFunc(list, func(x, y storage.Account) int { return strings.Compare(x.ID, y.ID) })
-	return list, nil
+	if s.Halted() != nil {
+		records, _ := s.readAccounts() // what keeps the others from being read is among what it halted for, or follows from it
+		return records, nil
+	}
+	return listNow[storage.Account](s, keyAccount)
 }
 
 func (s *Store) readAccounts() ([]storage.Account, error) {

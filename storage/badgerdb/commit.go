@@ -272,7 +272,7 @@ func (s *Store) flushHeads(r *record) (exact uint64) {
 		if a.Link.DirtySince+s.config.headEvery > s.chain.Position {
 			break
 		}
-		r.point(append(append(s.key[:0], keyHead), a.Record.ID...), a.Link.Position)
+		r.point(append(append(s.key[:0], keyHead), a.ID...), a.Link.Position)
 		a.Link.DirtySince = 0
 		s.dirty = s.dirty[1:]
 	}

@@ -144,7 +144,7 @@ func checkHeads(b book, a *ledger.Audit, start, indexed uint64) error {
 		if err != nil || e.Account != h.account || h.position >= start {
 			return fmt.Errorf("account %s: its head names ledger position %d, which is not its last line", h.account, h.position)
 		}
-		a.Standing[h.account] = ledger.StandingAfter(&e)
+		a.StandsAfter(&e)
 	}
 	for id, acc := range a.Standing {
 		if !headed[id] && acc.Link.Position < indexed {

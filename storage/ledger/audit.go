@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/pointsman/pointsman/storage"
+	"github.com/pointsman/pointsman/storage/slab"
 )
 
 // Audit follows the ledger line by line and checks each against everything before it. It starts either at the first line,
@@ -25,6 +26,8 @@ type Audit struct {
 	calendar calendar
 	other    *storage.Entry // first line of a transfer whose second must come next
 	hashed   []byte
+	room     slab.Values[Standing]
+	ids      slab.Texts
 }
 
 // Earlier is what an audit that does not begin at the first line asks of what lies before its start.
@@ -39,7 +42,9 @@ type Standing struct {
 	Posted, Held, Overdraft storage.Credits
 	Open                    uint64
 	Link                    Link
-	Record                  storage.Account // only its id is known from lines
+	// Granted is the overdraft that its record grants, which a later line will tell; HasRecord, that there is one. Lines know neither.
+	Granted   storage.Credits
+	HasRecord bool
 }
 
 // audited is a spender as the lines say, and its record on disk, which must say the same of the line after which it is exact.
@@ -105,27 +110,32 @@ func (a *Audit) account(e *storage.Entry) (*Standing, error) {
 	if acc := a.Standing[e.Account]; acc != nil {
 		return acc, nil
 	}
-	acc := &Standing{Record: storage.Account{ID: e.Account}}
-	if e.Previous != 0 && !a.Whole {
+	if e.Previous == 0 {
+		a.Accounts++
+	} else if !a.Whole {
 		before, err := a.earlier.Line(e.Previous)
 		if err != nil || before.Account != e.Account {
 			return nil, fault(e, "the account's line before it, at ledger position %d, is missing", e.Previous)
 		}
-		acc = StandingAfter(&before)
+		return a.StandsAfter(&before), nil
 	}
-	if e.Previous == 0 {
-		a.Accounts++
-	}
-	a.Standing[e.Account] = acc
-	return acc, nil
+	return a.add(e.Account), nil
 }
 
-// StandingAfter is an account as the line left it.
-func StandingAfter(e *storage.Entry) *Standing {
-	return &Standing{
-		Posted: e.Posted, Held: e.Held, Open: e.Open, Overdraft: e.Overdraft, Record: storage.Account{ID: e.Account},
+// StandsAfter adds an account as the line left it.
+func (a *Audit) StandsAfter(e *storage.Entry) *Standing {
+	acc := a.add(e.Account)
+	*acc = Standing{
+		Posted: e.Posted, Held: e.Held, Open: e.Open, Overdraft: e.Overdraft,
 		Link: Link{Position: e.Position, Seq: e.Seq, Hash: e.Hash},
 	}
+	return acc
+}
+
+func (a *Audit) add(id string) *Standing {
+	acc := a.room.New()
+	a.Standing[a.ids.Copy(id)] = acc
+	return acc
 }
 
 // apply does to the account what the line says, if the rules of its kind allow it.
@@ -353,10 +363,10 @@ func (a *Audit) CheckAccounts(records []storage.Account) error {
 		if acc == nil {
 			return fmt.Errorf("account %s: has no line in the ledger", record.ID)
 		}
-		acc.Record = record
+		acc.Granted, acc.HasRecord = record.Overdraft, !record.Created.IsZero()
 	}
 	for id, acc := range a.Standing {
-		if acc.Record.Created.IsZero() {
+		if !acc.HasRecord {
 			return fmt.Errorf("account %s seq %d: its record is missing", id, acc.Link.Seq)
 		}
 	}
@@ -368,14 +378,13 @@ func (a *Audit) CheckAccounts(records []storage.Account) error {
 func (m *Machine) Adopt(a *Audit, forgotten storage.RequestID) (dirty []*Account) {
 	m.totals, m.position, m.forgotten = a.Totals, a.Position, forgotten
 	for id, s := range a.Standing {
-		acc := &Account{
-			Record: s.Record, posted: s.Posted, held: s.Held, open: s.Open, seq: s.Link.Seq, last: s.Link.Position, durable: s.Link.Position, Link: s.Link,
-		}
+		acc := m.add(Account{
+			ID: id, Overdraft: s.Granted, posted: s.Posted, held: s.Held, open: s.Open, seq: s.Link.Seq, last: s.Link.Position, durable: s.Link.Position, Link: s.Link,
+		})
 		if s.Link.Position >= a.Indexed {
 			acc.Link.DirtySince = a.Indexed
 			dirty = append(dirty, acc)
 		}
-		m.accounts[id] = acc
 	}
 	for who, s := range a.spenders {
 		own := s.spending
@@ -394,7 +403,7 @@ func (m *Machine) Adopt(a *Audit, forgotten storage.RequestID) (dirty []*Account
 	for i := range holds {
 		e := &holds[i]
 		r := &Request{
-			ID: e.Request, Position: e.Position, account: m.accounts[e.Account], amount: e.Amount, expires: e.Expires, key: e.Key, team: e.Team,
+			ID: e.Request, Position: e.Position, account: m.accounts.Get(e.Account), amount: e.Amount, expires: e.Expires, key: e.Key, team: e.Team,
 		}
 		m.requests[r.ID] = r
 		m.opened(r)

@@ -96,7 +96,7 @@ func (d *disk) commit(acknowledge bool) {
 			d.ended[l.Entry.Request] = l.Position
 		}
 		if l.Record != nil {
-			d.records[l.Entry.Account] = l.Of.Record
+			d.records[l.Entry.Account] = storage.Account{ID: string(l.Record), Created: l.Time}
 		}
 	}
 	_ = EachLine(b.lines[0].Position, page, func(_ uint64, line []byte) error {
@@ -163,7 +163,7 @@ func (d *disk) audit(whole bool) (*Audit, error) {
 	if !whole { // as head records tell of accounts without a line at or after the start
 		for position := before.Position; position > 0; position-- {
 			if e, _ := d.Line(position); a.Standing[e.Account] == nil {
-				a.Standing[e.Account] = StandingAfter(&e)
+				a.StandsAfter(&e)
 			}
 		}
 	}

@@ -22,11 +22,13 @@ import (
 	"bytes"
 	"cmp"
 	"fmt"
+	"hash/maphash"
 	"math"
 	"sync"
 	"time"
 
 	"github.com/pointsman/pointsman/storage"
+	"github.com/pointsman/pointsman/storage/slab"
 )
 
 // Sink takes the lines of decided operations, in order, and returns the batch in which a line becomes durable. If joined is
@@ -62,9 +64,10 @@ type Line struct {
 	Record  []byte   // the account's record, when the line opens it
 }
 
-// Account is an account's standing, ahead of the disk.
+// Account is an account's standing, ahead of the disk. There may be millions, so it holds as few pointers as it can.
 type Account struct {
-	Record storage.Account
+	ID        string
+	Overdraft storage.Credits // that it is granted by its record
 	// Link is the writer's, who hashes lines: the account's last line that it has written. The machine never touches it.
 	Link Link
 
@@ -84,7 +87,7 @@ type Link struct {
 }
 
 func (a *Account) balance() storage.Balance {
-	return storage.Balance{Account: a.Record.ID, Posted: a.posted, Held: a.held, Overdraft: a.Record.Overdraft}
+	return storage.Balance{Account: a.ID, Posted: a.posted, Held: a.held, Overdraft: a.Overdraft}
 }
 
 // available is what new holds may take; below zero when an overdraft was lowered under what is used of it.
@@ -140,7 +143,9 @@ type Machine struct {
 	sink  Sink
 	past  Past
 
-	accounts       map[string]*Account
+	accounts       *slab.Table[string, Account]
+	room           slab.Values[Account]
+	ids            slab.Texts
 	requests       map[storage.RequestID]*Request // open holds and recently ended ones
 	grants         map[grantRef]pendingGrant
 	spenders       map[storage.Spender]*spending
@@ -164,9 +169,11 @@ type pendingGrant struct {
 
 // New returns the machine of an empty ledger.
 func New(c Config) *Machine {
+	seed := maphash.MakeSeed()
 	return &Machine{
 		clock: c.Clock, sink: c.Sink, past: c.Past, recent: make([]*Request, cmp.Or(c.Recent, RecentSize)),
-		accounts: map[string]*Account{}, requests: map[storage.RequestID]*Request{}, grants: map[grantRef]pendingGrant{},
+		accounts: slab.NewTable(func(id string) uint64 { return maphash.String(seed, id) }, func(a *Account) string { return a.ID }),
+		requests: map[storage.RequestID]*Request{}, grants: map[grantRef]pendingGrant{},
 		spenders: map[storage.Spender]*spending{},
 	}
 }
@@ -179,7 +186,7 @@ func (m *Machine) Reserve(h storage.Hold) (*storage.Batch, error) {
 	if h.Amount < 0 {
 		return nil, fmt.Errorf("reserving %s credits: %w", h.Amount, storage.ErrInvalid)
 	}
-	a := m.accounts[h.Account]
+	a := m.accounts.Get(h.Account)
 	if a == nil {
 		return nil, fmt.Errorf("account %.64q: %w", h.Account, storage.ErrNotFound)
 	}
@@ -283,7 +290,7 @@ func (m *Machine) Grant(g storage.Grant) (*storage.Batch, error) {
 	if len(g.Reference) == 0 || len(g.Reference) > 128 || len(g.Kind) > 32 {
 		return nil, fmt.Errorf("granting with reference %.128q of kind %.32q: %w", g.Reference, g.Kind, storage.ErrInvalid)
 	}
-	a := m.accounts[g.Account]
+	a := m.accounts.Get(g.Account)
 	if a == nil {
 		return nil, storage.ErrNotFound
 	}
@@ -305,7 +312,7 @@ func (m *Machine) Transfer(t storage.Transfer) (*storage.Batch, error) {
 	if len(t.Reference) == 0 || len(t.Reference) > 128 || t.Amount <= 0 || t.From == t.To {
 		return nil, fmt.Errorf("transferring %s credits with reference %.128q: %w", t.Amount, t.Reference, storage.ErrInvalid)
 	}
-	from, to := m.accounts[t.From], m.accounts[t.To]
+	from, to := m.accounts.Get(t.From), m.accounts.Get(t.To)
 	if from == nil || to == nil {
 		return nil, storage.ErrNotFound
 	}
@@ -336,14 +343,13 @@ func (m *Machine) Transfer(t storage.Transfer) (*storage.Batch, error) {
 // OpenAccount adds an account with an opening grant; encoded is its record as the writer keeps it. Errors: ErrExists,
 // ErrInvalid (amount).
 func (m *Machine) OpenAccount(record storage.Account, opening storage.Credits, encoded []byte) (*storage.Batch, error) {
-	if m.accounts[record.ID] != nil {
+	if m.accounts.Get(record.ID) != nil {
 		return nil, storage.ErrExists
 	}
 	if opening < 0 || !m.issuable(opening) {
 		return nil, storage.ErrInvalid
 	}
-	a := &Account{Record: record}
-	m.accounts[record.ID] = a
+	a := m.Know(record)
 	m.totals.Accounts++
 	return m.issue(a, storage.Grant{Account: record.ID, Amount: opening, Reference: "opening", Kind: "opening"}, encoded), nil
 }
@@ -364,7 +370,7 @@ func (m *Machine) Sweep(now time.Time) {
 func (m *Machine) Interrupt() (holds []storage.Hold, last *storage.Batch) {
 	for r := m.oldest; r != nil; r = m.oldest {
 		holds = append(holds, storage.Hold{
-			Request: r.ID, Account: r.account.Record.ID, Amount: r.amount, Expires: r.expires, Key: r.key, Team: r.team,
+			Request: r.ID, Account: r.account.ID, Amount: r.amount, Expires: r.expires, Key: r.key, Team: r.team,
 		})
 		m.lapse(r, storage.EntryInterrupt)
 		last = r.batch
@@ -373,21 +379,24 @@ func (m *Machine) Interrupt() (holds []storage.Hold, last *storage.Batch) {
 }
 
 // Account returns an account, nil if there is none.
-func (m *Machine) Account(id string) *Account { return m.accounts[id] }
-
-// Accounts calls visit for every account, in no order.
-func (m *Machine) Accounts(visit func(a *Account)) {
-	for _, a := range m.accounts {
-		visit(a)
-	}
-}
+func (m *Machine) Account(id string) *Account { return m.accounts.Get(id) }
 
 // Know adds an account of which nothing but the record is known, for a ledger that is halted.
-func (m *Machine) Know(record storage.Account) { m.accounts[record.ID] = &Account{Record: record} }
+func (m *Machine) Know(record storage.Account) *Account {
+	return m.add(Account{ID: record.ID, Overdraft: record.Overdraft})
+}
+
+func (m *Machine) add(a Account) *Account {
+	a.ID = m.ids.Copy(a.ID)
+	added := m.room.New()
+	*added = a
+	m.accounts.Put(added)
+	return added
+}
 
 // Balance is the account's standing including what is not on disk yet. Errors: ErrNotFound.
 func (m *Machine) Balance(id string) (storage.Balance, error) {
-	a := m.accounts[id]
+	a := m.accounts.Get(id)
 	if a == nil {
 		return storage.Balance{}, fmt.Errorf("account %.64q: %w", id, storage.ErrNotFound)
 	}
@@ -427,8 +436,8 @@ func (m *Machine) enter(l Line, joined bool) *storage.Batch {
 	a.seq++
 	e.Position, e.Seq, e.Previous = m.position, a.seq, a.last
 	a.last = e.Position
-	e.Account, e.Time = a.Record.ID, m.clock()
-	e.Posted, e.Held, e.Open, e.Overdraft = a.posted, a.held, a.open, a.Record.Overdraft
+	e.Account, e.Time = a.ID, m.clock()
+	e.Posted, e.Held, e.Open, e.Overdraft = a.posted, a.held, a.open, a.Overdraft
 	if r := l.Request; r != nil {
 		e.Request = r.ID
 		if e.Kind != storage.EntryHold && e.Kind != storage.EntryExtend {
@@ -495,7 +504,7 @@ func (m *Machine) ended(id storage.RequestID) (*Request, error) {
 	if e == nil || err != nil {
 		return nil, err
 	}
-	r := &Request{ID: id, account: m.accounts[e.Account], state: settled, charged: e.Charged, loss: e.Loss, key: e.Key, team: e.Team}
+	r := &Request{ID: id, account: m.accounts.Get(e.Account), state: settled, charged: e.Charged, loss: e.Loss, key: e.Key, team: e.Team}
 	if e.MayBeCharged {
 		r.state = lapsed
 	}

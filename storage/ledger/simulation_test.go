@@ -279,7 +279,7 @@ func (s *simulation) lend() error {
 	}
 	record.Overdraft = storage.Credits(s.random.IntN(3) * 300)
 	s.disk.records[id] = record
-	s.machine.Account(id).Record = record
+	s.machine.Account(id).Overdraft = record.Overdraft
 	s.world.overdrafts = maps.Clone(s.world.overdrafts)
 	s.world.overdrafts[id] = record.Overdraft
 	return nil

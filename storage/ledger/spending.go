@@ -161,7 +161,7 @@ func (m *Machine) spends(r *Request) (err error) {
 		r.spenders[0] = a.keySpending
 	}
 	if a.spending == nil {
-		if a.spending, err = m.spending(storage.SpenderAccount + storage.Spender(a.Record.ID)); err != nil {
+		if a.spending, err = m.spending(storage.SpenderAccount + storage.Spender(a.ID)); err != nil {
 			return err
 		}
 	}

@@ -1,9 +1,12 @@
 package bench
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"fmt"
+	"io"
+	"net/http"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -148,6 +151,45 @@ func startGateway(ctx context.Context, cfg *Config, s *site, profile string) (*p
 
 func (s *site) configPath() string { return filepath.Join(s.dir, "pointsman.toml") }
 func (s *site) dataDir() string    { return filepath.Join(s.dir, "data") }
+
+// metrics are those of a gateway's admin API.
+func (p *process) metrics(master string) ([]byte, error) {
+	req, err := http.NewRequest(http.MethodGet, p.admin+"/metrics", nil)
+	if err != nil {
+		return nil, err
+	}
+	req.Header.Set("Authorization", "Bearer "+master)
+	client := http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+	resp, err := client.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	if err == nil && resp.StatusCode != http.StatusOK {
+		err = fmt.Errorf("metrics: status %d: %.200s", resp.StatusCode, text)
+	}
+	return text, err
+}
+
+// proven waits until the gateway has proven its ledger, which it does at its leisure after a start with many lines.
+func (p *process) proven(ctx context.Context, master string) error {
+	for deadline := time.Now().Add(proofLimit); time.Now().Before(deadline); {
+		text, err := p.metrics(master)
+		if err != nil {
+			return err
+		}
+		if bytes.Contains(text, []byte("\npointsman_ledger_proven_timestamp_seconds ")) {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(time.Second):
+		}
+	}
+	return fmt.Errorf("the ledger was not proven within %v", proofLimit)
+}
 
 // routed waits until the gateway has answered a chat request.
 func (p *process) routed(ctx context.Context, s *site) error {

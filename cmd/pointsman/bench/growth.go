@@ -96,7 +96,7 @@ func amountsUpTo(most int, amounts ...int) (below []int) {
 	return append(below, most)
 }
 
-// grow prepares a gateway for each amount, the first being what the others are compared with, and loads them in turns.
+// grow prepares a gateway for each amount, the first being what the others are compared with, and loads them in turns once each has done what a start leaves for later.
 func (r *runner) grow(ctx context.Context, of string, amounts []int, prepare func(s *site, n int) error) error {
 	group := []*standing{r.bare}
 	sites := map[string]*site{}
@@ -110,6 +110,9 @@ func (r *runner) grow(ctx context.Context, of string, amounts []int, prepare fun
 			return err
 		}
 		defer p.stop()
+		if err := p.proven(ctx, s.master); err != nil {
+			return err
+		}
 		name := fmt.Sprintf("%d %s", n, of)
 		sites[name] = s
 		group = append(group, &standing{&Target{Name: name}, p})

@@ -6,8 +6,6 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
-	"io"
-	"net/http"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -311,24 +309,13 @@ func holdings(p *process, master string) (h Holdings, err error) {
 			h.Files++
 		}
 	}
-	req, err := http.NewRequest(http.MethodGet, p.admin+"/metrics", nil)
-	if err != nil {
-		return h, err
-	}
-	req.Header.Set("Authorization", "Bearer "+master)
-	client := http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
-	resp, err := client.Do(req)
-	if err != nil {
-		return h, err
-	}
-	defer resp.Body.Close()
-	text, err := io.ReadAll(resp.Body)
+	text, err := p.metrics(master)
 	if err != nil {
 		return h, err
 	}
 	count, goal := goroutineCount.FindSubmatch(text), heapGoal.FindSubmatch(text)
 	if count == nil || goal == nil {
-		return h, fmt.Errorf("no number of goroutines or goal of the heap among the metrics: %d %.200s", resp.StatusCode, text)
+		return h, fmt.Errorf("no number of goroutines or goal of the heap among the metrics: %.200s", text)
 	}
 	bytes, err := strconv.ParseFloat(string(goal[1]), 64)
 	if err != nil {

@@ -15,6 +15,7 @@ import (
 
 const (
 	startLimit = 2 * time.Minute  // for a process to say where it listens
+	proofLimit = 15 * time.Minute // for a gateway to prove a ledger of a million accounts beside its other work
 	stopLimit  = 10 * time.Second // after SIGTERM, before it is killed
 )
 

@@ -9,9 +9,9 @@ import (
 	"time"
 )
 
-// TestReturnMemory: what a load has left free goes back to the system soon, and again and again. The runtime by itself keeps a tenth more than the heap's goal,
+// TestMemoryGoesBack: what a load has left free goes back to the system soon, and again and again. The runtime by itself keeps a tenth more than the heap's goal,
 // and collects a process that allocates nothing every two minutes.
-func TestReturnMemory(t *testing.T) {
+func TestMemoryGoesBack(t *testing.T) {
 	kept := []metrics.Sample{{Name: "/memory/classes/heap/objects:bytes"}, {Name: "/memory/classes/heap/free:bytes"}}
 	held := func() (sum uint64) {
 		metrics.Read(kept)
@@ -35,7 +35,7 @@ func TestReturnMemory(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan struct{})
 	go func() {
-		returnMemory(ctx, 20*time.Millisecond, math.MaxUint64)
+		tendHeap(ctx, 20*time.Millisecond, math.MaxUint64)
 		close(ended)
 	}()
 	for range 2 {
@@ -51,20 +51,26 @@ func TestReturnMemory(t *testing.T) {
 	<-ended
 }
 
-// TestReturnMemoryOfALargeHeap: no collection is forced where it would take long.
-func TestReturnMemoryOfALargeHeap(t *testing.T) {
+// TestLargeHeap: no collection is forced where it would take long, and garbage may take more.
+func TestLargeHeap(t *testing.T) {
+	t.Setenv("GOGC", "")
+	defer debug.SetGCPercent(debug.SetGCPercent(garbagePercent))
 	forced := []metrics.Sample{{Name: "/gc/cycles/forced:gc-cycles"}}
 	cycles := func(upTo uint64) uint64 {
 		metrics.Read(forced)
 		before := forced[0].Value.Uint64()
 		ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
 		defer cancel()
-		returnMemory(ctx, 5*time.Millisecond, upTo)
+		tendHeap(ctx, 5*time.Millisecond, upTo)
 		metrics.Read(forced)
 		return forced[0].Value.Uint64() - before
 	}
 	if n := cycles(0); n != 0 {
 		t.Errorf("%d collections of a heap that is too large", n)
+	}
+	percent := []metrics.Sample{{Name: "/gc/gogc:percent"}}
+	if metrics.Read(percent); percent[0].Value.Uint64() != garbagePercentLarge {
+		t.Errorf("%d percent of garbage in it", percent[0].Value.Uint64())
 	}
 	if cycles(math.MaxUint64) == 0 {
 		t.Error("no collection of one that is not")
