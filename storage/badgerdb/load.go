@@ -53,6 +53,7 @@ func (s *Store) load(damaged error) error {
 		s.halt(err)
 		return nil
 	}
+	s.read = records
 	if a.Whole {
 		s.online.proven(a, began)
 	}

@@ -33,7 +33,8 @@ type Store struct {
 	batch      *batch   // open
 	sealed     []*batch // waiting for a commit
 
-	keysMu  sync.Mutex // serializes read-modify-write of keys
+	keysMu  sync.Mutex        // serializes read-modify-write of keys
+	read    []storage.Account // at the start, until they are asked for or one changes; guarded by mu
 	online  *online
 	readers sync.WaitGroup // snapshots, whose database must not be closed under them
 

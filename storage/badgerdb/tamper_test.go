@@ -102,7 +102,7 @@ func editEntry(t *testing.T, txn book, position uint64, rehash bool, edit func(e
 			if err != nil {
 				t.Fatal(err)
 			}
-			hash, _ = ledger.EntryHash(nil, position, &before.Hash, &accountBefore.Hash, line)
+			hash = new(ledger.Hasher).Hash(position, &before.Hash, &accountBefore.Hash, line)
 		}
 		lines[at] = append(line, hash[:]...)
 		return lines

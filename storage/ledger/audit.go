@@ -25,7 +25,7 @@ type Audit struct {
 	spenders map[storage.Spender]*audited
 	calendar calendar
 	other    *storage.Entry // first line of a transfer whose second must come next
-	hashed   []byte
+	hasher   Hasher
 	room     slab.Values[Standing]
 	ids      slab.Texts
 }
@@ -77,8 +77,7 @@ func (a *Audit) Add(e *storage.Entry, stored []byte) error {
 	if err != nil {
 		return err
 	}
-	var hash [HashSize]byte
-	hash, a.hashed = EntryHash(a.hashed, e.Position, &a.Hash, &acc.Link.Hash, stored[:len(stored)-HashSize])
+	hash := a.hasher.Hash(e.Position, &a.Hash, &acc.Link.Hash, stored[:len(stored)-HashSize])
 	switch {
 	case e.Seq != acc.Link.Seq+1:
 		return fault(e, "follows seq %d", acc.Link.Seq)

@@ -457,7 +457,7 @@ func (s *simulation) forge() error {
 	}
 	e.Time = e.Time.Add(time.Second)
 	line := AppendEntry(nil, &e)
-	hash, _ := EntryHash(nil, at, &before.Hash, &accountBefore.Hash, line)
+	hash := new(Hasher).Hash(at, &before.Hash, &accountBefore.Hash, line)
 	original := s.disk.lines[at-1]
 	s.disk.lines[at-1] = append(line, hash[:]...)
 	_, err = s.disk.audit(true)

@@ -117,15 +117,17 @@ func (r *runner) grow(ctx context.Context, of string, amounts []int, prepare fun
 		sites[name] = s
 		group = append(group, &standing{&Target{Name: name}, p})
 	}
-	samples, err := r.inTurns(ctx, of, r.Rounds, group, func(t *standing) (sample, error) {
-		l := closedLoop(r.Config, chat, t.process)
+	short := *r.Config // a few per cent are told apart by many short rounds, not by a few long ones
+	short.WarmUp, short.Duration = r.WarmUp/2, r.Duration/2
+	samples, err := r.inTurns(ctx, of, 4*r.Rounds, group, func(t *standing) (sample, error) {
+		l := closedLoop(&short, chat, t.process)
 		if s := sites[t.Name]; s != nil && len(s.keys) > 0 {
 			l.requests = nil
 			for _, key := range s.keys {
 				l.requests = append(l.requests, chat.requestWith(t.process, key))
 			}
 		}
-		return l.measure(ctx, r.Config, t.process, r.upstream)
+		return l.measure(ctx, &short, t.process, r.upstream)
 	})
 	if err != nil {
 		return err
