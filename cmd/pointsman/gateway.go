@@ -317,7 +317,7 @@ func (g *gateway) openDirectory(env func(string) string) (err error) {
 		return err
 	}
 	g.directory, err = directory.Open(g.store, g.store, g.store, g.vault, accountDefaults(g.cfg), g.now)
-	if err != nil || len(g.directory.Accounts()) > 0 || g.store.Halted() != nil {
+	if err != nil || g.directory.CountAccounts() > 0 || g.store.Halted() != nil {
 		return err
 	}
 	if _, err = g.directory.CreateAccount(storage.Account{ID: "default"}); err != nil {
@@ -359,7 +359,7 @@ func (g *gateway) status() admin.Status {
 	serving, e := g.depot.Serving(), g.engine.Current()
 	s := admin.Status{
 		Version: version, Started: g.started, Config: g.cfg.File, DataDir: g.dataDir, Listen: g.listener.Addr().String(),
-		Models: len(e.Catalog.Models), Accounts: len(g.directory.Accounts()), Providers: e.Health(engine.DetailLimits), Ledger: "ok",
+		Models: len(e.Catalog.Models), Accounts: g.directory.CountAccounts(), Providers: e.Health(engine.DetailLimits), Ledger: "ok",
 		Simulated: e.Simulated(), Reload: g.reloads.last(), Policies: []admin.PolicyStatus{}, Vault: g.vaultSummary(),
 	}
 	if err := g.store.Halted(); err != nil {

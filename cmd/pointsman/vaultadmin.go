@@ -36,12 +36,8 @@ func (r *rotation) update(change func(*admin.Rotation)) {
 }
 
 // openVault opens the vault of the data directory.
-func (g *gateway) openVault() error {
-	accounts, err := g.store.Accounts()
-	if err != nil {
-		return err
-	}
-	fresh := len(accounts) == 0 && g.store.Halted() == nil
+func (g *gateway) openVault() (err error) {
+	fresh := g.store.Halted() == nil && g.store.CountAccounts() == 0
 	g.vault, err = vault.Open(vault.Config{Dir: g.dataDir, KEK: g.cfg.Vault.KEK, Fresh: fresh, Env: g.env})
 	return err
 }

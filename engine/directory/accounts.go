@@ -110,6 +110,9 @@ func (d *Directory) Accounts() []storage.Account {
 	return sorted(d.accounts.All(), func(a *account) storage.Account { return a.state.Load().Account }, func(a storage.Account) string { return a.ID })
 }
 
+// CountAccounts is how many accounts there are.
+func (d *Directory) CountAccounts() int { return d.accounts.Len() }
+
 func noAccount(id string) error { return fmt.Errorf("account %.64q: %w", id, storage.ErrNotFound) }
 
 // sorted lists records by id.

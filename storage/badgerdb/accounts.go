@@ -80,6 +80,14 @@ func (s *Store) Accounts() ([]storage.Account, error) {
 	return listNow[storage.Account](s, keyAccount)
 }
 
+// CountAccounts is how many accounts there are, none while the ledger is halted.
+func (s *Store) CountAccounts() uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	totals, _ := s.machine.Totals()
+	return totals.Accounts
+}
+
 // takeRead returns the accounts that the start has read, once, and nil after a change: to decode a million takes seconds.
 func (s *Store) takeRead() (records []storage.Account) {
 	s.mu.Lock()

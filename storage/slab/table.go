@@ -17,7 +17,7 @@ type Table[K comparable, V any] struct {
 	gone   *V // takes the place of what was removed
 	places atomic.Pointer[[]place[V]]
 	taken  int // places, of what is gone too
-	len    int
+	len    atomic.Int64
 }
 
 type place[V any] struct {
@@ -62,13 +62,13 @@ func (t *Table[K, V]) Put(v *V) {
 	}
 	put(places, t.hash(t.key(v)), v)
 	t.taken++
-	t.len++
+	t.len.Add(1)
 }
 
 // resized makes the table anew, with twice as many places as it has values, or up to four times.
 func (t *Table[K, V]) resized() []place[V] {
 	size := fewest
-	for size < 2*(t.len+1) {
+	for size < 2*(t.Len()+1) {
 		size *= 2
 	}
 	places := make([]place[V], size)
@@ -78,7 +78,7 @@ func (t *Table[K, V]) resized() []place[V] {
 			put(places, p.hash, v)
 		}
 	}
-	t.taken = t.len
+	t.taken = t.Len()
 	t.places.Store(&places)
 	return places
 }
@@ -96,9 +96,12 @@ func put[V any](places []place[V], hash uint64, v *V) {
 func (t *Table[K, V]) Remove(key K) {
 	if p, v := t.find(key); v != nil {
 		p.value.Store(t.gone)
-		t.len--
+		t.len.Add(-1)
 	}
 }
+
+// Len is how many values there are.
+func (t *Table[K, V]) Len() int { return int(t.len.Load()) }
 
 // All goes through the values in no order. What is put or removed meanwhile may or may not be among them.
 func (t *Table[K, V]) All() iter.Seq[*V] {

@@ -45,8 +45,8 @@ func TestTableIsAMap(t *testing.T) {
 				}
 				found[v.name] = v
 			}
-			if len(found) != len(want) {
-				t.Errorf("%d values, want %d", len(found), len(want))
+			if len(found) != len(want) || table.Len() != len(want) {
+				t.Errorf("%d and %d values, want %d", len(found), table.Len(), len(want))
 			}
 			if places := len(*table.places.Load()); places > 2048 {
 				t.Errorf("%d places for %d values", places, len(want))
