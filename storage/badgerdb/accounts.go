@@ -52,7 +52,9 @@ func (s *Store) UpdateAccount(a storage.Account) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.machine.Account(a.ID).Overdraft = a.Overdraft
+	if known := s.machine.Account(a.ID); known != nil { // nil: the start could not list all, which halted the ledger
+		known.Overdraft = a.Overdraft
+	}
 	return nil
 }
 
