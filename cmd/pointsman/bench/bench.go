@@ -311,14 +311,10 @@ func (r *runner) compareOpen(ctx context.Context, group []*standing, delay time.
 	return nil
 }
 
-// inTurns measures the targets of a group in rounds, one after the other in each, and the other way round in every second.
+// inTurns measures the targets of a group in rounds, one after the other in each.
 func (r *runner) inTurns(ctx context.Context, what string, rounds int, group []*standing, measure func(*standing) (sample, error)) (map[string][]sample, error) {
 	samples := map[string][]sample{}
 	for round := range rounds {
-		if round > 0 {
-			group = slices.Clone(group)
-			slices.Reverse(group) // or a machine that gets slower under load would make it the fault of whoever is last
-		}
 		for _, t := range group {
 			r.say("%s, round %d of %d: %s", what, round+1, rounds, t.Name)
 			s, err := measure(t)

@@ -19,7 +19,7 @@ type Baseline struct {
 }
 
 // Check measures the ratio of the gateway's CPU time to the bare proxy's for the workloads of a baseline file and fails if
-// one is above it by more than the margin, which is said in the error. A ratio that is too high is measured once more first, with new processes, and
+// one is above it by more than the margin, which is said in the error. A ratio that is too high is measured twice more first, with new processes, and
 // the median of all rounds counts. With update the measured ratios are written to the file instead.
 func Check(ctx context.Context, cfg Config, path string, update bool) error {
 	text, err := os.ReadFile(path)
@@ -86,7 +86,7 @@ func (b *Baseline) judge(measured map[string]float64) error {
 // their memory than others as long as they live, and in the other order.
 func (r *runner) checkRatio(ctx context.Context, w workload, limit float64, update bool) (got float64, err error) {
 	var ours, bare []sample
-	for turn := range 2 {
+	for turn := range 3 {
 		samples, err := r.checkRounds(ctx, w, turn == 1)
 		if err != nil {
 			return 0, err

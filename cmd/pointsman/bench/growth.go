@@ -3,6 +3,7 @@ package bench
 import (
 	"context"
 	"fmt"
+	"slices"
 	"syscall"
 )
 
@@ -119,7 +120,7 @@ func (r *runner) grow(ctx context.Context, of string, amounts []int, prepare fun
 	}
 	short := *r.Config // a few per cent are told apart by many short rounds, not by a few long ones
 	short.WarmUp, short.Duration = r.WarmUp/2, r.Duration/2
-	samples, err := r.inTurns(ctx, of, 4*r.Rounds, group, func(t *standing) (sample, error) {
+	measure := func(t *standing) (sample, error) {
 		l := closedLoop(&short, chat, t.process)
 		if s := sites[t.Name]; s != nil && len(s.keys) > 0 {
 			l.requests = nil
@@ -128,9 +129,17 @@ func (r *runner) grow(ctx context.Context, of string, amounts []int, prepare fun
 			}
 		}
 		return l.measure(ctx, &short, t.process, r.upstream)
-	})
-	if err != nil {
-		return err
+	}
+	samples, order := map[string][]sample{}, slices.Clone(group)
+	for range 4 * r.Rounds {
+		round, err := r.inTurns(ctx, of, 1, order, measure)
+		if err != nil {
+			return err
+		}
+		for name, s := range round {
+			samples[name] = append(samples[name], s...)
+		}
+		slices.Reverse(order) // or a machine that gets slower under load would make it the fault of whoever is last
 	}
 	for i, n := range amounts {
 		g := grown(of, n, samples[group[i+1].Name], samples[TargetProxy])
