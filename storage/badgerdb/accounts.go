@@ -82,7 +82,7 @@ func (s *Store) Accounts() ([]storage.Account, error) {
 	return listNow[storage.Account](s, keyAccount)
 }
 
-// CountAccounts is how many accounts there are, none while the ledger is halted.
+// CountAccounts is how many accounts there are. A ledger that its start has halted knows none.
 func (s *Store) CountAccounts() uint64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -381,7 +381,7 @@ func (m *Machine) Interrupt() (holds []storage.Hold, last *storage.Batch) {
 // Account returns an account, nil if there is none.
 func (m *Machine) Account(id string) *Account { return m.accounts.Get(id) }
 
-// Know adds an account of which nothing but the record is known, for a ledger that is halted.
+// Know adds an account of which nothing but the record is known: one that is being opened, or any of a ledger that is halted.
 func (m *Machine) Know(record storage.Account) *Account {
 	return m.add(Account{ID: record.ID, Overdraft: record.Overdraft})
 }

@@ -71,11 +71,10 @@ func (t *Table[K, V]) resized() []place[V] {
 	for size < 2*(t.Len()+1) {
 		size *= 2
 	}
-	places := make([]place[V], size)
-	for i := range *t.places.Load() {
-		p := &(*t.places.Load())[i]
-		if v := p.value.Load(); v != nil && v != t.gone {
-			put(places, p.hash, v)
+	places, before := make([]place[V], size), *t.places.Load()
+	for i := range before {
+		if v := before[i].value.Load(); v != nil && v != t.gone {
+			put(places, before[i].hash, v)
 		}
 	}
 	t.taken = t.Len()

@@ -83,7 +83,7 @@ func (b *Baseline) judge(measured map[string]float64) error {
 }
 
 // checkRatio is the median of the ratios of neighbouring rounds. If it is above the limit, others follow with new processes, for some have less luck with
-// their memory than others as long as they live, and in the other order.
+// their memory than others as long as they live, one time in the other order.
 func (r *runner) checkRatio(ctx context.Context, w workload, limit float64, update bool) (got float64, err error) {
 	var ours, bare []sample
 	for turn := range 3 {
