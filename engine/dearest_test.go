@@ -15,7 +15,10 @@ func TestDearOf(t *testing.T) {
 	for range 200 {
 		var all []*deployment
 		for i := range 30 {
-			d := &deployment{Deployment: &catalog.Deployment{Index: i, Model: &catalog.Model{Tier: catalog.TierBalanced}}, platform: i%10 > 0}
+			d := &deployment{
+				glance:     glance{platform: i%10 > 0},
+				Deployment: &catalog.Deployment{Index: i, Model: &catalog.Model{Tier: catalog.TierBalanced}},
+			}
 			for k := range d.Price.Rates {
 				d.Price.Rates[k] = []int64{catalog.Free, 0, 1, 2, 3}[r.IntN(5)] * 1_000_000
 			}

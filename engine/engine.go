@@ -10,6 +10,7 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -161,17 +162,52 @@ type Engine struct {
 
 // deployment is a catalog deployment with what the engine needs to use it.
 type deployment struct {
+	glance
 	*catalog.Deployment
 	*learned
 	endpoint *endpoint
-	platform bool                             // the platform can use its provider
-	simulate bool                             // no provider of its model is usable by the platform, so the simulator stands in
+	claims   []limit.Claim     // of its model, then of its provider; none where there are no limits
+	family   tokens.Family     // how its tokens are counted where the provider does not
+	version  string            // of its prices and tariff, see Prices
+	waits    upstream.Timeouts // its own, else its provider's
+	content  time.Duration     // Provider.FirstContent, the same way
+}
+
+// glance is what every request looks at in every candidate: a line of the processor's cache each, one behind the other.
+type glance struct {
+	model    *catalog.Model
+	key      *keyState                        // of the platform's key
 	limits   *atomic.Pointer[snapshot.Limits] // of the platform's key, as last told; nil in it: nothing was
-	claims   []limit.Claim                    // of its model, then of its provider; none where there are no limits
-	family   tokens.Family                    // how its tokens are counted where the provider does not
-	version  string                           // of its prices and tariff, see Prices
-	waits    upstream.Timeouts                // its own, else its provider's
-	content  time.Duration                    // Provider.FirstContent, the same way
+	index    int
+	can      uint32 // its model's capabilities
+	window   uint32 // its model's context, tokens; 0: unknown
+	mark     uint16 // what sessions know it by, in whatever configuration. Two may have the same, and then count as one
+	mode     uint8  // abi.Mode*
+	accounts uint8  // which tiers of accounts may use it with the platform's key, a bit for each
+	local    bool
+	platform bool // the platform can use its provider
+	simulate bool // no provider of its model is usable by the platform, so the simulator stands in
+	limited  bool // it has claims
+}
+
+// newDeployment makes the engine's view of a catalog deployment at a provider, in d.
+func newDeployment(d *deployment, of *catalog.Deployment, at *endpoint, claims []limit.Claim) *deployment {
+	m, w := of.Model, of.Timeouts
+	*d = deployment{
+		glance: glance{
+			model: m, key: at.key, limits: new(atomic.Pointer[snapshot.Limits]), index: of.Index, can: m.Capabilities, window: m.ContextWindow,
+			mark: max(1, uint16(of.Key)), mode: m.Mode, local: of.Local, platform: at.Usable, limited: len(claims) > 0,
+		},
+		Deployment: of, learned: new(learned), endpoint: at, claims: claims, family: familyOf(of),
+		waits:   upstream.Timeouts{Connect: w.Connect, TLS: w.TLS, FirstByte: w.FirstByte, Idle: w.Idle, Total: w.Total}.Or(at.Timeouts),
+		content: cmp.Or(w.FirstContent, at.FirstContent),
+	}
+	for n, tier := range storage.AccountTiers() {
+		if m.AllowedFor(tier) {
+			d.accounts |= 1 << n
+		}
+	}
+	return d
 }
 
 // simulatorName is the provider and adapter that answers in place of providers without a key.

@@ -49,9 +49,9 @@ func (e *Engine) options(c *call, options []policy.Option) []policy.Option {
 	now := e.Now()
 	warm := e.sessions.warm(c.env.Session, now)
 	for _, d := range c.among {
-		o := policy.Option{Inflight: e.live.Inflight(d.Index)}
+		o := policy.Option{Inflight: e.live.Inflight(d.index)}
 		o.Excluded, o.Flags = e.option(c, d, now)
-		if d.mark() == warm {
+		if d.mark == warm {
 			o.Flags |= abi.OptionWarm
 		}
 		options = append(options, o)
@@ -103,9 +103,9 @@ func (e *Engine) option(c *call, d *deployment, now time.Time) (excluded, flags 
 		unwanted = c.wish.excludes(d, flags)
 	}
 	switch {
-	case d.Model.Mode != c.op.mode():
+	case d.mode != c.op.mode():
 		excluded = abi.ReasonMode
-	case !inScope(&c.caller.Key.Scopes, d.Model):
+	case !inScope(&c.caller.Key.Scopes, d.model):
 		excluded = abi.ReasonNotGranted
 	case c.op != opChat && !named: // another model would answer something else, whatever the policy thinks
 		excluded = abi.ReasonNotRequested
@@ -113,15 +113,15 @@ func (e *Engine) option(c *call, d *deployment, now time.Time) (excluded, flags 
 		excluded = abi.ReasonNotRequested
 	case unwanted != 0:
 		excluded = unwanted
-	case !named && c.env.Needs&^d.Model.Capabilities != 0: // who names a model knows what it can do
+	case !named && c.env.Needs&^d.can != 0: // who names a model knows what it can do
 		excluded = abi.ReasonCapability
-	case !named && d.Model.ContextWindow > 0 && c.env.InputTokens > d.Model.ContextWindow:
+	case !named && d.window > 0 && c.env.InputTokens > d.window:
 		excluded = abi.ReasonContext
-	case c.env.Privacy == abi.PrivacyLocal && !d.Local:
+	case c.env.Privacy == abi.PrivacyLocal && !d.local:
 		excluded = abi.ReasonNotLocal
-	case flags&abi.OptionOwnKey == 0 && !d.Model.AllowedFor(c.caller.Account.Tier):
+	case flags&abi.OptionOwnKey == 0 && d.accounts>>c.req.AccountTier&1 == 0:
 		excluded = abi.ReasonAccountTier
-	case !e.live.Usable(d.Index, now), flags&abi.OptionOwnKey == 0 && e.usedUp(c, d, flags, now) != nil:
+	case !e.live.Usable(d.index, now), d.limited && flags&abi.OptionOwnKey == 0 && e.usedUp(c, d, flags, now) != nil:
 		excluded = abi.ReasonDown
 	case flags == 0: // with the platform's key
 		if at, _ := d.ready(c.env.InputTokens, now); !at.IsZero() {

@@ -55,8 +55,8 @@ func (o *ownKeys) forget(id string) { o.states.Delete(id) }
 // ready is when a request with so much input may go to deployment d with the platform's key; zero if now. limited tells
 // that a limit is used up, rather than that the key was refused.
 func (d *deployment) ready(tokens uint32, now time.Time) (at time.Time, limited bool) {
-	if key := d.endpoint.key; !key.circuit.Allows(now) {
-		_, until, _, _ := key.circuit.Open()
+	if !d.key.circuit.Allows(now) {
+		_, until, _, _ := d.key.circuit.Open()
 		return until, false
 	}
 	if l := d.limits.Load(); l != nil {

@@ -2,29 +2,37 @@ package engine
 
 import (
 	"fmt"
+	"hash/maphash"
 	"io"
+	"math/bits"
 	"sync"
 
 	"github.com/VictoriaMetrics/metrics"
 
 	"github.com/pointsman/pointsman/engine/limit"
 	"github.com/pointsman/pointsman/storage"
+	"github.com/pointsman/pointsman/storage/slab"
 )
 
 // metricSet counts what operators watch. Label values come from the catalog, the configuration and fixed lists only, never
 // from requests, so that their number is bounded.
 type metricSet struct {
 	set      *metrics.Set
-	counters sync.Map // name with labels -> *metrics.Counter
+	counters *slab.Table[key, counter]
+	adding   sync.Mutex // of a counter
 	latency  *metrics.Histogram
 	overhead *metrics.Histogram
 	ttft     *metrics.Histogram
 }
 
 func newMetricSet() *metricSet {
-	set := metrics.NewSet()
+	set, seed := metrics.NewSet(), maphash.MakeSeed()
+	hash := func(k key) uint64 {
+		return maphash.String(seed, k.name) ^ bits.RotateLeft64(maphash.String(seed, k.value1), 1) ^ bits.RotateLeft64(maphash.String(seed, k.value2), 2)
+	}
 	return &metricSet{
 		set:      set,
+		counters: slab.NewTable(hash, func(c *counter) key { return c.key }),
 		latency:  set.NewHistogram("pointsman_request_duration_seconds"),
 		overhead: set.NewHistogram("pointsman_request_overhead_seconds"),
 		ttft:     set.NewHistogram("pointsman_time_to_first_token_seconds"),
@@ -34,26 +42,43 @@ func newMetricSet() *metricSet {
 // key is the labels of a counter as a comparable value, so that finding one builds no string.
 type key struct{ name, label1, value1, label2, value2 string }
 
+// counter is one of the counters that were used.
+type counter struct {
+	key
+	*metrics.Counter
+}
+
 func (m *metricSet) add(k key, n int) {
-	c, ok := m.counters.Load(k)
-	if !ok {
-		name := k.name + "{" + k.label1 + "=\"" + k.value1 + "\""
-		if k.label2 != "" {
-			name += "," + k.label2 + "=\"" + k.value2 + "\""
-		}
-		c, _ = m.counters.LoadOrStore(k, m.set.GetOrCreateCounter(name+"}"))
+	c := m.counters.Get(k)
+	if c == nil {
+		c = m.first(k)
 	}
-	c.(*metrics.Counter).Add(n)
+	c.Add(n)
+}
+
+// first makes the counter with the labels, unless another one was faster.
+func (m *metricSet) first(k key) *counter {
+	m.adding.Lock()
+	defer m.adding.Unlock()
+	if c := m.counters.Get(k); c != nil {
+		return c
+	}
+	name := k.name + "{" + k.label1 + "=\"" + k.value1 + "\""
+	if k.label2 != "" {
+		name += "," + k.label2 + "=\"" + k.value2 + "\""
+	}
+	c := &counter{k, m.set.GetOrCreateCounter(name + "}")}
+	m.counters.Put(c)
+	return c
 }
 
 // each visits the counters of one name.
 func (m *metricSet) each(name string, visit func(k key, n uint64)) {
-	m.counters.Range(func(k, c any) bool {
-		if k := k.(key); k.name == name {
-			visit(k, c.(*metrics.Counter).Get())
+	for c := range m.counters.All() {
+		if c.name == name {
+			visit(c.key, c.Get())
 		}
-		return true
-	})
+	}
 }
 
 func (m *metricSet) request(u *storage.Usage) {

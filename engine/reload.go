@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"cmp"
 	"fmt"
 	"hash/maphash"
 	"reflect"
@@ -114,17 +113,13 @@ func build(cfg Config, old *Engine) (*Engine, error) {
 		e.providers[p.Name] = newEndpoint(p, &cfg, old.endpoint(p.Name))
 	}
 	usable := map[*catalog.Model]bool{}
-	for _, d := range cfg.Catalog.Deployments {
+	beside := make([]deployment, len(cfg.Catalog.Deployments))
+	for i, d := range cfg.Catalog.Deployments {
 		p := e.providers[d.Provider]
 		if p == nil {
 			return nil, fmt.Errorf("model %q is deployed at provider %q, which is not defined", d.Model.Name, d.Provider)
 		}
-		w := d.Timeouts
-		e.deployments = append(e.deployments, &deployment{
-			Deployment: d, learned: new(learned), endpoint: p, platform: p.Usable, limits: new(atomic.Pointer[snapshot.Limits]), claims: cfg.Limits.of(d), family: familyOf(d),
-			waits:   upstream.Timeouts{Connect: w.Connect, TLS: w.TLS, FirstByte: w.FirstByte, Idle: w.Idle, Total: w.Total}.Or(p.Timeouts),
-			content: cmp.Or(w.FirstContent, p.FirstContent),
-		})
+		e.deployments = append(e.deployments, newDeployment(&beside[i], d, p, cfg.Limits.of(d)))
 		usable[d.Model] = usable[d.Model] || p.Usable
 	}
 	for _, d := range e.deployments {

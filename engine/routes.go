@@ -67,6 +67,7 @@ const maxURL = 8 << 10
 func (table Routes) Handler(log *slog.Logger) fasthttp.RequestHandler {
 	return func(ctx *fasthttp.RequestCtx) {
 		defer recovered(ctx, log)
+		ctx.Request.Header.DisableNormalizing() // it was read: the names in it are canonical, and so are those that the routes look for
 		target := ctx.Request.Header.RequestURI()
 		path, _, _ := bytes.Cut(target, []byte("?"))
 		methods, known := table[string(path)]

@@ -52,9 +52,6 @@ type sessions struct {
 	slots [sessionSlots]atomic.Uint64 // 32 bits of the session, 16 of the deployment's mark, and 16 of the time in seconds
 }
 
-// mark is what sessions know a deployment by, in whatever configuration. Two may have the same, and then count as one.
-func (d *deployment) mark() uint16 { return max(1, uint16(d.Key)) }
-
 // note remembers that a deployment answered a session.
 func (s *sessions) note(session uint64, deployment uint16, now time.Time) {
 	if session != 0 {

@@ -119,7 +119,7 @@ func (e *Engine) settle(c *call, outcome storage.Outcome, status int) *Fault {
 		c.claim.release()
 	}
 	if outcome == storage.OutcomeOK {
-		e.sessions.note(c.session, e.deployments[c.answered].mark(), e.Now())
+		e.sessions.note(c.session, e.deployments[c.answered].mark, e.Now())
 	}
 	e.learnFrom(c)
 	c.tellRollout()

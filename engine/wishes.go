@@ -165,7 +165,7 @@ func (c *call) asks(d *deployment) (named, here bool) {
 		i := c.wish.place(d.Model)
 		return i >= 0, i >= 0 && (c.wish.listed[i].Provider == "" || c.wish.listed[i].Provider == d.Provider)
 	}
-	named = c.model == d.Model
+	named = c.model == d.model
 	return named, named && (c.pinned == "" || c.pinned == d.Provider)
 }
 

@@ -55,15 +55,16 @@ func (s *Signatures) Add(d Dialect, data []byte, visit func(signature []byte)) {
 	}
 }
 
-// mayBeSigned is a quick look that most events do not pass.
+// mayBeSigned is a quick look that most events do not pass. It searches for the part of a name that begins with the letter which answers
+// have least of, for the search stops at each.
 func (d Dialect) mayBeSigned(data []byte) bool {
 	switch d {
 	case Messages:
-		return bytes.Contains(data, []byte(`"signature`)) || bytes.Contains(data, []byte("redacted_thinking"))
+		return bytes.Contains(data, []byte("gnature")) || bytes.Contains(data, []byte("_thinking")) // signature, redacted_thinking
 	case Responses:
-		return bytes.Contains(data, []byte("encrypted_content"))
+		return bytes.Contains(data, []byte("_content")) // encrypted_content
 	}
-	return bytes.Contains(data, []byte("thinking_blocks"))
+	return bytes.Contains(data, []byte("_blocks")) // thinking_blocks
 }
 
 // visitSigned visits the signature of a block of thinking, or of an item of reasoning.

@@ -153,24 +153,30 @@ func extended[T any](s []T) []T {
 // appendDigest keeps 64 lower-case hexadecimal digits as 32 bytes and any other text as it is.
 func appendDigest(dst []byte, digest string) []byte {
 	var raw [32]byte
-	packed := len(digest) == 2*len(raw)
-	for i := 0; packed && i < len(digest); i++ {
-		c := digest[i]
-		switch {
-		case c >= '0' && c <= '9':
-			c -= '0'
-		case c >= 'a' && c <= 'f':
-			c -= 'a' - 10
-		default:
-			packed = false
+	if len(digest) == 2*len(raw) {
+		other := byte(0)
+		for i := range raw {
+			high, low := digitValues[digest[2*i]], digitValues[digest[2*i+1]]
+			raw[i] = high<<4 | low
+			other |= high | low
 		}
-		raw[i/2] = raw[i/2]<<4 | c
-	}
-	if packed {
-		return append(append(dst, 1), raw[:]...)
+		if other < 16 {
+			return append(append(dst, 1), raw[:]...)
+		}
 	}
 	return append(binary.AppendUvarint(dst, 2*uint64(len(digest))), digest...)
 }
+
+// digitValues are the values of the lower-case hexadecimal digits, and 16 for any other byte.
+var digitValues = func() (values [256]byte) {
+	for c := range values {
+		values[c] = 16
+	}
+	for value, c := range []byte("0123456789abcdef") {
+		values[c] = byte(value)
+	}
+	return values
+}()
 
 // digest reads what appendDigest wrote. before is returned if it is that.
 func (r *reader) digest(before string) string {
