@@ -229,7 +229,9 @@ func (s *Store) encode(b *batch) {
 		for i := range lines {
 			r.data = s.chain.AppendLine(r.data, &lines[i])
 			s.config.reach("page")
-			s.changed(lines[i].Of)
+			if lines[i].Record == nil { // else it is the account's first line, which the head written with it names
+				s.changed(lines[i].Of)
+			}
 		}
 		r.end()
 	}
@@ -261,6 +263,7 @@ func (s *Store) index(r *record, l *ledger.Line) {
 	}
 	if l.Record != nil {
 		r.set(textKey(keyAccount, l.Account), l.Record)
+		r.point(append(append(s.key[:0], keyHead), l.Account...), l.Position)
 	}
 }
 
