@@ -1,6 +1,7 @@
 package badgerdb
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"slices"
@@ -38,6 +39,7 @@ type applier struct {
 
 	// Its own.
 	entries []badger.Entry // of the transaction under way
+	settled []settled      // likewise
 	tabled  []version      // what is stored and in no table, as far as is known
 	synced  uint64         // number of the last record whose pages are on disk
 }
@@ -198,7 +200,7 @@ func (a *applier) store(commits []*commit) error {
 		return err
 	}
 	a.config.reach("storing")
-	t := transaction{db: a.db, volumes: a.volumes, synced: a.synced, entries: a.entries}
+	t := transaction{db: a.db, volumes: a.volumes, synced: a.synced, entries: a.entries, settled: a.settled}
 	err := guard("storing the ledger", func() error {
 		defer t.discard()
 		for _, c := range commits {
@@ -212,7 +214,7 @@ func (a *applier) store(commits []*commit) error {
 		a.config.reach("paged")
 		return t.commit()
 	})
-	a.entries = t.entries
+	a.entries, a.settled = t.entries, t.settled
 	if err != nil {
 		return err
 	}
@@ -297,6 +299,7 @@ type transaction struct {
 	synced  uint64         // number of the last record whose pages are on disk
 	txn     *badger.Txn    // nil: nothing was added
 	entries []badger.Entry // reused; Badger reads them until the commit is done
+	settled []settled      // reused; goes into runs
 	number  uint64
 	size    int
 	version uint64 // that Badger gave to the last commit
@@ -306,7 +309,7 @@ func (t *transaction) add(number uint64, body []byte) error {
 	if t.txn == nil {
 		t.txn = t.db.NewTransaction(true)
 		clear(t.entries)
-		t.entries = t.entries[:0]
+		t.entries, t.settled = t.entries[:0], t.settled[:0]
 		t.size = 0
 	}
 	t.number = number
@@ -315,11 +318,22 @@ func (t *transaction) add(number uint64, body []byte) error {
 }
 
 func (t *transaction) set(key, value []byte) (err error) {
-	if key[0] == keyEntry {
+	switch key[0] {
+	case keyEntry:
 		if value, err = t.volumes.add(value); err != nil {
 			return err
 		}
+	case keySettled:
+		if len(key) != 1+idHead+idRest || len(value) != 8 {
+			return fmt.Errorf("a record of the ledger's journal names a settled request by %x", key)
+		}
+		t.settled = append(t.settled, settled{storage.RequestID(key[1:]), binary.BigEndian.Uint64(value)})
+		return nil
 	}
+	return t.put(key, value)
+}
+
+func (t *transaction) put(key, value []byte) error {
 	if len(t.entries) == cap(t.entries) { // what Badger has of the former slice stays valid
 		t.entries = make([]badger.Entry, 0, max(1024, 2*cap(t.entries)))
 	}
@@ -347,6 +361,13 @@ func (t *transaction) commit() error {
 	defer t.discard()
 	if err := t.volumes.write(); err != nil {
 		return err
+	}
+	sortRuns(t.settled)
+	for run, rest := []settled(nil), t.settled; len(rest) > 0; {
+		run, rest = cutRun(rest)
+		if err := t.put(encodeRun(run)); err != nil {
+			return err
+		}
 	}
 	if err := t.txn.Set([]byte{keyJournal}, journalState{t.number, t.synced, t.volumes.cursor}.encode()); err != nil {
 		return err

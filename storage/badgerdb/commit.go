@@ -258,6 +258,8 @@ func (s *Store) index(r *record, l *ledger.Line) {
 	case storage.EntryHold, storage.EntryExtend:
 	case storage.EntryGrant, storage.EntryTransfer:
 		r.point(appendGrantKey(s.key[:0], l.Account, l.Reference), l.Position)
+	case storage.EntrySettle:
+		r.point(appendSettledKey(s.key[:0], l.Entry.Request), l.Position)
 	default:
 		r.point(appendRequestKey(s.key[:0], l.Entry.Request), l.Position)
 	}

@@ -14,7 +14,7 @@
 // holds the totals; a small file beside it (<dir>/ledger.head) remembers the last acknowledged position and record of the
 // journal, so that a lost tail is seen too. [Open] checks the recent lines and every account's last one, [Verify] checks all.
 //
-// # Keys in <dir>/ledger, schema 4 (integers big-endian, S = byte 0x00)
+// # Keys in <dir>/ledger, schema 5 (integers big-endian, S = byte 0x00)
 //
 //	v                        schema version, 4 bytes
 //	j                        how far this is: number of the last record of the journal that is in here(8), of the last whose pages
@@ -22,7 +22,8 @@
 //	c                        checkpoint of the ledger's head
 //	e position(8)            page: up to 100 ledger lines of one commit, from that position on; or, as a rule, where it is, see [volumes]
 //	h account                position of the account's last line, or of an earlier one if the checkpoint says so
-//	r request(16)            position of the request's last line, once its hold has ended
+//	r request(16)            position of the request's last line, once its hold has ended, unless the request is in a run
+//	q ids(4) position(8)     run of settled requests whose ids begin so, the last of which has its last line there, see runs.go
 //	g account S reference    position of the grant or transfer with that reference
 //	s spender                what a spender has spent, exact after the line that it names; older if the checkpoint says so
 //	a account                storage.Account, JSON
@@ -30,7 +31,7 @@
 //	t team                   storage.Team, JSON; without an id: it was deleted
 //	p account S provider     storage.ProviderKey, JSON
 //
-// Schema 3 is the same without volumes, and schema 2 without a journal; a start makes them 4.
+// Schema 4 is the same without runs, 3 without volumes, and schema 2 without a journal; a start makes them 5.
 //
 // # The log
 //

@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -379,10 +380,10 @@ func TestJournalIsBounded(t *testing.T) {
 	}
 }
 
-// TestSchemas opens ledgers of former programs: with pages in the database itself, and before that with commits in Badger's own log that no
-// table has, and without a journal.
+// TestSchemas opens ledgers of former programs: with a record of each settled request, before that with pages in the database itself, and before
+// that with commits in Badger's own log that no table has, and without a journal.
 func TestSchemas(t *testing.T) {
-	for _, schema := range []uint32{2, 3} {
+	for _, schema := range []uint32{2, 3, 4} {
 		t.Run(fmt.Sprint(schema), func(t *testing.T) {
 			dir := ofSchema(t, schema)
 			if err := Verify(dir, t.Output()); err != nil {
@@ -471,6 +472,13 @@ func ofSchema(t *testing.T, schema uint32) string {
 		if err != nil {
 			return err
 		}
+		if err := errors.Join(
+			txn.Set([]byte{keySchema}, binary.BigEndian.AppendUint32(nil, schema)),
+			txn.Set(textKey(keyVirtualKey, "key_9"), []byte(`{"id":"key_9"}`)),
+			withoutRuns(txn),
+		); err != nil || schema == 4 {
+			return err
+		}
 		if schema == 2 {
 			err = txn.Delete([]byte{keyJournal})
 		} else {
@@ -478,8 +486,6 @@ func ofSchema(t *testing.T, schema uint32) string {
 		}
 		pages := map[string][]byte{}
 		return errors.Join(err,
-			txn.Set([]byte{keySchema}, binary.BigEndian.AppendUint32(nil, schema)),
-			txn.Set(textKey(keyVirtualKey, "key_9"), []byte(`{"id":"key_9"}`)),
 			eachKey(txn, []byte{keyEntry}, func(key []byte, item *badger.Item) (err error) {
 				pages[string(key)], err = bookOf(db, txn).page(item)
 				return err
@@ -488,12 +494,12 @@ func ofSchema(t *testing.T, schema uint32) string {
 	}); err != nil {
 		t.Fatal(err)
 	}
-	for n := lastVolume(ledgerDir); n > 0; n-- {
+	for n := lastVolume(ledgerDir); n > 0 && schema < 4; n-- {
 		if err := os.Remove(volumePath(ledgerDir, n)); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if schema == 3 {
+	if schema > 2 {
 		if err := db.Close(); err != nil {
 			t.Fatal(err)
 		}
@@ -513,6 +519,24 @@ func ofSchema(t *testing.T, schema uint32) string {
 		t.Fatal(err)
 	}
 	return dir
+}
+
+// withoutRuns gives each settled request a record of its own.
+func withoutRuns(txn *badger.Txn) error {
+	records, runs := map[string][]byte{}, [][]byte{}
+	err := errors.Join(
+		eachSettled(txn, []byte{keyRun}, func(id storage.RequestID, position uint64) {
+			records[string(appendRequestKey(nil, id))] = binary.BigEndian.AppendUint64(nil, position)
+		}, nil),
+		eachKey(txn, []byte{keyRun}, func(key []byte, _ *badger.Item) error {
+			runs = append(runs, slices.Clone(key))
+			return nil
+		}),
+		setAll(txn, records))
+	for _, key := range runs {
+		err = errors.Join(err, txn.Delete(key))
+	}
+	return err
 }
 
 func setAll(txn *badger.Txn, records map[string][]byte) (err error) {

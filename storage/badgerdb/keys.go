@@ -7,7 +7,7 @@ import (
 )
 
 // schema is the version of the ledger's key layout in the package documentation.
-const schema = 4
+const schema = 5
 
 // The first byte of every key in the ledger's database, see the package documentation.
 const (
@@ -16,6 +16,8 @@ const (
 	keyEntry       = 'e'
 	keyHead        = 'h'
 	keyRequest     = 'r'
+	keyRun         = 'q'
+	keySettled     = 'd' // in the journal alone, with the request's whole id; the database has runs of them
 	keyGrant       = 'g'
 	keyAccount     = 'a'
 	keyVirtualKey  = 'k'
@@ -31,6 +33,10 @@ func appendEntryKey(b []byte, position uint64) []byte {
 
 func appendRequestKey(b []byte, id storage.RequestID) []byte {
 	return append(append(b, keyRequest), id[:]...)
+}
+
+func appendSettledKey(b []byte, id storage.RequestID) []byte {
+	return append(append(b, keySettled), id[:]...)
 }
 
 func appendGrantKey(b []byte, account, reference string) []byte {

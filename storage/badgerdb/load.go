@@ -1,6 +1,7 @@
 package badgerdb
 
 import (
+	"bytes"
 	"cmp"
 	"errors"
 	"fmt"
@@ -18,7 +19,7 @@ func (s *Store) load(damaged error) error {
 	have, err := checkSchema(s.db, []byte{keySchema}, schema)
 	switch {
 	case err != nil || have == schema:
-	case have == 3: // its pages stay where they are
+	case have == 3 || have == 4: // its pages, and its index of requests, stay where they are
 		err = changeSchema(s.db, []byte{keySchema}, schema)
 	default:
 		err = errSchema(have, schema)
@@ -68,26 +69,32 @@ func (s *Store) adopt(a *ledger.Audit, records []storage.Account) error {
 		return err
 	}
 	return s.view("taking over the ledger", func(txn *badger.Txn) error {
-		s.dirty = s.machine.Adopt(a, lastRequest(txn))
+		last, err := lastRequest(txn)
+		if err != nil {
+			return err
+		}
+		s.dirty = s.machine.Adopt(a, last)
 		s.chain.Position, s.chain.Hash, s.entered = a.Position, a.Hash, a.Position
 		return nil
 	})
 }
 
 // lastRequest is the highest id of a request that has ended.
-func lastRequest(txn *badger.Txn) (id storage.RequestID) {
+func lastRequest(txn *badger.Txn) (id storage.RequestID, err error) {
+	if id, err = lastSettled(txn); err != nil {
+		return id, err
+	}
 	it := txn.NewIterator(badger.IteratorOptions{Reverse: true, Prefix: []byte{keyRequest}})
 	defer it.Close()
-	if it.Seek([]byte{keyRequest + 1}); !it.Valid() {
-		return id
+	if it.Seek([]byte{keyRequest + 1}); it.Valid() && bytes.Compare(it.Item().Key()[1:], id[:]) > 0 {
+		copy(id[:], it.Item().Key()[1:])
 	}
-	copy(id[:], it.Item().Key()[1:])
-	return id
+	return id, nil
 }
 
 // Ended tells the machine how a request ended that it has forgotten. The caller holds mu.
 func (s *Store) Ended(id storage.RequestID) (ended *ledger.Ended, err error) {
-	e, err := s.indexed(appendRequestKey(nil, id))
+	e, err := s.indexed(appendRequestKey(nil, id), func(txn *badger.Txn) (uint64, error) { return settledAt(txn, id) })
 	if e == nil || err != nil {
 		return nil, err
 	}
@@ -98,7 +105,7 @@ func (s *Store) Ended(id storage.RequestID) (ended *ledger.Ended, err error) {
 
 // Granted tells the machine the amount granted or transferred before under the reference, nil if none was. The caller holds mu.
 func (s *Store) Granted(account, reference string) (*storage.Credits, error) {
-	e, err := s.indexed(appendGrantKey(nil, account, reference))
+	e, err := s.indexed(appendGrantKey(nil, account, reference), func(*badger.Txn) (uint64, error) { return 0, nil })
 	if e == nil || err != nil {
 		return nil, err
 	}
@@ -114,18 +121,19 @@ func (s *Store) Spending(who storage.Spender) (record []byte, err error) {
 	return record, err
 }
 
-// indexed returns the line that an index record names; nil if there is no such record.
-func (s *Store) indexed(key []byte) (found *storage.Entry, err error) {
+// indexed returns the line that an index record names, or that at the position which elsewhere tells if there is no such record; nil if that
+// is 0.
+func (s *Store) indexed(key []byte, elsewhere func(txn *badger.Txn) (position uint64, err error)) (found *storage.Entry, err error) {
 	err = s.view("reading the ledger's index", func(txn *badger.Txn) error {
+		position := uint64(0)
 		item, err := txn.Get(key)
-		if errors.Is(err, badger.ErrKeyNotFound) {
-			return nil
+		switch {
+		case err == nil:
+			position, err = readPosition(item)
+		case errors.Is(err, badger.ErrKeyNotFound):
+			position, err = elsewhere(txn)
 		}
-		if err != nil {
-			return err
-		}
-		position, err := readPosition(item)
-		if err != nil {
+		if err != nil || position == 0 {
 			return err
 		}
 		e, err := readEntry(bookOf(s.db, txn), position)

@@ -199,6 +199,13 @@ func (f *fingerprints) compare(txn *badger.Txn, step func() error) error {
 			return err
 		}
 	}
+	err := eachSettled(txn, []byte{keyRun}, func(id storage.RequestID, position uint64) {
+		found++
+		f.add(appendRequestKey(nil, id), position)
+	}, step)
+	if err != nil {
+		return err
+	}
 	if found != f.count || f.sum != 0 {
 		return fmt.Errorf("index of requests and grants has %d records, the lines call for %d with other content", found, f.count)
 	}

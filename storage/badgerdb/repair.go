@@ -241,7 +241,7 @@ func (s *Snapshot) finishRepair(p *pages, a *ledger.Audit, opened map[string]tim
 
 // copyOthers copies the records that do not follow from the ledger, as far as they can be read.
 func (s *Snapshot) copyOthers(batch *badger.WriteBatch) error {
-	derived := string([]byte{keyCheckpoint, keyEntry, keyHead, keyRequest, keyGrant, keySpending, keyAccount})
+	derived := string([]byte{keyCheckpoint, keyEntry, keyHead, keyRequest, keyRun, keyGrant, keySpending, keyAccount})
 	var failed error
 	guard("reading records", func() error { //nolint:errcheck // Badger may give up on a damaged file: then there are no more
 		return eachKey(s.txn, nil, func(key []byte, item *badger.Item) error {

@@ -193,14 +193,34 @@ func tamperings() map[string]tampering {
 			set(t, txn, []byte{keyCheckpoint}, c.Encode())
 		}, "open holds"},
 		"request index dropped": {func(t *testing.T, txn book) {
-			id := lastRequest(txn.Txn)
-			if err := txn.Delete(appendRequestKey(nil, id)); err != nil {
+			key, _ := encodeRun(lastRun(t, txn))
+			if err := txn.Delete(key); err != nil {
 				t.Fatal(err)
 			}
 		}, "index of requests"},
+		"request index without a request": {func(t *testing.T, txn book) {
+			run := lastRun(t, txn)
+			key, _ := encodeRun(run)
+			run[0] = settled{storage.RequestID{1}, run[0].position}
+			_, value := encodeRun(run)
+			set(t, txn, key, value)
+		}, "index of requests"},
 		"request index moved": {func(t *testing.T, txn book) {
-			id := lastRequest(txn.Txn)
-			set(t, txn, appendRequestKey(nil, id), binary.BigEndian.AppendUint64(nil, 3))
+			run := lastRun(t, txn)
+			key, _ := encodeRun(run)
+			if err := txn.Delete(key); err != nil {
+				t.Fatal(err)
+			}
+			run[len(run)-1].position++
+			key, value := encodeRun(run)
+			set(t, txn, key, value)
+		}, "index of requests"},
+		"request index that does not decode": {func(t *testing.T, txn book) {
+			key, value := encodeRun(lastRun(t, txn))
+			set(t, txn, key, value[:len(value)-1])
+		}, "record does not decode"},
+		"request indexed twice": {func(t *testing.T, txn book) {
+			set(t, txn, appendRequestKey(nil, lastRun(t, txn)[0].id), binary.BigEndian.AppendUint64(nil, 3))
 		}, "index of requests"},
 		"grant index added": {func(t *testing.T, txn book) {
 			set(t, txn, appendGrantKey(nil, "alice", "x"), binary.BigEndian.AppendUint64(nil, 3))
@@ -217,6 +237,24 @@ func tamperings() map[string]tampering {
 			set(t, txn, textKey(keyHead, "mallory"), binary.BigEndian.AppendUint64(nil, 3))
 		}, "account mallory"},
 	}
+}
+
+// lastRun is the last run of the index of requests.
+func lastRun(t *testing.T, txn book) (run []settled) {
+	t.Helper()
+	last, err := lastSettled(txn.Txn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := eachKey(txn.Txn, append([]byte{keyRun}, last[:idHead]...), func(key []byte, item *badger.Item) error {
+		run = run[:0]
+		return item.Value(func(value []byte) error {
+			return decodeRun(key, value, func(id storage.RequestID, position uint64) { run = append(run, settled{id, position}) })
+		})
+	}); err != nil || len(run) == 0 {
+		t.Fatalf("%d requests, %v", len(run), err)
+	}
+	return run
 }
 
 func TestVerifyFindsEdits(t *testing.T) {

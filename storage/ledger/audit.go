@@ -376,6 +376,7 @@ func (a *Audit) CheckAccounts(records []storage.Account) error {
 // whose last line is at or after the checkpoint's Indexed are returned in dirty: their head records may be old.
 func (m *Machine) Adopt(a *Audit, forgotten storage.RequestID) (dirty []*Account) {
 	m.totals, m.position, m.forgotten = a.Totals, a.Position, forgotten
+	m.fresh.since = spanOf(forgotten)
 	for id, s := range a.Standing {
 		acc := m.add(Account{
 			ID: id, Overdraft: s.Granted, posted: s.Posted, held: s.Held, open: s.Open, seq: s.Link.Seq, last: s.Link.Position, durable: s.Link.Position, Link: s.Link,

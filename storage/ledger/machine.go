@@ -157,6 +157,7 @@ type Machine struct {
 	recent         []*Request
 	recentAt       int
 	forgotten      storage.RequestID // the highest id of an ended request that is on disk only
+	fresh          fresh             // of lower ones
 }
 
 // grantRef names a grant; pendingGrant is one that is not on disk yet.
@@ -476,12 +477,12 @@ func (m *Machine) release(r *Request) {
 }
 
 // known returns what is known of a request that is about to be reserved, nil if it is new. Ids are ordered by time and
-// requests leave memory in about that order, so only an id at or below the highest that left needs the disk.
+// requests leave memory in about that order, so only an id at or below the highest that left may need the disk.
 func (m *Machine) known(id storage.RequestID) (*Request, error) {
 	if r := m.requests[id]; r != nil {
 		return r, nil
 	}
-	if bytes.Compare(id[:], m.forgotten[:]) > 0 {
+	if bytes.Compare(id[:], m.forgotten[:]) > 0 || m.fresh.is(id) {
 		return nil, nil
 	}
 	return m.ended(id)
@@ -561,6 +562,7 @@ func (m *Machine) remember(r *Request) {
 		return
 	}
 	delete(m.requests, old.ID)
+	m.fresh.note(old.ID)
 	if bytes.Compare(old.ID[:], m.forgotten[:]) > 0 {
 		m.forgotten = old.ID
 	}
