@@ -11,6 +11,7 @@ import (
 // for each of four places in one line of the processor's cache (a blocked Bloom filter: Putze, Sanders and Singler, "Cache-, Hash- and
 // Space-Efficient Bloom Filters", 2007). With 400,000 ids in a span, of 65 seconds each, one in a hundred that are fresh seem not to be.
 type fresh struct {
+	size  int    // lines for a span
 	since uint32 // ids of this span and those before it may have been forgotten without being noted
 	spans [2]freshSpan
 }
@@ -20,8 +21,8 @@ type freshSpan struct {
 	lines  [][8]uint64
 }
 
-// freshLines are half a mebibyte for a span.
-const freshLines = 1 << 13
+// newFresh has half a mebibyte for a span when 16,384 ended requests stay in memory, and as much less as there are fewer.
+func newFresh(recent int) fresh { return fresh{size: max(1, recent/2)} }
 
 func spanOf(id storage.RequestID) uint32 { return binary.BigEndian.Uint32(id[:]) }
 
@@ -38,7 +39,7 @@ func (f *fresh) note(id storage.RequestID) {
 		return
 	case number > s.number:
 		if f.since = max(f.since, s.number); s.lines == nil {
-			s.lines = make([][8]uint64, freshLines)
+			s.lines = make([][8]uint64, f.size)
 		}
 		clear(s.lines)
 		s.number = number
@@ -73,5 +74,6 @@ func (f *fresh) is(id storage.RequestID) bool {
 // line is where an id's places are. The second half of an id is random.
 func (s *freshSpan) line(id storage.RequestID) (line *[8]uint64, places uint64) {
 	random := binary.BigEndian.Uint64(id[8:])
-	return &s.lines[random%freshLines], random / freshLines
+	size := uint64(len(s.lines))
+	return &s.lines[random%size], random / size
 }

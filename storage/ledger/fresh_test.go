@@ -21,7 +21,8 @@ func TestFresh(t *testing.T) {
 	for seed := range uint64(200) {
 		r := rand.New(rand.NewPCG(1, seed))
 		began := r.Uint32N(20)
-		f := fresh{since: began}
+		f := newFresh(r.IntN(RecentSize))
+		f.since = began
 		var noted []storage.RequestID
 		for range 500 {
 			span := began + r.Uint32N(8)
@@ -47,7 +48,7 @@ func TestFresh(t *testing.T) {
 // TestFreshMistakes counts the fresh ids that seem not to be, with as many ids in a span as 6,000 requests a second leave.
 func TestFreshMistakes(t *testing.T) {
 	r := rand.New(rand.NewPCG(3, 4))
-	var f fresh
+	f := newFresh(RecentSize)
 	for range 400_000 {
 		f.note(idIn(r, 7))
 	}

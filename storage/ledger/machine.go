@@ -170,9 +170,9 @@ type pendingGrant struct {
 
 // New returns the machine of an empty ledger.
 func New(c Config) *Machine {
-	seed := maphash.MakeSeed()
+	seed, recent := maphash.MakeSeed(), cmp.Or(c.Recent, RecentSize)
 	return &Machine{
-		clock: c.Clock, sink: c.Sink, past: c.Past, recent: make([]*Request, cmp.Or(c.Recent, RecentSize)),
+		clock: c.Clock, sink: c.Sink, past: c.Past, recent: make([]*Request, recent), fresh: newFresh(recent),
 		accounts: slab.NewTable(func(id string) uint64 { return maphash.String(seed, id) }, func(a *Account) string { return a.ID }),
 		requests: map[storage.RequestID]*Request{}, grants: map[grantRef]pendingGrant{},
 		spenders: map[storage.Spender]*spending{},
