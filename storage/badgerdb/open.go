@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/dgraph-io/badger/v4"
 )
@@ -106,26 +107,36 @@ func (l dirLock) Close() error {
 	return errors.Join(syscall.Flock(int(l.f.Fd()), syscall.LOCK_UN), l.f.Close())
 }
 
-// lockDir takes the lock on the directory, or says which process holds it.
+// lockDir takes the lock on the directory, or says which process holds it. A database that was closed a moment ago may still be locked, by a
+// copy of Badger's descriptor as in [dirLock.Close]: then no process has left its number, and lockDir waits a little.
 func lockDir(dir string) (dirLock, error) {
 	f, err := os.Open(dir)
 	if err != nil {
 		return dirLock{}, fmt.Errorf("opening data directory: %w", err)
 	}
-	err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
-	if err == nil {
-		return dirLock{f}, nil
+	for began := time.Now(); ; time.Sleep(5 * time.Millisecond) {
+		err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+		if err == nil {
+			return dirLock{f}, nil
+		}
+		if !errors.Is(err, syscall.EWOULDBLOCK) {
+			f.Close()
+			return dirLock{}, fmt.Errorf("locking data directory %s: %w", dir, err)
+		}
+		pid, _ := os.ReadFile(filepath.Join(dir, "LOCK"))
+		owner := "another process"
+		if len(pid) > 1 {
+			owner = "process " + strings.TrimSpace(string(pid))
+		}
+		if len(pid) > 1 || time.Since(began) > lockPatience {
+			f.Close()
+			return dirLock{}, fmt.Errorf("data directory %s %w %s", dir, ErrInUse, owner)
+		}
 	}
-	f.Close()
-	if !errors.Is(err, syscall.EWOULDBLOCK) {
-		return dirLock{}, fmt.Errorf("locking data directory %s: %w", dir, err)
-	}
-	owner := "another process"
-	if pid, err := os.ReadFile(filepath.Join(dir, "LOCK")); err == nil && len(pid) > 1 {
-		owner = "process " + strings.TrimSpace(string(pid))
-	}
-	return dirLock{}, fmt.Errorf("data directory %s %w %s", dir, ErrInUse, owner)
 }
+
+// lockPatience is more than a process needs from being made to running its program.
+const lockPatience = time.Second
 
 // guard runs fn and returns a panic in it as an error. Whatever is wrong is told in one line.
 func guard(doing string, fn func() error) (err error) {
