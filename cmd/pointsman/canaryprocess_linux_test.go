@@ -65,10 +65,7 @@ func (s *suite) all() (secrets []string) {
 func newSuite(t *testing.T) *suite {
 	t.Helper()
 	dir := t.TempDir()
-	s := &suite{t: t, dir: dir, binary: filepath.Join(dir, "pointsman"), secrets: map[string]string{}}
-	if out, err := exec.Command("go", "build", "-o", s.binary, ".").CombinedOutput(); err != nil {
-		t.Fatalf("building the binary: %v\n%s", err, out)
-	}
+	s := &suite{t: t, dir: dir, binary: buildGateway(t, dir), secrets: map[string]string{}}
 	up, err := scripted.Start(scripted.Options{})
 	if err != nil {
 		t.Fatal(err)

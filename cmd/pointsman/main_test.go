@@ -2,13 +2,16 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -26,7 +29,37 @@ func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && os.Args[1] == compileCommand {
 		os.Exit(compileProcess(os.Args[2:], os.Stdin, terminal{os.Stdout, os.Stderr}))
 	}
-	os.Exit(m.Run())
+	status := m.Run()
+	os.RemoveAll(built.dir) //nolint:errcheck // it is temporary
+	os.Exit(status)
+}
+
+// built is the gateway's binary, linked once for all tests that run it.
+var built struct {
+	once sync.Once
+	dir  string
+	err  error
+}
+
+// buildGateway puts the gateway's binary into a directory and returns its path, which is the test's own: it finds its processes by it.
+func buildGateway(t *testing.T, dir string) string {
+	t.Helper()
+	built.once.Do(func() {
+		if built.dir, built.err = os.MkdirTemp(os.Getenv("GOTMPDIR"), "pointsman"); built.err != nil { // where t.TempDir is, so that links are possible
+			return
+		}
+		if out, err := exec.Command("go", "build", "-o", filepath.Join(built.dir, "pointsman"), ".").CombinedOutput(); err != nil {
+			built.err = fmt.Errorf("%w\n%s", err, out)
+		}
+	})
+	binary := filepath.Join(dir, "pointsman")
+	if built.err != nil {
+		t.Fatalf("building the binary: %v", built.err)
+	}
+	if err := os.Link(filepath.Join(built.dir, "pointsman"), binary); err != nil {
+		t.Fatal(err)
+	}
+	return binary
 }
 
 // noEnv is the environment of test gateways: whatever keys the machine has are not used.
