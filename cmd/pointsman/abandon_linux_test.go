@@ -114,6 +114,7 @@ func TestClientLeavesAtEachPhase(t *testing.T) {
 
 // A client that sends its next request before it has the answer to the last one is there.
 func TestPipeliningIsNotLeaving(t *testing.T) {
+	t.Parallel()
 	up, toml := upstreams(t, 1)
 	g := newGateway(t, toml, nil)
 	up[0].Script(func(*scripted.Request) *scripted.Reply {
@@ -132,6 +133,7 @@ func TestPipeliningIsNotLeaving(t *testing.T) {
 
 // P01: two thousand clients that leave at once leave nothing behind.
 func TestAbandonedInMasses(t *testing.T) {
+	t.Parallel()
 	clients := 2000
 	var limit syscall.Rlimit
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil || limit.Cur < 10_000 {

@@ -39,6 +39,7 @@ var killAccounts = []string{"rich", "poor"}
 // exactly one hold and one end for every request, and every answer that a client got whole was charged as the client was
 // told.
 func TestKill(t *testing.T) {
+	t.Parallel()
 	rounds := 20
 	if testing.Short() {
 		rounds = 3

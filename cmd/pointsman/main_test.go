@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"io"
 	"log/slog"
@@ -10,6 +11,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -28,6 +31,12 @@ func TestMain(m *testing.M) {
 	}
 	if len(os.Args) > 1 && os.Args[1] == compileCommand {
 		os.Exit(compileProcess(os.Args[2:], os.Stdin, terminal{os.Stdout, os.Stderr}))
+	}
+	flag.Parse()
+	given := false
+	flag.Visit(func(f *flag.Flag) { given = given || f.Name == "test.parallel" })
+	if !given {
+		flag.Set("test.parallel", strconv.Itoa(max(6, runtime.GOMAXPROCS(0)))) //nolint:errcheck // parallel tests wait more than they work
 	}
 	status := m.Run()
 	os.RemoveAll(built.dir) //nolint:errcheck // it is temporary

@@ -188,6 +188,7 @@ func (v *vendor) modelTOML(b *strings.Builder, name, at string) {
 // TestProviders asks every built-in adapter, in its own process, through the real engine, for every kind of answer its provider
 // has. `make test-providers` runs it.
 func TestProviders(t *testing.T) {
+	t.Parallel()
 	var counts []vendorCount
 	for _, v := range vendors() {
 		t.Run(v.name(), func(t *testing.T) { counts = append(counts, testVendor(t, &v)) })
