@@ -14,6 +14,7 @@ import (
 // TestBadInput sends the whole corpus over HTTP: on both path families, buffered and streamed. What is wrong whatever a request is
 // about goes to every endpoint.
 func TestBadInput(t *testing.T) {
+	t.Parallel()
 	cases, err := badinput.Load("../../engine/testdata/badinput")
 	if err != nil {
 		t.Fatal(err)

@@ -42,6 +42,7 @@ func brief(model string, extra ...any) map[string]any {
 }
 
 func TestScopesBoundWhatIsChosen(t *testing.T) {
+	t.Parallel()
 	up, c := twoTiers(t)
 	models := func(c *client) (names []string) {
 		var list struct{ Data []struct{ ID string } }
@@ -116,6 +117,7 @@ func TestScopesBoundWhatIsChosen(t *testing.T) {
 
 // A policy's side calls and escalations stay in scope, and the tier of its answer is what the ledger is told.
 func TestScopesBoundEveryRound(t *testing.T) {
+	t.Parallel()
 	servers, g := threeModels(t, "cascade", "", "grants = [\"side_calls\"]\n[policies.p.config]\ncheap = \"small\"\njudge = \"critic\"\nstrong = \"large\"\n")
 	c := withClock(t, g)
 	says(servers["small"], "small answer", "stop")
@@ -154,6 +156,7 @@ func TestScopesBoundEveryRound(t *testing.T) {
 }
 
 func TestBudgetsEndAndStartAnew(t *testing.T) {
+	t.Parallel()
 	up, c := twoTiers(t)
 	c.clock.Store(time.Date(2100, 3, 10, 12, 0, 0, 0, time.UTC).UnixNano()) // a Wednesday
 	for _, tc := range []struct {

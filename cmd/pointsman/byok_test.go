@@ -152,6 +152,7 @@ func TestBadOwnKeyClosesNothingForOthers(t *testing.T) {
 
 // P08: who pays is never changed in the middle, in either direction, unless the request says so.
 func TestKeysOfOwnerAndPlatformDoNotMix(t *testing.T) {
+	t.Parallel()
 	broken := func(*scripted.Request) *scripted.Reply { return &scripted.Reply{Status: 500, Body: []byte(`{}`)} }
 	for _, tc := range []struct {
 		name    string

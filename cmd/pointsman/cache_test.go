@@ -101,6 +101,7 @@ func TestP38CacheHit(t *testing.T) {
 
 // TestP38CacheTenants has every pair of callers ask for the same, in each scope.
 func TestP38CacheTenants(t *testing.T) {
+	t.Parallel()
 	for _, x := range []struct {
 		scope  string
 		shared bool // by two keys of one account

@@ -65,10 +65,7 @@ func (s *suite) all() (secrets []string) {
 func newSuite(t *testing.T) *suite {
 	t.Helper()
 	dir := t.TempDir()
-	s := &suite{t: t, dir: dir, binary: filepath.Join(dir, "pointsman"), secrets: map[string]string{}}
-	if out, err := exec.Command("go", "build", "-o", s.binary, ".").CombinedOutput(); err != nil {
-		t.Fatalf("building the binary: %v\n%s", err, out)
-	}
+	s := &suite{t: t, dir: dir, binary: buildGateway(t, dir), secrets: map[string]string{}}
 	up, err := scripted.Start(scripted.Options{})
 	if err != nil {
 		t.Fatal(err)
@@ -294,6 +291,7 @@ func (s *suite) talk(from *client) {
 // B1: no secret that the gateway is given, and no prompt, is ever seen again: in logs, answers, headers, metrics, decisions,
 // what commands print, stack dumps, the arguments and environments of processes, the data directory or a copy of it.
 func TestCanarySuite(t *testing.T) {
+	t.Parallel()
 	s := newSuite(t)
 	for what, beginning := range map[string]string{
 		"the master key": "sk-pointsman-", "a provider's key in the environment": "sk-proj-", "a provider's key that the file refers to": "gsk_",

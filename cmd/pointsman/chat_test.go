@@ -155,6 +155,7 @@ func TestStreamedChargeEqualsBufferedWhateverTheStyleOfUsage(t *testing.T) {
 }
 
 func TestFallbackBeforeTheFirstContent(t *testing.T) {
+	t.Parallel()
 	broken := map[string]func(*scripted.Request) *scripted.Reply{
 		"500": func(*scripted.Request) *scripted.Reply {
 			return &scripted.Reply{Status: 500, Body: []byte(`{"error":{"message":"sorry"}}`)}
@@ -193,6 +194,7 @@ func TestFallbackBeforeTheFirstContent(t *testing.T) {
 }
 
 func TestAllFailedTellsWhyWithoutSecrets(t *testing.T) {
+	t.Parallel()
 	for name, tc := range map[string]struct {
 		status int
 		body   string
@@ -230,6 +232,7 @@ func TestAllFailedTellsWhyWithoutSecrets(t *testing.T) {
 }
 
 func TestStreamCutAfterContentDoesNotLookComplete(t *testing.T) {
+	t.Parallel()
 	for _, cut := range []scripted.Cut{scripted.CutFIN, scripted.CutRST, scripted.CutEOF} {
 		up, toml := upstreams(t, 2)
 		g := newGateway(t, toml, nil)

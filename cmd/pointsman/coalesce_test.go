@@ -68,6 +68,7 @@ func held(release chan struct{}) func(*scripted.Request) *scripted.Reply {
 // Two hundred same requests at once ask the provider once. All get its answer; one pays the price, the others that of a hit, and each
 // has its own record.
 func TestSameRequestsAskOnce(t *testing.T) {
+	t.Parallel()
 	for _, x := range []struct {
 		name, path, body, toml string
 		share                  storage.Credits // of the price, in quarters
@@ -138,6 +139,7 @@ func TestSameRequestsAskOnce(t *testing.T) {
 
 // Nobody waits for the answer to another tenant, nor to another request, nor if the client or the operator does not want it.
 func TestOthersAreNotCoalesced(t *testing.T) {
+	t.Parallel()
 	up, toml := upstreams(t, 1)
 	toml = strings.Replace(toml, "timeout_seconds = 2", "timeout_seconds = 60", 1)
 	body := inDialect(chatPath, "m", "x", false)
@@ -231,6 +233,7 @@ func answerOn(t *testing.T, conn net.Conn) (int, http.Header, string, error) {
 
 // A leader whose client leaves goes on for those who follow; once all have left, the provider's call is cut.
 func TestLeaderLeaves(t *testing.T) {
+	t.Parallel()
 	for _, stream := range []bool{false, true} {
 		for _, all := range []bool{false, true} {
 			t.Run(fmt.Sprintf("stream %v, all leave %v", stream, all), func(t *testing.T) {
@@ -283,6 +286,7 @@ func TestLeaderLeaves(t *testing.T) {
 
 // A leader that fails does not fail its followers: one of them asks anew, for the others too. If that fails again, they have failed.
 func TestLeaderFails(t *testing.T) {
+	t.Parallel()
 	for _, stream := range []bool{false, true} {
 		for _, fails := range []int64{1, 1000} {
 			t.Run(fmt.Sprintf("stream %v, %d calls fail", stream, fails), func(t *testing.T) {
@@ -398,17 +402,20 @@ func TestFollowedStream(t *testing.T) {
 // The time that a follower waits for the answer is none of the gateway's own.
 func TestWaitingIsNoOverhead(t *testing.T) {
 	for _, stream := range []bool{false, true} {
-		up, toml := upstreams(t, 1)
-		g := newGateway(t, strings.Replace(toml, "timeout_seconds = 2", "timeout_seconds = 60", 1)+coalesceOn, nil)
-		release := make(chan struct{})
-		up[0].Script(held(release))
-		_, followers := leaderAndFollowers(t, g, up[0], 1, stream)
-		time.Sleep(2 * time.Second)
-		close(release)
-		_, h, _, _ := answerOn(t, followers[0])
-		if us, err := strconv.Atoi(h.Get("X-Pointsman-Overhead-Us")); err != nil || us >= 2_000_000 {
-			t.Errorf("stream %v: %d µs, %v", stream, us, err)
-		}
+		t.Run(fmt.Sprintf("stream %v", stream), func(t *testing.T) {
+			t.Parallel()
+			up, toml := upstreams(t, 1)
+			g := newGateway(t, strings.Replace(toml, "timeout_seconds = 2", "timeout_seconds = 60", 1)+coalesceOn, nil)
+			release := make(chan struct{})
+			up[0].Script(held(release))
+			_, followers := leaderAndFollowers(t, g, up[0], 1, stream)
+			time.Sleep(2 * time.Second)
+			close(release)
+			_, h, _, _ := answerOn(t, followers[0])
+			if us, err := strconv.Atoi(h.Get("X-Pointsman-Overhead-Us")); err != nil || us >= 2_000_000 {
+				t.Errorf("%d µs, %v", us, err)
+			}
+		})
 	}
 }
 
@@ -462,6 +469,7 @@ func slowConn(t *testing.T, g *testGateway, body string) net.Conn {
 // A leader whose client does not read holds nobody up. What is kept for it is bounded: if the stream is longer, it gets no more; if
 // nobody else follows, its provider waits.
 func TestLeaderReadsSlowly(t *testing.T) {
+	t.Parallel()
 	const megabytes = 16
 	for name, followed := range map[string]bool{"followed": true, "alone": false} {
 		t.Run(name, func(t *testing.T) {
@@ -553,6 +561,7 @@ func TestFollowerHasItsOwnLimit(t *testing.T) {
 
 // Whoever leaves whenever, every request ends once and nothing is left.
 func TestHammerFollowers(t *testing.T) {
+	t.Parallel()
 	up, toml := upstreams(t, 1)
 	g := newGateway(t, toml+coalesceOn+"hit_price = 0.5\n", nil)
 	up[0].Script(func(r *scripted.Request) *scripted.Reply {

@@ -35,6 +35,7 @@ type judgment struct {
 // TestOfficialClients has the official clients, unmodified, judge the gateway: each with its API in front of a strict
 // provider of each dialect, buffered and streamed. scripts/test-setup.sh installs them.
 func TestOfficialClients(t *testing.T) {
+	t.Parallel()
 	g := newGateway(t, judgedConfig(t), nil)
 	programs := []struct {
 		name, dir string

@@ -57,6 +57,7 @@ func withoutUsage(null bool, chunks ...[]byte) [][]byte {
 
 // P04: whatever way a provider has of telling usage, or if it tells none, an answer costs the same streamed and buffered.
 func TestP04StreamedCostIsTheBufferedCost(t *testing.T) {
+	t.Parallel()
 	whole := strings.Join(answerPieces, "")
 	requests := map[string]map[string]any{
 		chatPath: ask("m"), "/v1/messages": ask("m"), "/v1/responses": {"model": "m", "input": "Hello"}, "/v1/completions": {"model": "m", "prompt": "Hello"},
@@ -198,6 +199,7 @@ func zeroUsage(chunks ...[]byte) [][]byte {
 
 // TestBrokenStreamsAreChargedForWhatTheySaid cuts a stream whose provider reported a token at its start.
 func TestBrokenStreamsAreChargedForWhatTheySaid(t *testing.T) {
+	t.Parallel()
 	long := slices.Repeat([]string{" word"}, 60)
 	for dialect, chunks := range map[string][][]byte{
 		"anthropic": scripted.AnthropicChunks("x", long), "openai": scripted.OpenAIChunks("x", long, scripted.UsageFinal),

@@ -35,6 +35,7 @@ func (c *client) encoded(t *testing.T, path, encoding string, body []byte) (*htt
 
 // Compressed bodies are as good as plain ones: what the provider gets is the same.
 func TestCompressedBodies(t *testing.T) {
+	t.Parallel()
 	up, toml := upstreams(t, 1)
 	g := newGateway(t, "max_body_bytes = 4194304\n"+toml, nil)
 	body, err := json.Marshal(ask("m"))

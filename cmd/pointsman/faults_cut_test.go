@@ -45,6 +45,7 @@ func answerLength(t *testing.T, s *scripted.Server, path, body string) int {
 // TestF4Reset: a connection that is reset anywhere in an answer makes it no answer. Another provider takes over; if there is none,
 // the client gets 502.
 func TestF4Reset(t *testing.T) {
+	t.Parallel()
 	up, proxies, toml := faulty(t, 2)
 	g := newGateway(t, toml+manyModels(1, "only", "up0"), nil)
 	long := scripted.OpenAIBody("m", strings.Repeat("four kilobytes. ", 240))
@@ -96,6 +97,7 @@ func TestF4Reset(t *testing.T) {
 // TestF5Cuts ends the connection at every byte of a stream, by a reset and as at its end, in each dialect that providers speak. A
 // stream that did not come to its end must not look as if it had, is charged for what came, and leaves nothing unsettled.
 func TestF5Cuts(t *testing.T) {
+	t.Parallel()
 	cuts, broken, refused, whole := 0, 0, 0, 0
 	for kind, adapter := range upstreamKinds() {
 		up, proxies, toml := faulty(t, 1)
@@ -223,6 +225,7 @@ func malformed() map[string]string {
 // TestF7Malformed sends streams that no provider should send through the whole gateway, the corpus and then mutations of it, to clients of
 // each dialect. Whatever comes, the request ends once and the gateway goes on.
 func TestF7Malformed(t *testing.T) {
+	t.Parallel()
 	up, toml := upstreams(t, 1)
 	many := times(40, 200)
 	g := newGateway(t, toml+"[health]\nprobe = \"off\"\n[retries]\nattempts = 1\n"+manyModels(many, "f", "up0"), nil)

@@ -244,6 +244,7 @@ func clocked(t *testing.T, g *testGateway, probes engine.Probes) (*engine.Engine
 // P34: a day without traffic, with every provider configured and one of them down. Nothing billable is asked, and what is
 // free rarely.
 func TestIdleDayCostsNothing(t *testing.T) {
+	t.Parallel()
 	for mode, most := range map[engine.Probes]int64{engine.ProbeOff: 0, engine.ProbeDown: 300, engine.ProbeUnknown: 300} {
 		t.Run(string(mode), func(t *testing.T) {
 			up, toml := upstreams(t, 3)

@@ -14,6 +14,7 @@ import (
 // TestL9Kill kills the gateway while a request with a key is being answered, and after one was answered: the first runs anew, the second
 // is replayed, and each is charged once.
 func TestL9Kill(t *testing.T) {
+	t.Parallel()
 	k := newKilling(t)
 	up, toml := upstreams(t, 1)
 	held := make(chan struct{}, 1)

@@ -84,6 +84,7 @@ func TestL9SameResult(t *testing.T) {
 
 // TestL9Form retries a form as clients do: with another boundary.
 func TestL9Form(t *testing.T) {
+	t.Parallel()
 	up, toml := operationModels(t, 1)
 	up[0].Script(repliesWith(`{"text":"Hi"}`))
 	g := newGateway(t, toml, nil)
@@ -284,6 +285,7 @@ func TestL9Concurrent(t *testing.T) {
 
 // TestL9ClientLeaves cuts the connection while the answer is made, or streamed, and comes again as official clients do.
 func TestL9ClientLeaves(t *testing.T) {
+	t.Parallel()
 	for _, stream := range []bool{false, true} {
 		t.Run(fmt.Sprint("stream ", stream), func(t *testing.T) {
 			up, toml := upstreams(t, 1)

@@ -70,6 +70,7 @@ func TestSilentStreamsAreKeptAlive(t *testing.T) {
 		"not silent for so long": {reply: &scripted.Reply{Chunks: chunks}},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			up, toml := upstreams(t, 1)
 			after := "keep_alive_after = 0.4\nkeep_alive_every = 0.3\n"
 			if !tc.pings {

@@ -39,6 +39,7 @@ var killAccounts = []string{"rich", "poor"}
 // exactly one hold and one end for every request, and every answer that a client got whole was charged as the client was
 // told.
 func TestKill(t *testing.T) {
+	t.Parallel()
 	rounds := 20
 	if testing.Short() {
 		rounds = 3
@@ -96,11 +97,8 @@ type killAnswer struct {
 func newKilling(t *testing.T) *killing {
 	dir := t.TempDir()
 	k := &killing{
-		t: t, random: rand.New(rand.NewPCG(7, 7)), binary: filepath.Join(dir, "pointsman"), config: filepath.Join(dir, "pointsman.toml"),
+		t: t, random: rand.New(rand.NewPCG(7, 7)), binary: buildGateway(t, dir), config: filepath.Join(dir, "pointsman.toml"),
 		data: filepath.Join(dir, "data"), keys: map[string]string{}, seen: map[storage.RequestID]killAnswer{},
-	}
-	if out, err := exec.Command("go", "build", "-o", k.binary, ".").CombinedOutput(); err != nil {
-		t.Fatalf("building the binary: %v\n%s", err, out)
 	}
 	up, toml := upstreams(t, 1)
 	up[0].Script(killScript)

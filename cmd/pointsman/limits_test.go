@@ -458,6 +458,7 @@ func TestProviderGetsNoMoreAtOnce(t *testing.T) {
 // P18: never more at once than allowed, whatever becomes of the requests, and after a thousand clients that left all places
 // are free.
 func TestP18PlacesAreFreeAfterAThousandAborts(t *testing.T) {
+	t.Parallel()
 	const places, rounds = 100, 10
 	up, toml := upstreams(t, 1)
 	g := newGateway(t, strings.ReplaceAll(toml, "timeout_seconds = 2", "timeout_seconds = 60"), nil)
@@ -512,6 +513,7 @@ func TestP18PlacesAreFreeAfterAThousandAborts(t *testing.T) {
 
 // P18: however a request fails, its place is free again and its tokens are there.
 func TestP18FailedRequestsGiveEverythingBack(t *testing.T) {
+	t.Parallel()
 	up, toml := upstreams(t, 1)
 	g := newGateway(t, toml, nil)
 	chunks := scripted.OpenAIChunks("x", []string{"a", "b"}, scripted.UsageNone)
@@ -615,6 +617,7 @@ func TestLimitsOfTheConfiguration(t *testing.T) {
 
 // A request in rounds gives every turn back before the next one, and its tokens are those of all rounds.
 func TestLimitsOfRequestsInRounds(t *testing.T) {
+	t.Parallel()
 	up, g := threeModels(t, "cascade", "", "grants = [\"side_calls\"]\n[policies.p.config]\ncheap = \"small\"\njudge = \"critic\"\nstrong = \"large\"\n")
 	one := map[string]storage.Limits{"small": {Concurrent: number(1)}, "critic": {Concurrent: number(1)}, "large": {Concurrent: number(1)}}
 	e, c, _ := limited(t, g, engine.Limits{Models: one, Providers: one, Keys: storage.Limits{TokensPerMinute: number(10_000)}}, nil)

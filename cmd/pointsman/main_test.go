@@ -2,13 +2,19 @@ package main
 
 import (
 	"context"
+	"flag"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"runtime"
+	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -26,7 +32,43 @@ func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && os.Args[1] == compileCommand {
 		os.Exit(compileProcess(os.Args[2:], os.Stdin, terminal{os.Stdout, os.Stderr}))
 	}
-	os.Exit(m.Run())
+	flag.Parse()
+	given := false
+	flag.Visit(func(f *flag.Flag) { given = given || f.Name == "test.parallel" })
+	if !given {
+		flag.Set("test.parallel", strconv.Itoa(max(6, runtime.GOMAXPROCS(0)))) //nolint:errcheck // parallel tests wait more than they work
+	}
+	status := m.Run()
+	os.RemoveAll(built.dir) //nolint:errcheck // it is temporary
+	os.Exit(status)
+}
+
+// built is the gateway's binary, linked once for all tests that run it.
+var built struct {
+	once sync.Once
+	dir  string
+	err  error
+}
+
+// buildGateway puts the gateway's binary into a directory and returns its path, which is the test's own: it finds its processes by it.
+func buildGateway(t *testing.T, dir string) string {
+	t.Helper()
+	built.once.Do(func() {
+		if built.dir, built.err = os.MkdirTemp(os.Getenv("GOTMPDIR"), "pointsman"); built.err != nil { // where t.TempDir is, so that links are possible
+			return
+		}
+		if out, err := exec.Command("go", "build", "-o", filepath.Join(built.dir, "pointsman"), ".").CombinedOutput(); err != nil {
+			built.err = fmt.Errorf("%w\n%s", err, out)
+		}
+	})
+	binary := filepath.Join(dir, "pointsman")
+	if built.err != nil {
+		t.Fatalf("building the binary: %v", built.err)
+	}
+	if err := os.Link(filepath.Join(built.dir, "pointsman"), binary); err != nil {
+		t.Fatal(err)
+	}
+	return binary
 }
 
 // noEnv is the environment of test gateways: whatever keys the machine has are not used.

@@ -251,6 +251,7 @@ func TestOpenAPIKeys(t *testing.T) {
 // success, the other, schemathesis, sends what they allow and what they forbid. Answers must be as the documents say.
 // scripts/test-setup.sh installs what they need.
 func TestOpenAPIConformance(t *testing.T) {
+	t.Parallel()
 	python := installed(t, "../../.cache/schemathesis/bin/python")
 	up, err := scripted.Start(scripted.Options{}) // asked with the own keys that the tests store
 	if err != nil {

@@ -164,6 +164,7 @@ func TestEmbeddingsFallBackWithinTheirModelOnly(t *testing.T) {
 
 // There is nothing to classify, judge or escalate about embeddings: policies that would are gone on without.
 func TestEmbeddingsUnderPoliciesWithRounds(t *testing.T) {
+	t.Parallel()
 	for example, models := range map[string]string{
 		"classifier": "classifier = \"e\"\nweak = \"e\"\nstrong = \"e\"\n", "cascade": "cheap = \"e\"\njudge = \"e\"\nstrong = \"e\"\n", "escalate": "",
 	} {
@@ -295,6 +296,7 @@ func TestOperationsReserveTheirWorstCase(t *testing.T) {
 }
 
 func TestOperationsFallBack(t *testing.T) {
+	t.Parallel()
 	for name, reply := range map[string]*scripted.Reply{
 		"500":             {Status: 500, Body: []byte(`{}`)},
 		"HTML":            {Header: map[string]string{"Content-Type": "text/html"}, Body: []byte("<html>")},

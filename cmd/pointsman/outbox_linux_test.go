@@ -80,6 +80,7 @@ func (h *hookReceiver) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // TestOutboxKill kills the gateway again and again while a receiver fails, hangs and drops connections: in the end every request of
 // the log has been delivered, and every message that came twice was the same.
 func TestOutboxKill(t *testing.T) {
+	t.Parallel()
 	h := newHookReceiver(t)
 	k := newKilling(t)
 	config, err := os.ReadFile(k.config)
@@ -164,6 +165,7 @@ func loggedUsage(t *testing.T, data string) (all []storage.Usage) {
 // P14: SIGTERM with 300 streams under way and requests queued for the log loses none: every hold has an end, every end a record, once,
 // and the sums equal a recount.
 func TestTerminateLosesNothing(t *testing.T) {
+	t.Parallel()
 	k := newKilling(t)
 	streams := 300
 	up, toml := upstreams(t, 1)
@@ -257,6 +259,7 @@ func (k *killing) checkLogged(records map[storage.RequestID]int) {
 // P14, P17: kills lose no record of a request that the ledger knows, and no request is counted twice: the sums equal a recount after
 // every kill.
 func TestKillSums(t *testing.T) {
+	t.Parallel()
 	k := newKilling(t)
 	rounds := 8
 	if testing.Short() {

@@ -245,6 +245,7 @@ func TestGoodputBeyondCapacity(t *testing.T) {
 // A client that still sends a body when it is refused gets to read why, also if sending takes longer than the server would wait
 // for a silent one.
 func TestRefusedBodyIsReadOn(t *testing.T) {
+	t.Parallel()
 	_, toml := upstreams(t, 1)
 	g := newGateway(t, toml, nil)
 	conn, err := net.Dial("tcp", strings.TrimPrefix(g.api.base, "http://"))

@@ -34,14 +34,11 @@ type child struct {
 
 const childMaster = "sk-pointsman-of-a-child-process"
 
-// startChild builds the gateway and starts it from TOML text, under so many descriptors unless 0, and with more environment.
+// startChild starts a gateway from TOML text, under so many descriptors unless 0, and with more environment.
 func startChild(t *testing.T, toml string, files int, env ...string) *child {
 	t.Helper()
 	dir := t.TempDir()
-	binary, file := filepath.Join(dir, "pointsman"), filepath.Join(dir, "pointsman.toml")
-	if out, err := exec.Command("go", "build", "-o", binary, ".").CombinedOutput(); err != nil {
-		t.Fatalf("building the binary: %v\n%s", err, out)
-	}
+	binary, file := buildGateway(t, dir), filepath.Join(dir, "pointsman.toml")
 	toml = "[server]\nlisten = \"127.0.0.1:0\"\nadmin_listen = \"127.0.0.1:0\"\n" + toml
 	if err := os.WriteFile(file, []byte(toml), 0o600); err != nil {
 		t.Fatal(err)

@@ -117,6 +117,7 @@ func limitKinds() []limitKind {
 // P09: every route that needs a key enforces every limit, whichever way the key is sent; nothing reaches a provider, and nothing
 // is charged. The routes are those that are served, so that none can be forgotten.
 func TestLimitsHoldOnEveryRoute(t *testing.T) {
+	t.Parallel()
 	up, toml := operationModels(t, 1)
 	toml += "[[models]]\nname = \"other\"\ntier = 2\ncredits_per_1k = 1\n[[models.deployments]]\nprovider = \"up0\"\nupstream = \"other\"\nusd_in_per_1m = 1\nusd_out_per_1m = 2\n"
 	c := withClock(t, newGateway(t, toml, nil))

@@ -53,6 +53,7 @@ func newPlugin(t *testing.T, language, name string) (program string, flags []str
 func TestVendorsLoop(t *testing.T) {
 	for _, l := range project.PluginLanguages() {
 		t.Run(l.Name, func(t *testing.T) {
+			t.Parallel()
 			program, flags := newPlugin(t, l.Name, "mine")
 			began := time.Now()
 			out := ok(t, append([]string{"plugin", "check", program}, flags...)...)

@@ -158,6 +158,7 @@ func recount(t *testing.T, g *testGateway, u map[string]any) string {
 // P05, P16: the price is one number wherever it is told: the header, the answer, the ledger, the record and its sums. It is the same
 // for each dialect of the provider and of the client, streamed and buffered, and follows from the prices that the record names.
 func TestP05OnePriceEverywhere(t *testing.T) {
+	t.Parallel()
 	for kind := range upstreamKinds() {
 		t.Run(kind.String(), func(t *testing.T) {
 			for tariff, credits := range map[string]string{
@@ -439,6 +440,7 @@ func TestCostPlusTariff(t *testing.T) {
 // What is held covers the dearest way in which the tokens can be used: an account that has it gets its answer, one that lacks a
 // millionth of it does not.
 func TestP03CostPlusHoldsTheDearestUse(t *testing.T) {
+	t.Parallel()
 	price := catalog.Price{Rates: catalog.Rates{catalog.RateIn: 1_000_000, catalog.RateOut: 2_000_000, catalog.RateCacheWrite1h: 4_000_000, catalog.RateReasoning: 5_000_000}}
 	model := catalog.Model{CostRate: 3_000_000}
 	prices := "usd_in_per_1m = 1\nusd_out_per_1m = 2\nusd_cache_write_1h_per_1m = 4\nusd_reasoning_per_1m = 5\n"

@@ -35,10 +35,7 @@ func startProcess(t *testing.T, toml string) *process {
 	t.Helper()
 	dir := t.TempDir()
 	p := &process{t: t, config: filepath.Join(dir, "pointsman.toml"), data: filepath.Join(dir, "data"), ended: make(chan error, 1)}
-	binary := filepath.Join(dir, "pointsman")
-	if out, err := exec.Command("go", "build", "-o", binary, ".").CombinedOutput(); err != nil {
-		t.Fatalf("building the binary: %v\n%s", err, out)
-	}
+	binary := buildGateway(t, dir)
 	p.write([]byte(toml))
 	p.cmd = exec.Command(binary, "serve", "--config", p.config, "--data", p.data, "--log", "error")
 	p.cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "TMPDIR=" + os.TempDir(), "POINTSMAN_MASTER_KEY=" + killMaster}

@@ -30,6 +30,7 @@ func failingFirst(n int64, status int, header ...string) func(*scripted.Request)
 }
 
 func TestOnlyCandidateIsTriedAgain(t *testing.T) {
+	t.Parallel()
 	up, toml := upstreams(t, 1)
 	for _, test := range []struct {
 		status int
@@ -56,6 +57,7 @@ func TestOnlyCandidateIsTriedAgain(t *testing.T) {
 }
 
 func TestAttemptsAreBounded(t *testing.T) {
+	t.Parallel()
 	up, toml := upstreams(t, 2)
 	for attempts, want := range map[string]int{"1": 2, "3": 3, "5": 5} {
 		g := retrying(t, toml, "attempts = "+attempts+"\n")
@@ -72,6 +74,7 @@ func TestAttemptsAreBounded(t *testing.T) {
 
 // TestRetriesDoNotMultiply fails everything a provider is asked: it must see little more than it was offered.
 func TestRetriesDoNotMultiply(t *testing.T) {
+	t.Parallel()
 	up, toml := upstreams(t, 1)
 	g := retrying(t, toml, "")
 	up[0].Script(failing(429, "Retry-After-Ms", "1")) // which opens no circuit

@@ -96,6 +96,7 @@ func stage(t *testing.T, g *testGateway, query string, wasm []byte) string {
 
 // TestRollout lets a bad version and a good one loose on traffic, and stops the gateway in the middle of the first.
 func TestRollout(t *testing.T) {
+	t.Parallel()
 	dear, toml := twoPrices(t)
 	data := filepath.Join(t.TempDir(), "data")
 	file := filepath.Join(t.TempDir(), "pointsman.toml")
@@ -289,6 +290,7 @@ func shadowAfter(t *testing.T, g *testGateway, name string, requests uint64) (r 
 
 // TestShadowReads has a shadow decide by the texts that it is granted, each request's its own.
 func TestShadowReads(t *testing.T) {
+	t.Parallel()
 	m := difficulty.Model{Scale: 0.1, Worth: 0.1, Heads: []difficulty.Head{
 		{Name: "cheap", Bias: 3, Slope: 1, Output: 400}, {Name: "dear", Bias: 4, Slope: 0.1, Output: 400},
 	}}

@@ -119,6 +119,7 @@ func paidInAll(t testing.TB, g *testGateway, before string, resp *http.Response,
 const long = "Please prove that there are infinitely many primes and explain every step of it so that a child of ten can follow what is going on here."
 
 func TestClassifierAsksFirst(t *testing.T) {
+	t.Parallel()
 	up, g := threeModels(t, "classifier", "", "grants = [\"side_calls\"]\n[policies.p.config]\nclassifier = \"critic\"\nweak = \"small\"\nstrong = \"large\"\nshort = 20\n")
 	for _, stream := range []bool{false, true} {
 		for said, want := range map[string]string{"STRONG": "large", "weak": "small"} {
@@ -153,6 +154,7 @@ func TestClassifierAsksFirst(t *testing.T) {
 }
 
 func TestCascadeJudgesAndEscalates(t *testing.T) {
+	t.Parallel()
 	up, g := threeModels(t, "cascade", "", "grants = [\"side_calls\"]\n[policies.p.config]\ncheap = \"small\"\njudge = \"critic\"\nstrong = \"large\"\n")
 	for _, stream := range []bool{false, true} {
 		for grade, want := range map[string]string{"9": "small answer", "Grade: 2": "large answer"} {
@@ -179,6 +181,7 @@ func TestCascadeJudgesAndEscalates(t *testing.T) {
 }
 
 func TestEscalatesAndFallsBackToWhatIsHeld(t *testing.T) {
+	t.Parallel()
 	up, g := threeModels(t, "escalate", "", "[policies.p.config]\nsteps = 1\n")
 	ask := func(stream bool) (*http.Response, string) {
 		return g.api.post(t, chatPath, map[string]any{
@@ -220,6 +223,7 @@ func TestEscalatesAndFallsBackToWhatIsHeld(t *testing.T) {
 
 // TestRoundsOfAPoorAccount: a round that the account cannot pay for is an outcome the policy goes on from.
 func TestRoundsOfAPoorAccount(t *testing.T) {
+	t.Parallel()
 	up, g := threeModels(t, "escalate", "", "[policies.p.config]\nsteps = 1\n")
 	says(up["small"], "I'm sorry, but I can't help with that.", "stop")
 	poor := g.account("poor")
@@ -240,6 +244,7 @@ func TestRoundsOfAPoorAccount(t *testing.T) {
 }
 
 func TestBanditLearnsAndRemembers(t *testing.T) {
+	t.Parallel()
 	up, g := threeModels(t, "bandit", "", "grants = [\"state\"]\n")
 	up["small"].Script(func(*scripted.Request) *scripted.Reply { return &scripted.Reply{Status: 500, Body: []byte(`{}`)} })
 	up["large"].Script(func(*scripted.Request) *scripted.Reply { return &scripted.Reply{Status: 500, Body: []byte(`{}`)} })
@@ -274,6 +279,7 @@ func TestBanditLearnsAndRemembers(t *testing.T) {
 
 // TestFailedPolicyIsFlagged: a policy that fails costs the client nothing, and the answer says so.
 func TestFailedPolicyIsFlagged(t *testing.T) {
+	t.Parallel()
 	_, g := threeModels(t, "cheapest", "", "fuel = 10\n")
 	resp, text := g.api.post(t, chatPath, map[string]any{"model": "auto/p", "max_tokens": 10, "messages": user("Hi")})
 	if resp.StatusCode != 200 || resp.Header.Get("X-Pointsman-Policy-Failed") != "true" {
@@ -295,6 +301,7 @@ func TestFailedPolicyIsFlagged(t *testing.T) {
 
 // TestTextsAreKeptOnRequest: with record_texts a decision that rested on texts is repeated, too.
 func TestTextsAreKeptOnRequest(t *testing.T) {
+	t.Parallel()
 	up, g := threeModels(t, "classifier", "record_texts = true\ncheck_every = 1\n",
 		"grants = [\"side_calls\"]\n[policies.p.config]\nclassifier = \"critic\"\nweak = \"small\"\nstrong = \"large\"\nshort = 20\n")
 	says(up["critic"], "Strong.", "stop")
@@ -320,6 +327,7 @@ func TestTextsAreKeptOnRequest(t *testing.T) {
 
 // TestRoundCredits: rounds before the last cannot cost more than the operator allows.
 func TestRoundCredits(t *testing.T) {
+	t.Parallel()
 	up, g := threeModels(t, "escalate", "round_credits = 0.25\n", "[policies.p.config]\nsteps = 1\n")
 	says(up["small"], "I'm sorry, but I can't help with that.", "stop")
 	resp, text := g.api.post(t, chatPath, map[string]any{"model": "auto/p", "max_tokens": 100, "messages": user(long)})

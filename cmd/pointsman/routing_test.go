@@ -59,6 +59,7 @@ func wereAsked(up []*scripted.Server) (models []string) {
 }
 
 func TestWishesAboutProvidersAndModels(t *testing.T) {
+	t.Parallel()
 	type object = map[string]any
 	for name, tc := range map[string]struct {
 		model    any

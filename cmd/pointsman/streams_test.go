@@ -62,6 +62,7 @@ func errorEvent(kind dialect.Dialect) string {
 // P06: whatever is asked in and whatever the provider speaks, a stream that fails before its first content is taken over by the
 // next candidate, as if nothing had happened, and one that fails after it does not end like a success.
 func TestP06StreamsThatFail(t *testing.T) {
+	t.Parallel()
 	opening := map[dialect.Dialect]string{dialect.Chat: `"role":"assistant"`, dialect.Messages: "event: message_start\n", dialect.Responses: "event: response.created\n", dialect.Completions: "text_completion"}
 	ending := map[dialect.Dialect]string{
 		dialect.Chat: "data: [DONE]\n\n", dialect.Completions: "data: [DONE]\n\n", dialect.Messages: "event: message_stop\n", dialect.Responses: "event: response.completed\n",
@@ -139,6 +140,7 @@ func (g *testGateway) stream(t testing.TB, path string) (string, error) {
 
 // P04: in each dialect in and out, a streamed answer costs what the buffered one does.
 func TestP04StreamedCostsWhatBufferedDoes(t *testing.T) {
+	t.Parallel()
 	for kind := range upstreamKinds() {
 		_, _, g := twoOf(t, kind)
 		for path := range inboundPaths() {

@@ -128,6 +128,7 @@ func TestSilentPluginTimesOut(t *testing.T) {
 	} {
 		for _, stream := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s, stream %v", name, stream), func(t *testing.T) {
+				t.Parallel()
 				g := newGateway(t, strings.Replace(toml, "timeout_seconds = 2", "timeouts = { "+tc.timeouts+" }", 1), nil)
 				cfg := g.engine.Config
 				cfg.Adapters = tc.adapter

@@ -238,7 +238,6 @@ func TestTLSStartFailsWithoutCertificate(t *testing.T) {
 
 // A client that leaves over TLS says so with an alert, closes its connection, or both.
 func TestTLSClientThatLeavesCutsTheProvider(t *testing.T) {
-	g := newTLSGateway(t)
 	chunks := scripted.OpenAIChunks("x", []string{"a", "b"}, scripted.UsageNone)
 	chunks = append([][]byte{bytes.Join(chunks[:2], nil)}, chunks[2:]...) // content at once
 	replies := map[string]*scripted.Reply{
@@ -255,46 +254,51 @@ func TestTLSClientThatLeavesCutsTheProvider(t *testing.T) {
 		"alert, behind": func(c *tls.Conn) { fmt.Fprint(c, "GET /health HTTP/1.1\r\n"); c.CloseWrite() },
 	}
 	for at, reply := range replies {
-		asked := make(chan *scripted.Request, 1)
-		g.up.Script(func(r *scripted.Request) *scripted.Reply { asked <- r; return reply })
-		for how, leaves := range leave {
-			for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
-				t.Run(at+"/"+how+"/"+tls.VersionName(version), func(t *testing.T) {
-					if how == "drops, behind" && runtime.GOOS != "linux" {
-						t.Skip("the system does not tell")
-					}
-					conn := g.dial(t, &tls.Config{InsecureSkipVerify: true, MinVersion: version, MaxVersion: version})
-					conn.SetReadDeadline(time.Now().Add(5 * time.Second)) //nolint:errcheck // reading fails then
-					g.send(t, conn, true, "")
-					var request *scripted.Request
-					select {
-					case request = <-asked:
-					case <-time.After(5 * time.Second):
-						t.Fatal("the provider was not asked")
-					}
-					if at == "mid-stream" {
-						if line, err := bufio.NewReader(conn).ReadString('\n'); err != nil || !strings.Contains(line, "200") {
-							t.Fatal(line, err)
+		t.Run(at, func(t *testing.T) {
+			t.Parallel()
+			g := newTLSGateway(t)
+			asked := make(chan *scripted.Request, 1)
+			g.up.Script(func(r *scripted.Request) *scripted.Reply { asked <- r; return reply })
+			for how, leaves := range leave {
+				for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
+					t.Run(how+"/"+tls.VersionName(version), func(t *testing.T) {
+						if how == "drops, behind" && runtime.GOOS != "linux" {
+							t.Skip("the system does not tell")
 						}
-					}
-					left := time.Now()
-					leaves(conn)
-					select {
-					case <-request.Gone():
-					case <-time.After(5 * time.Second):
-						t.Fatal("the provider's connection stayed open")
-					}
-					if took := time.Since(left); took > time.Second {
-						t.Errorf("it took %v", took)
-					}
-				})
+						conn := g.dial(t, &tls.Config{InsecureSkipVerify: true, MinVersion: version, MaxVersion: version})
+						conn.SetReadDeadline(time.Now().Add(5 * time.Second)) //nolint:errcheck // reading fails then
+						g.send(t, conn, true, "")
+						var request *scripted.Request
+						select {
+						case request = <-asked:
+						case <-time.After(5 * time.Second):
+							t.Fatal("the provider was not asked")
+						}
+						if at == "mid-stream" {
+							if line, err := bufio.NewReader(conn).ReadString('\n'); err != nil || !strings.Contains(line, "200") {
+								t.Fatal(line, err)
+							}
+						}
+						left := time.Now()
+						leaves(conn)
+						select {
+						case <-request.Gone():
+						case <-time.After(5 * time.Second):
+							t.Fatal("the provider's connection stayed open")
+						}
+						if took := time.Since(left); took > time.Second {
+							t.Errorf("it took %v", took)
+						}
+					})
+				}
 			}
-		}
+		})
 	}
 }
 
 // Pipelined requests over TLS are no sign of leaving, however small their records are.
 func TestTLSPipelinedRequestIsNoLeave(t *testing.T) {
+	t.Parallel()
 	g := newTLSGateway(t)
 	asked, release := make(chan struct{}, 1), make(chan struct{})
 	g.up.Script(func(r *scripted.Request) *scripted.Reply {

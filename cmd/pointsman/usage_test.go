@@ -189,6 +189,7 @@ func (g *testGateway) checkUsageCommands(requests int) {
 
 // TestExportParquet lets another reader of Parquet compare a file of several row groups with the JSON lines of the same rows.
 func TestExportParquet(t *testing.T) {
+	t.Parallel()
 	python := installed(t, "../../.cache/parquet/bin/python")
 	dir := t.TempDir()
 	write := func(format string) string {

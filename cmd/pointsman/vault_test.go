@@ -72,6 +72,7 @@ func (g *testGateway) restarted(t testing.TB, kek string) (*testGateway, error) 
 // The vault is rotated while requests with own keys go on: none fails, and all keys, virtual ones too, are what they were after
 // a restart without the former key-encryption key.
 func TestRotationUnderLoad(t *testing.T) {
+	t.Parallel()
 	up, toml := upstreams(t, 1)
 	g := newGateway(t, toml, nil)
 	takes(up[0], "sk-own-0123456789-tail")
@@ -400,6 +401,7 @@ func TestKeysDoNotMixOnOneConnection(t *testing.T) {
 // A database from before a key was deleted does not open it with the shares as they are, rotated or not; nor does a backup
 // without any key-encryption key.
 func TestRestoredDatabaseDoesNotBringKeysBack(t *testing.T) {
+	t.Parallel()
 	_, toml := upstreams(t, 1)
 	g := newGateway(t, toml, nil)
 	kept := g.account("kept")

@@ -20,6 +20,7 @@ var vaultKills = flag.Int("vault-kills", 10, "how often TestRotationSurvivesKill
 // TestRotationSurvivesKills kills the gateway in the middle of rotations, there and back. After each kill every record opens
 // under exactly one of the key-encryption keys that the vault lists; the next start goes on by itself.
 func TestRotationSurvivesKills(t *testing.T) {
+	t.Parallel()
 	const accounts = 12
 	k := newKilling(t)
 	sources := []string{kekFile(t, "0a"), kekFile(t, "0b")}
