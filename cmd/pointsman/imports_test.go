@@ -25,7 +25,7 @@ var importRules = []importRule{
 	},
 	{
 		packages: "engine",
-		own:      []string{"engine/...", "sdk/abi", "sdk/policy", "sdk/provider", "storage"},
+		own:      []string{"engine/...", "sdk/abi", "sdk/policy", "sdk/provider", "storage", "storage/slab"},
 		not:      []string{"engine/admin"},
 		modules:  []string{"github.com/valyala/fasthttp", "github.com/go-json-experiment/json", "github.com/VictoriaMetrics/metrics", "github.com/cespare/xxhash/v2", "golang.org/x/sys"},
 		reason:   "the engine declares the interfaces it needs; what runs Wasm, plugins and databases is given to it by cmd",
