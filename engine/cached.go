@@ -147,7 +147,7 @@ func (e *Engine) lookUp(ctx *fasthttp.RequestCtx, c *call, wish cacheWish) *answ
 // candidate that is down, which an answer in hand makes up for.
 func (e *Engine) repeated(c *call, k *cachedAnswer) *answer {
 	d := e.deployments[k.deployment]
-	excluded, flags := e.option(c, d, c.began)
+	excluded, flags := e.option(c, d, tierNumber(c.caller.Account.Tier), c.began)
 	if excluded != 0 && excluded != abi.ReasonDown || flags&abi.OptionOwnKey != 0 != k.own || flags&abi.OptionSimulated != 0 != k.simulated {
 		return nil
 	}

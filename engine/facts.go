@@ -50,7 +50,7 @@ func (e *Engine) options(c *call, options []policy.Option) []policy.Option {
 	warm := e.sessions.warm(c.env.Session, now)
 	for _, d := range c.among {
 		o := policy.Option{Inflight: e.live.Inflight(d.index)}
-		o.Excluded, o.Flags = e.option(c, d, now)
+		o.Excluded, o.Flags = e.option(c, d, c.req.AccountTier, now)
 		if d.mark == warm {
 			o.Flags |= abi.OptionWarm
 		}
@@ -86,8 +86,8 @@ func (c *call) appendMetadata(dst []byte, needs uint32) []byte {
 	return c.env.AppendMetadata(dst, c.body, abi.MaxMetadata-len(dst))
 }
 
-// option tells whether a deployment can serve the request at all, and with whose key.
-func (e *Engine) option(c *call, d *deployment, now time.Time) (excluded, flags uint8) {
+// option tells whether a deployment can serve the request of an account of a tier, by its number, at all, and with whose key.
+func (e *Engine) option(c *call, d *deployment, tier uint8, now time.Time) (excluded, flags uint8) {
 	named, here := c.asks(d)
 	unwanted := uint8(0)
 	switch {
@@ -119,7 +119,7 @@ func (e *Engine) option(c *call, d *deployment, now time.Time) (excluded, flags 
 		excluded = abi.ReasonContext
 	case c.env.Privacy == abi.PrivacyLocal && !d.local:
 		excluded = abi.ReasonNotLocal
-	case flags&abi.OptionOwnKey == 0 && d.accounts>>c.req.AccountTier&1 == 0:
+	case flags&abi.OptionOwnKey == 0 && d.accounts>>tier&1 == 0:
 		excluded = abi.ReasonAccountTier
 	case !e.live.Usable(d.index, now), d.limited && flags&abi.OptionOwnKey == 0 && e.usedUp(c, d, flags, now) != nil:
 		excluded = abi.ReasonDown

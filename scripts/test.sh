@@ -32,7 +32,8 @@ run() {
 	$summary --jsonfile .cache/run.json -- -timeout 30m "$@" || status=1
 	cat .cache/run.json >>.cache/tests.json
 }
-run "${race[@]}" $(go list ./... | grep -E "$concurrent" | grep -vxF "$sequential")
+# The store, which waits for the disk for minutes, is among the last by name and goes first, beside those that keep a processor busy.
+run "${race[@]}" $(go list ./... | grep -E "$concurrent" | grep -vxF "$sequential" | tac)
 run $(go list ./... | grep -vE "$concurrent") "$sequential"
 
 # The binary as a user gets it. Tests are counted with their subtests, each of these as one.

@@ -198,13 +198,6 @@ func tamperings() map[string]tampering {
 				t.Fatal(err)
 			}
 		}, "index of requests"},
-		"request index without a request": {func(t *testing.T, txn book) {
-			run := lastRun(t, txn)
-			key, _ := encodeRun(run)
-			run[0] = settled{storage.RequestID{1}, run[0].position}
-			_, value := encodeRun(run)
-			set(t, txn, key, value)
-		}, "index of requests"},
 		"request index moved": {func(t *testing.T, txn book) {
 			run := lastRun(t, txn)
 			key, _ := encodeRun(run)
