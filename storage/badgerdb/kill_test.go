@@ -63,8 +63,7 @@ func (p *punished) recovered(acknowledged []told) {
 	if err := s.Close(); err != nil {
 		p.t.Fatal(err)
 	}
-	err := p.proves()
-	if err != nil {
+	if err := p.proves(); err != nil {
 		p.t.Fatalf("after the restart: %v", err)
 	}
 }

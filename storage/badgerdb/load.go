@@ -94,7 +94,13 @@ func lastRequest(txn *badger.Txn) (id storage.RequestID, err error) {
 
 // Ended tells the machine how a request ended that it has forgotten. The caller holds mu.
 func (s *Store) Ended(id storage.RequestID) (ended *ledger.Ended, err error) {
-	e, err := s.indexed(appendRequestKey(nil, id), func(txn *badger.Txn) (uint64, error) { return settledAt(txn, id) })
+	e, err := s.indexed(func(txn *badger.Txn) (uint64, error) {
+		position, err := namedAt(txn, appendRequestKey(nil, id))
+		if err == nil && position == 0 {
+			position, err = settledAt(txn, id)
+		}
+		return position, err
+	})
 	if e == nil || err != nil {
 		return nil, err
 	}
@@ -105,7 +111,7 @@ func (s *Store) Ended(id storage.RequestID) (ended *ledger.Ended, err error) {
 
 // Granted tells the machine the amount granted or transferred before under the reference, nil if none was. The caller holds mu.
 func (s *Store) Granted(account, reference string) (*storage.Credits, error) {
-	e, err := s.indexed(appendGrantKey(nil, account, reference), func(*badger.Txn) (uint64, error) { return 0, nil })
+	e, err := s.indexed(func(txn *badger.Txn) (uint64, error) { return namedAt(txn, appendGrantKey(nil, account, reference)) })
 	if e == nil || err != nil {
 		return nil, err
 	}
@@ -121,18 +127,10 @@ func (s *Store) Spending(who storage.Spender) (record []byte, err error) {
 	return record, err
 }
 
-// indexed returns the line that an index record names, or that at the position which elsewhere tells if there is no such record; nil if that
-// is 0.
-func (s *Store) indexed(key []byte, elsewhere func(txn *badger.Txn) (position uint64, err error)) (found *storage.Entry, err error) {
+// indexed returns the line at the position that at finds in the index; nil if that is 0.
+func (s *Store) indexed(at func(txn *badger.Txn) (position uint64, err error)) (found *storage.Entry, err error) {
 	err = s.view("reading the ledger's index", func(txn *badger.Txn) error {
-		position := uint64(0)
-		item, err := txn.Get(key)
-		switch {
-		case err == nil:
-			position, err = readPosition(item)
-		case errors.Is(err, badger.ErrKeyNotFound):
-			position, err = elsewhere(txn)
-		}
+		position, err := at(txn)
 		if err != nil || position == 0 {
 			return err
 		}
@@ -141,6 +139,18 @@ func (s *Store) indexed(key []byte, elsewhere func(txn *badger.Txn) (position ui
 		return err
 	})
 	return found, err
+}
+
+// namedAt returns the position that an index record names, 0 if there is no such record.
+func namedAt(txn *badger.Txn, key []byte) (position uint64, err error) {
+	item, err := txn.Get(key)
+	if errors.Is(err, badger.ErrKeyNotFound) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, err
+	}
+	return readPosition(item)
 }
 
 // Entries returns up to limit ledger lines of an account, newest first, starting at ledger position from (0: its newest
