@@ -266,7 +266,7 @@ func (v *vendor) ask(t *testing.T, g *testGateway, up *scripted.Server, c *provi
 	if resp.StatusCode != status {
 		t.Fatalf("status %d, want %d: %s", resp.StatusCode, status, text)
 	}
-	requests := slices.DeleteFunc(up.Requests()[before:], func(r *scripted.Request) bool { return r.Method == "GET" }) // a probe came between
+	requests := withoutProbes(up.Requests()[before:])
 	if len(requests) == 0 {
 		t.Fatal("nothing was sent to the provider")
 	}
@@ -361,6 +361,11 @@ func (v *vendor) sentFields() []string {
 	}[v.name()]
 }
 
+// withoutProbes leaves out the free looks at a provider, which may come at any time.
+func withoutProbes(requests []*scripted.Request) []*scripted.Request {
+	return slices.DeleteFunc(requests, func(r *scripted.Request) bool { return r.Method == "GET" })
+}
+
 // checkFields sends a field that the provider cannot serve: it is dropped and named, or the request is refused.
 func (v *vendor) checkFields(t *testing.T, g *testGateway, up *scripted.Server) {
 	field, _, _ := strings.Cut(strings.TrimPrefix(v.dropped, `"`), `"`)
@@ -370,10 +375,7 @@ func (v *vendor) checkFields(t *testing.T, g *testGateway, up *scripted.Server) 
 	chat := readAnswers(t, v)["chat"]
 	up.Script(func(*scripted.Request) *scripted.Reply { return &chat.reply })
 	resp, text := g.api.post(t, chatPath, request("dropped"))
-	asked := func() []*scripted.Request { // a probe may come at any time
-		return slices.DeleteFunc(up.Requests(), func(r *scripted.Request) bool { return r.Method == "GET" })
-	}
-	sent := asked()
+	sent := withoutProbes(up.Requests())
 	if resp.StatusCode != 200 || !strings.Contains(resp.Header.Get("X-Pointsman-Dropped"), field) || bytes.Contains(sent[len(sent)-1].Body, []byte(`"`+field+`"`)) {
 		t.Errorf("dropping: %d, dropped %q, sent %s, got %s", resp.StatusCode, resp.Header.Get("X-Pointsman-Dropped"), sent[len(sent)-1].Body, text)
 	}
@@ -381,7 +383,7 @@ func (v *vendor) checkFields(t *testing.T, g *testGateway, up *scripted.Server) 
 		return // what it drops would change the price: there is no other way
 	}
 	resp, text = g.api.post(t, chatPath, request("refused"))
-	if resp.StatusCode != 400 || !strings.Contains(text, `"param":"`+field+`"`) || !strings.Contains(text, `"unsupported_parameter"`) || len(asked()) != len(sent) {
+	if resp.StatusCode != 400 || !strings.Contains(text, `"param":"`+field+`"`) || !strings.Contains(text, `"unsupported_parameter"`) || len(withoutProbes(up.Requests())) != len(sent) {
 		t.Errorf("refusing: %d %s", resp.StatusCode, text)
 	}
 }
