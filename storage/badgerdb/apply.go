@@ -300,6 +300,7 @@ type transaction struct {
 	txn     *badger.Txn    // nil: nothing was added
 	entries []badger.Entry // reused; Badger reads them until the commit is done
 	settled []settled      // reused; goes into runs
+	group   group          // of the pages added last
 	number  uint64
 	size    int
 	version uint64 // that Badger gave to the last commit
@@ -309,7 +310,7 @@ func (t *transaction) add(number uint64, body []byte) error {
 	if t.txn == nil {
 		t.txn = t.db.NewTransaction(true)
 		clear(t.entries)
-		t.entries, t.settled = t.entries[:0], t.settled[:0]
+		t.entries, t.settled, t.group.pages = t.entries[:0], t.settled[:0], t.group.pages[:0]
 		t.size = 0
 	}
 	t.number = number
@@ -317,12 +318,13 @@ func (t *transaction) add(number uint64, body []byte) error {
 	return eachSet(body, t.set)
 }
 
-func (t *transaction) set(key, value []byte) (err error) {
+func (t *transaction) set(key, value []byte) error {
 	switch key[0] {
 	case keyEntry:
-		if value, err = t.volumes.add(value); err != nil {
-			return err
+		if len(key) != 9 {
+			return fmt.Errorf("a record of the ledger's journal has a page at %x", key)
 		}
+		return t.addPage(binary.BigEndian.Uint64(key[1:]), value)
 	case keySettled:
 		if len(key) != 1+idHead+idRest || len(value) != 8 {
 			return fmt.Errorf("a record of the ledger's journal names a settled request by %x", key)
@@ -331,6 +333,31 @@ func (t *transaction) set(key, value []byte) (err error) {
 		return nil
 	}
 	return t.put(key, value)
+}
+
+// addPage adds a page to the volumes, and its place to the group under way if it lies behind that.
+func (t *transaction) addPage(position uint64, page []byte) error {
+	p, err := t.volumes.add(page)
+	if err != nil {
+		return err
+	}
+	if !t.group.takes(p) {
+		if err := t.endGroup(); err != nil {
+			return err
+		}
+		t.group.cursor = p.cursor
+	}
+	t.group.pages = append(t.group.pages, grouped{position, p.length, p.sum})
+	return nil
+}
+
+// endGroup adds the record of the group under way.
+func (t *transaction) endGroup() error {
+	if len(t.group.pages) == 0 {
+		return nil
+	}
+	defer func() { t.group.pages = t.group.pages[:0] }()
+	return t.put(appendEntryKey(nil, t.group.first()), t.group.encode())
 }
 
 func (t *transaction) put(key, value []byte) error {
@@ -359,7 +386,7 @@ func (t *transaction) commit() error {
 		return nil
 	}
 	defer t.discard()
-	if err := t.volumes.write(); err != nil {
+	if err := errors.Join(t.volumes.write(), t.endGroup()); err != nil {
 		return err
 	}
 	sortRuns(t.settled)

@@ -380,10 +380,10 @@ func TestJournalIsBounded(t *testing.T) {
 	}
 }
 
-// TestSchemas opens ledgers of former programs: with a record of each settled request, before that with pages in the database itself, and before
+// TestSchemas opens ledgers of former programs: with a record of each page, before that with one of each settled request, before that with pages in the database itself, and before
 // that with commits in Badger's own log that no table has, and without a journal.
 func TestSchemas(t *testing.T) {
-	for _, schema := range []uint32{2, 3, 4} {
+	for _, schema := range []uint32{2, 3, 4, 5} {
 		t.Run(fmt.Sprint(schema), func(t *testing.T) {
 			dir := ofSchema(t, schema)
 			if err := Verify(dir, t.Output()); err != nil {
@@ -475,8 +475,16 @@ func ofSchema(t *testing.T, schema uint32) string {
 		if err := errors.Join(
 			txn.Set([]byte{keySchema}, binary.BigEndian.AppendUint32(nil, schema)),
 			txn.Set(textKey(keyVirtualKey, "key_9"), []byte(`{"id":"key_9"}`)),
-			withoutRuns(txn),
-		); err != nil || schema == 4 {
+		); err != nil {
+			return err
+		}
+		if schema >= 4 {
+			err = withoutGroups(txn)
+		}
+		if schema <= 4 {
+			err = errors.Join(err, withoutRuns(txn))
+		}
+		if err != nil || schema >= 4 {
 			return err
 		}
 		if schema == 2 {
@@ -519,6 +527,23 @@ func ofSchema(t *testing.T, schema uint32) string {
 		t.Fatal(err)
 	}
 	return dir
+}
+
+// withoutGroups gives each page a record of its own.
+func withoutGroups(txn *badger.Txn) error {
+	places := map[string][]byte{}
+	return errors.Join(
+		eachKey(txn, []byte{keyEntry}, func(key []byte, item *badger.Item) error {
+			return item.Value(func(value []byte) error {
+				g, _, err := decodeGroup(binary.BigEndian.Uint64(key[1:]), value)
+				for _, p := range g.pages {
+					place, _ := g.at(p.position)
+					places[string(appendEntryKey(nil, p.position))] = place.encode()
+				}
+				return err
+			})
+		}),
+		setAll(txn, places))
 }
 
 // withoutRuns gives each settled request a record of its own.

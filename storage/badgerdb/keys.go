@@ -7,7 +7,7 @@ import (
 )
 
 // schema is the version of the ledger's key layout in the package documentation.
-const schema = 5
+const schema = 6
 
 // The first byte of every key in the ledger's database, see the package documentation.
 const (

@@ -19,7 +19,7 @@ func (s *Store) load(damaged error) error {
 	have, err := checkSchema(s.db, []byte{keySchema}, schema)
 	switch {
 	case err != nil || have == schema:
-	case have == 3 || have == 4: // its pages, and its index of requests, stay where they are
+	case have >= 3 && have < schema: // its pages, their records, and its index of requests stay as they are
 		err = changeSchema(s.db, []byte{keySchema}, schema)
 	default:
 		err = errSchema(have, schema)

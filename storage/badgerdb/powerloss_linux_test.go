@@ -298,7 +298,7 @@ func TestF39TakingOver(t *testing.T) {
 	o := &outages{seed: rand.Uint64(), books: openBooks(), images: map[powerloss.Loss]int{}}
 	o.random = rand.New(rand.NewPCG(o.seed, 39))
 	steps, lines := 0, 0
-	for _, schema := range []uint32{2, 3} {
+	for _, schema := range []uint32{2, 3, 5} {
 		for range rounds {
 			dir := ofSchema(t, schema)
 			o.former = linesOf(t, dir)

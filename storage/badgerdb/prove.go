@@ -226,11 +226,10 @@ func eachEntry(b book, from uint64, fn func(e *storage.Entry, line []byte) error
 			return fmt.Errorf("ledger has a malformed key %x", item.Key())
 		}
 		first := binary.BigEndian.Uint64(item.Key()[1:])
-		page, err := b.page(item)
-		if err != nil {
-			return fmt.Errorf("reading ledger position %d: %w", first, err)
-		}
-		err = ledger.EachLine(first, page, func(position uint64, line []byte) error {
+		page, damaged := b.page(item)
+		next := first
+		err := eachLine(first, page, func(position uint64, line []byte) error {
+			next = position + 1
 			if position < from {
 				return nil
 			}
@@ -240,6 +239,9 @@ func eachEntry(b book, from uint64, fn func(e *storage.Entry, line []byte) error
 			}
 			return fn(&e, line)
 		})
+		if err == nil && damaged != nil {
+			err = fmt.Errorf("reading ledger position %d: %w", next, damaged)
+		}
 		if err != nil {
 			return err
 		}
@@ -322,17 +324,26 @@ func (r *lineReader) open(position uint64) (err error) {
 	if errors.Is(err, badger.ErrKeyNotFound) {
 		return nil
 	}
-	var page []byte
-	if err == nil {
-		page, err = r.page(item)
+	if err != nil {
+		return err
 	}
-	if err == nil {
-		err = ledger.EachLine(r.first, page, func(_ uint64, line []byte) error {
-			r.lines = append(r.lines, line)
-			return nil
-		})
+	page, damaged := r.page(item)
+	err = eachLine(r.first, page, func(_ uint64, line []byte) error {
+		r.lines = append(r.lines, line)
+		return nil
+	})
+	if err == nil && position-r.first >= uint64(len(r.lines)) {
+		err = damaged
 	}
 	return err
+}
+
+// eachLine calls fn for the lines of a page; of one that could not be read there are none.
+func eachLine(first uint64, page []byte, fn func(position uint64, line []byte) error) error {
+	if len(page) == 0 {
+		return nil
+	}
+	return ledger.EachLine(first, page, fn)
 }
 
 // readCheckpoint returns the zero checkpoint of an empty ledger when there is none.

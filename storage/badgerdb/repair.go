@@ -135,11 +135,8 @@ func (s *Snapshot) unproven(after uint64, fn func(e *storage.Entry) error) error
 				return nil
 			}
 			first := binary.BigEndian.Uint64(key[1:])
-			page, err := s.book().page(item)
-			if err != nil {
-				return nil
-			}
-			ledger.EachLine(first, page, func(position uint64, line []byte) error { //nolint:errcheck // the rest of the page is passed over
+			page, _ := s.book().page(item)                                   // what is before the damage, if there is some
+			eachLine(first, page, func(position uint64, line []byte) error { //nolint:errcheck // the rest of the page is passed over
 				e, err := ledger.DecodeEntry(position, line)
 				if err != nil || position <= after {
 					return err

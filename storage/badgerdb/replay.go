@@ -120,11 +120,12 @@ func (f ledgerFiles) catchUp(acknowledged uint64) error {
 	}
 	t := transaction{db: f.db, volumes: f.volumes, synced: state.synced}
 	defer t.discard()
+	var near group
 	err = f.journal.replay(state.number, acknowledged, func(number uint64, body []byte) error {
 		if number <= state.synced {
 			return nil
 		}
-		return f.restore(body)
+		return f.restore(body, &near)
 	}, func(number uint64, body []byte) error {
 		if t.full(body) {
 			if err := t.commit(); err != nil {
@@ -139,23 +140,44 @@ func (f ledgerFiles) catchUp(acknowledged uint64) error {
 	return errors.Join(f.volumes.open(), f.volumes.synchronize())
 }
 
-// restore writes the pages of a record that the database has once more, where the disk lacks them.
-func (f ledgerFiles) restore(body []byte) error {
+// restore writes the pages of a record that the database has once more, where the disk lacks them. near is the group of the page before, in which the next
+// one is as a rule.
+func (f ledgerFiles) restore(body []byte, near *group) error {
 	return f.db.View(func(txn *badger.Txn) error {
 		return eachSet(body, func(key, page []byte) error {
-			if key[0] != keyEntry {
+			if key[0] != keyEntry || len(key) != 9 {
 				return nil
 			}
-			value, err := readValue(txn, key)
-			if errors.Is(err, storage.ErrNotFound) { // the record is the remains of one that was never acknowledged
-				return nil
+			position := binary.BigEndian.Uint64(key[1:])
+			place, found := near.at(position)
+			if !found {
+				var err error
+				if *near, err = groupWith(txn, position); err != nil {
+					return err
+				}
+				if place, found = near.at(position); !found { // the record is the remains of one that was never acknowledged
+					return nil
+				}
 			}
-			if err != nil {
-				return err
-			}
-			return f.volumes.restore(value, page)
+			return f.volumes.restore(place, page)
 		})
 	})
+}
+
+// groupWith returns the group that should have the page at a position; it has no pages if there is none, or they are in the database itself.
+func groupWith(txn *badger.Txn, position uint64) (g group, err error) {
+	first, err := pageOf(txn, position)
+	if err != nil {
+		return g, err
+	}
+	value, err := readValue(txn, appendEntryKey(nil, first))
+	if errors.Is(err, storage.ErrNotFound) {
+		return g, nil
+	}
+	if err == nil {
+		g, _, err = decodeGroup(first, value)
+	}
+	return g, err
 }
 
 // journalState is how far the database has come with the journal.

@@ -28,6 +28,9 @@ func populated(t *testing.T) string {
 	}
 	for i := range 40 {
 		charge(t, s, []string{"alice", "bob"}[i%2], storage.Credits(i))
+		if err := s.applier.catchUp(); err != nil { // pages of different moments have records of their own
+			t.Fatal(err)
+		}
 	}
 	hold := storage.Hold{Request: storagetest.NewRequest(), Account: "alice", Amount: 10, Expires: time.Now().Add(time.Hour)}
 	if _, err := s.Reserve(hold); err != nil {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/dgraph-io/badger/v4"
 
+	"github.com/pointsman/pointsman/storage/fields"
 	"github.com/pointsman/pointsman/storage/ledger"
 )
 
@@ -71,17 +72,17 @@ func newVolumes(dir string) *volumes {
 	return &volumes{dir: dir, size: volumeSize, sync: syncContent, cursor: cursor{volume: lastVolume(dir) + 1}}
 }
 
-// add appends a page, which write writes, and returns the value of its record.
-func (v *volumes) add(page []byte) (value []byte, err error) {
+// add appends a page, which write writes, and returns its place.
+func (v *volumes) add(page []byte) (p extent, err error) {
 	if int64(v.cursor.offset) >= v.size {
 		if err := v.turn(); err != nil {
-			return nil, err
+			return p, err
 		}
 	}
-	p := extent{v.cursor, uint32(len(page)), crc32.Checksum(page, castagnoli)}
+	p = extent{v.cursor, uint32(len(page)), crc32.Checksum(page, castagnoli)}
 	v.pending = append(v.pending, page...)
 	v.cursor.offset += p.length
-	return p.encode(), nil
+	return p, nil
 }
 
 // turn goes on in another volume. The former is on disk then, so that only the last one can lack pages.
@@ -177,14 +178,15 @@ func (v *logVolumes) keep(seq uint64, page []byte) (value []byte, err error) {
 		v.period = period
 	}
 	at := v.cursor
-	value, err = v.add(page)
+	p, err := v.add(page)
 	if err == nil {
 		err = v.write()
 	}
 	if err != nil {
 		v.back(at)
+		return nil, err
 	}
-	return value, err
+	return p.encode(), nil
 }
 
 // pagesOf is what messages call the pages in the directory of a database.
@@ -227,10 +229,9 @@ func unlinked(path string) error {
 	return errors.Join(os.Rename(own, path), syncDir(filepath.Dir(path)))
 }
 
-// restore writes a page again that the disk lacks, as a place in the database names it; a page that is not that one is none of ours.
-func (v *volumes) restore(value, page []byte) error {
-	p, ok := decodeExtent(value)
-	if !ok || p.length != uint32(len(page)) || p.sum != crc32.Checksum(page, castagnoli) {
+// restore writes a page again that the disk lacks, at its place as the database names it; a page that is not that one is none of ours.
+func (v *volumes) restore(p extent, page []byte) error {
+	if p.length != uint32(len(page)) || p.sum != crc32.Checksum(page, castagnoli) {
 		return nil
 	}
 	if _, err := p.read(v.dir); err == nil {
@@ -310,14 +311,22 @@ type book struct {
 
 func bookOf(db *badger.DB, txn *badger.Txn) book { return book{txn, db.Opts().Dir} }
 
-// page is the page whose record an item is. Ledgers of schema 3 and those that were restored have pages in the database itself.
+// page is all pages whose record an item is, as one. Ledgers of schema 3 and those that were restored have pages in the database itself. If one is
+// damaged it returns those before it, too.
 func (b book) page(item *badger.Item) ([]byte, error) {
 	value, err := item.ValueCopy(nil)
 	if err != nil {
 		return nil, err
 	}
-	if p, ok := decodeExtent(value); ok {
-		return p.read(b.dir)
+	g, elsewhere, err := decodeGroup(binary.BigEndian.Uint64(item.Key()[1:]), value)
+	if err != nil {
+		return nil, err
+	}
+	if elsewhere {
+		return g.read(b.dir)
+	}
+	if len(value) == 0 {
+		return nil, fields.ErrEncoding
 	}
 	return value, nil
 }

@@ -16,7 +16,10 @@ import (
 // TestVolumes appends pages of all sizes, also after a restart that forgot the last ones: each is where its record says, whole.
 func TestVolumes(t *testing.T) {
 	dir := t.TempDir()
-	type written struct{ value, page []byte }
+	type written struct {
+		place extent
+		page  []byte
+	}
 	var all []written
 	known, at := 0, cursor{} // what the database would have after a kill
 	for range 60 {
@@ -28,11 +31,11 @@ func TestVolumes(t *testing.T) {
 		all = all[:known]
 		for range rand.IntN(30) {
 			page := bytes.Repeat([]byte{byte(rand.Int())}, 1+rand.IntN(900))
-			value, err := v.add(page)
+			place, err := v.add(page)
 			if err != nil {
 				t.Fatal(err)
 			}
-			all = append(all, written{value, page})
+			all = append(all, written{place, page})
 			switch rand.IntN(6) {
 			case 0:
 				err = v.write()
@@ -49,9 +52,9 @@ func TestVolumes(t *testing.T) {
 			t.Fatal(err)
 		}
 		for i, w := range all {
-			p, ok := decodeExtent(w.value)
-			if !ok {
-				t.Fatalf("%x is no extent", w.value)
+			p, ok := decodeExtent(w.place.encode())
+			if !ok || p != w.place {
+				t.Fatalf("%v is read as %v", w.place, p)
 			}
 			if page, err := p.read(dir); err != nil || !bytes.Equal(page, w.page) {
 				t.Fatalf("page %d at %v: %d bytes, %v", i, p, len(page), err)
