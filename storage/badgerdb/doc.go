@@ -14,13 +14,14 @@
 // holds the totals; a small file beside it (<dir>/ledger.head) remembers the last acknowledged position and record of the
 // journal, so that a lost tail is seen too. [Open] checks the recent lines and every account's last one, [Verify] checks all.
 //
-// # Keys in <dir>/ledger, schema 5 (integers big-endian, S = byte 0x00)
+// # Keys in <dir>/ledger, schema 6 (integers big-endian, S = byte 0x00)
 //
 //	v                        schema version, 4 bytes
 //	j                        how far this is: number of the last record of the journal that is in here(8), of the last whose pages
 //	                         are on disk(8), volume(4) and offset(4) at which the next page goes
 //	c                        checkpoint of the ledger's head
-//	e position(8)            page: up to 100 ledger lines of one commit, from that position on; or, as a rule, where it is, see [volumes]
+//	e position(8)            page: up to 100 ledger lines of one commit, from that position on; or, as a rule, where it and those behind it
+//	                         are, see [volumes] and [group]
 //	h account                position of the account's last line, or of an earlier one if the checkpoint says so
 //	r request(16)            position of the request's last line, once its hold has ended, unless the request is in a run
 //	q ids(4) position(8)     run of settled requests whose ids begin so, the last of which has its last line there, see runs.go
@@ -31,7 +32,7 @@
 //	t team                   storage.Team, JSON; without an id: it was deleted
 //	p account S provider     storage.ProviderKey, JSON
 //
-// Schema 4 is the same without runs, 3 without volumes, and schema 2 without a journal; a start makes them 5.
+// Schema 5 is the same without groups, 4 without runs, 3 without volumes, and schema 2 without a journal; a start makes them 6.
 //
 // # The log
 //
@@ -40,18 +41,21 @@
 // id, among the pages that were written in the minute after it, whose ids are in the clear. Only a request that took longer,
 // or whose clock went back, has an index record.
 //
+// The requests of an account are found by an index that is gathered in memory and written at least once a minute, see logaccounts.go.
+//
 // Sums over the requests of each minute, hour and day, by group, are made from the pages alone: see logsums.go and tally.go.
 //
-// # Keys in <dir>/log, schema 5 (period(4) = six-hour periods since 1970 by the page's seq; period 0 is never dropped)
+// # Keys in <dir>/log, schema 6 (period(4) = six-hour periods since 1970 by the page's seq; period 0 is never dropped)
 //
 //	period(0) v                            schema version, 4 bytes
 //	period(0) f                            requests so far(8), and the beginnings of the minute, hour and day under way(4 each):
 //	                                       the sums of what is before them are written
+//	period(0) b                            seq of the last page that the index of accounts has(8)
 //	period(0) k name                       mark: a small value that others keep here, such as how far events are delivered
 //	period p seq(8)                        page of requests, see logpage.go, or, as a rule, where it is, see [volumes]; seq is its time in
 //	                                       microseconds, made strictly increasing, over restarts too
-//	period a account S seq(8)              index: ordinals of the account's requests in the page at seq, uvarints
-//	period c hash(8) seq(8)                index: the same by client id (FNV-1a of it)
+//	period b account S seq(8)              index: places of requests of the account from the page at seq on, see logaccounts.go
+//	period c hash(8) seq(8)                index: ordinals of the requests in the page at seq with a client id (FNV-1a of it), uvarints
 //	period n seq(8) ordinal(2)             storage.Alert, JSON
 //	period l request(16)                   index: seq of the page of a request that is not found by its time
 //	period g generation(8)                 snapshot generation, an S2 block; the period is when it was logged
@@ -64,7 +68,8 @@
 //	unit s start(4) chunk(2)               the same of hours and days without accounts, teams and keys
 //	unit t start(4) chunk(2)               the same of hours and days by accounts, teams, keys and outcomes alone
 //
-// Schema 4 is the same without volumes; a start makes it 5.
+// Schema 5 has an index record of each page for each of its accounts, with a in place of b, like that of client ids; 4 is the same without volumes; a start makes
+// them 6, and what is there stays.
 //
 // # Keys in <dir>/results, schema 1 (period(4) = twelve-hour periods since 1970, chunk(4) counts up)
 //

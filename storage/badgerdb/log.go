@@ -55,7 +55,7 @@ type logItem struct {
 }
 
 const (
-	logSchema = 5
+	logSchema = 6
 	pageEvery = 20 * time.Millisecond // from the beginning of one page to the next, unless it is full
 	tidyEvery = 10 * time.Minute
 )
@@ -92,7 +92,7 @@ func OpenLog(config Config) (*Log, error) {
 	return l, nil
 }
 
-// checkSchema takes over a log whose pages are in the database, and empties one in a layout before that: there was no release with it whose
+// checkSchema takes over a log of one of the two schemas before, and empties one in a layout before that: there was no release with it whose
 // records would be worth reading two ways.
 func (l *Log) checkSchema() error {
 	have, err := checkSchema(l.db, logSchemaKey, logSchema)
@@ -102,8 +102,8 @@ func (l *Log) checkSchema() error {
 	if have > logSchema {
 		return errSchema(have, logSchema)
 	}
-	if have == logSchema-1 {
-		return changeSchema(l.db, logSchemaKey, logSchema)
+	if have == 4 || have == 5 {
+		return l.takeOver()
 	}
 	l.config.Logger.Warn("the log is in a layout of a former version and begins anew", "dropped_mib", l.Size()>>20)
 	if err := guard("dropping the log", l.db.DropAll); err != nil {
@@ -111,6 +111,18 @@ func (l *Log) checkSchema() error {
 	}
 	_, err = checkSchema(l.db, logSchemaKey, logSchema)
 	return err
+}
+
+// takeOver makes the log one of this schema: pages so far have index records of their own.
+func (l *Log) takeOver() error {
+	return guard("changing the schema", func() error {
+		return l.db.Update(func(txn *badger.Txn) error {
+			through := uint64(max(0, l.config.Clock().UnixMicro()))
+			return errors.Join(
+				txn.Set(logIndexedKey, binary.BigEndian.AppendUint64(nil, through)),
+				txn.Set(logSchemaKey, schemaValue(logSchema)))
+		})
+	})
 }
 
 // Append queues the records of one request. It never blocks.
@@ -316,7 +328,7 @@ func (l *Log) commit(items []logItem, now time.Time) error {
 	if len(page) > mostPage {
 		w.err = fmt.Errorf("a page of %d bytes: %w", len(page), badger.ErrTxnTooBig)
 	}
-	if len(w.records) == 0 {
+	if len(w.records) == 0 && page == nil {
 		return nil
 	}
 	l.used(periodOf(l.seq))

@@ -123,7 +123,7 @@ type pageWriter struct {
 	refs   []pageRef
 }
 
-// pageRef says that a request of the page is to be found under a prefix, that of its account or its client id.
+// pageRef says that a request of the page is to be found under a prefix, that of its client id.
 type pageRef struct {
 	prefix  []byte
 	ordinal int
@@ -190,13 +190,12 @@ func (p *pageWriter) pack(raw []byte) []byte {
 	return packed
 }
 
-// index adds one record for each account and each client id of the page: under their prefix the page's seq, and the
+// index adds one record for each client id of the page: under their prefix the page's seq, and the
 // ordinals of their requests.
 func (p *pageWriter) index(w *writer, seq uint64) {
 	p.names, p.refs = p.names[:0], p.refs[:0]
 	period := periodOf(seq)
 	for i, item := range p.items {
-		p.refer(appendAccountPrefix(p.names, period, item.record.Usage.Account), i)
 		if item.record.Usage.ClientID != "" {
 			p.refer(appendClientPrefix(p.names, period, item.record.Usage.ClientID), i)
 		}

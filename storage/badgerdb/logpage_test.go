@@ -235,7 +235,7 @@ func TestLogSchema(t *testing.T) {
 		}
 		l.Close()
 	}
-	setSchema(logSchema - 2)
+	setSchema(3)
 	var warnings strings.Builder
 	logger := slog.New(slog.NewTextHandler(&warnings, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	l = openLog(t, Config{Dir: dir, Logger: logger})

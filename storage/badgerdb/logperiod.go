@@ -16,7 +16,6 @@ import (
 // Kinds of log keys, see the package documentation.
 const (
 	logPage       = 'p'
-	logAccount    = 'a'
 	logClient     = 'c'
 	logLate       = 'l'
 	logGeneration = 'g'
@@ -45,10 +44,6 @@ func isPage(key []byte) bool { return len(key) == 13 && key[4] == logPage }
 
 func appendPageKey(b []byte, seq uint64) []byte {
 	return binary.BigEndian.AppendUint64(appendLogKey(b, periodOf(seq), logPage), seq)
-}
-
-func appendAccountPrefix(b []byte, period uint32, account string) []byte {
-	return append(append(appendLogKey(b, period, logAccount), account...), 0)
 }
 
 func appendClientPrefix(b []byte, period uint32, clientID string) []byte {
@@ -228,7 +223,7 @@ func (l *Log) loadPeriods(txn *badger.Txn) error {
 			l.shelves = append(l.shelves, period)
 		}
 	}
-	return l.loadFolded(txn)
+	return errors.Join(l.loadFolded(txn), l.loadIndexed(txn))
 }
 
 // used notes that a period has records, and usedShelf that a unit has sums.

@@ -49,23 +49,25 @@ func (l *Log) Usage(account, cursor string, limit int) (records []storage.Usage,
 			return nil, "", err
 		}
 	}
-	prefix := func(period uint32) []byte { return appendAccountPrefix(nil, period, account) }
-	if account == "" {
-		prefix = func(period uint32) []byte { return appendLogKey(nil, period, logPage) }
-	}
 	var last place
-	err = l.view(func(txn *badger.Txn) error {
-		return l.eachBefore(txn, prefix, from, func(at place, r pageRecord) (more bool, err error) {
-			if len(records) >= limit {
-				if limit > 0 {
-					next = last.cursor()
-				}
-				return false, nil
+	take := func(at place, r pageRecord) (more bool, err error) {
+		if len(records) >= limit {
+			if limit > 0 {
+				next = last.cursor()
 			}
-			u, err := DecodeUsage(r.id, r.usage)
-			records, last = append(records, u), at
-			return true, err
-		})
+			return false, nil
+		}
+		u, err := DecodeUsage(r.id, r.usage)
+		records, last = append(records, u), at
+		return true, err
+	}
+	l.Flush()
+	recent := l.gatheredOf(account)
+	err = l.read(func(txn *badger.Txn) error {
+		if account == "" {
+			return l.eachBefore(txn, func(period uint32) []byte { return appendLogKey(nil, period, logPage) }, from, take)
+		}
+		return l.eachOf(txn, account, recent, from, take)
 	})
 	return records, next, err
 }
@@ -269,35 +271,96 @@ func pageError(seq uint64, err error) error {
 // eachBefore calls visit for the records that the keys under a prefix of each period lead to, which are pages or their index
 // records, newest first, beginning before from, while it asks for more. The record's memory is visit's to keep.
 func (l *Log) eachBefore(txn *badger.Txn, prefix func(period uint32) []byte, from place, visit func(at place, r pageRecord) (more bool, err error)) error {
+	d := descent{log: l, txn: txn, from: from, visit: visit}
+	return l.eachPeriodBackward(txn, func(it *badger.Iterator, period uint32) (more bool, err error) {
+		return d.under(it, prefix(period), d.ordinals)
+	})
+}
+
+// eachPeriodBackward calls visit with an iterator that goes backward, for each period from the newest on, while it asks for more.
+func (l *Log) eachPeriodBackward(txn *badger.Txn, visit func(it *badger.Iterator, period uint32) (more bool, err error)) error {
 	it := txn.NewIterator(badger.IteratorOptions{Reverse: true})
 	defer it.Close()
 	for _, period := range slices.Backward(l.known()) {
-		under := prefix(period)
-		for it.Seek(binary.BigEndian.AppendUint64(bytes.Clone(under), from.seq)); it.ValidForPrefix(under); it.Next() {
-			item := it.Item()
-			at := place{seq: seqOf(item)}
-			records, err := l.readPage(txn, at.seq)
-			if errors.Is(err, storage.ErrNotFound) {
-				continue // it expired a moment before its index
-			}
-			var ordinals []int
-			if err == nil {
-				ordinals, err = ordinalsOf(item, len(records))
-			}
-			if err != nil {
-				return err
-			}
-			for _, at.ordinal = range slices.Backward(ordinals) {
-				if at.seq == from.seq && at.ordinal >= from.ordinal {
-					continue
-				}
-				if more, err := visit(at, records[at.ordinal]); !more || err != nil {
-					return err
-				}
-			}
+		if more, err := visit(it, period); !more || err != nil {
+			return err
 		}
 	}
 	return nil
+}
+
+// descent goes through places of the log, newest first. One that is not before the last one is passed over.
+type descent struct {
+	log     *Log
+	txn     *badger.Txn
+	from    place // before which the next place is
+	visit   func(at place, r pageRecord) (more bool, err error)
+	seq     uint64 // of the page that was read last, and what is in it
+	records []pageRecord
+}
+
+// under calls visit for the records under a prefix that may lead to places before from.
+func (d *descent) under(it *badger.Iterator, prefix []byte, visit func(item *badger.Item) (more bool, err error)) (more bool, err error) {
+	for it.Seek(binary.BigEndian.AppendUint64(bytes.Clone(prefix), d.from.seq)); it.ValidForPrefix(prefix); it.Next() {
+		if more, err := visit(it.Item()); !more || err != nil {
+			return false, err
+		}
+	}
+	return true, nil
+}
+
+// ordinals visits what a page, or a record that leads to some of its requests, has.
+func (d *descent) ordinals(item *badger.Item) (more bool, err error) {
+	records, err := d.page(seqOf(item))
+	if records == nil || err != nil {
+		return err == nil, err
+	}
+	ordinals, err := ordinalsOf(item, len(records))
+	if err != nil {
+		return false, err
+	}
+	for _, ordinal := range slices.Backward(ordinals) {
+		if more, err := d.place(place{seqOf(item), ordinal}); !more || err != nil {
+			return false, err
+		}
+	}
+	return true, nil
+}
+
+// places visits places, which ascend.
+func (d *descent) places(all []place) (more bool, err error) {
+	for _, at := range slices.Backward(all) {
+		if more, err := d.place(at); !more || err != nil {
+			return false, err
+		}
+	}
+	return true, nil
+}
+
+func (d *descent) place(at place) (more bool, err error) {
+	if at.seq > d.from.seq || at.seq == d.from.seq && at.ordinal >= d.from.ordinal {
+		return true, nil
+	}
+	records, err := d.page(at.seq)
+	if records == nil || err != nil {
+		return err == nil, err
+	}
+	if at.ordinal >= len(records) {
+		return false, pageError(at.seq, errPage)
+	}
+	d.from = at
+	return d.visit(at, records[at.ordinal])
+}
+
+// page returns what is in a page; nil if it has expired a moment before its index.
+func (d *descent) page(seq uint64) (records []pageRecord, err error) {
+	if seq != d.seq {
+		if d.records, err = d.log.readPage(d.txn, seq); errors.Is(err, storage.ErrNotFound) {
+			err = nil
+		}
+		d.seq = seq
+	}
+	return d.records, err
 }
 
 // ordinalsOf are the requests that a key leads to, of a page with so many: all of them for the page itself.
@@ -320,17 +383,10 @@ func ordinalsOf(item *badger.Item, count int) (ordinals []int, err error) {
 
 // eachPageBackward calls visit for every page, newest first, while it asks for more.
 func (l *Log) eachPageBackward(txn *badger.Txn, visit func(seq uint64, item *badger.Item) (more bool, err error)) error {
-	it := txn.NewIterator(badger.IteratorOptions{Reverse: true})
-	defer it.Close()
-	for _, period := range slices.Backward(l.known()) {
-		under := appendLogKey(nil, period, logPage)
-		for it.Seek(binary.BigEndian.AppendUint64(bytes.Clone(under), math.MaxUint64)); it.ValidForPrefix(under); it.Next() {
-			if more, err := visit(seqOf(it.Item()), it.Item()); !more || err != nil {
-				return err
-			}
-		}
-	}
-	return nil
+	d := descent{from: newest}
+	return l.eachPeriodBackward(txn, func(it *badger.Iterator, period uint32) (more bool, err error) {
+		return d.under(it, appendLogKey(nil, period, logPage), func(item *badger.Item) (more bool, err error) { return visit(seqOf(item), item) })
+	})
 }
 
 // recentRequests are the requests of the newest pages, at least so many if there are.

@@ -79,13 +79,14 @@ func minuteAt(t time.Time) uint32 { return uint32(min(max(0, t.Unix()/60), math.
 
 func timeOf(minute uint32) time.Time { return time.Unix(int64(minute)*60, 0).UTC() }
 
-// folding is what is summed up and not on disk yet. The writer alone changes it.
+// folding is what is summed up and indexed, and not on disk yet. The writer alone changes it.
 type folding struct {
-	mu    sync.Mutex          // guards start, end, and under of minutes, against readers
-	start [resolutions]uint32 // of what is under way: all before it is on disk; 0: nothing was counted yet
-	under [resolutions]*tally
-	end   storage.Place // behind the last page
-	chunk chunkReader
+	mu       sync.Mutex          // guards start, end, accounts, and under of minutes, against readers
+	start    [resolutions]uint32 // of what is under way: all before it is on disk; 0: nothing was counted yet
+	under    [resolutions]*tally
+	accounts accountIndex
+	end      storage.Place // behind the last page
+	chunk    chunkReader
 }
 
 // counted notes a page that was written now.
@@ -96,7 +97,7 @@ func (l *Log) counted(seq uint64, requests int) {
 	l.folding.mu.Unlock()
 }
 
-// count adds a page to the sums.
+// count adds a page to the sums and to the index of accounts.
 func (l *Log) count(seq uint64, requests func(visit func(u *storage.Usage))) {
 	f := &l.folding
 	minute := minuteOf(seq)
@@ -107,19 +108,24 @@ func (l *Log) count(seq uint64, requests func(visit func(u *storage.Usage))) {
 		}
 		f.mu.Unlock()
 	}
-	if minute > f.start[minutes] && !l.fold(minute) {
+	if f.accounts.size >= f.accounts.most && !l.putAccounts() || minute > f.start[minutes] && !l.fold(minute) {
 		return // the log is being closed, and the next start counts what is missing
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	requests(func(u *storage.Usage) { f.under[minutes].of(u.Values()).Count(u) })
+	ordinal := 0
+	requests(func(u *storage.Usage) {
+		f.under[minutes].of(u.Values()).Count(u)
+		f.accounts.add(u.Account, seq, ordinal)
+		ordinal++
+	})
 }
 
 // fold writes what has ended when a minute begins, behind the pages that it is made of. False: it could not be written before the log was closed.
 func (l *Log) fold(minute uint32) bool {
 	f := &l.folding
 	start, under := f.start, f.under
-	if !l.insist("writing sums", l.volumes.synchronize) {
+	if !l.putAccounts() || !l.insist("writing sums", l.volumes.synchronize) {
 		return false
 	}
 	for r := minutes; r < resolutions && r.floor(minute) > start[r]; r++ {

@@ -151,7 +151,7 @@ func TestLogPagesInTheDatabase(t *testing.T) {
 	}
 	err = restore(db, bytes.NewReader(backup.Bytes()), func(e *badger.Entry) error {
 		if bytes.Equal(e.Key, logSchemaKey) {
-			e.Value = schemaValue(logSchema - 1)
+			e.Value = schemaValue(4)
 		}
 		return nil
 	})

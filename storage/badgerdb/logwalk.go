@@ -66,14 +66,17 @@ func OpenLogCopy(dir string) (*Log, error) {
 		volumes: logVolumes{volumes: newVolumes(db.Opts().Dir)},
 	}
 	close(l.stopped) // there is no writer
+	var have uint32
 	if err == nil {
-		var have uint32
-		if have, err = checkSchema(db, logSchemaKey, logSchema); err == nil && have != logSchema && have != logSchema-1 {
+		if have, err = checkSchema(db, logSchemaKey, logSchema); err == nil && (have < 4 || have > logSchema) {
 			err = errSchema(have, logSchema)
 		}
 	}
 	if err == nil {
 		err = guard("reading the log", l.load)
+	}
+	if err == nil && have == logSchema {
+		err = guard("reading the log", func() error { return db.View(l.gather) })
 	}
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("opening a copy of the log: %w", err), l.Close())
