@@ -278,6 +278,15 @@ func (g *gateway) openStore() (err error) {
 func (g *gateway) openLog() (err error) {
 	c, all := logConfig(g.cfg, g.dataDir, g.log), g.storeConfig()
 	c.Clock, c.MemoryMB, c.MinFreeMB = all.Clock, all.MemoryMB, all.MinFreeMB
+	if g.usage, err = badgerdb.OpenLog(c); !errors.Is(err, badgerdb.ErrDamaged) {
+		return err
+	}
+	// What counts is in the ledger, so that nobody has to wait for somebody who looks into it.
+	aside, asideErr := badgerdb.SetLogAside(c.Dir)
+	if asideErr != nil {
+		return errors.Join(err, asideErr)
+	}
+	g.log.Error("the usage log is damaged: it is kept aside, and another one begins", "kept", aside, "cause", err)
 	g.usage, err = badgerdb.OpenLog(c)
 	return err
 }

@@ -318,3 +318,46 @@ func TestBodies(t *testing.T) {
 		}
 	}
 }
+
+// TestDamagedLog: a usage log that cannot be read keeps no gateway from starting. It is kept under another name, and the next one has what the ledger knows.
+func TestDamagedLog(t *testing.T) {
+	_, toml := upstreams(t, 1)
+	g := newGateway(t, toml, nil)
+	alice := g.account("alice")
+	chat := func() {
+		t.Helper()
+		if resp, body := alice.post(t, chatPath, ask("m")); resp.StatusCode != 200 {
+			t.Fatalf("%d %s", resp.StatusCode, body)
+		}
+	}
+	for range 3 {
+		chat()
+	}
+	balance, err := g.store.Balance("alice")
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg, data := g.cfg, g.dataDir
+	g.stopAndVerify()
+	if err := os.WriteFile(filepath.Join(data, "log", "MANIFEST"), make([]byte, 100), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	g = startGateway(t, cfg, data)
+	if after, err := g.store.Balance("alice"); err != nil || after != balance {
+		t.Errorf("before: %+v; after: %+v, %v", balance, after, err)
+	}
+	alice = g.client(g.api.base, alice.key)
+	chat()
+	records, _, err := g.usage.Usage("alice", "", 10)
+	if err != nil || len(records) != 4 {
+		t.Fatalf("%d requests, %v", len(records), err)
+	}
+	for i, u := range records {
+		if u.Credits == 0 {
+			t.Errorf("request %d: %+v", i, u)
+		}
+	}
+	if kept, err := filepath.Glob(filepath.Join(data, "log.damaged-*", "*.pages")); err != nil || len(kept) == 0 {
+		t.Errorf("kept: %v, %v", kept, err)
+	}
+}

@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -62,7 +64,7 @@ const (
 
 // OpenLog opens or creates <config.Dir>/log. The last records before a power failure may be missing; of a process that died,
 // those of its last 20 ms and what was queued ([Reconcile] restores what the ledger knows of them). A log in the layout of a
-// former version is dropped, with a warning. Errors: the directory is in use, damaged, or written by a newer program.
+// former version is dropped, with a warning. Errors: [ErrInUse]; [ErrDamaged], see [SetLogAside]; it was written by a newer program.
 func OpenLog(config Config) (*Log, error) {
 	config, err := config.withDefaults()
 	if err != nil {
@@ -83,13 +85,29 @@ func OpenLog(config Config) (*Log, error) {
 	}
 	err = l.checkSchema()
 	if err == nil {
-		err = guard("reading the log", l.load)
+		err = damageOf(guard("reading the log", l.load))
 	}
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("opening the log: %w", err), db.Close())
 	}
 	go l.writeAll()
 	return l, nil
+}
+
+// SetLogAside gives a log that is damaged another name beside it, which it returns, so that OpenLog begins another one. Nobody reads it or
+// removes it.
+func SetLogAside(dir string) (aside string, err error) {
+	path := filepath.Join(dir, "log")
+	lock, err := lockDir(path)
+	if err != nil {
+		return "", err
+	}
+	defer lock.Close()
+	aside = path + ".damaged-" + time.Now().UTC().Format("20060102T150405.000000Z")
+	if err := os.Rename(path, aside); err != nil {
+		return "", fmt.Errorf("setting the log aside: %w", err)
+	}
+	return aside, syncDir(dir)
 }
 
 // checkSchema takes over a log of one of the two schemas before, and empties one in a layout before that: there was no release with it whose

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -209,5 +210,56 @@ func TestLogVolumeFails(t *testing.T) {
 	}
 	if n := found(t, l, []storage.Usage{u}); n != 1 || l.Dropped() != 0 {
 		t.Errorf("%d found, %d dropped", n, l.Dropped())
+	}
+}
+
+// TestLogSetAside: a log whose files are damaged says so, is kept under another name, and another one begins; what is no damage is not called that.
+func TestLogSetAside(t *testing.T) {
+	for name, harm := range map[string]func(dir string) error{
+		"a table is missing": func(dir string) error {
+			tables, err := filepath.Glob(filepath.Join(dir, "*.sst"))
+			if err != nil || len(tables) == 0 {
+				return fmt.Errorf("tables: %v, %v", tables, err)
+			}
+			return os.Remove(tables[0])
+		},
+		"the manifest is zeroed": func(dir string) error {
+			return os.WriteFile(filepath.Join(dir, badger.ManifestFilename), make([]byte, 100), 0o600)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			config, runs := twoRuns(t)
+			if err := harm(filepath.Join(config.Dir, "log")); err != nil {
+				t.Fatal(err)
+			}
+			_, err := OpenLog(config)
+			if !errors.Is(err, ErrDamaged) {
+				t.Fatal(err)
+			}
+			aside, err := SetLogAside(config.Dir)
+			if err != nil {
+				t.Fatal(err)
+			}
+			l := openLog(t, config)
+			l.Append(storage.LogRecord{Usage: runs[0][0]})
+			if n := found(t, l, runs[0]); n != 1 {
+				t.Errorf("the log that begins has %d requests", n)
+			}
+			if pages, err := filepath.Glob(filepath.Join(aside, "*"+volumeExt)); err != nil || len(pages) == 0 {
+				t.Errorf("%s has %v, %v", aside, pages, err)
+			}
+		})
+	}
+	l := openLog(t, Config{Dir: t.TempDir()})
+	if _, err := OpenLog(Config{Dir: l.config.Dir}); !errors.Is(err, ErrInUse) || errors.Is(err, ErrDamaged) {
+		t.Errorf("opened twice: %v", err)
+	}
+	if _, err := SetLogAside(l.config.Dir); !errors.Is(err, ErrInUse) {
+		t.Errorf("set aside while it is in use: %v", err)
+	}
+	for _, refused := range []error{&os.PathError{Op: "open", Path: "x", Err: syscall.EMFILE}, errors.New("while opening memtables error: " + syscall.ENOMEM.Error())} {
+		if errors.Is(damageOf(refused), ErrDamaged) {
+			t.Errorf("%v is called damage", refused)
+		}
 	}
 }

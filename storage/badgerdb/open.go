@@ -45,7 +45,7 @@ func openPrepared(config Config, name string, opts func(badger.Options) badger.O
 	if config.tune != nil {
 		o = config.tune(o)
 	}
-	if err := errors.Join(prepare(dir), checkTables(o, 0), lock.Close()); err != nil { // Badger takes the same lock itself; between the two nothing was touched yet
+	if err := errors.Join(prepare(dir), damageOf(checkTables(o, 0)), lock.Close()); err != nil { // Badger takes the same lock itself; between the two nothing was touched yet
 		return nil, fmt.Errorf("preparing data directory %s: %w", dir, err)
 	}
 	err = guard("opening "+dir, func() error {
@@ -59,8 +59,37 @@ func openPrepared(config Config, name string, opts func(badger.Options) badger.O
 		err = lockErr // another process was faster
 	} else {
 		lock.Close()
+		err = damageOf(err)
 	}
 	return nil, err
+}
+
+// ErrDamaged says of an error that it is about what is in the files of a database, and not about what the system would not do.
+var ErrDamaged = errors.New("the database is damaged")
+
+// damage is an error that is [ErrDamaged], and says no more than it did.
+type damage struct{ error }
+
+func (d damage) Unwrap() error        { return d.error }
+func (d damage) Is(target error) bool { return target == ErrDamaged }
+
+// damageOf says that an error of reading a database is damage, unless the system refused something. Badger tells of that as text alone.
+func damageOf(err error) error {
+	if err == nil {
+		return nil
+	}
+	var refused syscall.Errno
+	if errors.As(err, &refused) && refused != syscall.ENOENT { // a file that others name is missing
+		return err
+	}
+	for _, refused := range []syscall.Errno{
+		syscall.EACCES, syscall.EPERM, syscall.EROFS, syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM, syscall.ENOSPC, syscall.EDQUOT, syscall.EIO, syscall.EINTR, syscall.EAGAIN,
+	} {
+		if strings.Contains(err.Error(), refused.Error()) {
+			return err
+		}
+	}
+	return damage{err}
 }
 
 // removeUnborn removes logs without a byte, which a kill leaves between the making of the file and its first write: Badger
