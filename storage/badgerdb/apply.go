@@ -357,7 +357,7 @@ func (t *transaction) endGroup() error {
 		return nil
 	}
 	defer func() { t.group.pages = t.group.pages[:0] }()
-	return t.put(appendEntryKey(nil, t.group.first()), t.group.encode())
+	return t.put(appendEntryKey(nil, t.group.pages[0].position), t.group.encode())
 }
 
 func (t *transaction) put(key, value []byte) error {

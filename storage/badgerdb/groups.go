@@ -66,9 +66,9 @@ func (g *group) encode() []byte {
 }
 
 // decodeGroup reads the value of the record of pages at a position; ok is false if they are in the record itself. Schema 5 has an extent for a page.
-func decodeGroup(position uint64, value []byte) (g group, ok bool, err error) {
+func decodeGroup(first uint64, value []byte) (g group, ok bool, err error) {
 	if p, ok := decodeExtent(value); ok {
-		return group{p.cursor, []grouped{{position, p.length, p.sum}}}, true, nil
+		return group{p.cursor, []grouped{{first, p.length, p.sum}}}, true, nil
 	}
 	r := fields.Reader{Rest: value}
 	if r.Byte() != groupVersion {
@@ -77,7 +77,7 @@ func decodeGroup(position uint64, value []byte) (g group, ok bool, err error) {
 	if place := r.Bytes(8); !r.Bad() {
 		g.cursor = cursor{binary.BigEndian.Uint32(place), binary.BigEndian.Uint32(place[4:])}
 	}
-	for len(r.Rest) > 0 && !r.Bad() {
+	for position := first; len(r.Rest) > 0 && !r.Bad(); {
 		position += r.Uvarint()
 		p := grouped{position: position, length: uint32(min(r.Uvarint(), volumeSize))}
 		if sum := r.Bytes(4); !r.Bad() {
@@ -86,16 +86,9 @@ func decodeGroup(position uint64, value []byte) (g group, ok bool, err error) {
 		g.pages = append(g.pages, p)
 	}
 	if r.End() != nil || len(g.pages) == 0 || g.size() > volumeSize {
-		return g, false, fmt.Errorf("the record of the pages at ledger position %d: %w", g.first(), fields.ErrEncoding)
+		return g, false, fmt.Errorf("the record of the pages at ledger position %d: %w", first, fields.ErrEncoding)
 	}
 	return g, true, nil
-}
-
-func (g *group) first() uint64 {
-	if len(g.pages) == 0 {
-		return 0
-	}
-	return g.pages[0].position
 }
 
 // read returns the pages as one, or what is wrong with one and those before it.

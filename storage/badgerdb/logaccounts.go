@@ -103,9 +103,7 @@ func (l *Log) putAccounts() bool {
 	if ok {
 		l.folding.mu.Lock()
 		defer l.folding.mu.Unlock()
-		most := x.most
-		*x = newAccountIndex(x.last)
-		x.most = most
+		x.requests, x.size, x.through = map[string]*gathered{}, 0, x.last
 	}
 	return ok
 }
