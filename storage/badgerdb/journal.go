@@ -33,7 +33,7 @@ import (
 // A body is the records of the database that the commit sets: length of the key(2), length of the value(4), key, value.
 type journal struct {
 	dir  string
-	size int64                // of new segments, in bytes
+	size int64                // of the first segments, in bytes
 	sync func(*os.File) error // of a file's content
 	last uint64               // number of the last record; of who commits, as sum
 	sum  uint32               // its checksum; any number if there is none
@@ -60,6 +60,7 @@ const (
 	journalMagic = "PMJ1"
 	journalHead  = 24      // bytes of a record before its body
 	firstSegment = 1 << 20 // bytes of the first segment of a journal: it is made while somebody waits for the gateway
+	mostSegment  = 8       // times that is the largest: a start reads all of a segment to see where it ends
 )
 
 // hasJournal tells whether there is one in the directory of a database.
@@ -279,7 +280,7 @@ func (j *journal) turn(length int64) error {
 	if i >= 0 {
 		return nil
 	}
-	s, err := j.make(max(j.size, length))
+	s, err := j.make(max(j.next(), length))
 	if err != nil {
 		return err
 	}
@@ -287,6 +288,19 @@ func (j *journal) turn(length int64) error {
 	defer j.mu.Unlock()
 	j.current = s
 	return nil
+}
+
+// next is the size of the next segment: a quarter of the journal, so that a large one is some dozen open files and a small one is small.
+func (j *journal) next() int64 {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	all := int64(0)
+	for _, s := range slices.Concat(j.used, j.free, []*segment{j.current}) {
+		if s != nil {
+			all += s.size
+		}
+	}
+	return min(max(all/4/j.size, 1), mostSegment) * j.size
 }
 
 // wantsSpare tells whether a segment is wanted soon and none lies ready.
@@ -298,7 +312,7 @@ func (j *journal) wantsSpare() bool {
 
 // addSpare makes a segment to lie ready.
 func (j *journal) addSpare() error {
-	s, err := j.make(j.size)
+	s, err := j.make(j.next())
 	if err != nil {
 		return err
 	}

@@ -31,8 +31,7 @@ func openLedger(config Config, acknowledged uint64, opts func(badger.Options) ba
 	if f.db, err = openPrepared(config, "ledger", func(o badger.Options) badger.Options { return opts(ledgerOptions(o)) }, useJournal); err != nil {
 		return f, nil, err
 	}
-	size := min(max(f.db.Opts().MemTableSize/4, firstSegment), 8*firstSegment)
-	if f.journal, err = openJournal(dir, size); err != nil {
+	if f.journal, err = openJournal(dir, firstSegment); err != nil {
 		return f, nil, errors.Join(err, f.db.Close())
 	}
 	f.volumes = newVolumes(dir)
