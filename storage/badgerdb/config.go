@@ -118,7 +118,7 @@ func (c Config) badgerOptions(dir string) badger.Options {
 		WithIndexCacheSize(0).
 		WithMemTableSize(memTable).
 		WithNumMemtables(2).
-		WithBaseTableSize(max(memTable/8, 1<<20)). // a compaction makes up to thirteen at once, each in twice its size of memory
+		WithBaseTableSize(max(memTable/8, 2<<20)). // an open file each, and a compaction makes up to thirteen at once, each in twice its size of memory
 		WithNumLevelZeroTables(8).                 // seldom and much at once: each compaction of them rewrites the whole next level
 		WithNumLevelZeroTablesStall(24).
 		WithBaseLevelSize(64 << 20).
