@@ -42,13 +42,13 @@ const (
 // takes tells whether a page at a place belongs to the group.
 func (g *group) takes(p extent) bool {
 	size := g.size()
-	return size > 0 && p.volume == g.volume && p.offset == g.offset+size && size+p.length <= groupSize
+	return size > 0 && p.volume == g.volume && int64(p.offset) == int64(g.offset)+size && size+int64(p.length) <= groupSize
 }
 
 // size is the length of all pages.
-func (g *group) size() (n uint32) {
+func (g *group) size() (n int64) {
 	for i := range g.pages {
-		n += g.pages[i].length
+		n += int64(g.pages[i].length)
 	}
 	return n
 }
@@ -104,15 +104,15 @@ func (g *group) read(dir string) (page []byte, err error) {
 	if err != nil && err != io.EOF {
 		return nil, fmt.Errorf("reading the %s: %w", pagesOf(dir), err)
 	}
-	page, at := all[:0], uint32(0)
+	page, from := all[:0], 0
 	for _, p := range g.pages {
-		from, to := int64(g.offset)+int64(at), int64(g.offset)+int64(at)+int64(p.length)
-		if int(at+p.length) > n {
-			return page, fmt.Errorf("the %s %s end before byte %d", pagesOf(dir), filepath.Base(path), to)
+		to := from + int(p.length)
+		if to > n {
+			return page, fmt.Errorf("the %s %s end before byte %d", pagesOf(dir), filepath.Base(path), int(g.offset)+to)
 		}
-		next := all[at : at+p.length]
+		next := all[from:to]
 		if crc32.Checksum(next, castagnoli) != p.sum {
-			return page, fmt.Errorf("the %s %s are damaged from byte %d to %d", pagesOf(dir), filepath.Base(path), from, to)
+			return page, fmt.Errorf("the %s %s are damaged from byte %d to %d", pagesOf(dir), filepath.Base(path), int(g.offset)+from, int(g.offset)+to)
 		}
 		if len(page) > 0 && len(next) > 0 {
 			if next[0] != ledger.PageVersion {
@@ -121,7 +121,7 @@ func (g *group) read(dir string) (page []byte, err error) {
 			next = next[1:]
 		}
 		page = append(page, next...) // never ahead of what is read
-		at += p.length
+		from = to
 	}
 	return page, nil
 }
@@ -134,6 +134,6 @@ func (g *group) at(position uint64) (p extent, found bool) {
 	}
 	before := group{g.cursor, g.pages[:i]}
 	p = extent{g.cursor, g.pages[i].length, g.pages[i].sum}
-	p.offset += before.size()
+	p.offset += uint32(before.size())
 	return p, true
 }
