@@ -210,12 +210,12 @@ func (s *Store) write(b *batch) error {
 		s.mark.position, s.mark.hash = s.chain.Position, s.chain.Hash
 	}
 	s.mark.record = b.number
+	s.applier.add(b.commit) // before the mark: who reads that and then waits for the database finds there what the mark names
 	if s.headFile != nil {
 		if err := s.headFile.write(s.mark); err != nil {
 			return err
 		}
 	}
-	s.applier.add(b.commit)
 	s.config.reach("marked")
 	return nil
 }

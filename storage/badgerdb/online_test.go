@@ -4,6 +4,7 @@ import (
 	"errors"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -52,6 +53,37 @@ func TestProvesWhileItWorks(t *testing.T) {
 	}
 	close(stop)
 	workers.Wait()
+}
+
+// TestProvesAtEachMark: the ledger proves at any moment, also at that when the head file names a commit and nobody was told of it yet.
+func TestProvesAtEachMark(t *testing.T) {
+	var s *Store
+	var working atomic.Bool
+	proofs := 0
+	s = openStore(t, Config{VerifyPercent: 100, at: func(point string) {
+		if point != "marked" || !working.Load() {
+			return
+		}
+		proofs++
+		snapshot, err := s.Snapshot()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer snapshot.Close()
+		if _, err := snapshot.prove(0, nil); err != nil {
+			t.Error(err)
+		}
+	}})
+	fund(t, s, "a", 1000)
+	working.Store(true)
+	for range 20 {
+		charge(t, s, "a", 1)
+	}
+	working.Store(false)
+	if proofs == 0 {
+		t.Error("nothing was proven")
+	}
 }
 
 // What is damaged while the ledger works halts it, in words.
