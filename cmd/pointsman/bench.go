@@ -27,6 +27,7 @@ type benchRun struct {
 	Starts      int           `help:"How often the start is measured." default:"3"`
 	Workloads   []string      `help:"What to send in the closed loop: chat, large, stream." default:"chat,large,stream"`
 	Sections    []string      `help:"What to measure: ${sections}." default:"${sections}"`
+	Grow        []string      `help:"What grows in the section growth: connections, models, accounts, log." default:"connections,models,accounts,log"`
 	Streams     int           `help:"Slow streams at once." default:"500"`
 	Accounts    int           `help:"Accounts of the largest directory." default:"1000000"`
 	LogRows     int           `help:"Rows of the largest usage log." default:"1000000"`
@@ -55,7 +56,7 @@ func (b *benchRun) Run(term terminal) error {
 	}
 	return benchmark(term, func(ctx context.Context, cfg bench.Config) error {
 		cfg.Connections, cfg.Rate, cfg.Duration, cfg.WarmUp, cfg.Rounds, cfg.Starts = b.Connections, b.Rate, b.Duration, b.WarmUp, b.Rounds, b.Starts
-		cfg.Workloads, cfg.Sections, cfg.Streams, cfg.Accounts, cfg.LogRows = b.Workloads, b.Sections, b.Streams, b.Accounts, b.LogRows
+		cfg.Workloads, cfg.Sections, cfg.Grow, cfg.Streams, cfg.Accounts, cfg.LogRows = b.Workloads, b.Sections, b.Grow, b.Streams, b.Accounts, b.LogRows
 		cfg.Peers, cfg.DataDir, cfg.Models, cfg.CPUProfile = b.Peers, b.DataDir, b.Models, b.CPUProfile
 		report, err := bench.Run(ctx, cfg)
 		if err != nil {

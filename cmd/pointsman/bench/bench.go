@@ -36,6 +36,7 @@ type Config struct {
 	Starts      int      // how often the start is measured
 	Workloads   []string // names of Workloads
 	Sections    []string // names of Sections
+	Grow        []string // names of Growing, of the section growth
 	Streams     int      // slow ones at once
 	Accounts    int      // of the largest directory that is measured
 	LogRows     int      // of the largest usage log that is measured
@@ -75,6 +76,11 @@ func (c *Config) Validate() error {
 	for _, name := range c.Sections {
 		if !slices.Contains(Sections(), name) {
 			return fmt.Errorf("section %q is unknown; there are %v", name, Sections())
+		}
+	}
+	for _, name := range c.Grow {
+		if !slices.Contains(Growing(), name) {
+			return fmt.Errorf("%q does not grow; %v do", name, Growing())
 		}
 	}
 	return nil

@@ -15,7 +15,7 @@ import (
 )
 
 func TestValidate(t *testing.T) {
-	good := Config{Connections: 1, Rate: 1, Duration: time.Second, Rounds: 1, Starts: 1, Streams: 1, Accounts: 1, Workloads: Workloads(), Sections: Sections()}
+	good := Config{Connections: 1, Rate: 1, Duration: time.Second, Rounds: 1, Starts: 1, Streams: 1, Accounts: 1, Workloads: Workloads(), Sections: Sections(), Grow: Growing()}
 	if err := good.Validate(); err != nil {
 		t.Fatal(err)
 	}
@@ -29,6 +29,7 @@ func TestValidate(t *testing.T) {
 		"no streams":       func(c *Config) { c.Streams = 0 },
 		"no accounts":      func(c *Config) { c.Accounts = 0 },
 		"unknown workload": func(c *Config) { c.Workloads = []string{"chat", "cat"} },
+		"unknown growth":   func(c *Config) { c.Grow = []string{"accounts", "tails"} },
 		"unknown section":  func(c *Config) { c.Sections = []string{"closed", "clothed"} },
 	} {
 		c := good
