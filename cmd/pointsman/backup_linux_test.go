@@ -23,6 +23,7 @@ import (
 // is restored elsewhere. The restored ledger proves, the balances are those at the backup's position, every own key that it has
 // opens, and a gateway serves on it.
 func TestBackupDrill(t *testing.T) {
+	t.Parallel()
 	k := newKilling(t)
 	k.run()
 	operator := newClient(k.admin, killMaster)
@@ -164,6 +165,7 @@ func checkOwnKeys(t *testing.T, dir string) {
 
 // TestBackupOfAStoppedGateway makes backups of a directory, sealed and not, and finds what may not be in them.
 func TestBackupOfAStoppedGateway(t *testing.T) {
+	t.Parallel()
 	_, toml := upstreams(t, 1)
 	g := newGateway(t, toml, nil)
 	g.api.storeKey(t, "sk-own-canary-0123456789")
@@ -270,6 +272,7 @@ func TestBackupEndsWithTheGateway(t *testing.T) {
 
 // A ledger that does not prove is not backed up, and whoever asked is told why; what costs nothing goes on.
 func TestBackupOfADamagedLedgerFails(t *testing.T) {
+	t.Parallel()
 	_, toml := upstreams(t, 1)
 	g := newGateway(t, toml, nil)
 	cfg, data, master, key := g.cfg, g.dataDir, g.masterKey.Reveal(), g.api.key

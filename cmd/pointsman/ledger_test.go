@@ -16,19 +16,20 @@ import (
 	"github.com/pointsman/pointsman/storage/badgerdb"
 )
 
-// runs executes a command line in this process, with the master key of a gateway in the environment.
-func runs(t testing.TB, master string, args ...string) (out string, err error) {
+// runs executes a command line of the binary that users run, with the master key of a gateway in the environment.
+func runs(t *testing.T, master string, args ...string) (out string, err error) {
 	t.Helper()
-	setenv, _ := t.(interface{ Setenv(key, value string) })
-	setenv.Setenv("POINTSMAN_MASTER_KEY", master)
+	cmd := exec.Command(buildGateway(t, t.TempDir()), args...)
+	cmd.Env = append(os.Environ(), "POINTSMAN_MASTER_KEY="+master)
 	var stdout, stderr bytes.Buffer
-	if code := run(args, terminal{&stdout, &stderr}); code != 0 {
-		return stdout.String(), fmt.Errorf("exit status %d: %s", code, stderr.String())
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	if err := cmd.Run(); err != nil {
+		return stdout.String(), fmt.Errorf("%w: %s", err, stderr.String())
 	}
 	return stdout.String(), nil
 }
 
-func mustRun(t testing.TB, master string, args ...string) string {
+func mustRun(t *testing.T, master string, args ...string) string {
 	t.Helper()
 	out, err := runs(t, master, args...)
 	if err != nil {
@@ -65,6 +66,7 @@ var totalsLine = regexp.MustCompile(`^export ok: (\d+) lines, (\d+) accounts, po
 // TestLedgerExportIsVerifiedByOthers lets a program that has nothing of ours verify exports of a running gateway and of its
 // directory, whole and in two parts, in both formats; a changed byte is found.
 func TestLedgerExportIsVerifiedByOthers(t *testing.T) {
+	t.Parallel()
 	python, err := exec.LookPath("python3")
 	if err != nil {
 		missing(t, "python3")
@@ -122,6 +124,7 @@ func TestLedgerExportIsVerifiedByOthers(t *testing.T) {
 
 // TestLedgerShow shows the same of a running gateway and of its directory.
 func TestLedgerShow(t *testing.T) {
+	t.Parallel()
 	g := booked(t)
 	url, data, master := g.admin.base, g.dataDir, g.masterKey.Reveal()
 	show := func(args ...string) string {
@@ -242,6 +245,7 @@ func TestOnlineVerification(t *testing.T) {
 
 // TestLedgerRepairCommand says what is lost, and makes a directory on which a gateway serves with the same keys.
 func TestLedgerRepairCommand(t *testing.T) {
+	t.Parallel()
 	_, toml := upstreams(t, 1)
 	g := newGateway(t, toml, nil)
 	key, cfg, master, data := g.api.key, g.cfg, g.masterKey.Reveal(), g.dataDir
