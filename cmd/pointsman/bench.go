@@ -27,7 +27,7 @@ type benchRun struct {
 	Starts      int           `help:"How often the start is measured." default:"3"`
 	Workloads   []string      `help:"What to send in the closed loop: chat, large, stream." default:"chat,large,stream"`
 	Sections    []string      `help:"What to measure: ${sections}." default:"${sections}"`
-	Grow        []string      `help:"What grows in the section growth: connections, models, accounts, log." default:"connections,models,accounts,log"`
+	Grow        []string      `help:"What grows in the section growth: ${growing}." default:"${growing}"`
 	Streams     int           `help:"Slow streams at once." default:"500"`
 	Accounts    int           `help:"Accounts of the largest directory." default:"1000000"`
 	LogRows     int           `help:"Rows of the largest usage log." default:"1000000"`

@@ -72,7 +72,7 @@ func run(args []string, term terminal) int {
 		kong.Name("pointsman"),
 		kong.Description("A gateway that routes LLM requests by policies you can test, replay, sign and explain."),
 		kong.Writers(term.out, term.err),
-		kong.Vars{"data": defaultDataDir(), "languages": languageNames(), "figures": replayFigures(), "sections": strings.Join(bench.Sections(), ",")},
+		kong.Vars{"data": defaultDataDir(), "languages": languageNames(), "figures": replayFigures(), "sections": strings.Join(bench.Sections(), ","), "growing": strings.Join(bench.Growing(), ",")},
 		kong.UsageOnError(),
 	)
 	if err != nil {

@@ -345,9 +345,8 @@ func (t *transaction) addPage(position uint64, page []byte) error {
 		if err := t.endGroup(); err != nil {
 			return err
 		}
-		t.group.cursor = p.cursor
 	}
-	t.group.pages = append(t.group.pages, grouped{position, p.length, p.sum})
+	t.group.pages = append(t.group.pages, grouped{position, p})
 	return nil
 }
 

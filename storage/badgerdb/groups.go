@@ -22,16 +22,12 @@ import (
 //	of each page: uvarint steps from the first line of the page before (0 for the first page), uvarint length, CRC-32C(4, big-endian)
 //
 // so that a page that is damaged does not take the others with it, and one that the disk lacks is known by its position.
-type group struct {
-	cursor
-	pages []grouped
-}
+type group struct{ pages []grouped }
 
-// grouped is a page of a group.
+// grouped is where a page of a group is.
 type grouped struct {
 	position uint64 // of its first line
-	length   uint32
-	sum      uint32 // CRC-32C
+	extent
 }
 
 const (
@@ -41,21 +37,22 @@ const (
 
 // takes tells whether a page at a place belongs to the group.
 func (g *group) takes(p extent) bool {
-	size := g.size()
-	return size > 0 && p.volume == g.volume && int64(p.offset) == int64(g.offset)+size && size+int64(p.length) <= groupSize
+	if len(g.pages) == 0 {
+		return false
+	}
+	last := g.pages[len(g.pages)-1]
+	return p.volume == last.volume && p.offset == last.offset+last.length && g.size()+int64(p.length) <= groupSize
 }
 
 // size is the length of all pages.
-func (g *group) size() (n int64) {
-	for i := range g.pages {
-		n += int64(g.pages[i].length)
-	}
-	return n
+func (g *group) size() int64 {
+	last := g.pages[len(g.pages)-1]
+	return int64(last.offset) + int64(last.length) - int64(g.pages[0].offset)
 }
 
 func (g *group) encode() []byte {
 	b := append(make([]byte, 0, 9+len(g.pages)*8), groupVersion)
-	b = binary.BigEndian.AppendUint32(binary.BigEndian.AppendUint32(b, g.volume), g.offset)
+	b = binary.BigEndian.AppendUint32(binary.BigEndian.AppendUint32(b, g.pages[0].volume), g.pages[0].offset)
 	before := g.pages[0].position
 	for _, p := range g.pages {
 		b = binary.AppendUvarint(binary.AppendUvarint(b, p.position-before), uint64(p.length))
@@ -68,24 +65,26 @@ func (g *group) encode() []byte {
 // decodeGroup reads the value of the record of pages at a position; ok is false if they are in the record itself. Schema 5 has an extent for a page.
 func decodeGroup(first uint64, value []byte) (g group, ok bool, err error) {
 	if p, ok := decodeExtent(value); ok {
-		return group{p.cursor, []grouped{{first, p.length, p.sum}}}, true, nil
+		return group{[]grouped{{first, p}}}, true, nil
 	}
 	r := fields.Reader{Rest: value}
 	if r.Byte() != groupVersion {
 		return g, false, nil
 	}
+	p := grouped{position: first}
 	if place := r.Bytes(8); !r.Bad() {
-		g.cursor = cursor{binary.BigEndian.Uint32(place), binary.BigEndian.Uint32(place[4:])}
+		p.cursor = cursor{binary.BigEndian.Uint32(place), binary.BigEndian.Uint32(place[4:])}
 	}
-	for position := first; len(r.Rest) > 0 && !r.Bad(); {
-		position += r.Uvarint()
-		p := grouped{position: position, length: uint32(min(r.Uvarint(), volumeSize))}
+	for len(r.Rest) > 0 && !r.Bad() {
+		p.position += r.Uvarint()
+		p.offset += p.length
+		p.length = uint32(min(r.Uvarint(), volumeSize))
 		if sum := r.Bytes(4); !r.Bad() {
 			p.sum = binary.BigEndian.Uint32(sum)
 		}
 		g.pages = append(g.pages, p)
 	}
-	if r.End() != nil || len(g.pages) == 0 || g.size() > volumeSize {
+	if r.End() != nil || len(g.pages) == 0 || g.size() < 0 || g.size() > volumeSize {
 		return g, false, fmt.Errorf("the record of the pages at ledger position %d: %w", first, fields.ErrEncoding)
 	}
 	return g, true, nil
@@ -93,14 +92,15 @@ func decodeGroup(first uint64, value []byte) (g group, ok bool, err error) {
 
 // read returns the pages as one, or what is wrong with one and those before it.
 func (g *group) read(dir string) (page []byte, err error) {
-	path := volumePath(dir, g.volume)
+	begin := g.pages[0].cursor
+	path := volumePath(dir, begin.volume)
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, fmt.Errorf("reading the %s: %w", pagesOf(dir), err)
 	}
 	defer f.Close()
 	all := make([]byte, g.size())
-	n, err := f.ReadAt(all, int64(g.offset))
+	n, err := f.ReadAt(all, int64(begin.offset))
 	if err != nil && err != io.EOF {
 		return nil, fmt.Errorf("reading the %s: %w", pagesOf(dir), err)
 	}
@@ -108,11 +108,11 @@ func (g *group) read(dir string) (page []byte, err error) {
 	for _, p := range g.pages {
 		to := from + int(p.length)
 		if to > n {
-			return page, fmt.Errorf("the %s %s end before byte %d", pagesOf(dir), filepath.Base(path), int(g.offset)+to)
+			return page, fmt.Errorf("the %s %s end before byte %d", pagesOf(dir), filepath.Base(path), int(begin.offset)+to)
 		}
 		next := all[from:to]
 		if crc32.Checksum(next, castagnoli) != p.sum {
-			return page, fmt.Errorf("the %s %s are damaged from byte %d to %d", pagesOf(dir), filepath.Base(path), int(g.offset)+from, int(g.offset)+to)
+			return page, fmt.Errorf("the %s %s are damaged from byte %d to %d", pagesOf(dir), filepath.Base(path), int(begin.offset)+from, int(begin.offset)+to)
 		}
 		if len(page) > 0 && len(next) > 0 {
 			if next[0] != ledger.PageVersion {
@@ -132,8 +132,5 @@ func (g *group) at(position uint64) (p extent, found bool) {
 	if !found {
 		return p, false
 	}
-	before := group{g.cursor, g.pages[:i]}
-	p = extent{g.cursor, g.pages[i].length, g.pages[i].sum}
-	p.offset += uint32(before.size())
-	return p, true
+	return g.pages[i].extent, true
 }

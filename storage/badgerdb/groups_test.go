@@ -112,7 +112,7 @@ func TestGroups(t *testing.T) {
 func TestGroupsDamaged(t *testing.T) {
 	dir := t.TempDir()
 	v := newVolumes(dir)
-	g := group{cursor: v.cursor}
+	var g group
 	var pages [][]byte
 	for i := range 5 {
 		page := append([]byte{ledger.PageVersion}, bytes.Repeat([]byte{byte(i)}, 100)...)
@@ -120,7 +120,7 @@ func TestGroupsDamaged(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		g.pages, pages = append(g.pages, grouped{uint64(1 + i), p.length, p.sum}), append(pages, page[1:])
+		g.pages, pages = append(g.pages, grouped{uint64(1 + i), p}), append(pages, page[1:])
 	}
 	if err := v.synchronize(); err != nil {
 		t.Fatal(err)

@@ -57,9 +57,10 @@ type logItem struct {
 }
 
 const (
-	logSchema = 6
-	pageEvery = 20 * time.Millisecond // from the beginning of one page to the next, unless it is full
-	tidyEvery = 10 * time.Minute
+	logSchema       = 6
+	oldestLogSchema = 4                     // that is taken over, and read as it is
+	pageEvery       = 20 * time.Millisecond // from the beginning of one page to the next, unless it is full
+	tidyEvery       = 10 * time.Minute
 )
 
 // OpenLog opens or creates <config.Dir>/log. The last records before a power failure may be missing; of a process that died,
@@ -120,7 +121,7 @@ func (l *Log) checkSchema() error {
 	if have > logSchema {
 		return errSchema(have, logSchema)
 	}
-	if have == 4 || have == 5 {
+	if have >= oldestLogSchema {
 		return l.takeOver()
 	}
 	l.config.Logger.Warn("the log is in a layout of a former version and begins anew", "dropped_mib", l.Size()>>20)

@@ -90,7 +90,7 @@ func (l *Log) putAccounts() bool {
 		defer batch.Cancel()
 		for _, account := range slices.Sorted(maps.Keys(x.requests)) {
 			g := x.requests[account]
-			key := binary.BigEndian.AppendUint64(appendAccountPrefix(nil, periodOf(g.first), account), g.first)
+			key := binary.BigEndian.AppendUint64(appendAccountPrefix(nil, periodOf(g.first), logAccount, account), g.first)
 			if err := batch.SetEntry(&badger.Entry{Key: key, Value: g.list, ExpiresAt: expires}); err != nil {
 				return err
 			}
@@ -157,7 +157,7 @@ func (l *Log) eachOf(txn *badger.Txn, account string, recent []place, from place
 		return err
 	}
 	return l.eachPeriodBackward(txn, func(it *badger.Iterator, period uint32) (more bool, err error) {
-		more, err = d.under(it, appendAccountPrefix(nil, period, account), func(item *badger.Item) (more bool, err error) {
+		more, err = d.under(it, appendAccountPrefix(nil, period, logAccount, account), func(item *badger.Item) (more bool, err error) {
 			var all []place
 			err = item.Value(func(value []byte) error {
 				all, err = places(seqOf(item), value)
@@ -169,16 +169,12 @@ func (l *Log) eachOf(txn *badger.Txn, account string, recent []place, from place
 			return d.places(all)
 		})
 		if more && err == nil {
-			more, err = d.under(it, appendAccountPagePrefix(nil, period, account), d.ordinals)
+			more, err = d.under(it, appendAccountPrefix(nil, period, logAccountPage, account), d.ordinals)
 		}
 		return more, err
 	})
 }
 
-func appendAccountPrefix(b []byte, period uint32, account string) []byte {
-	return append(append(appendLogKey(b, period, logAccount), account...), 0)
-}
-
-func appendAccountPagePrefix(b []byte, period uint32, account string) []byte {
-	return append(append(appendLogKey(b, period, logAccountPage), account...), 0)
+func appendAccountPrefix(b []byte, period uint32, kind byte, account string) []byte {
+	return append(append(appendLogKey(b, period, kind), account...), 0)
 }

@@ -136,7 +136,7 @@ func TestLogFormerIndex(t *testing.T) {
 		return d.log.eachPageForward(txn, 0, func(seq uint64, head *pageHead) (more bool, err error) {
 			usages, err := head.usages()
 			for i := range usages {
-				key := string(binary.BigEndian.AppendUint64(appendAccountPagePrefix(nil, periodOf(seq), usages[i].Account), seq))
+				key := string(binary.BigEndian.AppendUint64(appendAccountPrefix(nil, periodOf(seq), logAccountPage, usages[i].Account), seq))
 				former[key] = binary.AppendUvarint(former[key], uint64(i))
 			}
 			return true, err

@@ -68,7 +68,7 @@ func OpenLogCopy(dir string) (*Log, error) {
 	close(l.stopped) // there is no writer
 	var have uint32
 	if err == nil {
-		if have, err = checkSchema(db, logSchemaKey, logSchema); err == nil && (have < 4 || have > logSchema) {
+		if have, err = checkSchema(db, logSchemaKey, logSchema); err == nil && (have < oldestLogSchema || have > logSchema) {
 			err = errSchema(have, logSchema)
 		}
 	}

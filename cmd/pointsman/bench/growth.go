@@ -22,11 +22,12 @@ func Growing() []string { return []string{"connections", "models", "accounts", "
 
 // measureGrowth lets one thing after the other grow.
 func (r *runner) measureGrowth(ctx context.Context) error {
-	for i, measure := range []func(context.Context) error{r.growConnections, r.growModels, r.growAccounts, r.growLog} {
-		if !slices.Contains(r.Grow, Growing()[i]) {
+	measures := map[string]func(context.Context) error{"connections": r.growConnections, "models": r.growModels, "accounts": r.growAccounts, "log": r.growLog}
+	for _, name := range Growing() {
+		if !slices.Contains(r.Grow, name) {
 			continue
 		}
-		if err := measure(ctx); err != nil {
+		if err := measures[name](ctx); err != nil {
 			return fmt.Errorf("measuring how the cost grows: %w", err)
 		}
 	}
