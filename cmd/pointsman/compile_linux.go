@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os/exec"
+	"runtime"
 	"runtime/debug"
 	"strings"
 	"syscall"
@@ -40,7 +41,9 @@ func compilePolicy(ctx context.Context, module []byte, dir string) error {
 	var said bytes.Buffer
 	cmd.Stderr = &said
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	runtime.LockOSThread() // the kernel sends that signal when the thread ends that started the process
 	err := cmd.Run()
+	runtime.UnlockOSThread()
 	if err == nil {
 		return nil
 	}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"os"
+	"runtime"
+	"sync"
 	"testing"
 	"time"
 
@@ -64,6 +66,37 @@ func TestCompileBombs(t *testing.T) {
 				t.Error(err)
 			}
 		})
+	}
+}
+
+// TestCompileAmongEndingThreads: the kernel ends a process with the thread that started it, which a goroutine of others may take with it.
+func TestCompileAmongEndingThreads(t *testing.T) {
+	stop := make(chan struct{})
+	var enders sync.WaitGroup
+	for range 8 {
+		enders.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				var one sync.WaitGroup
+				one.Go(func() {
+					runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
+					time.Sleep(100 * time.Microsecond)
+				})
+				one.Wait()
+			}
+		})
+	}
+	defer enders.Wait()
+	defer close(stop)
+	module := builtin.Modules()["eco"]
+	for range 50 {
+		if err := compilePolicy(context.Background(), module, t.TempDir()); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 

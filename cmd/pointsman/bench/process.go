@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"regexp"
+	"runtime"
 	"strings"
 	"sync"
 	"syscall"
@@ -41,14 +42,21 @@ func launch(ctx context.Context, binary string, env []string, args ...string) (*
 	p.cmd.Cancel = func() error { return p.cmd.Process.Signal(syscall.SIGTERM) }
 	p.cmd.WaitDelay = stopLimit
 	p.cmd.SysProcAttr = childAttributes()
-	if err := p.cmd.Start(); err != nil {
+	started := make(chan error)
+	go func() {
+		runtime.LockOSThread() // Linux ends the process with the thread that started it
+		defer runtime.UnlockOSThread()
+		err := p.cmd.Start()
+		started <- err
+		if err == nil {
+			p.cmd.Wait() //nolint:errcheck // ended by a signal, as a rule; what went wrong is in its output
+			close(p.ended)
+		}
+	}()
+	if err := <-started; err != nil {
 		cancel()
 		return nil, fmt.Errorf("starting %s: %w", strings.Join(args, " "), err)
 	}
-	go func() {
-		p.cmd.Wait() //nolint:errcheck // ended by a signal, as a rule; what went wrong is in its output
-		close(p.ended)
-	}()
 	return p, nil
 }
 
