@@ -122,9 +122,9 @@ func (e *Engine) decide(c *call) *Fault {
 	return nil
 }
 
-// reserve drops the steps the account cannot pay for and holds the worst case of those that stay, beside what earlier
-// rounds have cost. The hold is decided here and written to disk while the provider works; nothing reaches the client
-// before it is there.
+// reserve drops the steps the account cannot pay for and holds the worst case of those that stay, beside what earlier rounds have
+// cost. The hold is decided here and written to disk while the provider works, unless the ledger is strict; nothing reaches the
+// client before it is there.
 func (e *Engine) reserve(c *call) *Fault {
 	if c.plan.Kind == abi.KindAccept {
 		return nil
@@ -189,8 +189,8 @@ func (e *Engine) attemptAll(c *call) (*answer, *Fault) {
 	if c.plan.Kind == abi.KindAccept {
 		return c.release(), nil
 	}
-	if c.dispatched.IsZero() {
-		c.dispatched = e.Now()
+	if e.dispatch(c) != nil {
+		return nil, storageUnavailable()
 	}
 	t := e.newTries(c)
 	var last *failure

@@ -124,6 +124,7 @@ type Config struct {
 	RoundLimit  storage.Credits // that the rounds of a request before its last may cost in all; 0: no limit of their own
 	Limits      Limits          // of rates, beside those of accounts, teams and keys
 	KeptBodies  KeptBodies
+	Strict      bool                  // a hold is on disk before a provider is asked, and a settlement before an answer ends
 	RecordTexts bool                  // keep what policies are granted of messages, metadata and side calls in decision records
 	MaxBody     int                   // bytes of a request body; 0: 32 MiB
 	Origins     []string              // of web pages that may use the API, scheme://host[:port] as browsers send it; "*" stands for any

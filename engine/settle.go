@@ -81,8 +81,8 @@ func (c *call) noteCosts() {
 	c.usage.CostUSD, c.usage.ListedUSD, c.usage.ReportedUSD = c.cost.billed, c.cost.listed, c.cost.reported
 }
 
-// settle ends a call exactly once: it settles or voids the hold, waits until that is durable, and hands the usage and the
-// decision to the log. The fault says that the charge could not be made durable; the client must then not get its answer.
+// settle ends a call exactly once: it settles or voids the hold, waits until that is secured, and hands the usage and the
+// decision to the log. The fault says that the charge could not be secured; the client must then not get its answer.
 func (e *Engine) settle(c *call, outcome storage.Outcome, status int) *Fault {
 	if c.settled {
 		return nil
@@ -99,12 +99,13 @@ func (e *Engine) settle(c *call, outcome storage.Outcome, status int) *Fault {
 	if err != nil {
 		u.Credits = 0 // a retry would not know of the charge
 	}
+	var settled *storage.Batch
 	if c.holding {
 		tier := e.deployments[c.answered].Model.Tier
 		receipt, batch, failed := e.Ledger.Settle(storage.Settlement{Request: c.id, Charge: u.Credits, Tier: tier, Reason: string(outcome)})
 		if failed == nil {
-			u.Credits = receipt.Charged
-			failed = batch.Wait()
+			u.Credits, settled = receipt.Charged, batch
+			failed = e.secure(c, settled)
 		}
 		if failed == nil {
 			e.watchBudgets(c.caller, tier, receipt.Charged)
@@ -123,10 +124,35 @@ func (e *Engine) settle(c *call, outcome storage.Outcome, status int) *Fault {
 	}
 	e.learnFrom(c)
 	c.tellRollout()
-	e.Log.Append(storage.LogRecord{Usage: *u, Decision: e.decisionRecord(c)})
+	e.Log.Append(storage.LogRecord{Usage: *u, Decision: e.decisionRecord(c), Settled: settled})
 	e.tellShadows(c)
 	e.metrics.request(u)
 	return fault
+}
+
+// dispatch begins the part of a call that providers have. A strict ledger has its hold on disk before.
+func (e *Engine) dispatch(c *call) error {
+	if e.Strict {
+		if err := c.held.Wait(); err != nil {
+			return err
+		}
+	}
+	if c.dispatched.IsZero() {
+		c.dispatched = e.Now()
+	}
+	return nil
+}
+
+// secure returns when the end of an answer may leave: the hold is on disk, and the settlement too, or with the system, which brings it there
+// within milliseconds. If the power fails before, the hold ends as interrupted and the answer cost nothing.
+func (e *Engine) secure(c *call, settled *storage.Batch) error {
+	if e.Strict || c.claim != nil { // a kept answer is on disk: what it cost must be
+		return settled.Wait()
+	}
+	if err := c.held.Wait(); err != nil {
+		return err
+	}
+	return settled.Written()
 }
 
 // decisionRecord is everything needed to explain and to repeat the decision, or nil if none was made.

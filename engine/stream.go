@@ -281,7 +281,7 @@ func (r *relay) fault(f *Fault) {
 	r.finish(errCut)
 }
 
-// settle ends the call's accounts; false says that the charge could not be made durable.
+// settle ends the call's accounts; false says that the charge could not be secured.
 func (r *relay) settle(outcome storage.Outcome) bool {
 	e, c, a := r.engine, r.call, r.answer
 	if !a.whole {

@@ -65,4 +65,5 @@ func (e *Entry) Ends() bool {
 type LogRecord struct {
 	Usage    Usage
 	Decision []byte // nil when not recorded; opaque to the store, which keeps the slice
+	Settled  *Batch // what the record must not tell of before it is on disk; nil: there is none
 }

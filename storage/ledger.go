@@ -85,39 +85,67 @@ type Transfer struct {
 	Reference string  // 1 to 128 bytes
 }
 
-// Batch is one durable commit shared by every operation that was coalesced into it.
-// Wait may be called by many goroutines, any number of times.
+// Batch is one durable commit shared by every operation that was coalesced into it. Its Wait and Written may be called by many goroutines, any
+// number of times; a nil batch is durable already.
 type Batch struct {
-	done   chan struct{}
-	err    error
-	wanted atomic.Bool
-	first  func()
+	written, done chan struct{}
+	err           error // of what Wait waits for
+	unwritten     error // of what Written waits for
+	wanted        [2]atomic.Bool
+	first         func(synced bool)
 }
 
-// NewBatch returns a batch that is not yet committed. Whoever waits for it first calls first before, unless that is nil. Stores call it; others only Wait.
-func NewBatch(first func()) *Batch { return &Batch{done: make(chan struct{}), first: first} }
+// NewBatch returns a batch that is not yet committed. Whoever waits first for its being written, or synced, calls first before, unless that is
+// nil. Stores call it; others only wait.
+func NewBatch(first func(synced bool)) *Batch {
+	return &Batch{written: make(chan struct{}), done: make(chan struct{}), first: first}
+}
+
+// Wrote wakes those who wait for the batch to be written. It may be called once, before Finish.
+func (b *Batch) Wrote() { close(b.written) }
 
 // Finish wakes every waiter with the commit's result. It must be called exactly once.
 func (b *Batch) Finish(err error) {
+	select {
+	case <-b.written:
+	default:
+		b.unwritten = err
+		close(b.written)
+	}
 	b.err = err
 	close(b.done)
 }
 
-// Wait returns when the batch is on disk (nil) or has failed. A nil batch is durable already.
+// Wait returns when the batch is on disk (nil) or has failed.
 func (b *Batch) Wait() error {
 	if b == nil {
 		return nil
 	}
-	select {
-	case <-b.done:
-	default:
-		if b.wanted.CompareAndSwap(false, true) && b.first != nil {
-			b.first()
-		}
-		<-b.done
-	}
+	b.await(b.done, true)
 	return b.err
 }
 
-// Wanted tells that somebody waits for the batch: there is no hurry with it before. The store looks.
-func (b *Batch) Wanted() bool { return b.wanted.Load() }
+// Written returns when the system has the batch (nil), so that nothing but a failure of the power or of the system itself takes it back, or when
+// writing it has failed. It is on disk some milliseconds later.
+func (b *Batch) Written() error {
+	if b == nil {
+		return nil
+	}
+	b.await(b.written, false)
+	return b.unwritten
+}
+
+func (b *Batch) await(c chan struct{}, synced bool) {
+	wanted := &b.wanted[0]
+	if synced {
+		wanted = &b.wanted[1]
+	}
+	select {
+	case <-c:
+	default:
+		if wanted.CompareAndSwap(false, true) && b.first != nil {
+			b.first(synced)
+		}
+		<-c
+	}
+}

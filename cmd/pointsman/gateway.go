@@ -175,7 +175,7 @@ func (g *gateway) engineConfig(cfg *config.Config, models *catalog.Catalog, prob
 	return engine.Config{
 		Catalog: models, Providers: engineProviders(cfg, probed), Simulate: cfg.Simulator.Enabled,
 		Directory: g.directory, Ledger: g.store, Log: g.usage, Analytics: g.usage, Generations: g.usage, States: g.usage, Prices: g.usage, Policies: g.policies, Adapters: g.plugins,
-		Retries: engine.Retries(cfg.Retries), Hedges: engine.Hedges{Mode: engine.HedgeMode(cfg.Hedge.Mode), Percent: cfg.Hedge.Percent}, Markups: cfg.Tariff.Markups, Budgets: g.store, AlertAt: cfg.Budgets.AlertAt, RoundLimit: cfg.Rounds.Credits, RecordTexts: cfg.Rounds.RecordTexts,
+		Retries: engine.Retries(cfg.Retries), Hedges: engine.Hedges{Mode: engine.HedgeMode(cfg.Hedge.Mode), Percent: cfg.Hedge.Percent}, Markups: cfg.Tariff.Markups, Budgets: g.store, AlertAt: cfg.Budgets.AlertAt, RoundLimit: cfg.Rounds.Credits, RecordTexts: cfg.Rounds.RecordTexts, Strict: cfg.Ledger.Durability == config.DurabilityStrict,
 		CreditUSD: cfg.Log.CreditUSD, KeptBodies: g.keptBodies(&cfg.Log), Alert: g.usage.Alert,
 		Transport: g.transport, Overload: g.guard, Probes: engine.Probes(cfg.Health.Probe), Plugins: g.pluginHealth,
 		MaxBody: cfg.Server.MaxBodyBytes, Origins: cfg.Server.CORSOrigins, Problems: g.problems, LedgerHealth: g.ledgerHealth, Logger: g.log, Now: g.now,

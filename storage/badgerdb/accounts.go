@@ -262,7 +262,7 @@ func list[T any](db *badger.DB, prefix []byte) (records []T, err error) {
 
 // listNow decodes all records of a kind, with all that was acknowledged.
 func listNow[T any](s *Store, kind byte) (records []T, err error) {
-	if err := s.applier.catchUp(); err != nil {
+	if err := s.catchUp(); err != nil {
 		return nil, err
 	}
 	return list[T](s.db, []byte{kind})

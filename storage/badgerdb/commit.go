@@ -21,6 +21,7 @@ const pageLines = 100
 type batch struct {
 	*commit
 	done   *storage.Batch
+	mark   headMark // once it is written
 	totals ledger.Totals
 	oldest uint64 // position of the oldest open hold
 	exact  uint64 // spenders of whom no line is at or after this position have exact records
@@ -41,12 +42,14 @@ func (s *Store) Enter(l ledger.Line, joined bool) *storage.Batch {
 	done := s.batch.done
 	s.batch.lines = append(s.batch.lines, l)
 	s.entered = l.Position
-	switch n := len(s.batch.lines); {
-	case n >= batchSize && !joined:
+	s.latest = done
+	if !s.due {
+		s.due = true
+		s.unwanted.Reset(max(unwantedFor, s.config.CommitEvery))
+	}
+	if len(s.batch.lines) >= batchSize && !joined {
 		s.seal()
 		poke(s.wake)
-	case n == 1:
-		s.unwanted.Reset(max(unwantedFor, s.config.CommitEvery))
 	}
 	return done
 }
@@ -63,30 +66,37 @@ func (s *Store) seal() {
 	s.batch = s.newBatch()
 }
 
-// take returns the next batch to commit, nil when nothing is waiting.
-func (s *Store) take() *batch {
+// take returns the next batch to write, nil when nothing is waiting, and whether more is.
+func (s *Store) take() (b *batch, more bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if len(s.sealed) == 0 {
 		if len(s.batch.lines) == 0 {
-			return nil
+			return nil, false
 		}
 		s.seal()
 	}
-	b := s.sealed[0]
+	b = s.sealed[0]
 	s.sealed = s.sealed[1:]
-	return b
+	return b, len(s.sealed) > 0 || len(s.batch.lines) > 0
 }
 
 // Who commits: the first who waits for a batch, at once, for nobody has to be woken then. It is the committer, a goroutine, while the ledger is busy, when lines
-// lie that nobody waits for, and when more is waiting after a commit.
+// lie that nobody waits for, and when more is waiting after a commit. Who wants a batch to be written, not synchronized, writes it while others
+// synchronize; the next commit is of all that was written.
 
-// lead commits the next batch, unless somebody commits already, who then looks for more. The first who waits for a batch calls it.
-func (s *Store) lead() {
-	if !s.committing.TryLock() {
+// lead writes or commits what is decided. The first who waits for a batch calls it.
+func (s *Store) lead(synced bool) {
+	if !synced && !s.busy.Load() {
+		for s.writeNext() {
+		}
 		return
 	}
-	if !s.busy {
+	s.wanted.Store(true)
+	if !s.committing.TryLock() {
+		return // who commits looks for more
+	}
+	if !s.busy.Load() {
 		s.commitNext()
 	}
 	s.committing.Unlock()
@@ -107,7 +117,7 @@ func (s *Store) commitAll() {
 		}
 		for more := true; more; {
 			s.committing.Lock()
-			if s.busy && running {
+			if s.busy.Load() && running {
 				time.Sleep(s.config.CommitEvery - time.Since(s.began))
 			}
 			more = s.commitNext()
@@ -117,33 +127,84 @@ func (s *Store) commitAll() {
 	}
 }
 
-// waiting tells that a batch is full, or that somebody waits for the open one.
+// waiting tells that a batch is full, or that somebody has been waiting since the last commit began.
 func (s *Store) waiting() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return len(s.sealed) > 0 || s.batch.done.Wanted()
+	return len(s.sealed) > 0 || s.wanted.Load()
 }
 
-// commitNext commits a batch; false if there is none. The caller holds committing.
+// commitNext writes a batch and synchronizes what is written; false if there is nothing. The caller holds committing.
 func (s *Store) commitNext() bool {
+	began := time.Now()
+	s.wanted.Store(false)
+	s.mu.Lock()
+	s.due = false
+	s.mu.Unlock()
+	if s.writeNext() {
+		s.wanted.Store(true) // what is left may be what somebody waits for
+	}
+	s.writing.Lock()
+	batches := s.written
+	s.written = nil
+	s.writing.Unlock()
+	if len(batches) == 0 {
+		return false
+	}
+	lines := 0
+	for _, b := range batches {
+		lines += len(b.lines)
+	}
+	s.busy.Store(lines >= busyLines && lines >= busyLines*int(began.Sub(s.began)/busyTime))
+	s.began = began
+	err := s.finish(guard("committing to the ledger", func() error { return s.synchronize(batches) }))
+	for _, b := range batches {
+		b.done.Finish(err)
+	}
+	return true
+}
+
+// writeNext writes a batch into the journal, and tells whether there is another one.
+func (s *Store) writeNext() (more bool) {
 	s.applier.awaitRoom()
-	b := s.take()
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	b, more := s.take()
 	if b == nil {
 		return false
 	}
-	s.began, s.busy = time.Now(), len(b.lines) >= busyLines
 	err := s.config.awaitRoom(s.stop)
 	if err == nil {
 		err = guard("committing to the ledger", func() error { return s.write(b) })
 	}
-	b.done.Finish(s.finish(err))
-	return true
+	if err != nil {
+		b.done.Finish(s.finish(err))
+		return more
+	}
+	s.written = append(s.written, b)
+	b.done.Wrote()
+	return more
+}
+
+// catchUp returns when all that was decided before can be read from the database. Errors: see [applier.catchUp].
+func (s *Store) catchUp() error {
+	s.awaitCommit()
+	return s.applier.catchUp()
+}
+
+// awaitCommit returns when all lines that were decided before are on disk, or never will be.
+func (s *Store) awaitCommit() {
+	s.mu.Lock()
+	last := s.latest
+	s.mu.Unlock()
+	last.Wait() //nolint:errcheck // what could not be committed cannot be read
 }
 
 const (
-	// busyLines is how many lines a batch has when the ledger is busy: then it is better to gather more of them than to synchronize the
-	// disk more often.
+	// busyLines in busyTime, and so many in a commit, are decided when the ledger is busy: then it is better to gather more of them than to
+	// write or synchronize more often.
 	busyLines = 4
+	busyTime  = 500 * time.Microsecond
 	// unwantedFor is how long lines lie that nobody waits for: holds, while a provider works. Most go to disk with the settlement of
 	// another request, and with that of their own where the provider is fast.
 	unwantedFor = 2 * time.Millisecond
@@ -192,8 +253,7 @@ func (s *Store) fail(cause error) {
 	s.unwritable = s.fault
 }
 
-// write chains the lines, writes them with their indexes and the checkpoint as one record of the journal, and then moves the head
-// mark. The caller holds committing.
+// write chains the lines and writes them with their indexes and the checkpoint as one record of the journal. The caller holds writing.
 func (s *Store) write(b *batch) error {
 	if len(b.lines) > 0 {
 		s.encode(b)
@@ -201,18 +261,30 @@ func (s *Store) write(b *batch) error {
 	if b.err != nil {
 		return b.err
 	}
-	s.config.reach("committing")
-	if err := s.journal.append(&b.record); err != nil {
+	s.config.reach("writing")
+	if err := s.journal.write(&b.record); err != nil {
 		return err
 	}
-	s.config.reach("committed")
 	if len(b.lines) > 0 {
 		s.mark.position, s.mark.hash = s.chain.Position, s.chain.Hash
 	}
 	s.mark.record = b.number
-	s.applier.add(b.commit) // before the mark: who reads that and then waits for the database finds there what the mark names
+	b.mark = s.mark
+	s.config.reach("written")
+	return nil
+}
+
+// synchronize brings batches that were written to disk, and then moves the head mark. The caller holds committing.
+func (s *Store) synchronize(batches []*batch) error {
+	if err := s.journal.flush(); err != nil {
+		return err
+	}
+	s.config.reach("committed")
+	for _, b := range batches { // before the mark: who reads that and then waits for the database finds there what the mark names
+		s.applier.add(b.commit)
+	}
 	if s.headFile != nil {
-		if err := s.headFile.write(s.mark); err != nil {
+		if err := s.headFile.write(batches[len(batches)-1].mark); err != nil {
 			return err
 		}
 	}

@@ -15,8 +15,8 @@ import (
 	"sync"
 )
 
-// journal is where every commit of the ledger goes first: the only file that anybody waits for. A commit is one record at its end,
-// written and synchronized by itself; the applier brings records into the database later, many at once and not synchronized, so that nobody
+// journal is where every commit of the ledger goes first: the only file that anybody waits for. A commit is one record at its end, or some,
+// written and then synchronized together; the applier brings records into the database later, many at once and not synchronized, so that nobody
 // waits while Badger writes tables. The database's own log is not used: what no table has is in the journal, and a start takes it from
 // there.
 //
@@ -27,19 +27,20 @@ import (
 //
 // with integers little-endian. Numbers count up by one, over segments and restarts, and the database knows the number of the last record
 // that it has: which segments are in use, where a start begins, and whether something is missing in the midst follows from them. A record that is
-// not whole ends the journal: only the last can be torn, as each is on disk before the next one is begun. That the last one was acknowledged
-// nevertheless is seen by the head file. What is left of former records behind the end names another record before it, and is none.
+// not whole ends the journal: those that were not synchronized may be torn or missing when the power failed, and what follows such a one is none.
+// That it was acknowledged nevertheless is seen by the head file. What is left of former records behind the end names another record before it.
 //
 // A body is the records of the database that the commit sets: length of the key(2), length of the value(4), key, value.
 type journal struct {
 	dir  string
 	size int64                // of the first segments, in bytes
 	sync func(*os.File) error // of a file's content
-	last uint64               // number of the last record; of who commits, as sum
+	last uint64               // number of the last record; of who writes, as sum
 	sum  uint32               // its checksum; any number if there is none
 	kept bool                 // close leaves it all: something is missing, and somebody may want to look
 
 	mu      sync.Mutex
+	failed  error      // why nothing is written any more: what a failed write or sync has left is not known
 	made    int        // number in the name of the segment that was made last
 	current *segment   // nil: the next record needs another one
 	used    []*segment // before it, oldest first
@@ -237,30 +238,52 @@ func checksum(head, body []byte) uint32 {
 	return crc32.Update(crc32.Update(0, castagnoli, head), castagnoli, body)
 }
 
-// append writes a record and returns once it is on disk. After an error nothing may be appended: what a failed write or sync has left is
-// not known.
-func (j *journal) append(r *record) error {
+// write writes a record, which the next flush brings to disk. After an error of either both fail.
+func (j *journal) write(r *record) error {
 	length := int64(len(r.data))
 	if j.current == nil || j.current.end+length > j.current.size {
-		if err := j.turn(length); err != nil {
+		if err := j.flush(); err != nil {
 			return err
+		}
+		if err := j.turn(length); err != nil {
+			return j.fail(err)
 		}
 	}
 	s := j.current
 	r.number = j.last + 1
 	sum := r.seal(j.sum)
-	_, err := s.f.WriteAt(r.data, s.end)
-	if err == nil {
-		err = j.sync(s.f)
-	}
-	if err != nil {
-		return fmt.Errorf("writing the ledger's journal: %w", err)
+	if _, err := s.f.WriteAt(r.data, s.end); err != nil {
+		return j.fail(err)
 	}
 	j.last, j.sum = r.number, sum
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	s.end, s.last = s.end+length, r.number
+	return j.failed
+}
+
+// flush returns once all records that were written before are on disk. It may be called while others are being written.
+func (j *journal) flush() error {
+	j.mu.Lock()
+	s, err := j.current, j.failed
+	j.mu.Unlock()
+	if s == nil || err != nil {
+		return err
+	}
+	if err := j.sync(s.f); err != nil {
+		return j.fail(err)
+	}
 	return nil
+}
+
+// fail ends all writing; what is there is kept for the next start.
+func (j *journal) fail(err error) error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.failed == nil {
+		j.failed, j.kept = fmt.Errorf("writing the ledger's journal: %w", err), true
+	}
+	return j.failed
 }
 
 // turn goes on in a segment with room for a record. Usually one lies ready.

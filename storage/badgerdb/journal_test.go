@@ -77,7 +77,7 @@ func TestJournalReplay(t *testing.T) {
 	}
 	for range 200 {
 		for range rand.IntN(60) {
-			if err := j.append(testRecord(last + 1)); err != nil {
+			if err := j.write(testRecord(last + 1)); err != nil {
 				t.Fatal(err)
 			}
 			last++
@@ -113,7 +113,7 @@ func TestJournalDamage(t *testing.T) {
 	}
 	const last = 100
 	for n := range uint64(last) {
-		if err := j.append(testRecord(n + 1)); err != nil {
+		if err := j.write(testRecord(n + 1)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -158,7 +158,7 @@ func TestJournalDamage(t *testing.T) {
 		if err == nil {
 			harmless++
 			next := uint64(len(numbers)) + 1 // which takes the place of what was torn
-			if err := j.append(otherRecord(next, "y")); err != nil {
+			if err := j.write(otherRecord(next, "y")); err != nil {
 				t.Fatal(err)
 			}
 			if err := j.close(false); err != nil {
@@ -186,7 +186,7 @@ func TestJournalAfterFailure(t *testing.T) {
 		t.Fatal(err)
 	}
 	for n := range uint64(100) {
-		if err := j.append(testRecord(n + 1)); err != nil {
+		if err := j.write(testRecord(n + 1)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -203,7 +203,7 @@ func TestJournalAfterFailure(t *testing.T) {
 	}
 	j.kept = true
 	r := testRecord(101)
-	if err := j.append(r); err != nil || r.number != 101 {
+	if err := j.write(r); err != nil || r.number != 101 {
 		t.Errorf("the next is %d, %v", r.number, err)
 	}
 	before := len(journalFiles(dir))
@@ -222,7 +222,7 @@ func held(t *testing.T, config Config) (s *Store, release func()) {
 		}
 	}
 	s = openStore(t, config)
-	if err := s.applier.catchUp(); err != nil {
+	if err := s.catchUp(); err != nil {
 		t.Fatal(err)
 	}
 	holding.Store(true)
@@ -324,7 +324,7 @@ func TestFullDiskBehindCommits(t *testing.T) {
 	}}
 	s := openStore(t, config)
 	fund(t, s, "alice", 1000)
-	if err := s.applier.catchUp(); err != nil {
+	if err := s.catchUp(); err != nil {
 		t.Fatal(err)
 	}
 	charge(t, s, "alice", 7)

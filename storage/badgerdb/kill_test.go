@@ -100,8 +100,9 @@ var points = map[string]int64{
 	"reconciling": 3,                             // in Reconcile
 	"sealing":     40,                            // a batch is closed
 	"page":        400,                           // a line is on its page
-	"committing":  40,                            // before the record of the journal
-	"committed":   40,                            // after it, before the head mark
+	"writing":     40,                            // before the record of the journal
+	"written":     40,                            // after it, before it is on disk
+	"committed":   40,                            // after that, before the head mark
 	"marked":      40,                            // after that, before anybody is told
 	"storing":     20, "paged": 20, "stored": 20, // around the pages and the transaction of the database
 	"released": 2,              // segments of the journal are used again

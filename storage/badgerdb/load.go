@@ -157,7 +157,7 @@ func namedAt(txn *badger.Txn, key []byte) (position uint64, err error) {
 // line). The last one's Previous is where to go on; 0 means there is no more. Lines that are not on disk yet are not seen.
 // Errors: ErrNotFound when there is no such account or from is not a line of it.
 func (s *Store) Entries(account string, from uint64, limit int) (entries []storage.Entry, err error) {
-	if err := s.applier.catchUp(); err != nil { // before the account says which line is its last
+	if err := s.catchUp(); err != nil { // before the account says which line is its last
 		return nil, err
 	}
 	if from == 0 {

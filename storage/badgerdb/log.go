@@ -269,6 +269,9 @@ func (l *Log) write(items []logItem) {
 		l.dropAll(items)
 		return
 	}
+	for i := range items {
+		items[i].record.Settled.Wait() //nolint:errcheck // the ledger has halted, and the next start knows
+	}
 	now := l.config.Clock()
 	l.seq = max(l.seq+1, uint64(max(0, now.UnixMicro())))
 	for {

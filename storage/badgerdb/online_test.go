@@ -65,7 +65,7 @@ func TestProvesAtEachMark(t *testing.T) {
 			return
 		}
 		proofs++
-		snapshot, err := s.Snapshot()
+		snapshot, err := s.snapshot()
 		if err != nil {
 			t.Error(err)
 			return

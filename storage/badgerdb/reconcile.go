@@ -22,7 +22,7 @@ func Reconcile(s *Store, l *Log) (added int, err error) {
 	if s.Halted() != nil {
 		return 0, nil
 	}
-	if err := s.applier.catchUp(); err != nil {
+	if err := s.catchUp(); err != nil {
 		return 0, err
 	}
 	oldest := s.config.Clock().Add(-l.config.Retain)

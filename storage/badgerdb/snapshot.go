@@ -33,8 +33,14 @@ type Snapshot struct {
 	close   func() error
 }
 
-// Snapshot returns the ledger as it is on disk now. Errors: ErrClosed, ErrLowSpace, ErrHalted (the disk failed).
+// Snapshot returns the ledger with all that was decided before. Errors: ErrClosed, ErrLowSpace, ErrHalted (the disk failed).
 func (s *Store) Snapshot() (*Snapshot, error) {
+	s.awaitCommit()
+	return s.snapshot()
+}
+
+// snapshot returns the ledger as it is on disk now.
+func (s *Store) snapshot() (*Snapshot, error) {
 	s.mu.Lock()
 	closed := s.closed
 	if !closed {

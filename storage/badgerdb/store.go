@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/dgraph-io/badger/v4"
@@ -29,28 +30,32 @@ type Store struct {
 	unwritable error
 	closed     bool
 	machine    *ledger.Machine
-	entered    uint64   // position of the last line that was decided
-	batch      *batch   // open
-	sealed     []*batch // waiting for a commit
+	entered    uint64         // position of the last line that was decided
+	batch      *batch         // open
+	sealed     []*batch       // to be written before it
+	latest     *storage.Batch // of the last line
+	due        bool           // a commit is due before unwanted has run out
 
 	keysMu  sync.Mutex        // serializes read-modify-write of keys
 	read    []storage.Account // at the start, until they are asked for or one changes; guarded by mu
 	online  *online
 	readers sync.WaitGroup // snapshots, whose database must not be closed under them
 
-	committing sync.Mutex // held by whoever commits; taken before mu
-	// Of who commits.
-	chain    ledger.Writer
-	dirty    []*ledger.Account // accounts whose head record is not exact, in the order of their first line that it does not know
-	headFile *headFile         // nil: it cannot be read, which halts the ledger
-	mark     headMark          // in it
-	key      [256]byte         // of a record that is being encoded
+	committing sync.Mutex  // held by whoever commits; taken before writing
+	headFile   *headFile   // nil: it cannot be read, which halts the ledger
+	began      time.Time   // of the last commit
+	busy       atomic.Bool // much was decided before it, see busyLines
+	wanted     atomic.Bool // somebody has been waiting since it began
 
-	began time.Time // of the last commit
-	busy  bool      // that commit had many lines
+	writing sync.Mutex // held by whoever writes into the journal; taken before mu
+	written []*batch   // not yet synchronized
+	chain   ledger.Writer
+	dirty   []*ledger.Account // accounts whose head record is not exact, in the order of their first line that it does not know
+	mark    headMark          // of what is written
+	key     [256]byte         // of a record that is being encoded
 
 	wake      chan struct{} // something is waiting for the committer
-	unwanted  *time.Timer   // the lines of the open batch have lain for long enough
+	unwanted  *time.Timer   // lines have lain for long enough
 	stop      chan struct{}
 	committed chan struct{} // closed when the committer has ended
 	tended    chan struct{} // closed when the sweeper has ended
@@ -117,9 +122,9 @@ func (s *Store) view(doing string, read func(txn *badger.Txn) error) error {
 	return guard(doing, func() error { return s.db.View(read) })
 }
 
-// viewNow is view with all that was acknowledged.
+// viewNow is view with all that was decided before.
 func (s *Store) viewNow(doing string, read func(txn *badger.Txn) error) error {
-	if err := s.applier.catchUp(); err != nil {
+	if err := s.catchUp(); err != nil {
 		return err
 	}
 	return s.view(doing, read)

@@ -28,7 +28,7 @@ func populated(t *testing.T) string {
 	}
 	for i := range 40 {
 		charge(t, s, []string{"alice", "bob"}[i%2], storage.Credits(i))
-		if err := s.applier.catchUp(); err != nil { // pages of different moments have records of their own
+		if err := s.catchUp(); err != nil { // pages of different moments have records of their own
 			t.Fatal(err)
 		}
 	}
@@ -355,5 +355,5 @@ func editClosed(t *testing.T, dir string, change func(txn *badger.Txn) error) {
 
 // edit changes the database behind the store's back, once it has everything.
 func edit(s *Store, change func(txn *badger.Txn) error) error {
-	return errors.Join(s.applier.catchUp(), s.db.Update(change))
+	return errors.Join(s.catchUp(), s.db.Update(change))
 }

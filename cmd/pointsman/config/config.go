@@ -179,6 +179,7 @@ type Storage struct {
 type Ledger struct {
 	VerifyEvery   time.Duration // how often all of the ledger is proven while it works; 0: only on demand
 	VerifyPercent int           // of one processor that this takes at most
+	Durability    string        // normal, or [DurabilityStrict]
 }
 
 // Cache is the [cache] table: answers that are kept to be given again.

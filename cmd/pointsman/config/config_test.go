@@ -136,7 +136,7 @@ func TestLoadFull(t *testing.T) {
 	if c.Tariff != (Tariff{Markups: catalog.Markups{0, 40, 60, 75}}) {
 		t.Errorf("tariff %+v", c.Tariff)
 	}
-	if c.Accounts != (Accounts{1000 * storage.CreditsPerCredit, storage.TierEnterprise, "balanced"}) || !c.Simulator.Enabled || c.Storage != (Storage{30, 48, 512, 128}) || c.Ledger != (Ledger{time.Hour, 10}) {
+	if c.Accounts != (Accounts{1000 * storage.CreditsPerCredit, storage.TierEnterprise, "balanced"}) || !c.Simulator.Enabled || c.Storage != (Storage{30, 48, 512, 128}) || c.Ledger != (Ledger{time.Hour, 10, DurabilityStrict}) {
 		t.Errorf("%+v %+v %+v %+v", c.Accounts, c.Simulator, c.Storage, c.Ledger)
 	}
 	number := func(n int64) *int64 { return &n }

@@ -14,6 +14,9 @@ const (
 	DefaultVerifyPercent = 5
 )
 
+// DurabilityStrict is the durability of a ledger that has holds on disk before a provider is asked, and settlements before an answer ends.
+const DurabilityStrict = "strict"
+
 // stores reads [storage] and [ledger].
 func (c *Config) stores(root *table) {
 	t := root.child("storage", "in [storage]")
@@ -31,6 +34,7 @@ func (c *Config) stores(root *table) {
 	c.Ledger = Ledger{
 		VerifyEvery:   time.Duration(t.integer("verify_every", int64(DefaultVerifyEvery/time.Second), 0, 31_536_000)) * time.Second,
 		VerifyPercent: int(t.integer("verify_percent", DefaultVerifyPercent, 1, 100)),
+		Durability:    t.oneOf("durability", "normal", []string{"normal", DurabilityStrict}),
 	}
 	if every := c.Ledger.VerifyEvery; every > 0 && every < time.Minute {
 		t.fault("verify_every", "verify_every must be at least 60 seconds, or 0 for only on demand")
@@ -48,4 +52,5 @@ func (p *printer) stores(c *Config) {
 	p.table("[ledger]")
 	p.pair("verify_every", strconv.Itoa(int(c.Ledger.VerifyEvery.Seconds())))
 	p.pair("verify_percent", strconv.Itoa(c.Ledger.VerifyPercent))
+	p.pair("durability", quote(c.Ledger.Durability))
 }
