@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -39,13 +40,14 @@ type SoakReport struct {
 	Refused   int            `json:"reloads_refused"`
 	// What the gateway's processes had at rest before and after, and the most of its samples under load.
 	Before, After, Most Holdings
-	RSSSlope            float64 `json:"rss_mib_per_hour"`       // of resident memory after the warm-up
-	OwnSlope            float64 `json:"own_rss_mib_per_hour"`   // of that which is no file: pages of databases go when memory is wanted
-	GoalSlope           float64 `json:"heap_goal_mib_per_hour"` // what lives grows by two thirds of it
-	Seconds             []Watch `json:"samples"`                // one in ten seconds
-	Stopped             bool    `json:"stopped_cleanly"`        // within the time for the requests under way
-	Ledger              string  `json:"ledger"`                 // what its verification said
-	LedgerFault         string  `json:"ledger_fault,omitempty"` // why it does not verify
+	RSSSlope            float64     `json:"rss_mib_per_hour"`                      // of resident memory after the warm-up
+	OwnSlope            float64     `json:"own_rss_mib_per_hour"`                  // of that which is no file: pages of databases go when memory is wanted
+	OwnWithin           *[2]float64 `json:"own_rss_mib_per_hour_within,omitempty"` // has the true one in 95 of 100 soaks; nil: it was too short
+	GoalSlope           float64     `json:"heap_goal_mib_per_hour"`                // what lives grows by two thirds of it
+	Seconds             []Watch     `json:"samples"`                               // one in ten seconds
+	Stopped             bool        `json:"stopped_cleanly"`                       // within the time for the requests under way
+	Ledger              string      `json:"ledger"`                                // what its verification said
+	LedgerFault         string      `json:"ledger_fault,omitempty"`                // why it does not verify
 }
 
 // Holdings are what a process tree holds.
@@ -159,6 +161,7 @@ func (r *runner) underLoad(ctx context.Context, m *mixture, site *site, p *proce
 			seen = slices.DeleteFunc(seen, func(w Watch) bool { return w.Second < warm })
 			report.RSSSlope = slope(seen, func(h Holdings) float64 { return h.RSSMiB })
 			report.OwnSlope = slope(seen, func(h Holdings) float64 { return h.OwnMiB })
+			report.OwnWithin = slopeInterval(seen, func(h Holdings) float64 { return h.OwnMiB })
 			report.GoalSlope = slope(seen, func(h Holdings) float64 { return h.GoalMiB })
 			return err
 		case <-watches.C:
@@ -218,27 +221,51 @@ func (h Holdings) most(o Holdings) Holdings {
 
 // slope is how much a value grows in an hour: the median of the slopes between all looks, which single ones do not move.
 func slope(seen []Watch, value func(Holdings) float64) float64 {
-	if len(seen) > 2000 {
-		every := len(seen)/2000 + 1
-		kept := seen[:0:0]
-		for i := 0; i < len(seen); i += every {
-			kept = append(kept, seen[i])
-		}
-		seen = kept
+	every := len(seen)/2000 + 1
+	var points []point
+	for i := 0; i < len(seen); i += every {
+		points = append(points, point{seen[i].Second, value(seen[i].Holdings)})
 	}
-	var slopes []float64
-	for i := range seen {
-		for j := range i {
-			slopes = append(slopes, 3600*(value(seen[i].Holdings)-value(seen[j].Holdings))/(seen[i].Second-seen[j].Second))
+	return median(slopes(points))
+}
+
+// slopeInterval is what has the true slope in it in 95 of 100 soaks, nil if there are too few looks, by the ranks of the slopes between the medians of minutes (P. K. Sen, Estimates of
+// the Regression Coefficient Based on Kendall's Tau, 1968): looks of one minute depend on each other.
+func slopeInterval(seen []Watch, value func(Holdings) float64) *[2]float64 {
+	minutes := map[int][]float64{}
+	for _, w := range seen {
+		minutes[int(w.Second/60)] = append(minutes[int(w.Second/60)], value(w.Holdings))
+	}
+	var points []point
+	for minute, values := range minutes {
+		points = append(points, point{60 * float64(minute), median(values)})
+	}
+	all := slices.Sorted(slices.Values(slopes(points)))
+	n := float64(len(points))
+	width := 1.96 * math.Sqrt(n*(n-1)*(2*n+5)/18)
+	first, last := int((float64(len(all))-width)/2), int((float64(len(all))+width)/2)
+	if first < 0 || last >= len(all) {
+		return nil
+	}
+	return &[2]float64{all[first], all[last]}
+}
+
+// point is a value at a second.
+type point struct{ second, value float64 }
+
+// slopes are those between all pairs of points, for an hour.
+func slopes(points []point) (all []float64) {
+	for i, p := range points {
+		for _, q := range points[:i] {
+			all = append(all, 3600*(p.value-q.value)/(p.second-q.second))
 		}
 	}
-	return median(slopes)
+	return all
 }
 
 // Bounds of a soak's judgement. A pool keeps connections to the upstream that idle.
 const (
 	maxSlope       = 1.0 // MiB in an hour
-	slopeMinutes   = 20  // that a soak must last for its slope to say anything
 	moreGoroutines = 16
 	moreSockets    = soakWorkers
 )
@@ -256,7 +283,9 @@ func (r *SoakReport) Judge() error {
 	fault(r.Refused > 0, "%d of %d reloads were refused", r.Refused, r.Reloads)
 	fault(r.After.Goroutines > r.Before.Goroutines+moreGoroutines, "%d goroutines at rest, %d before", r.After.Goroutines, r.Before.Goroutines)
 	fault(r.After.Sockets > r.Before.Sockets+moreSockets, "%d sockets at rest, %d before", r.After.Sockets, r.Before.Sockets)
-	fault(r.Minutes >= slopeMinutes && r.OwnSlope > maxSlope, "memory of its own grows by %.2f MiB an hour", r.OwnSlope)
+	if within := r.OwnWithin; within != nil {
+		fault(within[0] > maxSlope, "memory of its own grows by %.2f MiB an hour, by %.2f at least", r.OwnSlope, within[0])
+	}
 	fault(!r.Stopped, "it did not stop cleanly")
 	fault(r.LedgerFault != "", "the ledger does not verify: %s", r.LedgerFault)
 	return errors.Join(faults...)
@@ -274,7 +303,11 @@ func (r *SoakReport) WriteText(w io.Writer) error {
 	}
 	fmt.Fprintf(&text, "buffered answers: p50 %.2f ms, p99 %.2f ms; own 5xx: %d; other wrong answers: %d\n", r.P50MS, r.P99MS, r.OwnErrors, r.Wrong)
 	fmt.Fprintf(&text, "policies changed by SIGHUP: %d times, %d refused\n", r.Reloads, r.Refused)
-	fmt.Fprintf(&text, "memory: %+.2f MiB an hour, of which no files %+.2f; what the heap may grow to before it is collected %+.2f\n\n", r.RSSSlope, r.OwnSlope, r.GoalSlope)
+	within := ""
+	if r.OwnWithin != nil {
+		within = fmt.Sprintf(" (between %+.2f and %+.2f in 95 of 100 soaks)", r.OwnWithin[0], r.OwnWithin[1])
+	}
+	fmt.Fprintf(&text, "memory: %+.2f MiB an hour, of which no files %+.2f%s; what the heap may grow to before it is collected %+.2f\n\n", r.RSSSlope, r.OwnSlope, within, r.GoalSlope)
 	g := grid{columns: []string{"", "RSS MiB", "no files MiB", "heap goal MiB", "goroutines", "sockets", "files"}, words: []string{""}}
 	for _, row := range []struct {
 		name string

@@ -3,6 +3,7 @@ package bench
 import (
 	"encoding/json"
 	"math"
+	"math/rand/v2"
 	"strings"
 	"testing"
 	"time"
@@ -34,7 +35,7 @@ func TestSoak(t *testing.T) {
 
 // Everything that may be wrong with a gateway is named.
 func TestJudgeSoak(t *testing.T) {
-	good := SoakReport{Minutes: 30, Stopped: true, OwnSlope: 0.5, RSSSlope: 300}
+	good := SoakReport{Minutes: 30, Stopped: true, OwnSlope: 1.2, OwnWithin: &[2]float64{-0.3, 2.7}, RSSSlope: 300}
 	if err := good.Judge(); err != nil {
 		t.Error(err)
 	}
@@ -44,7 +45,7 @@ func TestJudgeSoak(t *testing.T) {
 		"1 of 9 reloads":               func(r *SoakReport) { r.Reloads, r.Refused = 9, 1 },
 		"500 goroutines at rest":       func(r *SoakReport) { r.After.Goroutines = 500 },
 		"5000 sockets at rest":         func(r *SoakReport) { r.After.Sockets = 5000 },
-		"grows by 1.50 MiB an hour":    func(r *SoakReport) { r.OwnSlope = 1.5 },
+		"grows by 1.50 MiB an hour":    func(r *SoakReport) { r.OwnSlope, r.OwnWithin = 1.5, &[2]float64{1.1, 1.9} },
 		"it did not stop cleanly":      func(r *SoakReport) { r.Stopped = false },
 		"the ledger does not verify: ": func(r *SoakReport) { r.LedgerFault = "a hole" },
 	} {
@@ -56,16 +57,37 @@ func TestJudgeSoak(t *testing.T) {
 }
 
 func TestSlope(t *testing.T) {
-	var seen []Watch
-	for i := range 5000 {
-		own := 100 + float64(i)/3600 // a MiB an hour
-		if i%50 == 0 {
-			own += 40 // outliers
+	own := func(h Holdings) float64 { return h.OwnMiB }
+	within := 0
+	for seed := range uint64(100) {
+		random := rand.New(rand.NewPCG(seed, 1))
+		var seen []Watch
+		wave := 0.0 // of some looks, which is what memory does
+		for i := range 1800 {
+			if i%20 == 0 {
+				wave = 2 * random.NormFloat64()
+			}
+			at := 100 + float64(i)/3600 + wave // a MiB an hour
+			if i%50 == 0 {
+				at += 40 // outliers
+			}
+			seen = append(seen, Watch{float64(i), Holdings{OwnMiB: at}})
 		}
-		seen = append(seen, Watch{float64(i), Holdings{OwnMiB: own}})
+		between := slopeInterval(seen, own)
+		if between[0] <= 1 && 1 <= between[1] {
+			within++
+		}
+		if seed == 0 {
+			if got := slope(seen, own); math.Abs(got-1) > 3 || got < between[0] || got > between[1] {
+				t.Errorf("%v MiB an hour, %v", got, between)
+			}
+			if between := slopeInterval(seen[:120], own); between != nil {
+				t.Errorf("%v after two minutes", between)
+			}
+		}
 	}
-	if got := slope(seen, func(h Holdings) float64 { return h.OwnMiB }); math.Abs(got-1) > 0.1 {
-		t.Errorf("%v MiB an hour", got)
+	if within < 88 || within > 99 {
+		t.Errorf("of 100 intervals %d have the slope in them", within)
 	}
 }
 
