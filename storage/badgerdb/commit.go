@@ -42,7 +42,6 @@ func (s *Store) Enter(l ledger.Line, joined bool) *storage.Batch {
 	done := s.batch.done
 	s.batch.lines = append(s.batch.lines, l)
 	s.entered = l.Position
-	s.latest = done
 	if !s.due {
 		s.due = true
 		s.unwanted.Reset(max(unwantedFor, s.config.CommitEvery))
@@ -78,7 +77,7 @@ func (s *Store) take() (b *batch, more bool) {
 	}
 	b = s.sealed[0]
 	s.sealed = s.sealed[1:]
-	return b, len(s.sealed) > 0 || len(s.batch.lines) > 0
+	return b, s.left()
 }
 
 // Who commits: the first who waits for a batch, at once, for nobody has to be woken then. It is the committer, a goroutine, while the ledger is busy, when lines
@@ -134,20 +133,19 @@ func (s *Store) waiting() bool {
 	return len(s.sealed) > 0 || s.wanted.Load()
 }
 
-// commitNext writes a batch and synchronizes what is written; false if there is nothing. The caller holds committing.
+// commitNext writes a batch, once there is room, and synchronizes what is written; false if there is nothing. The caller holds committing.
 func (s *Store) commitNext() bool {
 	began := time.Now()
 	s.wanted.Store(false)
 	s.mu.Lock()
 	s.due = false
 	s.mu.Unlock()
-	if s.writeNext() {
-		s.wanted.Store(true) // what is left may be what somebody waits for
+	if !s.unsynced() || s.config.roomy() { // else what is written need not wait for room
+		if s.writeNext() {
+			s.wanted.Store(true) // what is left may be what somebody waits for
+		}
 	}
-	s.writing.Lock()
-	batches := s.written
-	s.written = nil
-	s.writing.Unlock()
+	batches := s.takeWritten()
 	if len(batches) == 0 {
 		return false
 	}
@@ -164,40 +162,66 @@ func (s *Store) commitNext() bool {
 	return true
 }
 
-// writeNext writes a batch into the journal, and tells whether there is another one.
+// unsynced tells that something is written that no commit has taken yet.
+func (s *Store) unsynced() bool {
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	return len(s.written) > 0
+}
+
+func (s *Store) takeWritten() []*batch {
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	batches := s.written
+	s.written = nil
+	return batches
+}
+
+// writeNext writes a batch into the journal, once there is room, and tells whether there is another one.
 func (s *Store) writeNext() (more bool) {
+	if !s.pending() {
+		return false
+	}
 	s.applier.awaitRoom()
+	if err := s.config.awaitRoom(s.stop); err != nil {
+		s.finish(err) //nolint:errcheck // those who wait are told
+		return false
+	}
 	s.writing.Lock()
 	defer s.writing.Unlock()
 	b, more := s.take()
 	if b == nil {
 		return false
 	}
-	err := s.config.awaitRoom(s.stop)
-	if err == nil {
-		err = guard("committing to the ledger", func() error { return s.write(b) })
-	}
-	if err != nil {
+	if err := guard("committing to the ledger", func() error { return s.write(b) }); err != nil {
 		b.done.Finish(s.finish(err))
 		return more
 	}
 	s.written = append(s.written, b)
+	s.latest.Store(b.done)
 	b.done.Wrote()
 	return more
 }
 
-// catchUp returns when all that was decided before can be read from the database. Errors: see [applier.catchUp].
+// pending tells that something is to be written.
+func (s *Store) pending() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.left()
+}
+
+// left is pending for a caller that holds mu.
+func (s *Store) left() bool { return len(s.sealed) > 0 || len(s.batch.lines) > 0 }
+
+// catchUp returns when all that is written can be read from the database. Errors: see [applier.catchUp].
 func (s *Store) catchUp() error {
-	s.awaitCommit()
+	s.awaitSync()
 	return s.applier.catchUp()
 }
 
-// awaitCommit returns when all lines that were decided before are on disk, or never will be.
-func (s *Store) awaitCommit() {
-	s.mu.Lock()
-	last := s.latest
-	s.mu.Unlock()
-	last.Wait() //nolint:errcheck // what could not be committed cannot be read
+// awaitSync returns when all that is written is on disk, or never will be.
+func (s *Store) awaitSync() {
+	s.latest.Load().Wait() //nolint:errcheck // what could not be committed cannot be read
 }
 
 const (

@@ -33,9 +33,9 @@ type Snapshot struct {
 	close   func() error
 }
 
-// Snapshot returns the ledger with all that was decided before. Errors: ErrClosed, ErrLowSpace, ErrHalted (the disk failed).
+// Snapshot returns the ledger with all that was acknowledged. Errors: ErrClosed, ErrLowSpace, ErrHalted (the disk failed).
 func (s *Store) Snapshot() (*Snapshot, error) {
-	s.awaitCommit()
+	s.awaitSync()
 	return s.snapshot()
 }
 

@@ -30,11 +30,10 @@ type Store struct {
 	unwritable error
 	closed     bool
 	machine    *ledger.Machine
-	entered    uint64         // position of the last line that was decided
-	batch      *batch         // open
-	sealed     []*batch       // to be written before it
-	latest     *storage.Batch // of the last line
-	due        bool           // a commit is due before unwanted has run out
+	entered    uint64   // position of the last line that was decided
+	batch      *batch   // open
+	sealed     []*batch // to be written before it
+	due        bool     // a commit is due before unwanted has run out
 
 	keysMu  sync.Mutex        // serializes read-modify-write of keys
 	read    []storage.Account // at the start, until they are asked for or one changes; guarded by mu
@@ -47,8 +46,9 @@ type Store struct {
 	busy       atomic.Bool // much was decided before it, see busyLines
 	wanted     atomic.Bool // somebody has been waiting since it began
 
-	writing sync.Mutex // held by whoever writes into the journal; taken before mu
-	written []*batch   // not yet synchronized
+	writing sync.Mutex                    // held by whoever writes into the journal; taken before mu
+	written []*batch                      // no commit has taken them yet
+	latest  atomic.Pointer[storage.Batch] // that was written
 	chain   ledger.Writer
 	dirty   []*ledger.Account // accounts whose head record is not exact, in the order of their first line that it does not know
 	mark    headMark          // of what is written
@@ -122,7 +122,7 @@ func (s *Store) view(doing string, read func(txn *badger.Txn) error) error {
 	return guard(doing, func() error { return s.db.View(read) })
 }
 
-// viewNow is view with all that was decided before.
+// viewNow is view with all that was acknowledged.
 func (s *Store) viewNow(doing string, read func(txn *badger.Txn) error) error {
 	if err := s.catchUp(); err != nil {
 		return err

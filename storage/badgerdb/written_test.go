@@ -138,3 +138,54 @@ func TestNotWritten(t *testing.T) {
 		t.Errorf("waiting gave %v", err)
 	}
 }
+
+// TestFullDiskBehindWritten: what is written when the disk fills up is synchronized all the same, what is not waits for room, and reads wait for neither.
+func TestFullDiskBehindWritten(t *testing.T) {
+	var full, filling atomic.Bool
+	s := openStore(t, Config{Dir: t.TempDir(), free: func(string) (uint64, error) {
+		if full.Load() {
+			return 0, nil
+		}
+		return 1 << 40, nil
+	}, at: func(point string) {
+		if point == "written" && filling.Load() {
+			full.Store(true)
+		}
+	}})
+	fund(t, s, "alice", 1000)
+	var ids [2]storage.RequestID
+	for i := range ids {
+		ids[i] = storagetest.NewRequest()
+		held, err := s.Reserve(storage.Hold{Request: ids[i], Account: "alice", Amount: 10, Expires: time.Now().Add(time.Hour)})
+		if err != nil || held.Wait() != nil {
+			t.Fatal(err)
+		}
+	}
+	filling.Store(true)
+	first := settleWritten(t, s, ids[0])
+	written := make(chan error, 1)
+	_, second, err := s.Settle(storage.Settlement{Request: ids[1], Charge: 7, Reason: "ok"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	go func() { written <- second.Written() }()
+	if err := first.Wait(); err != nil {
+		t.Error(err)
+	}
+	if _, err := s.Entries("alice", 0, 10); !errors.Is(err, storage.ErrLowSpace) {
+		t.Errorf("entries gave %v", err)
+	}
+	select {
+	case err := <-written:
+		t.Errorf("the second was written to a full disk: %v", err)
+	case <-time.After(100 * time.Millisecond):
+	}
+	filling.Store(false)
+	full.Store(false)
+	if err := <-written; err != nil {
+		t.Error(err)
+	}
+	if lines, err := s.Entries("alice", 0, 10); err != nil || len(lines) != 5 {
+		t.Errorf("%d lines, %v", len(lines), err)
+	}
+}
