@@ -140,10 +140,12 @@ func (s *Store) commitNext() bool {
 	s.mu.Lock()
 	s.due = false
 	s.mu.Unlock()
+	more := true
 	if !s.unsynced() || s.config.roomy() { // else what is written need not wait for room
-		if s.writeNext() {
-			s.wanted.Store(true) // what is left may be what somebody waits for
-		}
+		more = s.writeNext()
+	}
+	if more {
+		s.wanted.Store(true) // what is left may be what somebody waits for
 	}
 	batches := s.takeWritten()
 	if len(batches) == 0 {

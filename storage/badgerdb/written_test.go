@@ -1,6 +1,7 @@
 package badgerdb
 
 import (
+	"cmp"
 	"errors"
 	"os"
 	"sync/atomic"
@@ -168,7 +169,7 @@ func TestFullDiskBehindWritten(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	go func() { written <- second.Written() }()
+	go func() { written <- cmp.Or(second.Wait(), second.Written()) }()
 	if err := first.Wait(); err != nil {
 		t.Error(err)
 	}
