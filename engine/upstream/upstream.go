@@ -318,19 +318,44 @@ func (x *Exchange) roundTrip(c *conn, stream bool) error {
 	return nil
 }
 
-// writers are buffers for requests on their way out. A connection has none of its own: it mostly waits for an answer, or for work.
-var writers = sync.Pool{New: func() any { return bufio.NewWriterSize(nil, 4<<10) }}
+// senders write requests. A connection has none of its own: it mostly waits for an answer, or for work.
+var senders = sync.Pool{New: func() any { return &sender{buffer: bufio.NewWriterSize(nil, 4<<10)} }}
+
+// sender writes a request in one call to the system, also one whose body does not fit into the buffer.
+type sender struct {
+	buffer *bufio.Writer
+	conn   net.Conn
+	head   []byte // of a request with such a body: what its buffer had first
+	begun  bool   // head was filled
+}
 
 // send writes the request.
 func (x *Exchange) send(c *conn) error {
-	w := writers.Get().(*bufio.Writer)
-	defer writers.Put(w)
-	w.Reset(c.Conn)
-	defer w.Reset(nil)
-	if err := x.Request.Write(w); err != nil {
+	s := senders.Get().(*sender)
+	defer senders.Put(s)
+	s.conn, s.head, s.begun = c.Conn, s.head[:0], false
+	s.buffer.Reset(s.conn)
+	if len(x.Request.Body()) > s.buffer.Size() {
+		s.buffer.Reset(s)
+	}
+	defer func() { s.buffer.Reset(nil); s.conn = nil }()
+	if err := x.Request.Write(s.buffer); err != nil {
 		return err
 	}
-	return w.Flush()
+	return s.buffer.Flush()
+}
+
+// Write keeps what fills the buffer first, with the head of the request, for the rest of the body, which comes as it is.
+func (s *sender) Write(p []byte) (int, error) {
+	if !s.begun && len(p) <= s.buffer.Size() {
+		s.head, s.begun = append(s.head, p...), true
+		return len(p), nil
+	}
+	parts := net.Buffers{s.head, p}
+	n, err := parts.WriteTo(s.conn)
+	n -= int64(len(s.head))
+	s.head = s.head[:0]
+	return int(max(n, 0)), err
 }
 
 // Until bounds what Stream waits for, beside Timeouts, until it is called again; the zero time ends that. It is for content
