@@ -38,8 +38,9 @@ func plainRun(b []byte, i int) int {
 func special(x uint64) uint64 { return x | stops(x) }
 
 // stops has the highest bit of each of eight bytes that is a quote, a backslash or a control character, and maybe of those above ASCII and of others above one.
+// With the second bit turned over, a quote follows the control characters.
 func stops(x uint64) uint64 {
-	return (x - ' '*ones) | ((x ^ '"'*ones) - ones) | ((x ^ '\\'*ones) - ones)
+	return ((x ^ 2*ones) - ('"'-1)*ones) | ((x ^ '\\'*ones) - ones)
 }
 
 // str scans the string at the current quote, eight bytes at a time, or 32 where they are plain. It tells whether the string is valid.
