@@ -5,9 +5,9 @@
 // # The ledger
 //
 // A [Store] has every operation decided in memory by a [ledger.Machine], under one short lock, and appends its lines to the open
-// batch; the first who waits for a batch writes it as one synced record of the journal and wakes the others, or a goroutine, the committer, when much is to be done. The database has it
-// some 50 ms later (see [applier]), and of lines only where they are in its volumes; whoever reads it waits for what was acknowledged before. Nothing is read from disk on the way of a
-// request. What cannot be committed is never acknowledged: the ledger halts instead.
+// batch; the first who waits for a batch writes it as one record of the journal, and synchronizes it if that is what he waits for, or a goroutine does, the committer, when much is to be
+// done or nobody waits (commit.go). The database has it some 50 ms later (see [applier]), and of lines only where they are in its volumes; whoever reads it waits for what was acknowledged
+// before. Nothing is read from disk on the way of a request. What cannot be committed is never acknowledged as synced: the ledger halts instead.
 //
 // Badger may lose records silently when a file is damaged, so the ledger proves itself. Every line carries the account's
 // balance after it and a hash over itself and both lines before it ([storage.Entry]); a checkpoint counts the lines and
