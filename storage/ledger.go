@@ -88,11 +88,11 @@ type Transfer struct {
 // Batch is one durable commit shared by every operation that was coalesced into it. Its Wait and Written may be called by many goroutines, any
 // number of times; a nil batch is durable already.
 type Batch struct {
-	written, done chan struct{}
-	err           error // of what Wait waits for
-	unwritten     error // of what Written waits for
-	wanted        [2]atomic.Bool
-	first         func(synced bool)
+	written, done           chan struct{}
+	err                     error // of what Wait waits for
+	unwritten               error // of what Written waits for
+	writeWanted, syncWanted atomic.Bool
+	first                   func(synced bool)
 }
 
 // NewBatch returns a batch that is not yet committed. Whoever waits first for its being written, or synced, calls first before, unless that is
@@ -121,7 +121,7 @@ func (b *Batch) Wait() error {
 	if b == nil {
 		return nil
 	}
-	b.await(b.done, true)
+	b.await(b.done, &b.syncWanted, true)
 	return b.err
 }
 
@@ -131,15 +131,11 @@ func (b *Batch) Written() error {
 	if b == nil {
 		return nil
 	}
-	b.await(b.written, false)
+	b.await(b.written, &b.writeWanted, false)
 	return b.unwritten
 }
 
-func (b *Batch) await(c chan struct{}, synced bool) {
-	wanted := &b.wanted[0]
-	if synced {
-		wanted = &b.wanted[1]
-	}
+func (b *Batch) await(c chan struct{}, wanted *atomic.Bool, synced bool) {
 	select {
 	case <-c:
 	default:

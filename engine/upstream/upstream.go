@@ -334,10 +334,11 @@ func (x *Exchange) send(c *conn) error {
 	s := senders.Get().(*sender)
 	defer senders.Put(s)
 	s.conn, s.head, s.begun = c.Conn, s.head[:0], false
-	s.buffer.Reset(s.conn)
+	out := io.Writer(s.conn)
 	if len(x.Request.Body()) > s.buffer.Size() {
-		s.buffer.Reset(s)
+		out = s
 	}
+	s.buffer.Reset(out)
 	defer func() { s.buffer.Reset(nil); s.conn = nil }()
 	if err := x.Request.Write(s.buffer); err != nil {
 		return err

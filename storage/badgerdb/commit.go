@@ -69,10 +69,10 @@ func (s *Store) seal() {
 func (s *Store) take() (b *batch, more bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if !s.left() {
+		return nil, false
+	}
 	if len(s.sealed) == 0 {
-		if len(s.batch.lines) == 0 {
-			return nil, false
-		}
 		s.seal()
 	}
 	b = s.sealed[0]

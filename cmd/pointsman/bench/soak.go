@@ -266,6 +266,7 @@ func slopes(points []point) (all []float64) {
 // Bounds of a soak's judgement. A pool keeps connections to the upstream that idle.
 const (
 	maxSlope       = 1.0 // MiB in an hour
+	slopeMinutes   = 20  // that a soak must last for its slope to say anything
 	moreGoroutines = 16
 	moreSockets    = soakWorkers
 )
@@ -283,12 +284,18 @@ func (r *SoakReport) Judge() error {
 	fault(r.Refused > 0, "%d of %d reloads were refused", r.Refused, r.Reloads)
 	fault(r.After.Goroutines > r.Before.Goroutines+moreGoroutines, "%d goroutines at rest, %d before", r.After.Goroutines, r.Before.Goroutines)
 	fault(r.After.Sockets > r.Before.Sockets+moreSockets, "%d sockets at rest, %d before", r.After.Sockets, r.Before.Sockets)
-	if within := r.OwnWithin; within != nil {
-		fault(within[0] > maxSlope, "memory of its own grows by %.2f MiB an hour, by %.2f at least", r.OwnSlope, within[0])
-	}
+	fault(r.Minutes >= slopeMinutes && r.OwnSlope > maxSlope, "memory of its own grows by %.2f MiB an hour%s", r.OwnSlope, r.certainty())
 	fault(!r.Stopped, "it did not stop cleanly")
 	fault(r.LedgerFault != "", "the ledger does not verify: %s", r.LedgerFault)
 	return errors.Join(faults...)
+}
+
+// certainty is what to say behind the slope of the memory that is no file.
+func (r *SoakReport) certainty() string {
+	if r.OwnWithin == nil {
+		return ""
+	}
+	return fmt.Sprintf(" (between %+.2f and %+.2f in 95 of 100 soaks)", r.OwnWithin[0], r.OwnWithin[1])
 }
 
 // WriteText writes the report for a terminal.
@@ -303,11 +310,7 @@ func (r *SoakReport) WriteText(w io.Writer) error {
 	}
 	fmt.Fprintf(&text, "buffered answers: p50 %.2f ms, p99 %.2f ms; own 5xx: %d; other wrong answers: %d\n", r.P50MS, r.P99MS, r.OwnErrors, r.Wrong)
 	fmt.Fprintf(&text, "policies changed by SIGHUP: %d times, %d refused\n", r.Reloads, r.Refused)
-	within := ""
-	if r.OwnWithin != nil {
-		within = fmt.Sprintf(" (between %+.2f and %+.2f in 95 of 100 soaks)", r.OwnWithin[0], r.OwnWithin[1])
-	}
-	fmt.Fprintf(&text, "memory: %+.2f MiB an hour, of which no files %+.2f%s; what the heap may grow to before it is collected %+.2f\n\n", r.RSSSlope, r.OwnSlope, within, r.GoalSlope)
+	fmt.Fprintf(&text, "memory: %+.2f MiB an hour, of which no files %+.2f%s; what the heap may grow to before it is collected %+.2f\n\n", r.RSSSlope, r.OwnSlope, r.certainty(), r.GoalSlope)
 	g := grid{columns: []string{"", "RSS MiB", "no files MiB", "heap goal MiB", "goroutines", "sockets", "files"}, words: []string{""}}
 	for _, row := range []struct {
 		name string
