@@ -2,7 +2,11 @@ package engine
 
 import (
 	"bytes"
+	"errors"
 	"testing"
+
+	"github.com/pointsman/pointsman/engine/directory"
+	"github.com/pointsman/pointsman/storage"
 )
 
 // TestRoom: a call keeps its buffer for the next request, unless that is large; then others have it meanwhile.
@@ -26,5 +30,26 @@ func TestRoom(t *testing.T) {
 	}
 	if l := larges.Get().(*large); cap(l.bytes) > maxKeptBuffer {
 		t.Errorf("%d bytes are kept for all", cap(l.bytes))
+	}
+}
+
+// refusingLedger takes holds and refuses to extend them.
+type refusingLedger struct{ Ledger }
+
+func (refusingLedger) Reserve(storage.Hold) (*storage.Batch, error) { return storage.NewBatch(nil), nil }
+func (refusingLedger) Extend(storage.RequestID, storage.Credits) (*storage.Batch, error) {
+	return nil, storage.ErrInsufficientCredits
+}
+
+// TestRefusedExtension: a hold that cannot be extended has to be on disk as before, ere anything leaves.
+func TestRefusedExtension(t *testing.T) {
+	e := &Engine{Config: Config{Ledger: refusingLedger{}}}
+	c := &call{caller: &directory.Caller{Account: &storage.Account{ID: "alice"}, Key: &storage.VirtualKey{}}}
+	if err := e.holdAtLeast(c, 5, nil); err != nil || c.held == nil || c.hold != 5 {
+		t.Fatalf("%+v, %v", c.hold, err)
+	}
+	held := c.held
+	if err := e.holdAtLeast(c, 9, nil); !errors.Is(err, storage.ErrInsufficientCredits) || c.held != held || c.hold != 5 {
+		t.Errorf("after a refusal %v of %d is held, %v", c.held, c.hold, err)
 	}
 }

@@ -169,16 +169,17 @@ func (e *Engine) reserve(c *call) *Fault {
 
 // holdAtLeast opens the request's hold, for which the budgets must have room, or extends it, to so much.
 func (e *Engine) holdAtLeast(c *call, amount storage.Credits, caps []storage.Cap) (err error) {
+	var held *storage.Batch
 	if c.holding {
-		c.held, err = e.Ledger.Extend(c.id, amount-c.hold)
+		held, err = e.Ledger.Extend(c.id, amount-c.hold)
 	} else {
-		c.held, err = e.Ledger.Reserve(storage.Hold{
+		held, err = e.Ledger.Reserve(storage.Hold{
 			Request: c.id, Account: c.caller.Account.ID, Amount: amount, Expires: c.began.Add(holdLife),
 			Key: c.caller.Key.SpendsAs(), Team: c.caller.Account.Team, Caps: caps,
 		})
 	}
-	if err == nil {
-		c.hold, c.holding = amount, true
+	if err == nil { // else what was held before still has to be on disk
+		c.held, c.hold, c.holding = held, amount, true
 	}
 	return err
 }

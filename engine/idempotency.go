@@ -42,6 +42,8 @@ type claim struct {
 	// keeps: execution began, so what comes of it is the result, whatever it is. Else the key is free again.
 	keeps bool
 	over  bool // the answer is made, or its stream begun
+	// unsure: the charge may be on disk or not, which the next start finds out. Until then the request is in progress.
+	unsure bool
 }
 
 // claims are the requests in progress, by their id.
@@ -219,6 +221,13 @@ func (k *claim) release() {
 	}
 }
 
+// await leaves the key to nobody: what is written last of it stays that the request has begun.
+func (k *claim) await() {
+	if k != nil {
+		k.unsure = true
+	}
+}
+
 // finish writes the answer that was made, unless it comes as a stream, which does so at its end.
 func (k *claim) finish(ctx *fasthttp.RequestCtx) {
 	switch {
@@ -244,6 +253,9 @@ func (k *claim) take(response *fasthttp.Response) {
 
 // end writes what became of the request, and lets the next one with the key have it.
 func (k *claim) end(body []byte, state storage.ResultState) {
+	if k.unsure {
+		return
+	}
 	e := k.engine
 	k.result.State, k.result.Body = state, body
 	if len(body) > e.MaxResult {

@@ -105,7 +105,9 @@ func (e *Engine) settle(c *call, outcome storage.Outcome, status int) *Fault {
 		receipt, batch, failed := e.Ledger.Settle(storage.Settlement{Request: c.id, Charge: u.Credits, Tier: tier, Reason: string(outcome)})
 		if failed == nil {
 			u.Credits, settled = receipt.Charged, batch
-			failed = e.secure(c, settled)
+			if failed = e.secure(c, settled); failed != nil {
+				c.claim.await()
+			}
 		}
 		if failed == nil {
 			e.watchBudgets(c.caller, tier, receipt.Charged)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -93,5 +94,25 @@ func TestKeptAnswersAreCharged(t *testing.T) {
 	disk.settled.Finish(nil)
 	if status := <-answered; status != 200 {
 		t.Errorf("status %d", status)
+	}
+}
+
+// TestChargeThatMayBe: when it is not known whether the charge of a request with an idempotency key is on disk, its retry is not run: that would charge twice.
+func TestChargeThatMayBe(t *testing.T) {
+	t.Parallel()
+	up, toml := upstreams(t, 1)
+	g := newGateway(t, toml, nil)
+	disk := &slowDisk{g.engine.Ledger, nil, storage.NewBatch(nil)}
+	g.engine.Ledger = disk
+	disk.settled.Wrote()
+	disk.settled.Finish(storage.ErrHalted)
+	for i, want := range []int{503, 409, 409} {
+		resp, text := g.api.as(t, chatPath, ask("m"), keyedBy("one"))
+		if resp.StatusCode != want || want == 409 && !strings.Contains(text, "idempotency_in_progress") {
+			t.Errorf("request %d: %d %s", i, resp.StatusCode, text)
+		}
+	}
+	if asked := up[0].Count(); asked != 1 {
+		t.Errorf("the provider was asked %d times", asked)
 	}
 }

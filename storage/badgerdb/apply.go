@@ -272,7 +272,8 @@ func (a *applier) awaitDisk() error {
 	}
 	a.setStuck(true)
 	defer a.setStuck(false)
-	return a.config.awaitRoom(a.stop) // what is not stored then, the next start takes from the journal
+	_, err := a.config.awaitRoom(a.stop, nil) // what is not stored then, the next start takes from the journal
+	return err
 }
 
 func (a *applier) setStuck(stuck bool) {
@@ -302,6 +303,7 @@ type transaction struct {
 	settled []settled      // reused; goes into runs
 	group   group          // of the pages added last
 	number  uint64
+	sets    int
 	size    int
 	version uint64 // that Badger gave to the last commit
 }
@@ -311,7 +313,7 @@ func (t *transaction) add(number uint64, body []byte) error {
 		t.txn = t.db.NewTransaction(true)
 		clear(t.entries)
 		t.entries, t.settled, t.group.pages = t.entries[:0], t.settled[:0], t.group.pages[:0]
-		t.size = 0
+		t.size, t.sets = 0, 0
 	}
 	t.number = number
 	t.size += len(body)
@@ -360,6 +362,7 @@ func (t *transaction) endGroup() error {
 }
 
 func (t *transaction) put(key, value []byte) error {
+	t.sets++
 	if len(t.entries) == cap(t.entries) { // what Badger has of the former slice stays valid
 		t.entries = make([]badger.Entry, 0, max(1024, 2*cap(t.entries)))
 	}
@@ -369,7 +372,7 @@ func (t *transaction) put(key, value []byte) error {
 
 // full tells whether a body should go into the next transaction.
 func (t *transaction) full(body []byte) bool {
-	return t.txn != nil && (int64(t.size+len(body)) > t.db.MaxBatchSize()/2 || int64(len(t.entries)+len(body)/setHead) > t.db.MaxBatchCount()/2)
+	return t.txn != nil && (int64(t.size+len(body)) > t.db.MaxBatchSize()/2 || int64(t.sets+len(body)/setHead) > t.db.MaxBatchCount()/2)
 }
 
 func (t *transaction) discard() {

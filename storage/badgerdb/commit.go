@@ -87,7 +87,7 @@ func (s *Store) take() (b *batch, more bool) {
 // lead writes or commits what is decided. The first who waits for a batch calls it.
 func (s *Store) lead(synced bool) {
 	if !synced && !s.busy.Load() {
-		for s.writeNext() {
+		for s.writeNext(nil) {
 		}
 		return
 	}
@@ -121,7 +121,7 @@ func (s *Store) commitAll() {
 			}
 			more = s.commitNext()
 			s.committing.Unlock()
-			more = more && (!running || s.waiting())
+			more = s.waiting() || more && !running // somebody may have begun to wait after the look
 		}
 	}
 }
@@ -140,11 +140,7 @@ func (s *Store) commitNext() bool {
 	s.mu.Lock()
 	s.due = false
 	s.mu.Unlock()
-	more := true
-	if !s.unsynced() || s.config.roomy() { // else what is written need not wait for room
-		more = s.writeNext()
-	}
-	if more {
+	if s.writeNext(s.unsynced) { // what is written need not wait for room
 		s.wanted.Store(true) // what is left may be what somebody waits for
 	}
 	batches := s.takeWritten()
@@ -179,15 +175,19 @@ func (s *Store) takeWritten() []*batch {
 	return batches
 }
 
-// writeNext writes a batch into the journal, once there is room, and tells whether there is another one.
-func (s *Store) writeNext() (more bool) {
+// writeNext writes a batch into the journal, once there is room, and tells whether there is another one. It does not wait for room any
+// longer once unless, if there is one, says so.
+func (s *Store) writeNext(unless func() bool) (more bool) {
 	if !s.pending() {
 		return false
 	}
 	s.applier.awaitRoom()
-	if err := s.config.awaitRoom(s.stop); err != nil {
+	room, err := s.config.awaitRoom(s.stop, unless)
+	if err != nil {
 		s.finish(err) //nolint:errcheck // those who wait are told
-		return false
+	}
+	if !room {
+		return err == nil
 	}
 	s.writing.Lock()
 	defer s.writing.Unlock()

@@ -14,7 +14,7 @@ import (
 
 // Config says where and how a database is kept. The zero value of every field but Dir means its default.
 type Config struct {
-	Dir       string           // data directory; the databases are <Dir>/ledger and <Dir>/log
+	Dir       string           // data directory; the databases are <Dir>/ledger, <Dir>/log, <Dir>/results and <Dir>/bodies
 	Logger    *slog.Logger     // default: discard
 	Clock     func() time.Time // default: time.Now
 	MemoryMB  int              // write buffers of one database under load, in MiB; 16 to 1024, default 128
@@ -31,10 +31,12 @@ type Config struct {
 	BallastMB     int // size in MiB of a file that is deleted when space runs low, so that there is some; 0: none
 
 	Retain   time.Duration // age at which log records expire; default 30 days
-	MaxLogMB int           // size in MiB above which the oldest days of the log are dropped; default 4096
+	MaxLogMB int           // size in MiB above which the oldest periods of the log, six hours each, are dropped; default 4096
 	// KeepSums is how long sums of minutes, hours and days are kept: default 2 days, 90 days, 3 years.
 	KeepSums [3]time.Duration
 	Queue    int // log records that may wait for the writer; default 8192
+
+	copied bool // the files are a copy to look into
 
 	// headEvery is how many lines old an account's head record may grow before it is written again: what a start reads at
 	// least. It spares a busy account a record in every commit. Default 200,000.

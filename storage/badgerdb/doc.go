@@ -1,6 +1,7 @@
-// Package badgerdb keeps what Pointsman must not lose in embedded Badger databases: accounts, keys and the credits ledger
-// in <dir>/ledger (every commit is synced to disk, in a journal before the database), usage and decision records in <dir>/log (asynchronous, expiring,
-// droppable), and what became of requests with idempotency keys in <dir>/results (synced, for a day).
+// Package badgerdb keeps what Pointsman has on disk in embedded Badger databases: accounts, keys and the credits ledger
+// in <dir>/ledger (in a journal before the database, synced at once for who waits for that and within milliseconds otherwise), usage and decision
+// records in <dir>/log (asynchronous, expiring, droppable), what became of requests with idempotency keys in <dir>/results (synced, for a day),
+// and bodies in <dir>/bodies, if they are kept (asynchronous, expiring, droppable).
 //
 // # The ledger
 //

@@ -64,6 +64,9 @@ const (
 	mostSegment  = 8       // times that is the largest: a start reads all of a segment to see where it ends
 )
 
+// lost is an error that says which records of a journal are missing: nothing brings them back.
+type lost struct{ error }
+
 // hasJournal tells whether there is one in the directory of a database.
 func hasJournal(dir string) bool { return len(journalFiles(dir)) > 0 }
 
@@ -172,7 +175,7 @@ func (j *journal) replay(has, acknowledged uint64, before, fn func(number uint64
 	for i, s := range filled {
 		if s.first > next {
 			j.used = append(j.used, filled[i:]...) // for whoever looks into it
-			return fmt.Errorf("the ledger's journal lacks records %d to %d", next, s.first-1)
+			return lost{fmt.Errorf("the ledger's journal lacks records %d to %d", next, s.first-1)}
 		}
 		if i > 0 && s.before != j.sum {
 			j.free = append(j.free, filled[i:]...) // they follow a record that another one has taken the place of
@@ -194,11 +197,26 @@ func (j *journal) replay(has, acknowledged uint64, before, fn func(number uint64
 		}
 	}
 	if acknowledged >= next {
-		return fmt.Errorf("the ledger's journal ends with record %d, but record %d was acknowledged: the tail is lost", next-1, acknowledged)
+		return lost{fmt.Errorf("the ledger's journal ends with record %d, but record %d was acknowledged: the tail is lost", next-1, acknowledged)}
 	}
 	j.last = next - 1
 	if n := len(j.used); n > 0 {
 		j.current, j.used = j.used[n-1], j.used[:n-1]
+		return errors.Join(j.current.again(), j.sync(j.current.f))
+	}
+	return nil
+}
+
+// again writes the records of a segment once more: after a sync that failed the kernel may take for written what is in its memory alone, also in the
+// next process, and only the last segment can have such records.
+func (s *segment) again() error {
+	data := make([]byte, s.end)
+	_, err := s.f.ReadAt(data, 0)
+	if err == nil {
+		_, err = s.f.WriteAt(data, 0)
+	}
+	if err != nil {
+		return fmt.Errorf("writing the last segment of the ledger's journal again: %w", err)
 	}
 	return nil
 }

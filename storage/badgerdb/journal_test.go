@@ -591,3 +591,38 @@ func TestTooLargeForTheTree(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestStartThatCannotCatchUp: while records of the journal are not in the database for some passing reason no key takes their place, and the next
+// start has them.
+func TestStartThatCannotCatchUp(t *testing.T) {
+	dir := populated(t)
+	s, release := held(t, Config{Dir: dir})
+	before, err := s.Balance("alice")
+	if err != nil {
+		t.Fatal(err)
+	}
+	charge(t, s, "alice", 7)
+	left := t.TempDir()
+	if err := os.CopyFS(left, os.DirFS(dir)); err != nil {
+		t.Fatal(err)
+	}
+	release()
+	volume := volumePath(filepath.Join(left, "ledger"), 1)
+	if err := errors.Join(os.Rename(volume, volume+".aside"), os.Mkdir(volume, 0o700)); err != nil {
+		t.Fatal(err)
+	}
+	halted, err := Open(Config{Dir: left})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := halted.PutVirtualKey(storage.VirtualKey{ID: "key_1"}); !errors.Is(err, storage.ErrHalted) {
+		t.Errorf("a key was stored: %v", err)
+	}
+	if err := errors.Join(halted.Close(), os.Remove(volume), os.Rename(volume+".aside", volume)); err != nil {
+		t.Fatal(err)
+	}
+	after := openAgain(t, left, journalExt)
+	if b, err := after.Balance("alice"); err != nil || b.Posted != before.Posted-7 {
+		t.Errorf("%d before a charge of 7, %+v after it, %v", before.Posted, b, err)
+	}
+}

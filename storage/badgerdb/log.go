@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -269,8 +270,8 @@ func (l *Log) write(items []logItem) {
 		l.dropAll(items)
 		return
 	}
-	for i := range items {
-		items[i].record.Settled.Wait() //nolint:errcheck // the ledger has halted, and the next start knows
+	if items = l.settled(items); len(items) == 0 {
+		return
 	}
 	now := l.config.Clock()
 	l.seq = max(l.seq+1, uint64(max(0, now.UnixMicro())))
@@ -307,6 +308,17 @@ func (l *Log) write(items []logItem) {
 			return
 		}
 	}
+}
+
+// settled leaves out requests whose settlement is not on disk, for the ledger has halted: the next start adds what its ledger says of them.
+func (l *Log) settled(items []logItem) []logItem {
+	return slices.DeleteFunc(items, func(item logItem) bool {
+		if item.record.Settled.Wait() == nil {
+			return false
+		}
+		l.dropped.Add(1)
+		return true
+	})
 }
 
 // full tells whether so little disk space is left that it must stay with the ledger: a quarter of the low-water mark.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/pointsman/pointsman/storage"
@@ -110,6 +111,9 @@ func (s *Store) proveNow() {
 	switch {
 	case errors.Is(err, storage.ErrClosed):
 		o.change(func(v *storage.Verification) { v.Running, v.Checked = false, min(o.checked.Load(), v.Of) })
+	case withheld(err):
+		o.change(func(v *storage.Verification) { v.Running, v.Checked = false, min(o.checked.Load(), v.Of) })
+		s.config.Logger.Warn("the ledger could not be proven", "cause", err)
 	case err != nil:
 		err = inOneLine(err)
 		o.change(func(v *storage.Verification) {
@@ -124,6 +128,16 @@ func (s *Store) proveNow() {
 		o.proven(a, began)
 		s.config.Logger.Info("ledger proven", "lines", a.Position, "accounts", len(a.Standing), "took", time.Since(began).Round(time.Millisecond))
 	}
+}
+
+// withheld tells that an error is about what the system would not give just now, and not about what is on disk.
+func withheld(err error) bool {
+	for _, refused := range []syscall.Errno{syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM, syscall.EAGAIN, syscall.EINTR} {
+		if errors.Is(err, refused) {
+			return true
+		}
+	}
+	return false
 }
 
 // proven notes that every line was found good.

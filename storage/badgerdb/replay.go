@@ -35,6 +35,7 @@ func openLedger(config Config, acknowledged uint64, opts func(badger.Options) ba
 		return f, nil, errors.Join(err, f.db.Close())
 	}
 	f.volumes = newVolumes(dir)
+	f.volumes.copied = config.copied
 	if config.unsynced {
 		f.journal.sync = func(*os.File) error { return nil }
 		f.volumes.sync = f.journal.sync
@@ -120,11 +121,12 @@ func (f ledgerFiles) catchUp(acknowledged uint64) error {
 	t := transaction{db: f.db, volumes: f.volumes, synced: state.synced}
 	defer t.discard()
 	var near group
+	restored := restorer{volumes: f.volumes}
 	err = f.journal.replay(state.number, acknowledged, func(number uint64, body []byte) error {
 		if number <= state.synced {
 			return nil
 		}
-		return f.restore(body, &near)
+		return f.restore(body, &near, &restored)
 	}, func(number uint64, body []byte) error {
 		if t.full(body) {
 			if err := t.commit(); err != nil {
@@ -133,15 +135,14 @@ func (f ledgerFiles) catchUp(acknowledged uint64) error {
 		}
 		return t.add(number, body)
 	})
-	if err = errors.Join(err, t.commit()); err != nil || f.journal.last == state.synced {
+	if err = errors.Join(err, restored.close(), t.commit()); err != nil || f.journal.last == state.synced {
 		return err
 	}
 	return errors.Join(f.volumes.open(), f.volumes.synchronize())
 }
 
-// restore writes the pages of a record that the database has once more, where the disk lacks them. near is the group of the page before, in which the next
-// one is as a rule.
-func (f ledgerFiles) restore(body []byte, near *group) error {
+// restore writes the pages of a record that the database has once more. near is the group of the page before, in which the next one is as a rule.
+func (f ledgerFiles) restore(body []byte, near *group, to *restorer) error {
 	return f.db.View(func(txn *badger.Txn) error {
 		return eachSet(body, func(key, page []byte) error {
 			if key[0] != keyEntry || len(key) != 9 {
@@ -158,7 +159,7 @@ func (f ledgerFiles) restore(body []byte, near *group) error {
 					return nil
 				}
 			}
-			return f.volumes.restore(place, page)
+			return to.write(place, page)
 		})
 	})
 }

@@ -116,7 +116,7 @@ func openCopy(dir, name string, open func(Config) (*badger.DB, error)) (db *badg
 	if err != nil {
 		return nil, nil, errors.Join(fmt.Errorf("copying %s: %w", source, err), removeScratch(scratch), lock.Close())
 	}
-	config, err := Config{Dir: scratch, MinFreeMB: -1}.withDefaults()
+	config, err := Config{Dir: scratch, MinFreeMB: -1, copied: true}.withDefaults()
 	if err == nil {
 		db, err = open(config)
 	}

@@ -124,14 +124,17 @@ func (c *Config) roomy() bool {
 }
 
 // awaitRoom returns when there is room for a batch. Whoever waits for a settlement in it waits as well: it is decided, and a ledger
-// that halted instead would need a restart. It gives up when stop is closed.
-func (c *Config) awaitRoom(stop <-chan struct{}) error {
+// that halted instead would need a restart. It gives up when stop is closed, with an error, or when unless, if there is one, says so.
+func (c *Config) awaitRoom(stop <-chan struct{}, unless func() bool) (room bool, err error) {
 	for !c.roomy() {
+		if unless != nil && unless() {
+			return false, nil
+		}
 		select {
 		case <-time.After(spaceEvery):
 		case <-stop:
-			return storage.ErrLowSpace
+			return false, storage.ErrLowSpace
 		}
 	}
-	return nil
+	return true, nil
 }

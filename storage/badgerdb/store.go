@@ -104,6 +104,9 @@ func Open(config Config) (*Store, error) {
 	if err := s.load(cmp.Or(tables, damaged)); err != nil {
 		return nil, errors.Join(fmt.Errorf("opening the ledger: %w", err), s.close(false))
 	}
+	if damaged != nil && !errors.As(damaged, new(lost)) { // the next start may do better, if no other record has taken the number of one in the journal
+		s.unwritable = s.fault
+	}
 	go s.applier.run()
 	go s.commitAll()
 	config.reach("proved")

@@ -86,7 +86,7 @@ func uncompacted(o badger.Options) badger.Options {
 
 // watchTables looks for table files that came to nothing. Badger (as of 4.9.6) forgets the error when a compaction cannot
 // create a table: it goes on without that one, and removes those that it was to replace. So when a file is there for a minute and is no
-// table, the ledger is proven anew, and halts if lines are gone; nothing is built on a ledger with a gap. Only the sweeper calls it.
+// table, the ledger is proven anew, and halts if lines are gone. Only the sweeper calls it.
 func (s *Store) watchTables() {
 	paths, err := filepath.Glob(filepath.Join(s.config.Dir, "ledger", "*.sst"))
 	if err != nil {
@@ -108,16 +108,8 @@ func (s *Store) watchTables() {
 		suspect = suspect || seen && !judged
 	}
 	s.stray = stray
-	if !suspect {
-		return
+	if suspect {
+		s.config.Logger.Warn("a table could not be written: the ledger is proven again", "tables", slices.Sorted(maps.Keys(stray)))
+		poke(s.online.asked)
 	}
-	err = s.view("proving the ledger again", func(txn *badger.Txn) error {
-		_, err := prove(bookOf(s.db, txn), headMark{}, 0)
-		return err
-	})
-	if err != nil {
-		s.fail(fmt.Errorf("a table could not be written: %w", err))
-		return
-	}
-	s.config.Logger.Warn("a table could not be written; the ledger is whole", "tables", slices.Sorted(maps.Keys(stray)))
 }

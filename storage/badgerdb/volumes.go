@@ -21,12 +21,14 @@ import (
 // keeps it in its write buffers nor writes it again whenever it merges tables.
 //
 // The ledger's applier appends pages before it stores their places, and does not wait for the disk. The journal keeps what it has until the pages
-// are synchronized, too ([volumes.synchronize]); what the disk lacks of them at the next start, [volumes.restore] takes from there. Bytes that no place
+// are synchronized, too ([volumes.synchronize]); the next start writes those that were not once more, from there ([restorer]). Bytes that no place
 // names, as a kill leaves them at the end, are written over. A log has no journal: see [Log.mend].
 type volumes struct {
 	dir  string
 	size int64 // from which on a volume is full, in bytes; a page is never cut in two
 	sync func(*os.File) error
+	// copied: it is a copy of files to look into, of which pages are only written if they cannot be read.
+	copied bool
 
 	cursor  cursor // where the next page goes, in memory or written
 	pending []byte // pages before it that are not written yet
@@ -229,23 +231,47 @@ func unlinked(path string) error {
 	return errors.Join(os.Rename(own, path), syncDir(filepath.Dir(path)))
 }
 
-// restore writes a page again that the disk lacks, at its place as the database names it; a page that is not that one is none of ours.
-func (v *volumes) restore(p extent, page []byte) error {
+// restorer writes pages again that were not on disk for certain. That they can be read does not tell that they are: after a sync that failed the
+// kernel may take for written what is in its memory alone.
+type restorer struct {
+	*volumes
+	number uint32 // of the volume that is open
+	f      *os.File
+}
+
+// write writes a page at its place as the database names it; a page that is not that one is none of ours. It is on disk after close.
+func (r *restorer) write(p extent, page []byte) error {
 	if p.length != uint32(len(page)) || p.sum != crc32.Checksum(page, castagnoli) {
 		return nil
 	}
-	if _, err := p.read(v.dir); err == nil {
+	if r.copied {
+		if _, err := p.read(r.dir); err == nil {
+			return nil
+		}
+	}
+	if r.f == nil || r.number != p.volume {
+		err := r.close()
+		if err == nil {
+			r.f, err = openVolume(volumePath(r.dir, p.volume))
+		}
+		if err != nil {
+			return err
+		}
+		r.number = p.volume
+	}
+	if _, err := r.f.WriteAt(page, int64(p.offset)); err != nil {
+		return fmt.Errorf("writing the %s again: %w", pagesOf(r.dir), err)
+	}
+	return nil
+}
+
+func (r *restorer) close() error {
+	if r.f == nil {
 		return nil
 	}
-	f, err := openVolume(volumePath(v.dir, p.volume))
-	if err != nil {
-		return err
-	}
-	_, err = f.WriteAt(page, int64(p.offset))
-	if err == nil {
-		err = v.sync(f)
-	}
-	return errors.Join(err, f.Close())
+	f := r.f
+	r.f = nil
+	return errors.Join(r.sync(f), f.Close())
 }
 
 func (p extent) encode() []byte {

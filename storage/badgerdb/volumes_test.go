@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/dgraph-io/badger/v4"
 )
@@ -159,4 +160,34 @@ func TestLostVolumeIsNamed(t *testing.T) {
 			}
 		})
 	}
+}
+
+// openAgain opens a ledger and checks whether the start has written one of its files of a kind again: that the kernel has what a former run could not
+// synchronize does not tell that the disk has it.
+func openAgain(t *testing.T, dir, ext string) *Store {
+	t.Helper()
+	past, again := time.Now().Add(-time.Hour), false
+	files, _ := filepath.Glob(filepath.Join(dir, "ledger", "*"+ext))
+	for _, path := range files {
+		if err := os.Chtimes(path, past, past); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s := openStore(t, Config{Dir: dir, at: func(point string) {
+		for _, path := range files {
+			info, err := os.Stat(path)
+			again = again || point == "replayed" && err == nil && info.ModTime().After(past.Add(time.Minute))
+		}
+	}})
+	if !again {
+		t.Errorf("none of %v was written again", files)
+	}
+	return s
+}
+
+// TestPagesAreWrittenAgain: pages that were not synchronized are written at a start, also if they can be read.
+func TestPagesAreWrittenAgain(t *testing.T) {
+	dir := populated(t)
+	unsynced(t, dir)
+	openAgain(t, dir, volumeExt)
 }

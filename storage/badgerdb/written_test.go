@@ -107,7 +107,11 @@ func TestWrittenIsSyncedSoon(t *testing.T) {
 // TestSyncFailsBehindWritten: the ledger halts, and the next start has what was written if the system still has it.
 func TestSyncFailsBehindWritten(t *testing.T) {
 	s, id := gated(t, func(*os.File) error { return syscall.EIO })
+	l := openLog(t, Config{Dir: s.config.Dir})
 	settled := settleWritten(t, s, id)
+	u := usageAt(time.Now(), 1, "alice")
+	u.Request, u.Credits = id, 0 // as the client was told
+	l.Append(storage.LogRecord{Usage: u, Settled: settled})
 	if err := settled.Wait(); !errors.Is(err, storage.ErrHalted) || !errors.Is(err, syscall.EIO) {
 		t.Errorf("waiting gave %v", err)
 	}
@@ -118,9 +122,19 @@ func TestSyncFailsBehindWritten(t *testing.T) {
 		t.Errorf("settling after it gave %v", err)
 	}
 	s.Close() //nolint:errcheck // the disk has failed
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
 	after := openStore(t, Config{Dir: s.config.Dir})
 	if b, err := after.Balance("alice"); err != nil || b.Posted != 993 || b.Held != 0 {
 		t.Errorf("after a start: %+v, %v", b, err)
+	}
+	l = openLog(t, Config{Dir: s.config.Dir})
+	if _, err := Reconcile(after, l); err != nil {
+		t.Fatal(err)
+	}
+	if u, _, err := l.Find("alice", id.String()); err != nil || u.Credits != 7 {
+		t.Errorf("the log tells of %d credits, %v", u.Credits, err)
 	}
 }
 
@@ -188,5 +202,48 @@ func TestFullDiskBehindWritten(t *testing.T) {
 	}
 	if lines, err := s.Entries("alice", 0, 10); err != nil || len(lines) != 5 {
 		t.Errorf("%d lines, %v", len(lines), err)
+	}
+}
+
+// TestWrittenBehindWhoWaitsForRoom: a settlement that was written because there was room for a moment is synchronized, although the committer waits
+// for room by then.
+func TestWrittenBehindWhoWaitsForRoom(t *testing.T) {
+	var full atomic.Bool
+	s := openStore(t, Config{Dir: t.TempDir(), free: func(string) (uint64, error) {
+		if full.Load() {
+			return 0, nil
+		}
+		return 1 << 40, nil
+	}})
+	fund(t, s, "alice", 1000)
+	var ids [2]storage.RequestID
+	for i := range ids {
+		ids[i] = storagetest.NewRequest()
+		held, err := s.Reserve(storage.Hold{Request: ids[i], Account: "alice", Amount: 10, Expires: time.Now().Add(time.Hour)})
+		if err != nil || held.Wait() != nil {
+			t.Fatal(err)
+		}
+	}
+	full.Store(true)
+	if _, _, err := s.Settle(storage.Settlement{Request: ids[0], Charge: 7, Reason: "ok"}); err != nil {
+		t.Fatal(err)
+	}
+	for s.committing.TryLock() { // until the committer has come for it, and waits
+		s.committing.Unlock()
+		time.Sleep(time.Millisecond)
+	}
+	full.Store(false)
+	settled := settleWritten(t, s, ids[1])
+	full.Store(true)
+	done := make(chan error, 1)
+	go func() { done <- settled.Wait() }()
+	select {
+	case err := <-done:
+		if err != nil {
+			t.Error(err)
+		}
+	case <-time.After(10 * time.Second):
+		t.Error("it is not synchronized")
+		full.Store(false)
 	}
 }
