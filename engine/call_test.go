@@ -36,7 +36,9 @@ func TestRoom(t *testing.T) {
 // refusingLedger takes holds and refuses to extend them.
 type refusingLedger struct{ Ledger }
 
-func (refusingLedger) Reserve(storage.Hold) (*storage.Batch, error) { return storage.NewBatch(nil), nil }
+func (refusingLedger) Reserve(storage.Hold) (*storage.Batch, error) {
+	return storage.NewBatch(nil), nil
+}
 func (refusingLedger) Extend(storage.RequestID, storage.Credits) (*storage.Batch, error) {
 	return nil, storage.ErrInsufficientCredits
 }

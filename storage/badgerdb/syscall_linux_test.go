@@ -11,8 +11,12 @@ import (
 	"time"
 )
 
-// callLife is how long a child works whose system calls fail.
-const callLife = 1500 * time.Millisecond
+const (
+	// callLife is how long a child works whose system calls fail.
+	callLife = 1500 * time.Millisecond
+	// callMost is how many calls of a thread may succeed before one fails.
+	callMost = 500
+)
 
 // failing is a system call that fails, and on which of its files; "": on all.
 //
@@ -68,7 +72,7 @@ func TestFailingCalls(t *testing.T) {
 				p := punish(t)
 				ends := map[string]int{}
 				for try := range tries {
-					when := fmt.Sprint(1 + rand.IntN(1+10*try))
+					when := fmt.Sprint(1 + rand.IntN(1+callMost*try/tries))
 					if try%2 == 0 {
 						when += "+"
 					}
@@ -102,7 +106,7 @@ func TestFailingCalls(t *testing.T) {
 					p.recovered(append(first.acknowledged, o.acknowledged...))
 				}
 				t.Logf("what became of it: %v", ends)
-				p.sum(fmt.Sprintf("a call failing %d times", tries))
+				p.sum(fmt.Sprintf("a call failing %d times, %d ledgers or logs that the next start named as damaged", tries, ends["named at the restart"]))
 			})
 		}
 	}

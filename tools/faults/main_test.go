@@ -27,3 +27,24 @@ func TestMerge(t *testing.T) {
 		}
 	}
 }
+
+// TestWorst: a test whose subtest was skipped did not try everything, though it passed.
+func TestWorst(t *testing.T) {
+	for _, c := range []struct {
+		actions []string
+		want    string
+	}{
+		{[]string{"run", "output", "pass"}, "pass"},
+		{[]string{"pass", "skip", "pass", "pass"}, "skip"},
+		{[]string{"skip", "fail", "pass", "fail"}, "fail"},
+		{[]string{"run"}, ""},
+	} {
+		x := &result{}
+		for _, action := range c.actions {
+			x.take(&event{Action: action})
+		}
+		if x.action != c.want {
+			t.Errorf("%v: %q, not %q", c.actions, x.action, c.want)
+		}
+	}
+}
