@@ -35,6 +35,7 @@ type applier struct {
 	queued  uint64 // number of the last record in it, or before
 	done    uint64 // number of the last record that is stored
 	stuck   bool   // for want of disk space
+	over    bool   // it has ended
 	err     error
 
 	// Its own.
@@ -60,6 +61,8 @@ const (
 	applySize = 64 << 10
 	// applyMost is how many bytes of them may wait before commits do.
 	applyMost = 16 << 20
+	// stuckFor is how long a database that takes no more has to end a transaction.
+	stuckFor = time.Second
 )
 
 func newApplier(config *Config, db *badger.DB, j *journal, v *volumes) *applier {
@@ -119,16 +122,37 @@ func (a *applier) catchUp() error {
 	return nil
 }
 
-// close ends the applier, and tells whether all that was added is stored, and its pages on disk.
-func (a *applier) close() bool {
+// giveUp lets go of those who wait for the database, because it takes no more.
+func (a *applier) giveUp(err error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.err == nil {
+		a.err = err
+	}
+	a.changed.Broadcast()
+}
+
+// close ends the applier, and tells whether all that was added is stored, and its pages on disk. Neither is so if the database takes no more: then
+// the applier may not end.
+func (a *applier) close() (stored, ended bool) {
 	close(a.stop)
-	<-a.ended
-	return a.err == nil
+	a.mu.Lock()
+	for a.err == nil && !a.over {
+		a.changed.Wait()
+	}
+	stored = a.err == nil
+	a.mu.Unlock()
+	select {
+	case <-a.ended:
+		return stored, true
+	case <-time.After(stuckFor):
+		return false, false
+	}
 }
 
 // run is the applier.
 func (a *applier) run() {
-	defer close(a.ended)
+	defer a.end()
 	for stopping := false; !stopping; {
 		select {
 		case <-a.work:
@@ -153,6 +177,14 @@ func (a *applier) run() {
 	if err := a.finish(); err != nil {
 		a.fail(err)
 	}
+}
+
+func (a *applier) end() {
+	close(a.ended)
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.over = true
+	a.changed.Broadcast()
 }
 
 // finish notes that all pages are on disk, so that the next start need not look.

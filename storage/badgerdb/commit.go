@@ -272,11 +272,15 @@ func (s *Store) halt(cause error) {
 // fail halts the ledger because of a write beside its commits.
 func (s *Store) fail(cause error) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	if s.fault == nil {
 		s.halt(cause)
 	}
 	s.unwritable = s.fault
+	a := s.applier
+	s.mu.Unlock()
+	if a != nil { // else the ledger is just being opened
+		a.giveUp(cause)
+	}
 }
 
 // write chains the lines and writes them with their indexes and the checkpoint as one record of the journal. The caller holds writing.

@@ -6,6 +6,8 @@ import (
 	"io/fs"
 	"log/slog"
 	"path/filepath"
+	"strings"
+	"sync"
 	"time"
 
 	"github.com/dgraph-io/badger/v4"
@@ -112,7 +114,7 @@ func setDefault[T comparable](field *T, value T) {
 func (c Config) badgerOptions(dir string) badger.Options {
 	memTable := int64(c.MemoryMB) << 20 / 4
 	o := badger.DefaultOptions(dir).
-		WithLogger(logger{c.Logger.With("database", dir), c.failed}).
+		WithLogger(logger{c.Logger.With("database", dir), c.failed, new(untabled)}).
 		WithMetricsEnabled(false).
 		WithDetectConflicts(false). // every read-modify-write here is serialized by its owner
 		WithCompression(options.None).
@@ -146,8 +148,30 @@ func logOptions(o badger.Options) badger.Options {
 
 // logger hands Badger's messages to slog: they are about files, which operators need only when something is wrong.
 type logger struct {
-	to     *slog.Logger
-	failed func(error)
+	to       *slog.Logger
+	failed   func(error)
+	untabled *untabled
+}
+
+// untabled is since when Badger (4.9.6) has been trying to write a table: it tries again every second for as long as there is an error, and then takes
+// no more.
+type untabled struct {
+	sync.Mutex
+	first, last time.Time
+}
+
+// mostUntabled is for how long it may try: what passes, as a lack of descriptors, has passed by then.
+const mostUntabled = 10 * time.Second
+
+// tooLong notes a failure and tells whether they have gone on for too long.
+func (u *untabled) tooLong(now time.Time) bool {
+	u.Lock()
+	defer u.Unlock()
+	if now.Sub(u.last) > mostUntabled/2 {
+		u.first = now
+	}
+	u.last = now
+	return now.Sub(u.first) >= mostUntabled
 }
 
 func (l logger) Errorf(format string, args ...any)   { l.warn(format, args) }
@@ -155,13 +179,17 @@ func (l logger) Warningf(format string, args ...any) { l.warn(format, args) }
 func (l logger) Infof(format string, args ...any)    { l.to.Debug(message(format, args)) }
 func (l logger) Debugf(format string, args ...any)   {}
 
-// warn also looks for the one failure in the background that Badger only tells its log and that trying again does not mend: a manifest
-// that could not be written names tables that are not there, and the next start would find them missing.
+// warn also looks for the failures in the background that Badger only tells its log and that trying again does not mend: a manifest
+// that could not be written names tables that are not there, and the next start would find them missing; and a table that cannot be written.
 func (l logger) warn(format string, args []any) {
 	l.to.Warn(message(format, args))
 	for _, arg := range args {
 		var at *fs.PathError
-		if err, ok := arg.(error); ok && l.failed != nil && errors.As(err, &at) && filepath.Base(at.Path) == badger.ManifestFilename {
+		err, ok := arg.(error)
+		if !ok || l.failed == nil {
+			continue
+		}
+		if errors.As(err, &at) && filepath.Base(at.Path) == badger.ManifestFilename || strings.HasPrefix(format, "error flushing memtable") && l.untabled.tooLong(time.Now()) {
 			l.failed(err)
 		}
 	}

@@ -82,8 +82,9 @@ func Open(config Config) (*Store, error) {
 		online:    newOnline(),
 		space:     space{config: config},
 	}
-	config.failed = s.fail
+	config.failed = s.fail // Badger may fail from its first moment on
 	s.config = config
+	s.batch = s.newBatch()
 	var tables, damaged error           // what is wrong with them
 	mark, _ := readHeadFile(config.Dir) // what is wrong with it is told when the ledger is checked
 	s.ledgerFiles, damaged, err = openLedger(config, mark.record, func(o badger.Options) badger.Options {
@@ -95,10 +96,13 @@ func Open(config Config) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.applier = newApplier(&s.config, s.db, s.journal, s.volumes)
-	s.applier.stored, s.applier.failed = s.stored, s.fail
+	applier := newApplier(&s.config, s.db, s.journal, s.volumes)
+	applier.stored, applier.failed = s.stored, s.fail
+	s.mu.Lock()
+	s.applier = applier
 	s.maxValue = s.db.Opts().ValueThreshold
 	s.batch = s.newBatch()
+	s.mu.Unlock()
 	s.space.watch() // before the first hold
 	s.machine = ledger.New(ledger.Config{Clock: config.Clock, Sink: s, Past: s})
 	if err := s.load(cmp.Or(tables, damaged)); err != nil {
@@ -191,10 +195,13 @@ func (s *Store) Close() error {
 	s.mu.Unlock()
 	close(s.stop)
 	<-s.committed
-	stored := s.applier.close()
+	stored, ended := s.applier.close()
 	<-s.tended
 	<-s.online.ended
 	s.readers.Wait()
+	if !ended {
+		return errors.New("the ledger's database takes no more and cannot be closed; the next start has all of it from the journal")
+	}
 	err := s.close(stored)
 	if s.headFile != nil {
 		err = errors.Join(err, s.headFile.close())

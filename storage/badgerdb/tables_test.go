@@ -1,6 +1,7 @@
 package badgerdb
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -9,6 +10,9 @@ import (
 
 	"github.com/dgraph-io/badger/v4"
 	"github.com/dgraph-io/badger/v4/table"
+
+	"github.com/pointsman/pointsman/storage"
+	"github.com/pointsman/pointsman/storage/storagetest"
 )
 
 // TestStrayTable: a table file that came to nothing is a reason to prove the ledger, and lines that are gone to halt it.
@@ -59,5 +63,64 @@ func TestHalfWrittenTable(t *testing.T) {
 	openStore(t, Config{Dir: dir})
 	if _, err := os.Stat(path); !os.IsNotExist(err) {
 		t.Errorf("it was left: %v", err)
+	}
+}
+
+// TestTablesThatCannotBeWritten: Badger tries to write a table for ever. The ledger halts after a while, nobody waits for it any longer, and it can be
+// closed; the next start has all that was acknowledged.
+func TestTablesThatCannotBeWritten(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	s, err := Open(Config{Dir: dir, MemoryMB: 16})
+	if err != nil {
+		t.Fatal(err)
+	}
+	fund(t, s, "alice", 1<<40)
+	var inTheWay []string
+	for id := range uint64(1000) {
+		path := table.NewFilename(id, filepath.Join(dir, "ledger"))
+		if os.Mkdir(path, 0o700) == nil {
+			inTheWay = append(inTheWay, path)
+		}
+	}
+	charged := storage.Credits(0)
+	for began := time.Now(); s.Halted() == nil && time.Since(began) < time.Minute; {
+		var last *storage.Batch
+		for range 1000 {
+			id := storagetest.NewRequest()
+			if _, err = s.Reserve(storage.Hold{Request: id, Account: "alice", Amount: 1, Expires: time.Now().Add(time.Hour)}); err != nil {
+				break
+			}
+			if _, last, err = s.Settle(storage.Settlement{Request: id, Charge: 1, Reason: "ok"}); err != nil {
+				break
+			}
+		}
+		if err != nil || last.Wait() != nil {
+			break
+		}
+		charged += 1000
+	}
+	if err := s.Halted(); err == nil || !strings.Contains(err.Error(), "creating table") {
+		t.Errorf("halted: %v", err)
+	}
+	if _, err := s.Entries("alice", 0, 1); !errors.Is(err, storage.ErrHalted) {
+		t.Errorf("entries gave %v", err)
+	}
+	if err := s.Close(); err == nil || !strings.Contains(err.Error(), "cannot be closed") {
+		t.Errorf("closing gave %v", err)
+	}
+	left := t.TempDir()
+	if err := copyDatabase(filepath.Join(dir, "ledger"), filepath.Join(left, "ledger")); err != nil {
+		t.Fatal(err)
+	}
+	if err := copyFile(filepath.Join(dir, headName), filepath.Join(left, headName)); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range inTheWay { // what is left of this process's database ends in peace
+		os.Remove(path)
+	}
+	after := openStore(t, Config{Dir: left})
+	if b, err := after.Balance("alice"); err != nil || b.Posted > 1<<40-charged {
+		t.Errorf("%d were charged, %+v, %v", charged, b, err)
 	}
 }
