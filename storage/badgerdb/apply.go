@@ -61,8 +61,8 @@ const (
 	applySize = 64 << 10
 	// applyMost is how many bytes of them may wait before commits do.
 	applyMost = 16 << 20
-	// stuckFor is how long a database that takes no more has to end a transaction.
-	stuckFor = time.Second
+	// stuckFor is how long a database that takes no more has to end a transaction, or to be closed.
+	stuckFor = 5 * time.Second
 )
 
 func newApplier(config *Config, db *badger.DB, j *journal, v *volumes) *applier {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/dgraph-io/badger/v4"
 
@@ -46,11 +47,26 @@ func openLedger(config Config, acknowledged uint64, opts func(badger.Options) ba
 	return f, damaged, nil
 }
 
-// close closes all of it; done tells that the journal is not needed any more.
+// close closes all of it; done tells that the journal is not needed any more. Else the database may be one that takes no more, and cannot be closed.
 func (f ledgerFiles) close(done bool) error {
-	err := errors.Join(f.volumes.close(), guard("closing the ledger", f.db.Close)) // which makes tables of all that is stored
+	closed := make(chan error, 1)
+	go func() { closed <- guard("closing the ledger", f.db.Close) }() // which makes tables of all that is stored
+	var err error
+	if done {
+		err = <-closed
+	} else {
+		select {
+		case err = <-closed:
+		case <-time.After(stuckFor):
+			err = errStuck
+		}
+	}
+	err = errors.Join(f.volumes.close(), err)
 	return errors.Join(err, f.journal.close(done && err == nil))
 }
+
+// errStuck says that Badger does not end.
+var errStuck = errors.New("the ledger's database takes no more and cannot be closed; the next start has all of it from the journal")
 
 // endLog makes tables of what is in Badger's own log, for the last time: a ledger of schema 2 becomes one of this schema.
 func endLog(config Config, opts func(badger.Options) badger.Options) error {

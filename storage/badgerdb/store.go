@@ -200,7 +200,7 @@ func (s *Store) Close() error {
 	<-s.online.ended
 	s.readers.Wait()
 	if !ended {
-		return errors.New("the ledger's database takes no more and cannot be closed; the next start has all of it from the journal")
+		return errStuck
 	}
 	err := s.close(stored)
 	if s.headFile != nil {
