@@ -92,9 +92,12 @@ type Provider struct {
 	// NoCollection says that the provider neither keeps nor trains on what it is sent longer than it must, ZeroRetention that it
 	// keeps nothing at all: fit for callers who want that.
 	NoCollection, ZeroRetention bool
-	Settings                    map[string]string
-	Timeouts                    upstream.Timeouts
-	FirstContent                time.Duration // how long a stream may go on without content while another candidate could still take over; 0: 5 min
+	// ProviderTools lets callers buy with the platform's key what the provider sells beside tokens at their listed prices, such as
+	// tools that it runs. They are charged for the tokens alone.
+	ProviderTools bool
+	Settings      map[string]string
+	Timeouts      upstream.Timeouts
+	FirstContent  time.Duration // how long a stream may go on without content while another candidate could still take over; 0: 5 min
 }
 
 // Config is what the engine is built from. Everything is required unless said otherwise.

@@ -106,6 +106,9 @@ func (e *Engine) upstreamBody(c *call, a *answer, desc *adapter.Endpoint, upstre
 	if upstream == c.dialect {
 		speaks = upstream
 	}
+	if f := covered(a, desc, w, speaks == upstream); f != nil {
+		return nil, f
+	}
 	if f := e.edit(c, a, desc, w, speaks); f != nil {
 		return nil, f
 	}
@@ -151,6 +154,27 @@ func (c *call) chatMembers(a *answer, env *envelope.Envelope, desc *adapter.Endp
 	body, dropped := dialect.StripMessages(c.scratch, foreign)
 	a.dropped = append(a.dropped, dropped...)
 	return body
+}
+
+// covered fails a request that would buy something beside tokens at their listed prices with the platform's key, for credits pay for
+// nothing else. What is translated has lost it: no translation takes such things over.
+func covered(a *answer, desc *adapter.Endpoint, w wording, native bool) *failure {
+	p := a.deployment.endpoint
+	if !native || a.own || a.simulated || a.deployment.local || p.ProviderTools {
+		return nil
+	}
+	path := w.env.Besides
+	if path == "" {
+		const search = "web_search_options"
+		if slices.Contains(desc.Body.Drop, search) || len(w.env.Given(nil, w.body, []string{search})) == 0 {
+			return nil
+		}
+		path = search
+	}
+	return &failure{
+		class: adapter.ClassBadRequest, status: fasthttp.StatusBadRequest, inexpressible: true, param: path,
+		message: path + " has the provider sell something beside tokens at their listed prices, which is all that credits pay for; it takes a provider key of your own",
+	}
 }
 
 // unserved is the failure of a request with a field that the provider must not be asked without.

@@ -44,11 +44,16 @@ func (w *logWriter) Write(data []byte) (int, error) {
 func (w *logWriter) take(data []byte) (flood bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if now := time.Now(); now.Sub(w.second) >= time.Second {
+		w.report()
+		w.second, w.used = now, 0
+	}
 	for len(data) > 0 {
 		line, rest, ended := bytes.Cut(data, []byte{'\n'})
 		room := maxLogLine - len(w.line)
 		if len(line) > room {
 			w.cut = true
+			w.dropped += len(line) - room
 			line = line[:room]
 		}
 		w.line = append(w.line, line...)
@@ -64,7 +69,9 @@ func (w *logWriter) take(data []byte) (flood bool) {
 func (w *logWriter) flush() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.emit()
+	if len(w.line) > 0 {
+		w.emit()
+	}
 	w.report()
 }
 
@@ -78,22 +85,21 @@ func (w *logWriter) lastLine() string {
 	return w.last
 }
 
+// emit ends the line that was begun.
 func (w *logWriter) emit() {
 	text, cut := bytes.TrimRight(w.line, "\r"), w.cut
+	size := len(w.line) + 1 // its end counts, or empty lines would cost nothing
 	w.line, w.cut = w.line[:0], false
-	if len(text) == 0 {
+	if len(text) > 0 {
+		w.last = string(text[:min(len(text), lastLineSize)])
+	}
+	if w.used+size > maxLogRate {
+		w.dropped += size
 		return
 	}
-	w.last = string(text[:min(len(text), lastLineSize)])
-	if now := time.Now(); now.Sub(w.second) >= time.Second {
-		w.report()
-		w.second, w.used = now, 0
-	}
-	if w.used+len(text) > maxLogRate {
-		w.dropped += len(text)
+	if w.used += size; len(text) == 0 {
 		return
 	}
-	w.used += len(text)
 	attrs := []slog.Attr{slog.String("line", string(text))}
 	if cut {
 		attrs = append(attrs, slog.Bool("cut", true))

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/pointsman/pointsman/sdk/abi"
@@ -185,21 +186,76 @@ func TestObserve(t *testing.T) {
 	}
 }
 
+// counting is a policy that needs some grants and counts the decisions of its instance in its reason.
+func counting(needs int64) []byte {
+	s := policyOf(nil,
+		function{Type: typeGive, Code: i32(needs), Export: abi.ExportNeeds},
+		function{Type: typeRoute, Code: i64(planAt<<32 | abi.PlanHeaderSize), Export: abi.ExportNext})
+	count := cat(i32(planAt+abi.PlanReason), i32(planAt+abi.PlanReason), []byte{0x2d, 0, 0}, i32(1), []byte{opI32Add, 0x3a, 0, 0})
+	s.Functions[4].Code = cat(count, i64(planAt<<32|abi.PlanHeaderSize))
+	return s.Module()
+}
+
+// TestImpurityEndsSharing: of a policy that reads what users wrote and was found to remember, no instance decides twice.
+func TestImpurityEndsSharing(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		needs int64
+		alone bool
+	}{{"facts alone", 0, false}, {"text", abi.GrantText, true}, {"metadata", abi.GrantMetadata, true}, {"side calls", abi.GrantSideCalls, true}} {
+		t.Run(c.name, func(t *testing.T) {
+			said := make(chan string, 100)
+			h := testHost(t, Config{CheckEvery: 10, Instances: 3, Log: func(_ string, _ int, text string) { said <- text }})
+			if _, err := h.Load("p", counting(c.needs), Settings{Grants: everyGrant}); err != nil {
+				t.Fatal(err)
+			}
+			snap := policy.Publish(policy.Snapshot{Generation: 1})
+			var plan policy.Plan
+			if err := ask(h, snap, 0, &plan); err != nil {
+				t.Fatal(err)
+			}
+			first := plan.Reason
+			for impure := uint64(0); impure == 0; {
+				if err := ask(h, snap, 0, &plan); err != nil {
+					t.Fatal(err)
+				}
+				info, _ := h.Info("p")
+				impure = info.Impure
+			}
+			for range 5 {
+				if err := ask(h, snap, 0, &plan); err != nil {
+					t.Fatal(err)
+				}
+				if alone := plan.Reason == first; alone != c.alone {
+					t.Errorf("the instance decided %d times before", plan.Reason-first)
+				}
+			}
+			if line := <-said; strings.Contains(line, "instance of its own") != c.alone {
+				t.Errorf("said %q", line)
+			}
+			var wait sync.WaitGroup // nor do those that wait for one another's instances hang
+			for range 20 {
+				wait.Go(func() {
+					var plan policy.Plan
+					if err := ask(h, snap, 0, &plan); err != nil || c.alone && plan.Reason != first {
+						t.Error(plan.Reason, err)
+					}
+				})
+			}
+			wait.Wait()
+		})
+	}
+}
+
 // TestPurity: a policy that decides by what its instance did before is found out.
 func TestPurity(t *testing.T) {
-	counter := func(code []byte) source {
-		s := policyOf(nil)
-		s.Functions[4].Code = cat(code, i64(planAt<<32|abi.PlanHeaderSize))
-		return s
-	}
-	count := cat(i32(planAt+abi.PlanReason), i32(planAt+abi.PlanReason), []byte{0x2d, 0, 0}, i32(1), []byte{opI32Add, 0x3a, 0, 0}) // reason++
 	for _, c := range []struct {
 		name   string
 		module []byte
 		impure bool
 	}{
-		{"pure", counter(nil).Module(), false},
-		{"impure", counter(count).Module(), true},
+		{"pure", policyOf(nil).Module(), false},
+		{"impure", counting(0), true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			said := make(chan string, 100)

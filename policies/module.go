@@ -76,6 +76,7 @@ type module struct {
 	said    string // the last line it logged
 	routed  int    // decisions since the last that was checked
 	checks  bool   // a check is under way
+	alone   bool   // no instance is used twice, see check
 }
 
 // newModule checks, rewrites and compiles a module, and starts one instance of it.
@@ -290,7 +291,7 @@ func (m *module) release(inst *instance, fuel int64, err error) (check bool) {
 	} else {
 		m.fail(err)
 	}
-	keep := err == nil && !m.retired
+	keep := err == nil && !m.retired && !m.alone
 	if keep {
 		m.idle = append(m.idle, inst)
 	} else {

@@ -37,10 +37,11 @@ import (
 //	clients ── api ─┐                     ┌─ plugins ── adapter processes
 //	                ├─ engine ─┬─ policies (Wasm) ◄─ depot ◄─ files, <data>/policies
 //	operators ─ admin ┘        ├─ ledger ── store ─┐
-//	                           ├─ directory ───────┴─ <data>/ledger (Badger, synced)
-//	                           ├─ log ─────────────── <data>/log    (Badger)
+//	                           ├─ directory ───────┴─ <data>/ledger  (a journal, synced; Badger behind it)
+//	                           ├─ log ─────────────── <data>/log     (Badger)
 //	                           │   └─ events ── billing, webhooks
-//	                           └─ results ─────────── <data>/results (Badger, synced)
+//	                           ├─ results ─────────── <data>/results (Badger, synced)
+//	                           └─ bodies ──────────── <data>/bodies  (Badger; if they are kept)
 type gateway struct {
 	cfg       *config.Config // that it was started with; see reloads
 	dataDir   string
@@ -388,7 +389,7 @@ func engineProviders(cfg *config.Config, probed map[string]string) []engine.Prov
 		p := &cfg.Providers[i]
 		e := engine.Provider{
 			Name: p.Name, Adapter: p.Adapter, BaseURL: p.BaseURL, Key: p.APIKey, Usable: p.Usable(),
-			AllowPrivate: p.AllowPrivate, NoCollection: p.NoCollection, ZeroRetention: p.ZeroRetention, Settings: p.Settings, FirstContent: p.Timeouts.FirstContent,
+			AllowPrivate: p.AllowPrivate, NoCollection: p.NoCollection, ZeroRetention: p.ZeroRetention, ProviderTools: p.ProviderTools, Settings: p.Settings, FirstContent: p.Timeouts.FirstContent,
 			Timeouts: upstream.Timeouts{Connect: p.Timeouts.Connect, TLS: p.Timeouts.TLS, FirstByte: p.Timeouts.FirstByte, Idle: p.Timeouts.Idle, Total: p.Timeouts.Total},
 		}
 		if len(p.Probe) > 0 {

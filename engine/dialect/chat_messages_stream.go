@@ -240,7 +240,7 @@ func (s *chatToMessages) call(index, id, function []byte) {
 		}
 	}
 	another := b == nil
-	if b != nil && len(inner(f[0])) > 0 && !bytes.Equal(b.id, id) {
+	if b != nil && len(inner(f[0])) > 0 && (len(inner(id)) == 0 || !bytes.Equal(b.id, id)) {
 		another = len(inner(id)) > 0 && len(inner(b.id)) > 0 || b.args.whole && len(inner(f[1])) > 0
 	}
 	if another {

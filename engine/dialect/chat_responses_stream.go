@@ -314,17 +314,25 @@ func (s *chatToResponses) call(dst []byte, part chatCall) []byte {
 }
 
 // find returns the call that a part belongs to, nil for the first part of another. Some providers give no index, and some
-// the same one to every call.
+// the same one to every call: there a name with arguments after those were whole begins another.
 func (s *chatToResponses) find(part *chatCall) *openCall {
 	for _, call := range slices.Backward(s.calls) {
 		switch {
 		case len(inner(part.id)) > 0 && len(inner(call.id)) > 0 && !bytes.Equal(part.id, call.id):
 		case part.index < 0 && len(inner(part.id)) == 0 && len(inner(part.name)) > 0 && call.item != nil:
+		case len(inner(part.id)) == 0 && len(inner(part.name)) > 0 && len(part.argument) > 0 && call.item != nil && isWhole(call.item.text):
 		case part.index == call.index || part.index < 0:
 			return call
 		}
 	}
 	return nil
+}
+
+// isWhole tells arguments that are an object and have come to its end; raw is a string content.
+func isWhole(raw []byte) bool {
+	var scan objectScan
+	scan.add(appendEnclosed(nil, '"', raw, '"'))
+	return scan.whole
 }
 
 // argument tells of more that a tool is called with.

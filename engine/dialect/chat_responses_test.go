@@ -319,13 +319,61 @@ func TestStreamOfParallelCalls(t *testing.T) {
 			}
 		})
 	}
-	var s chatStream
-	s.delta(`{"tool_calls":[{"function":{"name":"f","arguments":"{}"}},{"function":{"name":"f","arguments":"{}"}}]}`)
-	s.send(`{"choices":[{"index":0,"delta":{},"finish_reason":"tool_calls"}]}`)
-	out, _ := io.ReadAll(fromChat(bytes.NewReader(s.out)))
-	if w := gather(t, readEvents(t, out)); len(w.Calls) != 2 || string(w.Calls[0].CallID) == string(w.Calls[1].CallID) {
-		t.Errorf("calls without ids: %+v", w.Calls)
+}
+
+// callsWithoutIDs are chunks of two calls that have no id to be told apart by, only a name and arguments after others were whole.
+func callsWithoutIDs(t *testing.T, each func(t *testing.T, deltas []string)) {
+	for name, deltas := range map[string][]string{
+		"nor an index":             {`{"function":{"name":"f0","arguments":"{\"a\":\"}\"}"}},{"function":{"name":"f1","arguments":"{}"}}`},
+		"the same index":           {`{"index":0,"function":{"name":"f0","arguments":"{\"a\":\"}\"}"}},{"index":0,"function":{"name":"f1","arguments":"{}"}}`},
+		"the same index, in parts": {`{"index":0,"function":{"name":"f0","arguments":"{\"a\":"}}`, `{"index":0,"function":{"arguments":"\"}\"}"}}`, `{"index":0,"function":{"name":"f1","arguments":"{"}}`, `{"index":0,"function":{"arguments":"}"}}`},
+		"ids that are empty":       {`{"index":0,"id":"","function":{"name":"f0","arguments":"{\"a\":\"}\"}"}}`, `{"index":0,"id":"","function":{"name":"f1","arguments":"{}"}}`},
+		"the name repeated":        {`{"index":0,"function":{"name":"f0","arguments":"{\"a\":"}}`, `{"index":0,"function":{"name":"f0","arguments":"\"}\"}"}}`, `{"index":1,"function":{"name":"f1","arguments":"{}"}}`},
+	} {
+		t.Run(name, func(t *testing.T) { each(t, deltas) })
 	}
+}
+
+func TestCallsWithoutIDsToResponses(t *testing.T) {
+	callsWithoutIDs(t, func(t *testing.T, deltas []string) {
+		var s chatStream
+		for _, d := range deltas {
+			s.delta(`{"tool_calls":[%s]}`, d)
+		}
+		s.send(`{"choices":[{"index":0,"delta":{},"finish_reason":"tool_calls"}]}`)
+		out, err := io.ReadAll(fromChat(bytes.NewReader(s.out)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		calls := gather(t, readEvents(t, out)).Calls
+		if len(calls) != 2 || string(calls[0].Name) != `"f0"` || string(unquoted(calls[0].Arguments)) != `{"a":"}"}` || string(calls[1].Name) != `"f1"` ||
+			string(unquoted(calls[1].Arguments)) != `{}` || string(calls[0].CallID) == string(calls[1].CallID) {
+			t.Errorf("%s", calls)
+		}
+	})
+}
+
+func TestCallsWithoutIDsToMessages(t *testing.T) {
+	callsWithoutIDs(t, func(t *testing.T, deltas []string) {
+		s := newChatToMessages(asMessage())
+		var out []byte
+		for _, d := range append(deltas, "") {
+			var err error
+			if out, _, err = s.event(out, []byte(`{"choices":[{"delta":{"tool_calls":[`+d+`]}}]}`)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		out = s.finish(out)
+		var got string
+		r := sse.NewReader(bytes.NewReader(out), 0)
+		for event, err := r.Next(); err == nil; event, err = r.Next() {
+			m := members(event.Data, "content_block", "delta")
+			got += string(unquoted(members(m[0], "name")[0])) + string(unquoted(members(m[1], "partial_json")[0]))
+		}
+		if got != `f0{"a":"}"}f1{}` {
+			t.Errorf("%s from %s", got, out)
+		}
+	})
 }
 
 // Whatever the order of the deltas, no text is lost and the events are those of a well-formed answer.

@@ -3,7 +3,8 @@ package dialect
 import "strconv"
 
 // AnswerMessagesToChat appends an OpenAI chat completion made of body, a buffered answer of the Messages API, under
-// the id, model name and time of opt. The usage object is the normal form of [Usage], which is returned as well.
+// the id, model name and time of opt. The usage object is the normal form of [Usage], which is returned as well; there is none if the
+// source reported none.
 //
 // Texts are joined into content; thinking is joined into reasoning_content, and its signed blocks are kept byte for byte
 // in thinking_blocks, which [RequestChatToMessages] takes back. Blocks of tools that the provider runs itself, and
@@ -46,9 +47,11 @@ func AnswerMessagesToChat(dst, body []byte, opt AnswerOptions) ([]byte, Usage, e
 	dst = m.append(dst)
 	dst = append(dst, `,"logprobs":null,`...)
 	dst = appendFinish(dst, stop, sequence, m.calls > 0)
-	dst = append(dst, `}],"usage":`...)
+	dst = append(dst, `}]`...)
 	u := counts.usage()
-	dst = append(Chat.appendCounts(dst, u), '}')
+	if u.Reported {
+		dst = append(Chat.appendCounts(append(dst, `,"usage":`...), u), '}')
+	}
 	return append(appendServiceTier(dst, u), '}'), u, nil
 }
 

@@ -6,7 +6,8 @@ import (
 	"github.com/pointsman/pointsman/engine/sse"
 )
 
-// messagesToChat translates a stream of the Messages API into chat completion chunks, ended by a usage chunk and [DONE].
+// messagesToChat translates a stream of the Messages API into chat completion chunks, ended by a usage chunk, if the source
+// reported usage, and [DONE].
 //
 // Deltas are forwarded as they come, one chunk each; only a whole signed thinking block waits for its end, and arguments of
 // a call that had none become {}. The index of the choice is always 0 and tool calls are counted from 0.
@@ -79,10 +80,11 @@ func (s *messagesToChat) event(dst, data []byte) ([]byte, bool, error) {
 			s.chunk = append(s.chunk, `}]}`...)
 		}
 	case "message_stop":
-		chunk := append(appendChunkHead(nil, s.opt.ID, s.opt.Model, s.opt.Created), `"choices":[],"usage":`...)
-		u := s.usage()
-		chunk = append(appendServiceTier(append(Chat.appendCounts(chunk, u), '}'), u), '}')
-		dst = sse.AppendEvent(dst, "", chunk)
+		if u := s.usage(); u.Reported {
+			chunk := append(appendChunkHead(nil, s.opt.ID, s.opt.Model, s.opt.Created), `"choices":[],"usage":`...)
+			chunk = append(appendServiceTier(append(Chat.appendCounts(chunk, u), '}'), u), '}')
+			dst = sse.AppendEvent(dst, "", chunk)
+		}
 		return sse.AppendEvent(dst, "", []byte(sse.Done)), true, nil
 	case "error":
 		s.chunk = appendErrorEvent(s.chunk, data)

@@ -371,3 +371,21 @@ func BenchmarkStreamEvent(b *testing.B) {
 		out, _, _ = s.event(out[:0], data)
 	}
 }
+
+// Usage that the source did not tell is not told as nothing: the gateway puts in what it counted itself.
+func TestMessagesWithoutUsageToChat(t *testing.T) {
+	opt := AnswerOptions{Model: "m", ID: "chatcmpl-1", Created: 1}
+	const content = `"role":"assistant","content":[{"type":"text","text":"hi"}],"stop_reason":"end_turn"`
+	for _, body := range []string{`{` + content + `}`, `{` + content + `,"usage":null}`, `{` + content + `,"usage":{"service_tier":"standard"}}`} {
+		out, u, err := AnswerMessagesToChat(nil, []byte(body), opt)
+		if err != nil || u.Reported || strings.Contains(string(out), `usage`) || !json.Valid(out) {
+			t.Errorf("%s became %s, %v", body, out, err)
+		}
+	}
+	stream := "data: {\"type\":\"message_start\",\"message\":{\"content\":[]}}\n\ndata: {\"type\":\"content_block_start\",\"index\":0,\"content_block\":{\"type\":\"text\",\"text\":\"hi\"}}\n\n" +
+		"data: {\"type\":\"message_delta\",\"delta\":{\"stop_reason\":\"end_turn\"}}\n\ndata: {\"type\":\"message_stop\"}\n\n"
+	out, err := io.ReadAll(TranslateStream(Messages, Chat, strings.NewReader(stream), opt))
+	if err != nil || strings.Contains(string(out), "usage") || !strings.HasSuffix(string(out), "\"finish_reason\":\"stop\"}]}\n\ndata: [DONE]\n\n") {
+		t.Errorf("the stream became %s, %v", out, err)
+	}
+}

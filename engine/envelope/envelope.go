@@ -60,7 +60,9 @@ type Envelope struct {
 	// KeyFallback: own keys and the platform's may follow each other in one request (pointsman.key_fallback).
 	KeyFallback bool
 	Routing     *Routing // wishes about providers and models, nil if there are none
-	WantsJSON   bool     // response_format asks for a JSON object or follows a schema
+	// Besides is the path of the first thing that a provider would sell beside tokens at their listed prices, "" for nothing.
+	Besides   string
+	WantsJSON bool // response_format asks for a JSON object or follows a schema
 
 	form     Form
 	members  []member

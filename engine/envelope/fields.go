@@ -177,9 +177,10 @@ func (f Form) known() []string {
 	shared := []string{"model", "power_level", "pointsman", "provider", "models", "stream", "user", "metadata", "temperature", "top_p", "tools"}
 	switch f {
 	case FormMessages, FormTokenCount:
-		return append(shared, "messages", "system", "max_tokens", "tool_choice", "stop_sequences", "thinking", "output_config", "top_k")
+		return append(shared, "messages", "system", "max_tokens", "tool_choice", "stop_sequences", "thinking", "output_config", "top_k",
+			"mcp_servers", "inference_geo", "speed", "context_management", "compaction")
 	case FormResponses:
-		return append(shared, "input", "instructions", "max_output_tokens", "tool_choice", "text", "reasoning", "store", "previous_response_id")
+		return append(shared, "input", "instructions", "max_output_tokens", "tool_choice", "text", "reasoning", "store", "previous_response_id", "prompt")
 	case FormEmbeddings:
 		return append(shared[:3:3], "user", "input", "dimensions", "encoding_format")
 	case FormImages:

@@ -66,6 +66,19 @@ func (p *parser) messagesField() field {
 		p.stop()
 	case "output_config", "output_format":
 		p.outputConfig()
+	case "context_management":
+		p.contextEdits()
+	case "compaction":
+		if p.peek() == '{' {
+			p.besides(p.i)
+		}
+		p.value()
+	case "mcp_servers":
+		p.servers()
+	case "inference_geo":
+		p.surcharge("global")
+	case "speed":
+		p.surcharge("standard")
 	default:
 		p.unknown()
 		p.value()
@@ -91,8 +104,10 @@ func (p *parser) messagesTools() {
 	for p.begin(&f); p.element(&f); {
 		if p.peek() != '{' {
 			p.invalid(p.i, "", "must be an object")
+			p.value()
+			continue
 		}
-		p.value()
+		p.typed(p.toolKind)
 	}
 	if f.n > 0 {
 		p.e.Needs |= abi.CapTools
@@ -169,6 +184,11 @@ func (p *parser) responsesField() field {
 		name := string(p.key)
 		if p.peek() != 'n' {
 			p.refuse(400, CodeUnsupported, name, "%s is not supported: this gateway stores no responses, send the whole input", name)
+		}
+		p.value()
+	case "prompt": // a template of the key's owner, with tools of its own
+		if p.peek() == '{' {
+			p.besides(p.i)
 		}
 		p.value()
 	case "background":

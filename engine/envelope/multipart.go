@@ -28,7 +28,7 @@ func (e *Envelope) ParseMultipart(contentType string, body []byte) *Error {
 	*e = Envelope{N: 1, form: FormAudio, members: e.members[:0], names: e.names, scratch: e.scratch}
 	kind, params, err := mime.ParseMediaType(contentType)
 	boundary := params["boundary"]
-	if err != nil || kind != "multipart/form-data" || boundary == "" || len(boundary) > maxBoundary {
+	if err != nil || kind != "multipart/form-data" || boundary == "" || len(boundary) > maxBoundary || extended(contentType, "boundary") {
 		return badForm("", "the body must be multipart/form-data with a boundary")
 	}
 	delimiter := []byte("\r\n--" + boundary)
@@ -66,10 +66,13 @@ func (e *Envelope) part(body []byte, off, end int, seen map[string]bool) *Error 
 	}
 	name, dispositions := "", 0
 	for line := range strings.SplitSeq(string(body[off:off+split]), "\r\n") {
+		if strings.ContainsAny(line, "\r\n") || strings.HasPrefix(line, " ") || strings.HasPrefix(line, "\t") { // another reader might end it, or begin it, elsewhere
+			return badForm("", "a header of a part of the form is not one line")
+		}
 		key, value, ok := strings.Cut(line, ":")
 		if ok && textproto.CanonicalMIMEHeaderKey(strings.TrimSpace(key)) == "Content-Disposition" {
 			dispositions++
-			if kind, params, err := mime.ParseMediaType(value); err == nil && kind == "form-data" {
+			if kind, params, err := mime.ParseMediaType(value); err == nil && kind == "form-data" && !extended(value, "name") {
 				name = params["name"]
 			}
 		}
@@ -92,6 +95,18 @@ func (e *Envelope) part(body []byte, off, end int, seen map[string]bool) *Error 
 	}
 	seen[name] = true
 	return e.formField(name, body, value)
+}
+
+// extended tells whether a parameter is given in RFC 2231's way as well, name*= or name*0=, which readers of forms heed or not: what a
+// quoted value holds counts too.
+func extended(value, name string) bool {
+	for param := range strings.SplitSeq(value, ";") {
+		param = strings.TrimLeft(param, " \t")
+		if len(param) > len(name) && strings.EqualFold(param[:len(name)], name) && strings.HasPrefix(strings.TrimLeft(param[len(name):], " \t"), "*") {
+			return true
+		}
+	}
+	return false
 }
 
 // formField takes what the gateway wants to know of one part.

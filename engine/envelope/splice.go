@@ -40,8 +40,8 @@ func (e *Envelope) Given(dst []string, body []byte, names []string) []string {
 
 // Splice appends to dst the request body with the edits made and the gateway's own members removed (power_level, pointsman,
 // and of conversations provider and models); everything else is copied byte for byte. body must be the bytes e was parsed from, and dst must not overlap it. It allocates only if
-// dst lacks room. With MaxTokensField or MaxTokens set, at most one of max_tokens and max_completion_tokens is left:
-// the one Envelope.MaxTokens came from.
+// dst lacks room. At most one of max_tokens and max_completion_tokens is left, the one Envelope.MaxTokens came from: a provider
+// might obey the other, and write more than was held for.
 func (e *Envelope) Splice(dst, body []byte, edits Edits) []byte {
 	if len(e.members) == 0 {
 		return append(dst, body...)
@@ -75,7 +75,7 @@ func (e *Envelope) drops(m *member, body []byte, edits Edits) bool {
 	case fieldPowerLevel, fieldPointsman, fieldRouting:
 		return true
 	case fieldMaxTokens, fieldMaxCompletionTokens:
-		if (edits.MaxTokensField != "" || edits.MaxTokens > 0) && m.field != e.limit {
+		if m.field != e.limit && (e.limit != fieldOther || edits.MaxTokensField != "" || edits.MaxTokens > 0) {
 			return true
 		}
 	}
@@ -153,7 +153,7 @@ func (w *writer) streamOptions(m *member) {
 	default:
 		w.copyTo(m.val + 1)
 		w.dst = append(w.dst, `"include_usage":true`...)
-		if !emptyObject(w.body[m.val:m.end]) {
+		if !isEmpty(w.body[m.val:m.end]) {
 			w.dst = append(w.dst, ',')
 		}
 	}
@@ -162,8 +162,8 @@ func (w *writer) streamOptions(m *member) {
 // usageOptions are the stream options of a request that has none.
 const usageOptions = `{"include_usage":true}`
 
-// emptyObject tells {} and { } from objects with members.
-func emptyObject(b []byte) bool {
+// isEmpty tells {}, { } and [] from objects and arrays with something in them.
+func isEmpty(b []byte) bool {
 	for _, c := range b[1 : len(b)-1] {
 		if c > ' ' {
 			return false

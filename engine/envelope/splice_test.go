@@ -47,6 +47,8 @@ func TestSplice(t *testing.T) {
 		{"usage among others", `{"stream_options":{"a":1},` + m + `}`, Edits{IncludeUsage: true}, `{"stream_options":{"include_usage":true,"a":1},` + m + `}`},
 		{"rename limit", `{"max_completion_tokens" : 5,` + m + `}`, Edits{MaxTokensField: "max_tokens"}, `{"max_tokens" : 5,` + m + `}`},
 		{"one limit of two", `{"max_tokens":4,"max_completion_tokens":5,` + m + `}`, Edits{MaxTokensField: "max_tokens"}, `{"max_tokens":5,` + m + `}`},
+		{"two limits", `{"max_completion_tokens":1,"max_tokens":100000,` + m + `}`, Edits{}, `{"max_completion_tokens":1,` + m + `}`},
+		{"two limits, the one that counts last", `{"max_tokens":4, "max_completion_tokens":5,` + m + `}`, Edits{Model: "b"}, `{"max_completion_tokens":5,` + m + `,"model":"b"}`},
 		{"limit beside a null", `{"max_tokens":4,"max_completion_tokens":null,` + m + `}`, Edits{MaxTokensField: "max_completion_tokens"}, `{"max_completion_tokens":4,` + m + `}`},
 		{"limit by another name", `{"max_out":3,"max_tokens":4,` + m + `}`, Edits{MaxTokensField: "max_out"}, `{"max_out":4,` + m + `}`},
 		{"limit lowered", `{"max_tokens":4000,` + m + `}`, Edits{MaxTokens: 100}, `{"max_tokens":100,` + m + `}`},
@@ -162,7 +164,7 @@ func model(t *testing.T, e *Envelope, body []byte, edits Edits) []raw {
 		switch {
 		case m.key == "power_level", m.key == "pointsman", slices.Contains(edits.Drop, m.key):
 			continue
-		case setsLimit && !isLimit && (m.key == "max_tokens" || m.key == "max_completion_tokens"):
+		case (setsLimit || limitName != "") && !isLimit && (m.key == "max_tokens" || m.key == "max_completion_tokens"):
 			continue
 		case !isLimit && m.key == edits.MaxTokensField && (limitName != "" || edits.MaxTokens > 0):
 			continue

@@ -126,7 +126,10 @@ func (p *parser) tool(typed bool) {
 	has := false
 	for p.begin(&f); p.member(&f); {
 		if typed && string(p.key) == "type" {
-			has = p.optionalText()
+			at := p.i
+			if has = p.optionalText(); has {
+				p.toolKind(at)
+			}
 			continue
 		}
 		p.value()

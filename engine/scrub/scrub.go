@@ -21,16 +21,21 @@ type Redactor struct {
 // mark stands for what was taken out.
 const mark = "[redacted]"
 
-// secretForms are the forms of common keys and tokens.
-const secretForms = `\b(?:sk|pk|rk|pm|gsk|hf|r8|fw|tgp)[-_][A-Za-z0-9_-]{16,}` + // provider and gateway keys
-	`|\b(?:AKIA|ASIA)[A-Z0-9]{16}\b` + // AWS
-	`|\bAIza[A-Za-z0-9_-]{30,}` + // Google
-	`|\b(?:gh[oprsu]_|github_pat_|glpat-)[A-Za-z0-9_-]{20,}` +
-	`|\bxox[abeprs]-[A-Za-z0-9-]{10,}` + // Slack
-	`|\bwhsec_[A-Za-z0-9+/=]{16,}` +
-	`|\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*` + // JWT
-	`|(?i:\bbearer) +[A-Za-z0-9._~+/=-]{16,}` +
-	`|-----BEGIN [A-Z ]*PRIVATE KEY-----(?s:.*?)(?:-----END [A-Z ]*PRIVATE KEY-----|$)`
+// secretForms are the forms of common keys and tokens. Each begins a word, or stands behind a JSON escape, which may end in a letter; the
+// escape is the first group, to be kept.
+const secretForms = `(\\[bfnrt]|\\u[0-9A-Fa-f]{4}|\b)(?:` +
+	`(?:sk|pk|rk|pm|gsk|hf|r8|fw|tgp)[-_][A-Za-z0-9_-]{16,}` + // provider and gateway keys
+	`|(?:AKIA|ASIA)[A-Z0-9]{16}\b` + // AWS
+	`|AIza[A-Za-z0-9_-]{30,}` + // Google
+	`|(?:gh[oprsu]_|github_pat_|glpat-)[A-Za-z0-9_-]{20,}` +
+	`|xox[abeprs]-[A-Za-z0-9-]{10,}` + // Slack
+	`|whsec_(?:[A-Za-z0-9+/=]|` + escaped + `){16,}` +
+	`|eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*` + // JWT
+	`|(?i:bearer) +(?:[A-Za-z0-9._~+/=-]|` + escaped + `){16,}` +
+	`)|-----BEGIN [A-Z ]*PRIVATE KEY-----(?s:.*?)(?:-----END [A-Z ]*PRIVATE KEY-----|$)`
+
+// escaped is how some encoders write the signs of base64 in JSON.
+const escaped = `\\/|\\u00[0-9A-Fa-f]{2}`
 
 // New returns a redactor. A path is names of members with dots between them, from the top of the body; * stands for any member or
 // element, a number for an element. expressions are regular expressions of further secrets. The error names the one that is wrong.
@@ -63,12 +68,21 @@ func (r *Redactor) Body(body []byte) []byte {
 	if len(r.paths) > 0 && len(body) > 0 {
 		body = r.members(body)
 	}
-	return r.secrets.ReplaceAll(body, []byte(mark))
+	if !isJSON(body) {
+		body = r.acrossEvents(body)
+	}
+	return r.secrets.ReplaceAll(body, []byte("${1}"+mark))
+}
+
+// isJSON tells a JSON text from a stream of events.
+func isJSON(body []byte) bool {
+	start := bytes.TrimLeft(body, " \t\r\n")
+	return len(start) == 0 || start[0] == '{' || start[0] == '['
 }
 
 // members takes the values at the paths out of a JSON text, or out of each event of a stream.
 func (r *Redactor) members(body []byte) []byte {
-	if start := bytes.TrimLeft(body, " \t\r\n"); len(start) == 0 || start[0] == '{' || start[0] == '[' {
+	if isJSON(body) {
 		return r.value(nil, body)
 	}
 	var out []byte

@@ -58,13 +58,68 @@ func TestSecrets(t *testing.T) {
 	}
 }
 
+// In JSON a letter may stand right before a secret: the end of an escape.
+func TestSecretsAfterEscapes(t *testing.T) {
+	r, err := New(nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, secret := range []string{
+		"sk-proj-abcdefghijklmnop1234", "gsk_0123456789abcdefghij", "AKIAIOSFODNN7EXAMPLE", "AIzaSyA0123456789abcdefghijklmnopqrstu", "ghp_0123456789abcdefghij0123",
+		"xoxb-0123456789-abcdef", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0.abc", "bearer abcdefghijklmnopqrstuvwxyz",
+		`Bearer abcdefgh\/ijklm\u002Bnopqrs\/tuvwxyz==`,
+	} {
+		for _, before := range []string{`\n`, `\t`, `\r`, `\b`, `\f`, `\u000a`, `\u0009`, `\u00e9`, `\\n`, `\"`, `\/`} {
+			if got := string(r.Body([]byte(`{"text":"KEY=` + before + secret + `"}`))); got != `{"text":"KEY=`+before+mark+`"}` {
+				t.Errorf("%s after %s became %s", secret, before, got)
+			}
+		}
+		if got := string(r.Body([]byte(`{"text":"x` + secret + `"}`))); strings.Contains(got, mark) {
+			t.Errorf("a word that ends in %s became %s", secret, got)
+		}
+	}
+}
+
+// A model says a secret in several events of a stream.
+func TestSecretsAcrossEvents(t *testing.T) {
+	r, err := New(nil, []string{`ACME-([0-9]{4})`})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct{ name, in, want string }{
+		{
+			"chat completions",
+			"data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"it is\\nsk-proj-abc\"}}]}\n\n: ping\n\ndata: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"defghijkl\"}}]}\n\n" +
+				"data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"mnopq, and\"}}]}\n\ndata: [DONE]\n\n",
+			"data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"it is\\n[redacted]\"}}]}\n\n: ping\n\ndata: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"\"}}]}\n\n" +
+				"data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\", and\"}}]}\n\ndata: [DONE]\n\n",
+		},
+		{
+			"messages",
+			"event: content_block_delta\r\ndata: {\"type\":\"content_block_delta\",\"delta\":{\"type\":\"text_delta\",\"text\":\"ACME\"}}\r\n\r\nevent: content_block_delta\r\ndata:{\"type\":\"content_block_delta\",\"delta\":{\"type\":\"text_delta\",\"text\":\"-1234\"}}\r\n",
+			"event: content_block_delta\r\ndata: {\"type\":\"content_block_delta\",\"delta\":{\"type\":\"text_delta\",\"text\":\"[redacted]\"}}\r\n\r\nevent: content_block_delta\r\ndata:{\"type\":\"content_block_delta\",\"delta\":{\"type\":\"text_delta\",\"text\":\"\"}}\r\n",
+		},
+		{
+			"responses, and the whole at the end",
+			"data: {\"delta\":\"AKIAIOSF\"}\n\ndata: {\"delta\":\"ODNN7EXAMPLE\"}\n\ndata: {\"text\":\"AKIAIOSFODNN7EXAMPLE\"}\n\n",
+			"data: {\"delta\":\"[redacted]\"}\n\ndata: {\"delta\":\"\"}\n\ndata: {\"text\":\"[redacted]\"}\n\n",
+		},
+		{"an event that is cut", "data: {\"delta\":\"ACME-\"}\n\ndata: {\"delta\":\"12", "data: {\"delta\":\"ACME-\"}\n\ndata: {\"delta\":\"12"},
+		{"nothing", "data: {\"delta\":\"ACME\"}\n\ndata: {\"other\":\"-1234\"}\n\n", "data: {\"delta\":\"ACME\"}\n\ndata: {\"other\":\"-1234\"}\n\n"},
+	} {
+		if got := string(r.Body([]byte(c.in))); got != c.want {
+			t.Errorf("%s:\n%s\nbecame\n%s\nnot\n%s", c.name, c.in, got, c.want)
+		}
+	}
+}
+
 // FuzzBody: what is named never comes through, and nothing else ends the program.
 func FuzzBody(f *testing.F) {
 	r, err := New([]string{"secret", "list.*"}, nil)
 	if err != nil {
 		f.Fatal(err)
 	}
-	for _, seed := range []string{`{"secret":"canary"}`, `{"list":["canary",{"a":"canary"}]}`, `{"secret":"canary`, "data: {\"secret\":\"canary\"}\n", `[{"secret":"x"}]`} {
+	for _, seed := range []string{`{"secret":"canary"}`, `{"list":["canary",{"a":"canary"}]}`, `{"secret":"canary`, "data: {\"secret\":\"canary\"}\n", "data: {\"a\":\"sk-0123456789\"}\ndata: {\"a\":\"0123456789\"}\n", `[{"secret":"x"}]`} {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, body []byte) {

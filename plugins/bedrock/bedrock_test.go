@@ -56,6 +56,11 @@ func TestRequest(t *testing.T) {
 			"one tool", `{` + tool + `"tool_choice":{"type":"function","function":{"name":"f"}},"top_k":5,"messages":[{"role":"user","content":"a"}]}`,
 			`{"messages":[{"role":"user","content":[{"text":"a"}]}],"toolConfig":{"tools":[{"toolSpec":{"name":"f","description":"d","inputSchema":{"json":{"type":"object","properties":{}}}}}],"toolChoice":{"tool":{"name":"f"}}},"additionalModelRequestFields":{"top_k":5}}`,
 		},
+		{
+			"calls without arguments", `{` + tool + `"messages":[{"role":"user","content":"a"},{"role":"assistant","tool_calls":[{"id":"c1","function":{"name":"f","arguments":""}},{"id":"c2","function":{"name":"f","arguments":" \n"}},{"id":"c3","function":{"name":"f","arguments":"null"}}]}]}`,
+			`{"messages":[{"role":"user","content":[{"text":"a"}]},{"role":"assistant","content":[{"toolUse":{"toolUseId":"c1","name":"f","input":{}}},{"toolUse":{"toolUseId":"c2","name":"f","input":{}}},{"toolUse":{"toolUseId":"c3","name":"f","input":{}}}]}],` +
+				`"toolConfig":{"tools":[{"toolSpec":{"name":"f","description":"d","inputSchema":{"json":{"type":"object","properties":{}}}}}]}}`,
+		},
 		{"no tool", `{` + tool + `"tool_choice":"none","messages":[{"role":"user","content":"a"}]}`, `{"messages":[{"role":"user","content":[{"text":"a"}]}]}`},
 	} {
 		got, err := converseRequest(&provider.CallRequest{Body: []byte(test.body)}, place{})
@@ -122,6 +127,61 @@ func TestStreamThatBreaksOff(t *testing.T) {
 	body := eventstream.Append(whole, []byte(`{"message":"slow down"}`), ":exception-type", "throttlingException", ":message-type", "exception")
 	if err := stream(bytes.NewReader(body), wire.Answer{}, &s); err != nil || !strings.Contains(s.parts[len(s.parts)-1], `"ThrottlingException"`) {
 		t.Errorf("an exception: %q, %v", s.parts, err)
+	}
+}
+
+// A call of a tool without parameters has {} as its arguments, which clients read and send back.
+func TestCallsWithoutArguments(t *testing.T) {
+	var body []byte
+	for _, e := range [][2]string{
+		{"messageStart", `{"role":"assistant"}`},
+		{"contentBlockStart", `{"contentBlockIndex":0,"start":{"toolUse":{"name":"f","toolUseId":"c1"}}}`},
+		{"contentBlockStop", `{"contentBlockIndex":0}`},
+		{"contentBlockStart", `{"contentBlockIndex":1,"start":{"toolUse":{"name":"g","toolUseId":"c2"}}}`},
+		{"contentBlockDelta", `{"contentBlockIndex":1,"delta":{"toolUse":{"input":""}}}`},
+		{"contentBlockStop", `{"contentBlockIndex":1}`},
+		{"contentBlockStart", `{"contentBlockIndex":2,"start":{"toolUse":{"name":"h","toolUseId":"c3"}}}`},
+		{"contentBlockDelta", `{"contentBlockIndex":2,"delta":{"toolUse":{"input":"{\"x\""}}}`},
+		{"contentBlockDelta", `{"contentBlockIndex":2,"delta":{"toolUse":{"input":":1}"}}}`},
+		{"contentBlockStop", `{"contentBlockIndex":2}`},
+		{"contentBlockDelta", `{"contentBlockIndex":3,"delta":{"text":"x"}}`},
+		{"contentBlockStop", `{"contentBlockIndex":3}`},
+		{"messageStop", `{"stopReason":"tool_use"}`},
+	} {
+		body = eventstream.Append(body, []byte(e[1]), ":event-type", e[0])
+	}
+	var s sink
+	if err := stream(bytes.NewReader(body), wire.Answer{}, &s); err != nil {
+		t.Fatal(err)
+	}
+	type calls struct {
+		Calls []struct {
+			Index    int
+			Function struct{ Arguments string }
+		} `json:"tool_calls"`
+	}
+	var streamed [3]string
+	for _, part := range s.parts {
+		var chunk struct{ Choices []struct{ Delta calls } }
+		if err := json.Unmarshal([]byte(part), &chunk); err != nil {
+			t.Fatal(err)
+		}
+		for _, call := range chunk.Choices[0].Delta.Calls {
+			streamed[call.Index] += call.Function.Arguments
+		}
+	}
+	if streamed != [3]string{`{}`, `{}`, `{"x":1}`} {
+		t.Errorf("streamed: %q", streamed)
+	}
+	whole, err := completion([]byte(`{"output":{"message":{"role":"assistant","content":[{"toolUse":{"name":"f","toolUseId":"c1"}},{"toolUse":{"name":"f","toolUseId":"c2","input":null}},{"toolUse":{"name":"f","toolUseId":"c3","input":{"x":1}}}]}}}`), wire.Answer{})
+	var answer struct{ Choices []struct{ Message calls } }
+	if err != nil || json.Unmarshal(whole, &answer) != nil {
+		t.Fatal(err)
+	}
+	for i, want := range []string{`{}`, `{}`, `{"x":1}`} {
+		if got := answer.Choices[0].Message.Calls[i].Function.Arguments; got != want {
+			t.Errorf("call %d of a whole answer: %q", i, got)
+		}
 	}
 }
 

@@ -164,13 +164,21 @@ func (out *converse) add(m *wire.Message, i int) error {
 		}
 	}
 	for _, c := range m.ToolCalls {
-		input := json.RawMessage(c.Function.Arguments)
+		input := json.RawMessage(arguments(c.Function.Arguments))
 		if !json.Valid(input) {
 			return wire.Errorf(where+".tool_calls", "the arguments of a tool call must be JSON")
 		}
 		out.append("assistant", block{ToolUse: &toolUse{ID: c.ID, Name: c.Function.Name, Input: input}})
 	}
 	return nil
+}
+
+// arguments are those of a call, {} for none: models may say nothing for a tool without parameters.
+func arguments(text string) string {
+	if said := strings.TrimSpace(text); said == "" || said == "null" {
+		return "{}"
+	}
+	return text
 }
 
 func (out *converse) append(role string, b block) {
@@ -251,7 +259,7 @@ func completion(body []byte, made wire.Answer) ([]byte, error) {
 			out.Reasoning += b.Reasoning.Text.Text
 		case b.ToolUse != nil:
 			call := wire.ToolCall{ID: b.ToolUse.ID, Type: "function"}
-			call.Function.Name, call.Function.Arguments = b.ToolUse.Name, string(b.ToolUse.Input)
+			call.Function.Name, call.Function.Arguments = b.ToolUse.Name, arguments(string(b.ToolUse.Input))
 			out.ToolCalls = append(out.ToolCalls, call)
 		}
 	}

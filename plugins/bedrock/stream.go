@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/pointsman/pointsman/plugins/bedrock/eventstream"
 	"github.com/pointsman/pointsman/plugins/openai/wire"
@@ -76,7 +77,8 @@ func exception(kind string) string {
 type streamState struct {
 	made    wire.Answer
 	answer  provider.AnswerWriter
-	calls   int // tool calls begun
+	calls   int  // tool calls begun
+	bare    bool // one is under way that has no arguments yet
 	stopped bool
 }
 
@@ -89,15 +91,22 @@ func (s *streamState) take(kind string, e *event) error {
 			return nil
 		}
 		s.calls++
+		s.bare = true
 		return s.call(e.Start.ToolUse, "")
 	case "contentBlockDelta":
 		switch d := &e.Delta; {
 		case d.Text != nil:
 			return s.chunk(wire.Delta{Content: d.Text}, "")
 		case d.ToolUse != nil && s.calls > 0:
+			s.bare = s.bare && strings.TrimSpace(d.ToolUse.Input) == ""
 			return s.call(nil, d.ToolUse.Input)
 		case d.Reasoning != nil && d.Reasoning.Text != "":
 			return s.chunk(wire.Delta{Reasoning: d.Reasoning.Text}, "")
+		}
+	case "contentBlockStop":
+		if s.bare {
+			s.bare = false
+			return s.call(nil, arguments(""))
 		}
 	case "messageStop":
 		s.stopped = true
@@ -107,7 +116,7 @@ func (s *streamState) take(kind string, e *event) error {
 			return s.part(s.made.UsageChunk(e.Usage.wire()))
 		}
 	}
-	return nil // contentBlockStop, and what is added later
+	return nil // what is added later
 }
 
 // call sends the beginning of a tool call, or more of its arguments.

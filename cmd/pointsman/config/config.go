@@ -52,7 +52,7 @@ type Config struct {
 // Server is the [server] table.
 type Server struct {
 	Listen       string // host:port of the API
-	AdminListen  string // host:port of the admin API, console and metrics
+	AdminListen  string // host:port of the admin API and metrics
 	MaxBodyBytes int    // largest request body, also once it is decoded
 	// TLSCert and TLSKey are the paths of a certificate with its chain and of its key, absolute; both or neither is given.
 	TLSCert, TLSKey string
@@ -84,6 +84,7 @@ type Provider struct {
 	// NoCollection says that the provider does not keep or train on what it is sent, ZeroRetention that it keeps nothing at
 	// all: what callers can ask for by provider.data_collection and provider.zdr.
 	NoCollection, ZeroRetention bool
+	ProviderTools               bool // callers may buy with the platform's key what is not charged: tools that the provider runs
 }
 
 // Retries is the [retries] table.

@@ -19,6 +19,9 @@ import (
 
 var update = flag.Bool("update", false, "rewrite the golden files")
 
+// reference is the configuration that has every key.
+const reference = "../../../docs/configuration.toml"
+
 // environment makes a lookup of "NAME=value" lines.
 func environment(vars ...string) func(string) string {
 	return func(name string) string {
@@ -72,12 +75,12 @@ func absolute(t *testing.T, path string) string {
 }
 
 func TestLoadFull(t *testing.T) {
-	c, err := Load("testdata/full.toml", fullEnv())
+	c, err := Load(reference, fullEnv())
 	if err != nil {
 		t.Fatal(err)
 	}
 	server := Server{
-		"127.0.0.1:8084", "127.0.0.1:8085", 32 << 20, absolute(t, "testdata/tls/gateway.crt"), absolute(t, "testdata/tls/gateway.key"),
+		"127.0.0.1:8084", "127.0.0.1:8085", 32 << 20, absolute(t, "../../../docs/tls/gateway.crt"), absolute(t, "../../../docs/tls/gateway.key"),
 		[]string{"https://app.example", "http://localhost:3000"},
 		10 * time.Second, 15 * time.Second, true, 5 * time.Second, time.Minute,
 	}
@@ -152,22 +155,22 @@ func TestLoadFull(t *testing.T) {
 	policies := []Policy{
 		{Name: "eco", Shortlist: 64, Params: "min_quality=0.65\nproviders=local,groq\n", Place: c.Policies[0].Place},
 		{
-			Name: "nightly", File: absolute(t, "testdata/policies/nightly.wasm"), Grants: abi.GrantText, Fuel: 2_000_000, Shortlist: 100,
+			Name: "nightly", File: absolute(t, "../../../docs/policies/nightly.wasm"), Grants: abi.GrantText, Fuel: 2_000_000, Shortlist: 100,
 			Params: "band=0,1\nlimits.output=2000\nlimits.strict=true\nwebhook_token=lab-token-secret-value\n", Private: true,
-			Signature: absolute(t, "testdata/policies/nightly.sig"), SignatureGiven: true, Place: c.Policies[1].Place,
+			Signature: absolute(t, "../../../docs/policies/nightly.sig"), SignatureGiven: true, Place: c.Policies[1].Place,
 		},
 		{
-			Name: "tomorrow", File: absolute(t, "testdata/policies/tomorrow.wasm"), ShadowOf: "eco", Share: 0.25,
-			Signature: absolute(t, "testdata/policies/tomorrow.wasm.minisig"), Place: c.Policies[2].Place,
+			Name: "tomorrow", File: absolute(t, "../../../docs/policies/tomorrow.wasm"), ShadowOf: "eco", Share: 0.25,
+			Signature: absolute(t, "../../../docs/policies/tomorrow.wasm.minisig"), Place: c.Policies[2].Place,
 		},
 	}
-	if !strings.HasPrefix(c.Policies[1].Place, "testdata/full.toml:") || len(c.Trust.Keys) != 1 || c.Trust.Keys[0].ID() != "E7620F1842B4E81F" || c.Trust.AllowUnsigned {
+	if !strings.HasPrefix(c.Policies[1].Place, reference+":") || len(c.Trust.Keys) != 1 || c.Trust.Keys[0].ID() != "E7620F1842B4E81F" || c.Trust.AllowUnsigned {
 		t.Errorf("place %s, trust %+v", c.Policies[1].Place, c.Trust)
 	}
 	if !reflect.DeepEqual(c.Policies, policies) {
 		t.Errorf("policies %+v", c.Policies)
 	}
-	if len(c.Plugins) != 1 || c.Plugins[0].Path != absolute(t, "testdata/plugins/labwire") || !slices.Equal(c.Plugins[0].Env, []string{"LAB_TOKEN"}) || c.Plugins[0].Args[1] != "--token=lab-token-secret-value" {
+	if len(c.Plugins) != 1 || c.Plugins[0].Path != absolute(t, "../../../docs/plugins/labwire") || !slices.Equal(c.Plugins[0].Env, []string{"LAB_TOKEN"}) || c.Plugins[0].Args[1] != "--token=lab-token-secret-value" {
 		t.Errorf("plugins %+v", c.Plugins)
 	}
 	if want := (Cache{true, 10 * time.Minute, 64, 512, "team", 250_000, true, []string{"user"}, true, 100}); !reflect.DeepEqual(c.Cache, want) {
@@ -180,7 +183,7 @@ func TestLoadFull(t *testing.T) {
 
 func TestEffective(t *testing.T) {
 	env := fullEnv()
-	c, err := Load("testdata/full.toml", env)
+	c, err := Load(reference, env)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -192,7 +195,7 @@ func TestEffective(t *testing.T) {
 		}
 	}
 	// What was printed is a configuration that means the same, secrets apart.
-	again, err := Parse("testdata/again.toml", []byte(text), env)
+	again, err := Parse("../../../docs/again.toml", []byte(text), env)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -147,6 +147,9 @@ func (p *printer) provider(v *Provider) {
 	if v.ZeroRetention {
 		p.pair("zero_retention", "true")
 	}
+	if v.ProviderTools {
+		p.pair("provider_tools", "true")
+	}
 	p.timeouts("timeouts", v.Timeouts)
 	if len(v.Settings) > 0 {
 		p.table("[providers." + bare(v.Name) + ".settings]")

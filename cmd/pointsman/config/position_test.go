@@ -75,7 +75,7 @@ func TestIndexPlacesEverything(t *testing.T) {
 		t.Fatal(err)
 	}
 	texts := []string{tricky}
-	for _, file := range files {
+	for _, file := range append(files, reference) {
 		data, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)
@@ -139,7 +139,7 @@ func TestTooDeep(t *testing.T) {
 
 // Whatever the bytes: no panic, either a configuration that builds or an error, and places for all that TOML finds.
 func FuzzParse(f *testing.F) {
-	for _, pattern := range []string{"testdata/*.toml", "testdata/faults/*.toml"} {
+	for _, pattern := range []string{reference, "testdata/*.toml", "testdata/faults/*.toml"} {
 		files, err := filepath.Glob(pattern)
 		if err != nil {
 			f.Fatal(err)

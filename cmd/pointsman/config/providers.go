@@ -304,6 +304,7 @@ func (d *document) provider(t *table, p *Provider, adapters []string) {
 	p.Local = t.flag("local", p.Local)
 	p.NoCollection = t.flag("no_collection", false)
 	p.ZeroRetention = t.flag("zero_retention", false)
+	p.ProviderTools = t.flag("provider_tools", false)
 	t.timeouts("in [providers."+p.Name+".timeouts]", &p.Timeouts)
 	p.Settings = t.strMap("settings", "in [providers."+p.Name+".settings]")
 	t.done()
