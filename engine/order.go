@@ -18,7 +18,8 @@ import (
 const (
 	// defaultMaxOutput is the output, in tokens, that credits are held for when neither the request nor the policy says.
 	defaultMaxOutput = 4096
-	// holdLife is how long a hold may stay open before it expires: the longest answer and a margin.
+	// holdLife is how long after the beginning of its request a hold expires, whatever time limits there are: as long as an answer may
+	// take by default. A request that ends later is charged late.
 	holdLife = 30 * time.Minute
 )
 

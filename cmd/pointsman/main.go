@@ -1,5 +1,5 @@
-// Command pointsman is the gateway and its tools in one binary: serve, demo, doctor, policy, plugin, accounts, teams, keys, vault, ledger, backup,
-// replay, records, outcomes, usage, catalog, config.
+// Command pointsman is the gateway and its tools in one binary: serve, demo, doctor, reload, policy, plugin, accounts, teams, keys, vault, ledger, backup,
+// explain, replay, records, outcomes, usage, catalog, config, bench, version.
 //
 // The same binary is also the process of the built-in provider adapters, and the one that compiles policies: the gateway
 // starts itself once more for them.
@@ -20,7 +20,7 @@ import (
 // version is set by the release build.
 var version = "dev"
 
-// cli is the command line. Every flag can also be set by the environment variable that --help shows.
+// cli is the command line. Flags that --help shows an environment variable for can also be set by that.
 type cli struct {
 	Serve    serveCmd    `cmd:"" help:"Run the gateway. Works without a config file and without provider keys."`
 	Demo     demoCmd     `cmd:"" help:"Show the whole idea in five seconds: four power levels route, stream, charge and explain themselves."`

@@ -47,7 +47,7 @@ type Config struct {
 	Logger    *slog.Logger
 }
 
-// Status is the state of the whole gateway, for `pointsman doctor` and the console.
+// Status is the state of the whole gateway, for `pointsman doctor`.
 type Status struct {
 	Version   string                  `json:"version"`
 	Started   time.Time               `json:"started"`
