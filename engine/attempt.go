@@ -53,6 +53,9 @@ type answer struct {
 	said        dialect.Answer       // of an answer that the policy is told about
 	partial     func() dialect.Usage // what a translated stream has reported so far, or nil
 	text        speech               // what no usage has covered so far
+	late        bool                 // it was cut at its client's own limit
+	trial       bool                 // of its deployment's open circuit, as long as it is the one
+	keyTrial    bool                 // of its key's
 	dropped     []string             // request fields the provider could not take
 	rules       []adapter.ErrorRule  // of the provider
 	key         adapter.Secret       // that was used
@@ -67,11 +70,11 @@ type answer struct {
 
 // source is what an answer is read from.
 type source interface {
-	Close(reuse bool)   // reuse, after the whole answer was read: there may be another answer from there
+	Close(reuse bool)   // reuse, after all that matters was read: there may be another answer from there
 	Until(at time.Time) // bounds what reading waits for, beside all else; the zero time ends that
 }
 
-// close lets go of the provider; read tells that the whole answer was read.
+// close lets go of the provider; read tells that all that matters of the answer was read.
 func (a *answer) close(read bool) {
 	if a.source != nil {
 		a.source.Close(read)
@@ -103,6 +106,7 @@ type failure struct {
 	status     int   // of the error answer
 	message    string
 	retryAfter time.Duration
+	ours       *Fault // why the gateway cut it itself, which says nothing of the provider; nil: it did not
 	lacks      string // the operation that the provider does not have, "" for none
 	unserved   string // a request field that the provider cannot be asked without, "" for none
 	param      string // the request's field that is at fault, "" if unknown
@@ -140,17 +144,43 @@ func (e *Engine) launch(c *call, step policy.Step) (*answer, *failure) {
 	}
 	a.total = c.remaining(a.began, d.waits.Total) // and so can the client
 	a.firstByte = min(a.firstByte, a.total)
-	if !e.live.Start(d.Index) {
+	var ok bool
+	if a.trial, ok = e.live.Start(d.Index); !ok {
 		return a, &failure{class: adapter.ClassOverloaded, unsent: true, barred: true, own: a.own, model: d.Model, provider: d.Provider}
 	}
-	f := e.reach(c, a)
+	f := e.fetch(c, a)
+	e.judgeKey(a, f)
+	if f == nil && a.trial {
+		e.live.Answers(d.Index)
+		a.trial = false
+	}
+	return a, f
+}
+
+// fetch gets an answer: whole, or of a stream its beginning. A panic of ours is a failure, which says nothing of the provider: a
+// hedge's goroutine has nobody else to catch it.
+func (e *Engine) fetch(c *call, a *answer) (f *failure) {
+	defer func() {
+		if cause := recover(); cause != nil {
+			notePanic(e.Logger, cause, "request", c.id)
+			c.root().cut.now(false) // whatever had begun
+			f = &failure{ours: internalError()}
+		}
+	}()
+	f = e.reach(c, a)
 	if f == nil && c.env.Stream {
-		if f = a.awaitContent(e.Now, c.dialect, min(d.content, a.total), c.reviewed()); f != nil {
+		if f = a.awaitContent(e.Now, c.dialect, min(a.deployment.content, a.total), c.reviewed()); f != nil {
 			a.close(false)
 		}
 	}
-	e.judgeKey(a, f)
-	return a, f
+	switch {
+	case f == nil:
+	case errors.Is(f.err, errPanicked):
+		f.ours = internalError()
+	case f.timedOut() && c.late(e.Now()):
+		f.ours = deadlineExceeded()
+	}
+	return f
 }
 
 // conclude notes what came of an attempt.
@@ -163,14 +193,16 @@ func (e *Engine) conclude(c *call, step policy.Step, a *answer, f *failure) {
 	took := ended.Sub(a.began)
 	o := c.root().begun(a, step.Candidate)
 	o.TTFT, o.Latency = float32(millis(a.ttft)), float32(millis(took))
-	if f != nil {
-		e.endTurn(c.root())
-		f.own, f.model, f.provider = a.own, d.Model, d.Provider
-		o.HTTP, o.Failure = uint16(f.status), policy.ParseFailure(f.label())
-		e.live.Done(d.Index, snapshot.Outcome{Verdict: f.verdict(), Failure: o.Failure, Duration: took, End: ended})
-		e.metrics.attempt(a.provider(), f.label())
-		e.Logger.Debug("attempt failed", "request", c.id, "model", d.Model.Name, "provider", a.provider(), "class", f.label(), "status", f.status, "error", f.err)
+	if f == nil {
+		c.root().got = a
+		return
 	}
+	e.endTurn(c.root())
+	f.own, f.model, f.provider = a.own, d.Model, d.Provider
+	o.HTTP, o.Failure = uint16(f.status), policy.ParseFailure(f.label())
+	e.live.Done(d.Index, snapshot.Outcome{Verdict: f.verdict(), Failure: o.Failure, Duration: took, End: ended, Trial: a.trial})
+	e.metrics.attempt(a.provider(), f.label())
+	e.Logger.Debug("attempt failed", "request", c.id, "model", d.Model.Name, "provider", a.provider(), "class", f.label(), "status", f.status, "error", f.err)
 }
 
 // reach goes to the provider, directly or through its plugin.
@@ -189,7 +221,7 @@ func (e *Engine) reach(c *call, a *answer) *failure {
 			return f
 		}
 		key = own
-	} else if !a.simulated && !p.key.circuit.Start() {
+	} else if !a.simulated && !a.tryKey(p.key) {
 		return &failure{class: adapter.ClassOverloaded, unsent: true}
 	}
 	descriptor, target, err := p.prepare(e.Now())
@@ -213,7 +245,7 @@ func (e *Engine) ownKey(c *call, a *answer) (adapter.Secret, *failure) {
 		return own, f
 	}
 	a.keyID = sealed.ID
-	if s := e.keys.find(sealed.ID); s != nil && !s.circuit.Start() {
+	if s := e.keys.find(sealed.ID); s != nil && !a.tryKey(s) {
 		return own, &failure{class: adapter.ClassRateLimited, retryAfter: time.Second, unsent: true}
 	}
 	return own, nil
@@ -288,7 +320,11 @@ func (a *answer) failure(status int, body []byte) *failure {
 }
 
 func (f *failure) cancelled() bool {
-	return errors.Is(f.err, upstream.ErrCancelled) || errors.Is(f.err, context.Canceled)
+	return f.ours != nil || errors.Is(f.err, upstream.ErrCancelled) || errors.Is(f.err, context.Canceled)
+}
+
+func (f *failure) timedOut() bool {
+	return errors.Is(f.err, upstream.ErrTimeout) || errors.Is(f.err, context.DeadlineExceeded)
 }
 
 // retryable says that the same candidate may do better at once.
@@ -338,7 +374,7 @@ func (f *failure) label() string {
 		return "cancelled"
 	case errors.Is(f.err, upstream.ErrConnect), errors.Is(f.err, upstream.ErrAddress):
 		return "connect"
-	case errors.Is(f.err, upstream.ErrTimeout), errors.Is(f.err, context.DeadlineExceeded):
+	case f.timedOut():
 		return "timeout"
 	default:
 		return string(f.class)
@@ -356,6 +392,9 @@ func (f *failure) fault(c *call) *Fault {
 		what = "all " + strconv.Itoa(n) + " attempts failed; the last provider"
 	}
 	of := &Fault{Status: fasthttp.StatusBadGateway, Type: typeProvider, Code: "provider_error", Message: what + " failed to answer"}
+	if f.ours != nil {
+		return f.ours
+	}
 	if f.limited != nil {
 		return limitFault(f.limited)
 	}
@@ -367,7 +406,10 @@ func (f *failure) fault(c *call) *Fault {
 	}
 	switch f.class {
 	case adapter.ClassBadRequest:
-		of.Status, of.Type, of.Code, of.Message = max(400, f.status), typeRequest, "provider_rejected_request", f.orElse("the provider rejected the request")
+		of.Status, of.Type, of.Code, of.Message = 400, typeRequest, "provider_rejected_request", f.orElse("the provider rejected the request")
+		if f.status > 400 && f.status < 500 { // else it was found out behind a status of 200
+			of.Status = f.status
+		}
 		if f.inexpressible {
 			of.Code, of.Param, of.Message = "unsupported_parameter", f.param, "no provider that was tried can be asked this: "+f.message
 		}

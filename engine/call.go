@@ -85,6 +85,7 @@ type call struct {
 
 	// What happened.
 	outcomes   []policy.Outcome // one an attempt
+	got        *answer          // of the last attempt that got one
 	dispatched time.Time        // of the first attempt
 	usage      storage.Usage
 	settled    bool
@@ -125,10 +126,13 @@ func (k *cut) with(cancel canceller) bool {
 }
 
 // off cuts what is under way, and lets nothing begin any more.
-func (k *cut) off() {
+func (k *cut) off() { k.now(true) }
+
+// now cuts what is under way; over lets nothing begin any more.
+func (k *cut) now(over bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.over = true
+	k.over = k.over || over
 	if cancel := k.cancel; cancel != nil {
 		k.cancel = nil // it may be cut again
 		cancel.Cancel()

@@ -117,7 +117,9 @@ func (r *relay) lead() *relay {
 
 // make reads the answer to its end, for those who follow. What is left in out is for the leader's client alone.
 func (r *relay) make(made chan<- struct{}) {
+	defer r.giveBack()
 	defer close(made)
+	defer r.recovered()
 	r.replay(r.answer.held)
 	for r.end == nil {
 		r.out = r.out[:0]
@@ -152,7 +154,7 @@ func (r *relay) follow() {
 		r.settle(storage.OutcomeClientAbort)
 		r.finish(errCut)
 	case why == tooLate:
-		r.breakOff("the request's own limit, " + headerTimeout + ", has passed")
+		r.tooLate()
 	case state == flightWhole:
 		k := w.flight.answered()
 		a.usage, a.estimated, a.credits = k.usage, k.estimated, shareOf(k.credits, r.engine.Cache.HitShare)

@@ -25,7 +25,7 @@ type watcher struct {
 type watchShard struct {
 	mu    sync.Mutex
 	first *watch
-	calls int // that were added and not forgotten, also those whose client is gone
+	calls int // in the list
 }
 
 // watched is what a client waits for. It is told from other goroutines.
@@ -40,6 +40,7 @@ type watch struct {
 	call           watched
 	pulse          *pulse // nil if there is none
 	round          bool   // has been there for one interval
+	gone           bool   // the client is; the gateway may still have to stop the request
 	shard          *watchShard
 	previous, next *watch
 }
@@ -70,22 +71,15 @@ func (one *watch) forget() {
 	}
 	one.shard.mu.Lock()
 	defer one.shard.mu.Unlock()
-	one.unlink()
-	one.shard.calls--
-}
-
-// unlink takes one out of its shard's list, once.
-func (one *watch) unlink() {
-	switch {
-	case one.previous != nil:
+	if one.previous != nil {
 		one.previous.next = one.next
-	case one.shard.first == one:
+	} else {
 		one.shard.first = one.next
 	}
 	if one.next != nil {
 		one.next.previous = one.previous
 	}
-	one.previous, one.next = nil, nil
+	one.shard.calls--
 }
 
 func (w *watcher) run() {
@@ -106,18 +100,17 @@ func (w *watcher) run() {
 func (s *watchShard) look(now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for one := s.first; one != nil; {
-		next := one.next
+	for one := s.first; one != nil; one = one.next {
 		switch {
+		case one.gone:
 		case !one.round:
 			one.round = true
 		case peerGone(one.conn):
-			one.unlink()
+			one.gone = true
 			one.call.leave()
 		case one.pulse != nil:
 			one.pulse.look(now)
 		}
-		one = next
 	}
 }
 

@@ -76,7 +76,7 @@ func shuttingDown() *Fault {
 func (c *call) stop() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.stopped = true
+	c.stopped = c.stopped || !c.left // else it was cut for its client
 	c.cutAll()
 }
 

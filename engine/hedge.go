@@ -153,10 +153,10 @@ func (e *Engine) attemptHedged(c *call, t *tries, i int, delay time.Duration) (*
 func (e *Engine) settleAttempt(c *call, t *tries, r result) (*answer, *failure) {
 	c.trying, r.call.trying = r.call.trying, c.trying // the turn is the call's now
 	e.conclude(c, c.steps[r.step], r.answer, r.failed)
-	if r.failed != nil {
+	if r.failed != nil { // an answer is still coming, and is cut with the call
 		t.note(r.step, r.failed)
+		c.forgetBeside(r.call)
 	}
-	c.forgetBeside(r.call)
 	return r.answer, r.failed
 }
 

@@ -117,6 +117,12 @@ func (e *Engine) keepLimits(a *answer, l *snapshot.Limits) {
 	e.keys.open(a.keyID).limits.Store(a.deployment.Key, l)
 }
 
+// tryKey notes that an attempt uses a key; false if it must not, for another one is trying whether the key works again.
+func (a *answer) tryKey(k *keyState) (ok bool) {
+	a.keyTrial, ok = k.circuit.Start()
+	return ok
+}
+
 // judgeKey draws from an attempt's end what it says of its key. A success is what closes a circuit.
 func (e *Engine) judgeKey(a *answer, f *failure) {
 	if a.simulated || f != nil && f.unsent {
@@ -131,7 +137,9 @@ func (e *Engine) judgeKey(a *answer, f *failure) {
 			state = e.keys.open(a.keyID)
 		}
 	}
-	defer state.circuit.End()
+	if a.keyTrial {
+		defer state.circuit.End()
+	}
 	if f == nil {
 		if state.circuit.Succeed() {
 			e.Logger.Info("a provider key works again", "provider", a.deployment.Provider, "own", a.own, "key", a.keyID)

@@ -7,6 +7,7 @@ import (
 	"github.com/valyala/fasthttp"
 
 	"github.com/pointsman/pointsman/engine/snapshot"
+	"github.com/pointsman/pointsman/engine/upstream"
 	"github.com/pointsman/pointsman/storage"
 )
 
@@ -84,6 +85,7 @@ func (p *playback) Read(b []byte) (int, error) {
 	case p.call.clientLeft():
 		p.finish(storage.OutcomeClientAbort)
 	default:
+		p.answer.late = errors.Is(err, upstream.ErrTimeout) && p.call.late(p.engine.Now())
 		p.finish(storage.OutcomeUpstreamAbort)
 	}
 	return 0, p.end
@@ -102,17 +104,7 @@ func (p *playback) Close() error {
 func (p *playback) finish(outcome storage.Outcome) {
 	e, c, a := p.engine, p.call, p.answer
 	a.took = e.Now().Sub(a.began)
-	verdict := snapshot.Success
-	switch outcome {
-	case storage.OutcomeClientAbort, storage.OutcomeInterrupted:
-		verdict = snapshot.Neutral
-	case storage.OutcomeUpstreamAbort:
-		verdict = snapshot.Failure
-	}
-	if verdict != snapshot.Success {
-		c.usage.ErrorCode = string(outcome)
-	}
-	e.measure(c, a, verdict)
+	e.measure(c, a, c.ended(a, outcome))
 	if outcome == storage.OutcomeUpstreamAbort || outcome == storage.OutcomeInterrupted {
 		a.credits = 0
 	}

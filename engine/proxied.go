@@ -17,7 +17,10 @@ import (
 // maxAnswer bounds a buffered answer of a plugin, in bytes; a stream has no end that would have to fit.
 const maxAnswer = 32 << 20
 
-var errAnswerTooLarge = errors.New("the plugin's answer is larger than 32 MiB")
+var (
+	errAnswerTooLarge = errors.New("the plugin's answer is larger than 32 MiB")
+	errPanicked       = errors.New("the gateway panicked")
+)
 
 // proxied lets the provider's plugin make the call and takes the answer from it: a buffered one whole, a streamed one
 // through a pipe that holds the plugin back when the client is slow.
@@ -64,7 +67,7 @@ func (e *Engine) proxied(c *call, a *answer, p *endpoint, desc *adapter.Endpoint
 	reader, writer := io.Pipe()
 	w.pipe = writer
 	go func() {
-		err := e.Adapters.Call(ctx, p.Adapter, req, w)
+		err := e.callBeside(ctx, p.Adapter, req, w)
 		w.silence.Stop()
 		writer.CloseWithError(ended(ctx, err)) // nil becomes io.EOF, the clean end
 		close(w.head)
@@ -87,6 +90,17 @@ func (e *Engine) proxied(c *call, a *answer, p *endpoint, desc *adapter.Endpoint
 	return nil
 }
 
+// callBeside is Call on a goroutine of its own, where nobody else would catch a panic.
+func (e *Engine) callBeside(ctx context.Context, name string, req *adapter.CallRequest, answer adapter.AnswerWriter) (err error) {
+	defer func() {
+		if cause := recover(); cause != nil {
+			notePanic(e.Logger, cause, "request", req.RequestID)
+			err = errPanicked
+		}
+	}()
+	return e.Adapters.Call(ctx, name, req, answer)
+}
+
 // pluginCall is a call under way, which can be cut, and whose streamed answer comes through a pipe.
 type pluginCall struct {
 	cut    context.CancelCauseFunc
@@ -101,8 +115,13 @@ func (p *pluginCall) Cancel() {
 	p.stop()
 }
 
-// Close ends the call.
-func (p *pluginCall) Close(bool) {
+// Close ends the call. One whose answer was read has a moment to end by itself.
+func (p *pluginCall) Close(read bool) {
+	if read {
+		timer := time.AfterFunc(upstream.EndTime, func() { p.reader.Close() })
+		io.Copy(io.Discard, p.reader) //nolint:errcheck // nothing that matters comes any more
+		timer.Stop()
+	}
 	p.Cancel()
 	p.reader.Close()
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/pointsman/pointsman/engine/dialect"
 	"github.com/pointsman/pointsman/engine/directory"
 	"github.com/pointsman/pointsman/engine/limit"
+	"github.com/pointsman/pointsman/engine/snapshot"
 	"github.com/pointsman/pointsman/sdk/abi"
 	adapter "github.com/pointsman/pointsman/sdk/provider"
 	"github.com/pointsman/pointsman/storage"
@@ -203,6 +204,9 @@ func (e *Engine) abandon(c *call, id storage.RequestID) {
 	switch {
 	case c.id != id:
 	case c.watch.shard != nil:
+		if e.forgo(c) {
+			c.got.close(false)
+		}
 		c.usage.ErrorCode = "internal_error"
 		e.settle(c, storage.OutcomeInterrupted, fasthttp.StatusInternalServerError)
 		e.finish(c)
@@ -211,6 +215,16 @@ func (e *Engine) abandon(c *call, id storage.RequestID) {
 		e.leave(c)
 	}
 	panic(cause)
+}
+
+// forgo notes the end of the attempt that the call has an answer of, unless that was done.
+func (e *Engine) forgo(c *call) bool {
+	a := c.got
+	if a == nil || c.outcomes[a.outcome].HTTP != 0 {
+		return false
+	}
+	e.live.Done(a.deployment.Index, snapshot.Outcome{})
+	return true
 }
 
 // limitFault tells which limit is used up, of whom, and until when.

@@ -59,25 +59,19 @@ func (e *Engine) Routes() Routes {
 	return table
 }
 
-// maxURL is the longest request target, in bytes.
-const maxURL = 8 << 10
-
 // Handler serves the routes. Paths match byte for byte: nothing is decoded or cleaned first, so that no spelling of a path
 // reaches a handler past its own route.
 func (table Routes) Handler(log *slog.Logger) fasthttp.RequestHandler {
 	return func(ctx *fasthttp.RequestCtx) {
 		defer recovered(ctx, log)
 		ctx.Request.Header.DisableNormalizing() // it was read: the names in it are canonical, and so are those that the routes look for
-		target := ctx.Request.Header.RequestURI()
-		path, _, _ := bytes.Cut(target, []byte("?"))
+		path, _, _ := bytes.Cut(ctx.Request.Header.RequestURI(), []byte("?"))
 		methods, known := table[string(path)]
 		if !known {
 			methods = table.matchPart(ctx, string(path))
 		}
 		handler := methods[string(ctx.Method())]
 		switch {
-		case len(target) > maxURL:
-			(&Fault{Status: fasthttp.StatusRequestURITooLong, Type: typeRequest, Code: "uri_too_long", Message: "the request target exceeds 8 KiB"}).Write(ctx)
 		case len(path) == 0 || path[0] != '/':
 			badRequest("invalid_http", "", "the request target must be a path").Write(ctx)
 		case methods == nil:
@@ -124,9 +118,19 @@ func (table Routes) matchPart(ctx *fasthttp.RequestCtx, path string) Methods {
 // recovered turns a panic of a handler into a 500, so that one request cannot end the process.
 func recovered(ctx *fasthttp.RequestCtx, log *slog.Logger) {
 	if cause := recover(); cause != nil {
-		log.Error("panic while serving a request", "path", clip(string(ctx.Path()), 128), "cause", cause, "stack", string(debug.Stack()))
-		(&Fault{Status: fasthttp.StatusInternalServerError, Type: typeServer, Code: "internal_error", Message: "the gateway failed on this request; the operator finds the cause in its log"}).Write(ctx)
+		notePanic(log, cause, "path", clip(string(ctx.Path()), 128))
+		internalError().Write(ctx)
 	}
+}
+
+// notePanic logs a panic, from where it was caught, with what it was about.
+func notePanic(log *slog.Logger, cause any, about ...any) {
+	log.Error("panic while serving a request", append(about, "cause", cause, "stack", string(debug.Stack()))...)
+}
+
+// internalError is what a request gets that panicked.
+func internalError() *Fault {
+	return &Fault{Status: fasthttp.StatusInternalServerError, Type: typeServer, Code: "internal_error", Message: "the gateway failed on this request; the operator finds the cause in its log"}
 }
 
 func unsupportedMedia(message string) *Fault {

@@ -5,13 +5,13 @@ import (
 	"errors"
 	"io"
 	"net"
-	"time"
 
 	"github.com/valyala/fasthttp"
 
 	"github.com/pointsman/pointsman/engine/dialect"
 	"github.com/pointsman/pointsman/engine/snapshot"
 	"github.com/pointsman/pointsman/engine/sse"
+	"github.com/pointsman/pointsman/engine/upstream"
 	"github.com/pointsman/pointsman/storage"
 )
 
@@ -83,7 +83,8 @@ type relay struct {
 	cut      []byte // an event without its usage
 	last     []byte // the event with the usage as it came, to be sent with the price in it
 	copied   *keptBody
-	end      error // nil while the stream runs; then what Read returns after out
+	end      error  // nil while the stream runs; then what Read returns after out
+	source   source // of a stream that is over, which is closed when its client has all of it; else nil
 
 	// Of one whose stream others may follow; see coalesce.go.
 	leads bool          // a goroutine makes it
@@ -91,16 +92,15 @@ type relay struct {
 	made  chan struct{} // closed when that is over
 }
 
-// wait has bytes for the client in out, or the end: what is ready, or one event and all that are there with it.
-func (r *relay) wait() {
-	if r.sent < len(r.out) {
-		return
-	}
-	r.out, r.sent = r.out[:0], 0
-	for r.end == nil && (len(r.out) == 0 || r.answer.ready() && len(r.out) < relayBatch) {
+// wait has bytes for the client in out, or the end: what is ready, or one event and those that are there with it, until they are enough.
+func (r *relay) wait(enough int) {
+	defer r.recovered()
+	left := copy(r.out, r.out[r.sent:])
+	r.out, r.sent = r.out[:left], 0
+	for r.end == nil && (len(r.out) == 0 || r.answer.ready() && len(r.out) < enough) {
 		r.next()
 	}
-	r.copied.hear(r.out)
+	r.copied.hear(r.out[left:])
 	if r.end != nil {
 		r.copied.hand()
 	}
@@ -108,7 +108,9 @@ func (r *relay) wait() {
 
 // Read hands on what is ready, or waits.
 func (r *relay) Read(p []byte) (int, error) {
-	r.wait()
+	if r.sent == len(r.out) {
+		r.wait(relayBatch)
+	}
 	if r.sent == len(r.out) {
 		return 0, r.end
 	}
@@ -117,11 +119,14 @@ func (r *relay) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// WriteTo hands on the whole stream. Fasthttp prefers it to Read, which would need a buffer for as long as the stream lasts.
+// WriteTo hands on the whole stream, a piece at a time: a client that does not read leaves no more than that here. Fasthttp prefers it to
+// Read, which would need a buffer for as long as the stream lasts.
 func (r *relay) WriteTo(w io.Writer) (int64, error) {
 	written := int64(0)
 	for {
-		r.wait()
+		if len(r.out)-r.sent < relayPiece {
+			r.wait(relayPiece)
+		}
 		switch {
 		case r.sent < len(r.out):
 		case r.end == io.EOF:
@@ -154,7 +159,16 @@ func (r *relay) Close() error {
 		r.finish(errCut)
 	}
 	r.copied.hand()
+	r.giveBack()
 	return nil
+}
+
+// giveBack gives the provider's connection back, to be used again.
+func (r *relay) giveBack() {
+	if r.source != nil {
+		r.source.Close(true)
+		r.source = nil
+	}
 }
 
 // next takes one event from the provider.
@@ -184,6 +198,8 @@ func (r *relay) next() {
 	case r.call.clientLeft():
 		r.settle(storage.OutcomeClientAbort)
 		r.finish(errCut)
+	case errors.Is(err, upstream.ErrTimeout) && r.call.late(r.engine.Now()):
+		r.tooLate()
 	default:
 		r.breakOff("the provider broke off the answer")
 	}
@@ -275,10 +291,36 @@ func (r *relay) breakOff(why string) {
 	})
 }
 
+// tooLate ends a stream at its client's own limit.
+func (r *relay) tooLate() {
+	r.answer.late = true
+	r.settle(storage.OutcomeUpstreamAbort)
+	r.fault(deadlineExceeded())
+}
+
 // fault ends a stream with an error event, nothing that looks like an end, and a connection that does not end like a success.
 func (r *relay) fault(f *Fault) {
 	r.out = r.call.dialect.AppendErrorEvent(r.out, f.Status, f.detail(), r.passed)
 	r.finish(errCut)
+}
+
+// recovered, deferred, ends a stream that panicked with an error event, so that one request cannot end the process.
+func (r *relay) recovered() {
+	cause := recover()
+	if cause == nil {
+		return
+	}
+	notePanic(r.engine.Logger, cause)
+	if r.end != nil { // it was over
+		return
+	}
+	r.call.flight.fail(nil)
+	r.settle(storage.OutcomeInterrupted)
+	r.engine.forgo(r.call) // if it panicked over that
+	if r.leads {
+		r.out = r.out[:0]
+	}
+	r.fault(internalError())
 }
 
 // settle ends the call's accounts; false says that the charge could not be secured.
@@ -287,45 +329,38 @@ func (r *relay) settle(outcome storage.Outcome) bool {
 	if !a.whole {
 		a.took = e.Now().Sub(a.began)
 	}
-	verdict := snapshot.Success
-	switch outcome {
-	case storage.OutcomeClientAbort, storage.OutcomeInterrupted:
-		verdict = snapshot.Neutral
-	case storage.OutcomeUpstreamAbort:
-		verdict = snapshot.Failure
-	}
-	if verdict != snapshot.Success {
-		c.usage.ErrorCode = string(outcome)
-	}
-	e.measure(c, a, verdict)
+	e.measure(c, a, c.ended(a, outcome))
 	c.bill(a)
 	return e.settle(c, outcome, fasthttp.StatusOK) == nil
+}
+
+// ended notes how an answer ended that was passed on while it came, and tells what that says of its provider.
+func (c *call) ended(a *answer, outcome storage.Outcome) snapshot.Verdict {
+	if outcome == storage.OutcomeOK {
+		return snapshot.Success
+	}
+	c.usage.ErrorCode = string(outcome)
+	if a.late {
+		c.usage.ErrorCode = deadlineExceeded().Code
+	} else if outcome == storage.OutcomeUpstreamAbort {
+		return snapshot.Failure
+	}
+	return snapshot.Neutral
 }
 
 // ready tells that an event is there already.
 func (a *answer) ready() bool { return a.followed == nil && a.events.Buffered() }
 
-// finish ends the stream with what Read returns last, gives the provider's connection back and lets go of the call, unless its
-// client's relay does that.
+// finish ends the stream with what Read returns last, lets go of the provider and lets go of the call, unless its client's relay
+// does that. The end of the provider's answer may take a moment more: nobody waits for it with the last events.
 func (r *relay) finish(end error) {
-	r.end = end
-	r.answer.close(end == io.EOF && r.drained())
+	if r.end = end; end == io.EOF {
+		r.source, r.answer.source = r.answer.source, nil
+	}
+	r.answer.close(false)
 	if r.leads {
 		return
 	}
 	r.engine.finish(r.call)
 	r.call = nil
-}
-
-// drained reads the little that may follow the last event, so that the provider's connection can be used again.
-func (r *relay) drained() bool {
-	if r.answer.stored != nil || r.answer.followed != nil {
-		return true
-	}
-	for deadline := time.Now().Add(time.Second); time.Now().Before(deadline); {
-		if _, err := r.answer.events.Next(); err != nil {
-			return errors.Is(err, io.EOF)
-		}
-	}
-	return false
 }

@@ -95,9 +95,12 @@ func (t *tries) may(step int) bool {
 		d.endpoint.hedges.deposit(t.e.Hedges.Percent)
 		return true
 	}
-	return f != nil && (f.retryable() || f.class == adapter.ClassRateLimited && t.turns > 0) && t.made < t.e.Retries.Attempts &&
+	return f != nil && (f.retryable() || f.class == adapter.ClassRateLimited && t.turns > 0) && !t.asksTooMuch(f) && t.made < t.e.Retries.Attempts &&
 		(t.turns == 0 || t.e.live.Usable(d.Index, t.e.Now())) && d.endpoint.budget.withdraw()
 }
+
+// asksTooMuch tells that who failed wants to be left alone for longer than a pause may last.
+func (t *tries) asksTooMuch(f *failure) bool { return f.retryAfter > t.e.Retries.MaxPause }
 
 func (t *tries) note(step int, f *failure) {
 	if t.failed == nil {
@@ -163,7 +166,7 @@ func (t *tries) again() bool {
 	}
 	asked, some := t.e.Retries.MaxPause+1, false
 	for i, f := range t.failed {
-		if f == nil || !f.retryable() && f.class != adapter.ClassRateLimited || f.unsent || f.retryAfter > t.e.Retries.MaxPause {
+		if f == nil || !f.retryable() && f.class != adapter.ClassRateLimited || f.unsent || t.asksTooMuch(f) {
 			continue
 		}
 		if t.e.live.Usable(t.c.among[t.c.steps[i].Candidate].Index, t.e.Now()) {

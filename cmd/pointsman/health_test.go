@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"net/http"
 	"strconv"
 	"strings"
@@ -121,6 +122,47 @@ func TestOnlyProviderThatWasDownIsAskedAgain(t *testing.T) {
 	time.Sleep(2100 * time.Millisecond)
 	if resp, body = g.api.post(t, chatPath, ask("m")); resp.StatusCode != 200 {
 		t.Errorf("it stays locked out: %d %s", resp.StatusCode, body)
+	}
+}
+
+// A stream that tries a provider again is its trial until its first content: then others go there too, while it goes on.
+func TestStreamThatTriesAProviderAgain(t *testing.T) {
+	t.Parallel()
+	for _, path := range []string{chatPath, "/v1/audio/speech"} {
+		t.Run(path, func(t *testing.T) {
+			up, toml := operationModels(t, 1)
+			g := newGateway(t, toml+"[health]\nprobe = \"off\"\n", nil)
+			body := inDialect(chatPath, "m", "x", true)
+			if path != chatPath {
+				body = `{"model":"tts","voice":"v","input":"Hi"}`
+			}
+			up[0].Script(failing(404)) // which opens the circuit at once
+			g.api.post(t, path, []byte(body))
+			up[0].Script(func(r *scripted.Request) *scripted.Reply {
+				reply := r.Default() // content at once, and the rest late
+				if path != chatPath {
+					reply = &scripted.Reply{Chunks: [][]byte{{0xff, 0}, {1}}, Header: map[string]string{"Content-Type": "audio/mpeg"}}
+				} else {
+					reply.Chunks = append([][]byte{bytes.Join(reply.Chunks[:2], nil)}, reply.Chunks[2:]...)
+				}
+				reply.Interval = time.Minute
+				return reply
+			})
+			time.Sleep(2100 * time.Millisecond)
+			for i := range 3 {
+				resp, err := g.api.do("POST", path, []byte(body))
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer resp.Body.Close()
+				if _, err := resp.Body.Read(make([]byte, 1)); err != nil || resp.StatusCode != 200 {
+					t.Errorf("request %d: %d, %v", i, resp.StatusCode, err)
+				}
+			}
+			if p := g.api.providerHealth(t, "up0"); p.Status == "down" || strings.Contains(p.Reason, "circuit") {
+				t.Errorf("%s: %s", p.Status, p.Reason)
+			}
+		})
 	}
 }
 

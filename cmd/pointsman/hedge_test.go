@@ -215,3 +215,59 @@ func TestHedgeRaces(t *testing.T) {
 		t.Error("no request had a second copy")
 	}
 }
+
+// TestClientLeavesHedgedStream: the copy that answers is cut as any other attempt is when its client leaves, and when the gateway stops.
+func TestClientLeavesHedgedStream(t *testing.T) {
+	t.Parallel()
+	for _, copies := range []int64{1, 2} {
+		for _, stops := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%d copies, the gateway stops %v", copies, stops), func(t *testing.T) {
+				t.Parallel()
+				up, toml := upstreams(t, 1)
+				g := hedging(t, toml)
+				var asked atomic.Int64
+				answering := make(chan *scripted.Request, 1)
+				up[0].Script(func(r *scripted.Request) *scripted.Reply {
+					if asked.Add(1) < copies {
+						return &scripted.Reply{HoldBeforeHeaders: time.Minute}
+					}
+					reply := r.Default() // content at once, and the rest late
+					reply.Chunks, reply.Interval = append([][]byte{bytes.Join(reply.Chunks[:2], nil)}, reply.Chunks[2:]...), time.Minute
+					select {
+					case answering <- r:
+					default:
+					}
+					return reply
+				})
+				conn := sendAndKeep(t, g, g.firstKey, chatPath, inDialect(chatPath, "m", "x", true))
+				defer conn.Close()
+				r := <-answering
+				if _, err := conn.Read(make([]byte, 1)); err != nil {
+					t.Fatal(err)
+				}
+				time.Sleep(500 * time.Millisecond) // the watcher looks at the request
+				began, want := time.Now(), storage.OutcomeClientAbort
+				if stops {
+					over, cancel := context.WithCancel(t.Context())
+					cancel()
+					want = storage.OutcomeInterrupted
+					go g.engine.Finish(over) //nolint:errcheck // what it cuts tells
+				} else {
+					conn.Close()
+				}
+				select {
+				case <-r.Gone():
+				case <-time.After(10 * time.Second):
+					t.Fatal("the provider's call is not cut")
+				}
+				if took := time.Since(began); took > 3*time.Second {
+					t.Errorf("the provider's call was cut after %s", took)
+				}
+				waitFor(t, "the request's record", func() bool {
+					usage, _, err := g.engine.Log.Usage("default", "", 1)
+					return err == nil && len(usage) == 1 && usage[0].Outcome == want
+				})
+			})
+		}
+	}
+}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"encoding/json"
 	"fmt"
@@ -325,6 +326,50 @@ func TestL9ClientLeaves(t *testing.T) {
 			if got := g.api.balance(t); got != "999.99994" {
 				t.Errorf("balance %s", got)
 			}
+		})
+	}
+}
+
+// TestL9DrainWithoutClient stops a gateway while it makes an answer whose client has left and may come again for it: at the limit the
+// request is cut and settled as any other.
+func TestL9DrainWithoutClient(t *testing.T) {
+	t.Parallel()
+	for _, stream := range []bool{false, true} {
+		t.Run(fmt.Sprint("stream ", stream), func(t *testing.T) {
+			t.Parallel()
+			up, toml := upstreams(t, 1)
+			g := newGateway(t, strings.Replace(toml, "timeout_seconds = 2", "timeout_seconds = 60", 1), nil)
+			up[0].Script(func(r *scripted.Request) *scripted.Reply {
+				reply := r.Default()
+				if reply.HoldBeforeHeaders = time.Minute; stream { // content at once, and the rest late
+					reply.Chunks = append([][]byte{bytes.Join(reply.Chunks[:2], nil)}, reply.Chunks[2:]...)
+					reply.HoldBeforeHeaders, reply.Interval = 0, time.Minute
+				}
+				return reply
+			})
+			impatient := newClient(g.api.base, g.api.key)
+			impatient.http.Timeout = 100 * time.Millisecond
+			if resp, err := impatient.unread(chatPath, ask("m", "stream", stream), keyedBy("left")); err == nil {
+				io.ReadAll(resp.Body) //nolint:errcheck // until the client leaves
+				resp.Body.Close()
+			}
+			time.Sleep(time.Second) // it is noticed
+			if up[0].Count() != 1 || !up[0].Requests()[0].GoneAt().IsZero() {
+				t.Fatalf("asked %d times; a request that its client may ask again for is cut", up[0].Count())
+			}
+			over, cancel := context.WithCancel(t.Context())
+			cancel()
+			err := g.engine.Finish(over)
+			for n := 0; n < 5 && err != nil; n++ { // a busy machine may take its time
+				err = g.engine.Finish(over)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			waitFor(t, "the request's record", func() bool {
+				usage, _, err := g.engine.Log.Usage("default", "", 1)
+				return err == nil && len(usage) == 1 && usage[0].Outcome == storage.OutcomeInterrupted
+			})
 		})
 	}
 }

@@ -56,6 +56,41 @@ func TestOnlyCandidateIsTriedAgain(t *testing.T) {
 	}
 }
 
+// A provider that wants to be left alone for longer than a pause may last is not asked again by the request, neither at once, as its
+// plan would have it, nor after the plan; the next candidate does not wait for it, and no repetition is paid for.
+func TestLongRetryAfterIsNotWaitedFor(t *testing.T) {
+	t.Parallel()
+	up, toml := upstreams(t, 2)
+	g := retrying(t, toml, "max_pause = 0.05\nattempts = 9\n[policies.custom.config]\nattempts = 3\n")
+	asked := func() int64 { return up[0].Count() + up[1].Count() }
+	for i := range 25 {
+		first := failingFirst(1, 503, "Retry-After", "30") // of either
+		for _, u := range up {
+			u.Script(first)
+		}
+		before, began := asked(), time.Now()
+		resp, body := g.api.post(t, chatPath, ask("m"))
+		if took := time.Since(began); resp.StatusCode != 200 || asked()-before != 2 || took > 5*time.Second {
+			t.Fatalf("request %d: %d after %d attempts and %s: %s", i, resp.StatusCode, asked()-before, took, body)
+		}
+		for _, model := range []string{"up0/m", "up1/m"} { // a success, so that no circuit opens
+			g.api.post(t, chatPath, ask(model))
+		}
+	}
+	up[0].Script(failingFirst(1, 500))
+	if resp, body := g.api.post(t, chatPath, ask("up0/m")); resp.StatusCode != 200 {
+		t.Errorf("there is no repetition left: %d %s", resp.StatusCode, body)
+	}
+
+	up[0].Script(failing(500))
+	up[1].Script(failing(429, "Retry-After", "30"))
+	before := up[1].Count()
+	resp, body := g.api.post(t, chatPath, ask("m"))
+	if asked := up[1].Count() - before; asked != 1 {
+		t.Errorf("%d, asked %d times in all: %s", resp.StatusCode, asked, body)
+	}
+}
+
 func TestAttemptsAreBounded(t *testing.T) {
 	t.Parallel()
 	up, toml := upstreams(t, 2)

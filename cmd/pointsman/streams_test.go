@@ -122,6 +122,37 @@ func TestP06StreamsThatFail(t *testing.T) {
 	}
 }
 
+// A provider that finds out behind a status of 200 that the request is at fault refuses it like any other: the client gets 400, or the
+// status that the error itself names.
+func TestRequestErrorsBehindStatus200(t *testing.T) {
+	t.Parallel()
+	for _, x := range []struct {
+		kind   dialect.Dialect
+		event  string
+		status int
+	}{
+		{dialect.Messages, `{"type":"error","error":{"type":"invalid_request_error","message":"tools: not here"}}`, 400},
+		{dialect.Chat, `{"error":{"message":"tools: not here","type":"invalid_request_error","param":"tools","code":422}}`, 422},
+	} {
+		up, toml := upstreams(t, 1)
+		g := newGateway(t, strings.ReplaceAll(toml, "adapter = \"openai\"", upstreamKinds()[x.kind]), nil)
+		for _, path := range []string{chatPath, messagesPath} {
+			for _, stream := range []bool{false, true} {
+				up[0].Script(func(*scripted.Request) *scripted.Reply {
+					if stream {
+						return &scripted.Reply{Chunks: [][]byte{[]byte("event: error\ndata: " + x.event + "\n\n")}}
+					}
+					return &scripted.Reply{Body: []byte(x.event)}
+				})
+				resp, text := g.api.post(t, path, []byte(inDialect(path, "m", "x", stream)))
+				if resp.StatusCode != x.status || !strings.Contains(text, "invalid_request_error") || !strings.Contains(text, "tools: not here") {
+					t.Errorf("%s, %s, stream %v: %d %s", x.kind, path, stream, resp.StatusCode, text)
+				}
+			}
+		}
+	}
+}
+
 // stream asks for a stream and reads it to its end, however that comes.
 func (g *testGateway) stream(t testing.TB, path string) (string, error) {
 	t.Helper()

@@ -98,7 +98,8 @@ func (l *Listener) Close() error {
 	return l.Listener.Close()
 }
 
-// refuse tells a connection that there is no room. Few are told at once; more are closed without a word.
+// refuse tells a connection that there is no room. Few are told at once; more are closed without a word, and so are those with TLS,
+// which could be told nothing before they have shaken hands.
 func (l *Listener) refuse(conn net.Conn) {
 	tcp, ok := conn.(*net.TCPConn)
 	if !ok || l.refusing.Add(1) > maxRefusing {

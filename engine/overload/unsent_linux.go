@@ -1,6 +1,7 @@
 package overload
 
 import (
+	"crypto/tls"
 	"net"
 	"syscall"
 )
@@ -13,6 +14,9 @@ const (
 // boundUnsent has the kernel take no more for a client than it is sending: else it keeps megabytes for one that does not read.
 // What is on its way is not bounded by it.
 func boundUnsent(conn net.Conn) {
+	if encrypted, ok := conn.(*tls.Conn); ok {
+		conn = encrypted.NetConn()
+	}
 	tcp, ok := conn.(*net.TCPConn)
 	if !ok {
 		return

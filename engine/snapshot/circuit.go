@@ -42,18 +42,19 @@ func (c *Circuit) Open() (since, until time.Time, cause uint8, open bool) {
 // Failures is the number of failures in a row.
 func (c *Circuit) Failures() int { return int(c.failures.Load()) }
 
-// Start notes that a request goes through. End, and before it Succeed or Fail unless the outcome says nothing, must follow.
-// False means that it must not go through: another one, that passed Allows at the same time, is trying the open circuit.
-func (c *Circuit) Start() bool {
-	return c.openUntil.Load() == 0 || c.trying.CompareAndSwap(false, true)
+// Start notes that a request goes through. Succeed or Fail must follow unless the outcome says nothing, and after that End if it
+// is the trial of an open circuit. Not ok means that it must not go through: another one, that passed Allows at the same time, is
+// the trial.
+func (c *Circuit) Start() (trial, ok bool) {
+	if c.openUntil.Load() == 0 {
+		return false, true
+	}
+	trial = c.trying.CompareAndSwap(false, true)
+	return trial, trial
 }
 
-// End notes that a request is over.
-func (c *Circuit) End() {
-	if c.trying.Load() {
-		c.trying.Store(false)
-	}
-}
+// End notes that a trial is over.
+func (c *Circuit) End() { c.trying.Store(false) }
 
 // Succeed closes the circuit. It tells whether that changed anything.
 func (c *Circuit) Succeed() bool {

@@ -6,8 +6,9 @@
 // changed; with no traffic nothing runs. Moving averages are exponential; latencies and rates are published with five
 // significant bits, so that a wobble of a few per cent makes no new generation.
 //
-// Each deployment has a circuit breaker: five failures in a row, or one that says the key or the model is wrong, open it
-// for 2 seconds, doubling to 60; then one request at a time may probe it until one succeeds.
+// Each deployment has a circuit breaker: five failures in a row, or one that says that the provider does not know the model, open
+// it for 2 seconds, doubling to 60; then one request at a time may probe it until one succeeds. A refused key says nothing of the
+// deployment: keys have circuits of their own, which the engine keeps.
 package snapshot
 
 import (
@@ -52,6 +53,7 @@ type Outcome struct {
 	TTFT         time.Duration // 0 if no content came
 	Duration     time.Duration // of the whole attempt
 	OutputTokens int64
+	Trial        bool // it is the trial that Start told of, and Answers did not end
 }
 
 // Live collects outcomes. It is safe for concurrent use.
@@ -145,22 +147,42 @@ func (l *Live) Usable(i int, now time.Time) bool { return l.live[i].circuit.Allo
 // Inflight is the number of attempts under way at deployment i, saturating.
 func (l *Live) Inflight(i int) uint16 { return uint16(min(l.live[i].inflight.Load(), math.MaxUint16)) }
 
-// Start notes that an attempt at deployment i begins; exactly one Done must follow. False means that it must not begin, for the
-// circuit is open and another attempt is trying whether it may close; then no Done follows.
-func (l *Live) Start(i int) bool {
+// Start notes that an attempt at deployment i begins; exactly one Done must follow. A trial is one that tries whether an open
+// circuit may close. Not ok means that it must not begin, for another attempt is the trial; then no Done follows.
+func (l *Live) Start(i int) (trial, ok bool) {
 	d := l.live[i]
-	if !d.circuit.Start() {
-		return false
+	if trial, ok = d.circuit.Start(); ok {
+		d.inflight.Add(1)
 	}
-	d.inflight.Add(1)
-	return true
+	return trial, ok
+}
+
+// Answers ends a trial at deployment i when its answer has begun: others need not wait until it is over.
+func (l *Live) Answers(i int) {
+	d := l.live[i]
+	l.close(d, l.now())
+	d.circuit.End()
+}
+
+// close notes a success with a deployment's circuit. If that was open, the deployment is well again: what was before counts no more.
+func (l *Live) close(d *deployment, now time.Time) {
+	if !d.circuit.Succeed() {
+		return
+	}
+	_, failed := d.window.counts(now)
+	d.forgiven.Store(failed)
+	d.closedAt.Store(nanos(now))
+	d.errorRate.Store(0)
+	l.urgent.Store(true)
 }
 
 // Done notes the end of an attempt at deployment i.
 func (l *Live) Done(i int, o Outcome) {
 	d := l.live[i]
 	d.inflight.Add(-1)
-	defer d.circuit.End()
+	if o.Trial {
+		defer d.circuit.End()
+	}
 	if o.Verdict == Neutral {
 		return
 	}
@@ -170,13 +192,7 @@ func (l *Live) Done(i int, o Outcome) {
 	}
 	switch o.Verdict {
 	case Success:
-		if d.circuit.Succeed() { // it is well again: what was before counts no more
-			_, failed := d.window.counts(now)
-			d.forgiven.Store(failed)
-			d.closedAt.Store(nanos(now))
-			d.errorRate.Store(0)
-			l.urgent.Store(true)
-		}
+		l.close(d, now)
 		average(&d.errorRate, 0, errorWeight, true)
 		if o.TTFT > 0 {
 			average(&d.ttft, float32(o.TTFT.Seconds()*1000), latencyWeight, false)

@@ -64,14 +64,14 @@ func TestBreakerOpensProbesAndCloses(t *testing.T) {
 	if l.Usable(0, c.t) {
 		t.Fatal("one probe at a time")
 	}
-	l.Done(0, Outcome{Verdict: Failure})
+	l.Done(0, Outcome{Verdict: Failure, Trial: true})
 	c.t = c.t.Add(firstOpen)
 	if l.Usable(0, c.t) {
 		t.Fatal("the second opening must last longer")
 	}
 	c.t = c.t.Add(firstOpen)
 	l.Start(0)
-	l.Done(0, Outcome{Verdict: Success})
+	l.Done(0, Outcome{Verdict: Success, Trial: true})
 	if !l.Usable(0, c.t) || l.Current(c.t).Candidates[0].Health == abi.HealthDown {
 		t.Fatal("a success must close the circuit at once")
 	}
@@ -81,6 +81,50 @@ func TestBreakerOpensProbesAndCloses(t *testing.T) {
 	}
 	if !l.Usable(1, c.t) {
 		t.Fatal("other deployments are untouched")
+	}
+}
+
+// halfOpen is a deployment whose circuit was open long enough, with an attempt that began before it opened.
+func halfOpen() (*Live, *clock) {
+	l, c := start()
+	l.Start(0) // goes on
+	l.Start(0)
+	l.Done(0, Outcome{Verdict: Broken})
+	c.t = c.t.Add(firstOpen)
+	return l, c
+}
+
+// One attempt at a time is the trial of an open circuit, and nobody else's end ends it.
+func TestOneTrialAtATime(t *testing.T) {
+	for _, verdict := range []Verdict{Neutral, Refused} {
+		l, c := halfOpen()
+		if trial, ok := l.Start(0); !trial || !ok {
+			t.Fatal("the first one is the trial")
+		}
+		l.Done(0, Outcome{Verdict: verdict}) // of the one that began before
+		if trial, ok := l.Start(0); trial || ok || l.Usable(0, c.t) {
+			t.Errorf("verdict %d: another one's end lets a second trial begin", verdict)
+		}
+		l.Done(0, Outcome{Verdict: Neutral, Trial: true})
+		if trial, ok := l.Start(0); !trial || !ok {
+			t.Errorf("verdict %d: a trial that says nothing keeps the next one away", verdict)
+		}
+	}
+}
+
+// A trial whose answer has begun closes the circuit, however long the answer takes. Its end counts as any other's.
+func TestTrialThatAnswersClosesTheCircuit(t *testing.T) {
+	l, c := halfOpen()
+	l.Start(0)
+	l.Answers(0)
+	for range 3 {
+		if trial, ok := l.Start(0); trial || !ok || l.Current(c.t).Candidates[0].Health == abi.HealthDown {
+			t.Fatal("the circuit is not closed while the answer comes")
+		}
+	}
+	l.Done(0, Outcome{Verdict: Failure}) // it breaks off
+	if got := l.live[0].circuit.Failures(); got != 1 || !l.Usable(0, c.t) {
+		t.Errorf("%d failures in a row", got)
 	}
 }
 

@@ -19,14 +19,13 @@ const DefaultMaxEvent = 1 << 20
 var ErrEventTooLarge = errors.New("event exceeds the size limit")
 
 const (
-	initialBuffer = 1 << 10  // a stream is mostly slow: a few events at once
-	usualBuffer   = 8 << 10  // once as much came at once as there was room for
-	keptBuffer    = 64 << 10 // a larger buffer is given back on Reset
+	initialBuffer = 1 << 10 // a stream is mostly slow: a few events at once
+	usualBuffer   = 8 << 10 // once as much came at once as there was room for
 	maxEmptyReads = 100
 )
 
 // Event is one block of the stream, up to and including its blank line. All slices are views that are valid until the
-// next call of [Reader.Next] or [Reader.Reset].
+// next call of [Reader.Next].
 type Event struct {
 	// Name is the value of the last event field, empty if there was none.
 	Name []byte
@@ -71,18 +70,6 @@ func NewReader(src io.Reader, maxEvent int) *Reader {
 		maxEvent = DefaultMaxEvent
 	}
 	return &Reader{src: src, max: maxEvent}
-}
-
-// Reset makes the reader read src from its beginning, keeping the buffer (unless it is large) and the limit.
-func (r *Reader) Reset(src io.Reader) {
-	fresh := Reader{src: src, max: r.max, buf: r.buf, joined: r.joined[:0]}
-	if cap(r.buf) > keptBuffer {
-		fresh.buf = nil
-	}
-	if cap(r.joined) > keptBuffer {
-		fresh.joined = nil
-	}
-	*r = fresh
 }
 
 // Next returns the next event. It returns [io.EOF] at the clean end of the source, [ErrEventTooLarge], or the error of

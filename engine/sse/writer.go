@@ -40,11 +40,3 @@ func lineEnd(data []byte) int {
 	}
 	return newline
 }
-
-// AppendComment appends a comment block, which clients ignore: the keep-alive of an idle stream. Text must not contain
-// line ends.
-func AppendComment(dst []byte, text string) []byte {
-	dst = append(dst, ':', ' ')
-	dst = append(dst, text...)
-	return append(dst, '\n', '\n')
-}

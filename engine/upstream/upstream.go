@@ -294,8 +294,8 @@ func (x *Exchange) Do(stream bool) error {
 
 func (x *Exchange) roundTrip(c *conn, stream bool) error {
 	room := math.MaxInt // a stream is read as its events come
-	if limit := x.target.cfg.MaxBody; !stream {
-		room = limit + limit/8 + 64<<10 // with its head and what chunks add, in small ones without end too
+	if !stream {
+		room = x.target.cfg.MaxBody + 64<<10 // with its head and what chunks add, of small ones without end too
 	}
 	if err := c.begin(x.began, x.Timeouts, room); err != nil {
 		return err
@@ -401,9 +401,15 @@ func (x *Exchange) Cancel() {
 	}
 }
 
-// Close ends the exchange. With reuse the connection goes back to the pool, which is right only after the whole answer
-// was read.
+// EndTime is how long the end of an answer is waited for once all that matters of it was read.
+const EndTime = 50 * time.Millisecond
+
+// Close ends the exchange. With reuse the connection goes back to the pool if the answer ends within EndTime, which is right only
+// after all that matters of it was read.
 func (x *Exchange) Close(reuse bool) {
+	if reuse {
+		x.readToEnd()
+	}
 	x.mu.Lock()
 	c := x.conn
 	x.conn = nil
@@ -422,6 +428,18 @@ func (x *Exchange) Close(reuse bool) {
 	}
 	fasthttp.ReleaseResponse(x.Response)
 	x.Request, x.Response, x.target = nil, nil, nil
+}
+
+// readToEnd reads what is left of a streamed answer: mostly the end of its last chunk.
+func (x *Exchange) readToEnd() {
+	c, b := x.conn, &x.body
+	if c == nil || !b.unsure || b.end != nil || b.left == lengthUnknown || x.Response.ConnectionClose() {
+		return
+	}
+	x.Until(time.Now().Add(EndTime))
+	for rest := make([]byte, 512); b.end == nil; {
+		b.read(c, rest) //nolint:errcheck // b tells whether the end came
+	}
 }
 
 // connect attaches a connection, from the pool unless fresh is set.

@@ -278,3 +278,67 @@ func TestBaseURLs(t *testing.T) {
 		}
 	}
 }
+
+// A stream of which all that matters was read gives its connection back if the answer ends soon, and does not wait for it otherwise.
+func TestCloseReadsToTheEnd(t *testing.T) {
+	for name, x := range map[string]struct {
+		head   string
+		rest   []string // pieces behind the first, 5 ms apart
+		ends   bool     // else the connection is held
+		reused bool
+	}{
+		"the end of the last chunk":  {"Transfer-Encoding: chunked", []string{"0\r\n", "\r\n"}, true, true},
+		"further chunks":             {"Transfer-Encoding: chunked", []string{"3\r\nabc\r\n", "0\r\n\r\n"}, true, true},
+		"the rest of a known length": {"Content-Length: 8", []string{"abc"}, true, true},
+		"no end":                     {"Transfer-Encoding: chunked", nil, false, false},
+		"a comment and no end":       {"Transfer-Encoding: chunked", []string{"3\r\nabc\r\n"}, false, false},
+		"more behind the end":        {"Transfer-Encoding: chunked", []string{"0\r\n\r\nHTTP/1.1"}, false, false},
+		"to the connection's end":    {"X-Length: none", nil, false, false},
+		"a connection that is over":  {"Connection: close\r\nTransfer-Encoding: chunked", nil, false, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			again := make(chan bool, 2)
+			url := serve(t, func(c net.Conn, r *bufio.Reader) {
+				if _, err := readRequest(r, 2); err != nil {
+					return
+				}
+				first := "hello"
+				if strings.Contains(x.head, "chunked") {
+					first = "5\r\nhello\r\n"
+				}
+				fmt.Fprintf(c, "HTTP/1.1 200 OK\r\n%s\r\n\r\n%s", x.head, first)
+				for _, piece := range x.rest {
+					time.Sleep(5 * time.Millisecond)
+					io.WriteString(c, piece) //nolint:errcheck // it may be gone
+				}
+				_, err := readRequest(r, 2)
+				again <- err == nil
+			})
+			g := target(t, url)
+			e, err := post(g, true)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := io.ReadFull(e.Stream(), make([]byte, 5)); err != nil {
+				t.Fatal(err)
+			}
+			began := time.Now()
+			e.Close(true)
+			if took := time.Since(began); took > 10*EndTime || x.ends && took > 3*EndTime {
+				t.Errorf("it took %s", took)
+			}
+			if !x.reused {
+				if <-again {
+					t.Error("the connection is used again")
+				}
+				return
+			}
+			next, _ := post(g, true) // is not answered there
+			next.Close(false)
+			if !<-again {
+				t.Error("the connection is not used again")
+			}
+		})
+	}
+}

@@ -1,0 +1,160 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/pointsman/pointsman/engine"
+	"github.com/pointsman/pointsman/engine/dialect"
+	"github.com/pointsman/pointsman/engine/sse"
+	"github.com/pointsman/pointsman/engine/upstream/scripted"
+	"github.com/pointsman/pointsman/sdk/provider"
+)
+
+// lastEvents are what streams end with.
+func lastEvents() map[dialect.Dialect]string {
+	return map[dialect.Dialect]string{
+		dialect.Chat: "data: [DONE]\n\n", dialect.Completions: "data: [DONE]\n\n", dialect.Messages: "event: message_stop\n", dialect.Responses: "event: response.completed\n",
+	}
+}
+
+// endsLate has all events of a stream come at once, and the end of the answer as HTTP knows it after a time.
+func endsLate(after time.Duration) func(*scripted.Request) *scripted.Reply {
+	return func(r *scripted.Request) *scripted.Reply {
+		reply := r.Default()
+		reply.Chunks, reply.Interval = [][]byte{bytes.Join(reply.Chunks, nil), nil}, after
+		return reply
+	}
+}
+
+// counted passes connections on, and counts them.
+func counted(t testing.TB, to string) (address string, connections *atomic.Int64) {
+	t.Helper()
+	connections = new(atomic.Int64)
+	base := serveOn(t, func(ln net.Listener) error {
+		for {
+			from, err := ln.Accept()
+			if err != nil {
+				return err
+			}
+			connections.Add(1)
+			go func() {
+				defer from.Close()
+				on, err := net.Dial("tcp", to)
+				if err != nil {
+					return
+				}
+				defer on.Close()
+				go func() {
+					defer on.Close()
+					io.Copy(on, from) //nolint:errcheck // until either leaves
+				}()
+				io.Copy(from, on) //nolint:errcheck // likewise
+			}()
+		}
+	})
+	return strings.TrimPrefix(base, "http://"), connections
+}
+
+// The last events of a stream, its usage among them, are with the client at once, whatever it is asked in and whatever the provider
+// speaks: what may still come from the provider is not waited for.
+func TestLastEventsDoNotWaitForTheEnd(t *testing.T) {
+	t.Parallel()
+	for kind, adapter := range upstreamKinds() {
+		t.Run(kind.String(), func(t *testing.T) {
+			t.Parallel()
+			up, toml := upstreams(t, 1)
+			g := newGateway(t, strings.ReplaceAll(toml, "adapter = \"openai\"", adapter)+coalesceOn, nil)
+			up[0].Script(endsLate(20 * time.Second))
+			for path, in := range inboundPaths() {
+				began := time.Now()
+				text, err := g.stream(t, path)
+				if took := time.Since(began); err != nil || took > 5*time.Second || !strings.Contains(text, lastEvents()[in]) {
+					t.Errorf("%s: %v after %s: %s", path, err, took, text)
+				}
+				if u := g.api.lastUsage(t); u["outcome"] != "ok" || u["output_tokens"] != float64(scripted.OutputTokens) || u["latency_ms"].(float64) > 5000 {
+					t.Errorf("%s: usage %v", path, u)
+				}
+			}
+		})
+	}
+}
+
+// A stream gives its provider's connection back, also if it is translated and if the end of the answer comes behind the last event.
+func TestStreamsUseTheirConnectionAgain(t *testing.T) {
+	t.Parallel()
+	for kind, adapter := range upstreamKinds() {
+		t.Run(kind.String(), func(t *testing.T) {
+			t.Parallel()
+			up, toml := upstreams(t, 1)
+			address := strings.TrimPrefix(up[0].URL(), "http://")
+			via, connections := counted(t, address)
+			toml = strings.ReplaceAll(strings.ReplaceAll(toml, "adapter = \"openai\"", adapter), address, via)
+			g := newGateway(t, toml+"[health]\nprobe = \"off\"\n", nil)
+			for _, script := range []func(*scripted.Request) *scripted.Reply{nil, endsLate(5 * time.Millisecond)} {
+				up[0].Script(script)
+				for path := range inboundPaths() {
+					for range 3 {
+						if text, err := g.stream(t, path); err != nil {
+							t.Errorf("%s: %v: %s", path, err, text)
+						}
+					}
+				}
+			}
+			if n, asked := connections.Load(), up[0].Count(); n > asked/4 { // on a busy machine an end may come too late
+				t.Errorf("%d connections for %d streams", n, asked)
+			}
+		})
+	}
+}
+
+// endless is an adapter whose calls send a whole stream and do not end.
+type endless struct{ engine.Adapters }
+
+func (endless) Prepare(context.Context, string, *provider.PrepareRequest) (*provider.Endpoint, error) {
+	return &provider.Endpoint{Mode: provider.ModeProxied, Dialect: provider.DialectOpenAI}, nil
+}
+
+func (endless) Call(ctx context.Context, _ string, _ *provider.CallRequest, answer provider.AnswerWriter) error {
+	if err := answer.Head(200, nil); err != nil {
+		return err
+	}
+	events := sse.NewReader(bytes.NewReader(bytes.Join(scripted.OpenAIChunks("x", []string{"a", "b"}, scripted.UsageFinal), nil)), 0)
+	for {
+		event, err := events.Next()
+		if err != nil {
+			<-ctx.Done()
+			return fmt.Errorf("rpc error: %w", ctx.Err()) // as a plugin that was cut
+		}
+		if err := answer.Part(event.Data); err != nil {
+			return err
+		}
+	}
+}
+
+// A plugin that does not end its call after the last event is ended.
+func TestPluginThatDoesNotEndItsCall(t *testing.T) {
+	t.Parallel()
+	_, toml := upstreams(t, 1)
+	g := newGateway(t, strings.Replace(toml, "timeout_seconds = 2", "timeout_seconds = 60", 1), nil)
+	cfg := g.engine.Config
+	cfg.Adapters = endless{}
+	e, err := engine.New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer e.Close(t.Context())
+	api := newClient(serveOn(t, func(ln net.Listener) error { return engine.NewServer(e.Routes().Handler(g.log), 1<<20).Serve(ln) }), g.api.key)
+	began := time.Now()
+	resp, text := api.post(t, chatPath, ask("m", "stream", true))
+	if took := time.Since(began); resp.StatusCode != 200 || !strings.HasSuffix(text, "data: [DONE]\n\n") || took > 5*time.Second {
+		t.Errorf("%d after %s: %s", resp.StatusCode, took, text)
+	}
+}
