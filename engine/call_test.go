@@ -39,6 +39,7 @@ type refusingLedger struct{ Ledger }
 func (refusingLedger) Reserve(storage.Hold) (*storage.Batch, error) {
 	return storage.NewBatch(nil), nil
 }
+
 func (refusingLedger) Extend(storage.RequestID, storage.Credits) (*storage.Batch, error) {
 	return nil, storage.ErrInsufficientCredits
 }
