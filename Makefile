@@ -6,12 +6,13 @@ LDFLAGS := -s -w -X main.version=$(VERSION)
 # Where the time of a gateway under chat goes, as pointsman bench --profile --cpu-profile writes it: the compiler inlines there. Not
 # called default.pgo, so that tests need not compile everything once more.
 PROFILE := -pgo=cmd/pointsman/serve.pgo
+RATIOS  := cmd/pointsman/bench/baseline.json
 TARGETS := linux/amd64 linux/arm64 darwin/arm64
 TOOL    := $(GO) tool -modfile=tools/go.mod
 GOFILES := $(shell git ls-files -c -o --exclude-standard '*.go' 2>/dev/null | grep -v '\.pb\.go$$')
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test test-providers test-faults smoke check format lint generate bench bench-peers bench-check profile soak dist clean
+.PHONY: help build demo test test-providers test-faults smoke check format lint generate bench bench-peers bench-check bench-against profile soak dist clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -64,7 +65,14 @@ bench-peers: build ## the same, with other gateways that package clients can ins
 	PATH="$$PATH:/usr/sbin:$(CURDIR)/.cache/nginx/usr/sbin" bin/pointsman bench --peers .cache/peers $(if $(UPDATE),--markdown docs/benchmarks.md) $(BENCH)
 
 bench-check: build ## fail if the CPU time in bare proxies is 10 % above the recorded one; UPDATE=1 records it
-	bin/pointsman bench check $(if $(UPDATE),--update) cmd/pointsman/bench/baseline.json
+	bin/pointsman bench check $(if $(UPDATE),--update) $(RATIOS)
+
+bench-against: build ## fail if it takes over 5 % more CPU time than the build of COMMIT, by default of the last that recorded ratios
+	@set -e; commit=$(or $(COMMIT),$$(git log -1 --format=%H -- $(RATIOS))); commit=$$(git rev-parse --verify "$$commit^{commit}"); dir=.cache/against/$$commit; \
+	if [ ! -x $$dir/bin/pointsman ]; then \
+		rm -rf .cache/against; mkdir -p $$dir; git archive -o $$dir/source.tar $$commit; tar -xf $$dir/source.tar -C $$dir; make -s -C $$dir build; \
+	fi; \
+	echo "against $$commit"; bin/pointsman bench check --against $$dir/bin/pointsman $(RATIOS)
 
 profile: build ## renew the profile that the build is optimized by, two minutes
 	bin/pointsman bench run --profile --duration 75s --cpu-profile cmd/pointsman/serve.pgo

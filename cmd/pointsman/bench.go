@@ -14,7 +14,7 @@ import (
 
 type benchCmd struct {
 	Run   benchRun   `cmd:"" default:"withargs" help:"Compare the gateway with a bare reverse proxy, nginx and others, and print tables."`
-	Check benchCheck `cmd:"" help:"Compare the ratio of the CPU time to the bare proxy's with a recorded one, in a minute. Exits with 1 for a regression."`
+	Check benchCheck `cmd:"" help:"Compare the gateway's CPU time with that of another build, or its ratio to the bare proxy's with a recorded one, in a minute. Exits with 1 for a regression."`
 	Soak  benchSoak  `cmd:"" help:"Load a gateway with everything for long, and see that it stays as it is."`
 }
 
@@ -79,9 +79,10 @@ func (b *benchRun) Run(term terminal) error {
 
 type benchCheck struct {
 	Baseline string        `arg:"" help:"File with the recorded ratios." type:"existingfile"`
+	Against  string        `help:"Executable of another build, whose gateway runs in turns with this one's: above four fifths of the file's margin it fails." type:"existingfile"`
 	Update   bool          `help:"Record what is measured now in the file."`
-	Rounds   int           `help:"Rounds of both, in turns; the median of their ratios counts, of twice as many if it is too high." default:"9"`
-	Duration time.Duration `help:"How long one takes: short, so that whatever else the machine does meets both alike." default:"600ms"`
+	Rounds   int           `help:"How often both are started anew and measured in turns; all count." default:"10"`
+	Duration time.Duration `help:"How long one of two turns takes: short, so that whatever else the machine does meets both alike." default:"400ms"`
 	WarmUp   time.Duration `help:"Load before each that is not counted." default:"150ms"`
 	DataDir  string        `help:"Where data goes, in a new directory that is removed. Default: the system's temporary directory." type:"existingdir"`
 }
@@ -90,7 +91,7 @@ type benchCheck struct {
 func (b *benchCheck) Run(term terminal) error {
 	return benchmark(term, func(ctx context.Context, cfg bench.Config) error {
 		cfg.Rounds, cfg.Duration, cfg.WarmUp, cfg.DataDir = b.Rounds, b.Duration, b.WarmUp, b.DataDir
-		return bench.Check(ctx, cfg, b.Baseline, b.Update)
+		return bench.Check(ctx, cfg, bench.CheckConfig{Baseline: b.Baseline, Against: b.Against, Update: b.Update})
 	})
 }
 

@@ -5,7 +5,7 @@
 // neither the load generator's nor the upstream's. The targets run in turns, so that the ratio of one to the bare proxy holds
 // also on a machine whose speed changes. What a decision and a pair of ledger operations cost is measured first, in this process.
 //
-// [Run] measures everything, [Check] compares the ratio to the bare proxy with a recorded one, [Soak] loads a gateway for long
+// [Run] measures everything, [Check] compares the gateway with a recorded ratio to the bare proxy or with another build, [Soak] loads a gateway for long
 // and sees that it stays as it is.
 //
 // Only Linux tells what is needed, in /proc; all three fail elsewhere.
@@ -317,9 +317,10 @@ func (r *runner) compareOpen(ctx context.Context, group []*standing, delay time.
 	return nil
 }
 
-// inTurns measures the targets of a group in rounds, one after the other in each.
+// inTurns measures the targets of a group in rounds, one after the other in each, in every other round from the last to the first: a machine that gets
+// slower under load would make it the fault of whoever is last.
 func (r *runner) inTurns(ctx context.Context, what string, rounds int, group []*standing, measure func(*standing) (sample, error)) (map[string][]sample, error) {
-	samples := map[string][]sample{}
+	samples, group := map[string][]sample{}, slices.Clone(group)
 	for round := range rounds {
 		for _, t := range group {
 			r.say("%s, round %d of %d: %s", what, round+1, rounds, t.Name)
@@ -329,6 +330,7 @@ func (r *runner) inTurns(ctx context.Context, what string, rounds int, group []*
 			}
 			samples[t.Name] = append(samples[t.Name], s)
 		}
+		slices.Reverse(group)
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}

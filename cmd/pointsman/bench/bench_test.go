@@ -7,7 +7,10 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"runtime"
+	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -172,18 +175,33 @@ func TestCheckRegression(t *testing.T) {
 		_, said, err := runBinary(t, append([]string{"bench", "check", path, "--rounds", "1", "--duration", "100ms", "--warm-up", "20ms", "--data-dir", dir}, more...)...)
 		return said, err
 	}
-	if said, err := check("0.01"); err == nil || !strings.Contains(said, "% above the baseline of 0.01; 10 % are allowed") {
+	if said, err := check("0.01"); err == nil || !strings.Contains(said, " times the CPU time of the bare proxy, which is above 0.01: 0.01 and 10 %") {
 		t.Errorf("a regression: %v\n%s", err, said)
 	}
 	if said, err := check("1000"); err != nil {
 		t.Errorf("no regression: %v\n%s", err, said)
+	}
+	binary, err := binaries()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if said, err := check("1000", "--against", binary, "--update"); err == nil || !strings.Contains(said, "what is recorded is") {
+		t.Errorf("recording another build: %v\n%s", err, said)
+	}
+	said, err := check("1000", "--against", binary)
+	found := regexp.MustCompile(`chat: ([0-9.]+) \(between .* the CPU time of the other build`).FindStringSubmatch(said)
+	if found == nil {
+		t.Fatalf("against itself: %v\n%s", err, said)
+	}
+	if got, err := strconv.ParseFloat(found[1], 64); err != nil || got < 0.3 || got > 3 { // so short a round does not tell more
+		t.Errorf("%v times its own CPU time, %v", got, err)
 	}
 	if said, err := check("1000", "--update"); err != nil {
 		t.Errorf("recording: %v\n%s", err, said)
 	}
 	var recorded Baseline
 	text, err := os.ReadFile(path)
-	if err != nil || json.Unmarshal(text, &recorded) != nil || recorded.Ratios["chat"] >= 1000 || recorded.Ratios["chat"] <= 0 || recorded.Percent != 10 {
+	if err != nil || json.Unmarshal(text, &recorded) != nil || recorded.Ratios["chat"] >= 1000 || recorded.Ratios["chat"] <= 0 || recorded.Percent != 10 || recorded.Since == "" {
 		t.Errorf("recorded %s, %v", text, err)
 	}
 	nothingLeft(t, dir)
@@ -192,18 +210,25 @@ func TestCheckRegression(t *testing.T) {
 func TestJudge(t *testing.T) {
 	b := Baseline{Ratios: map[string]float64{"chat": 2, "stream": 1}, Percent: 10}
 	for _, c := range []struct {
-		name     string
-		measured map[string]float64
-		want     string
+		name         string
+		chat, stream float64
+		margin       float64
+		want         string
 	}{
-		{"as recorded", map[string]float64{"chat": 2, "stream": 1}, ""},
-		{"within the margin", map[string]float64{"chat": 2.19, "stream": 1.09}, ""},
-		{"better", map[string]float64{"chat": 1, "stream": 0.5}, ""},
-		{"one worse", map[string]float64{"chat": 2.5, "stream": 1}, "chat takes 2.50 times"},
-		{"another worse", map[string]float64{"chat": 2, "stream": 1.2}, "stream takes 1.20 times"},
-		{"not measured", map[string]float64{"chat": 2}, `workload "stream" of the baseline is unknown`},
+		{"as recorded", 2, 1, 10, ""},
+		{"within the margin", 2.19, 1.09, 10, ""},
+		{"better", 1, 0.5, 10, ""},
+		{"one worse", 2.5, 1, 10, "chat takes 2.500 (between 2.400 and 2.600) times"},
+		{"another worse", 2, 1.12, 10, "stream takes 1.120 (between 1.020 and 1.220) times the CPU time of a stub, which is above 1.10"},
+		{"beyond a smaller margin", 2, 1.06, 5, "stream takes 1.060"},
+		{"within it", 2, 1.04, 5, ""},
+		{"not measured", 2, 0, 10, `workload "stream" of the baseline is unknown`},
 	} {
-		if err := b.judge(c.measured); (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {
+		measured := map[string]estimate{"chat": {c.chat, c.chat - 0.1, c.chat + 0.1}}
+		if c.stream > 0 {
+			measured["stream"] = estimate{c.stream, c.stream - 0.1, c.stream + 0.1}
+		}
+		if err := b.judge(measured, "a stub", c.margin); (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v", c.name, err)
 		}
 	}
@@ -222,8 +247,10 @@ func TestBaseline(t *testing.T) {
 	if b.Percent != 10 || b.Ratios["chat"] == 0 || b.Ratios["stream"] == 0 {
 		t.Errorf("%s", text)
 	}
-	if err := b.judge(b.Ratios); err != nil {
-		t.Error(err)
+	for name := range b.Ratios {
+		if !slices.Contains(Workloads(), name) {
+			t.Errorf("workload %q is unknown", name)
+		}
 	}
 }
 

@@ -65,7 +65,7 @@ allow_private = true
 	return b.String()
 }
 
-// soakConfig wants the upstream's address. The databases' write buffers are the smallest: memory goes up and down with them, and what grows is looked for.
+// soakConfig wants the upstream's address. Nothing listens on port 1. The databases' write buffers are the smallest: memory goes up and down with them, and what grows is looked for.
 const soakConfig = `[storage]
 memory_mb = 16
 [providers.flaky]
@@ -73,6 +73,16 @@ adapter = "openai"
 base_url = "%s/v1"
 api_key = "sk-flaky-0000000000000000"
 allow_private = true
+[providers.down]
+adapter = "openai"
+base_url = "http://127.0.0.1:1/v1"
+api_key = "sk-down-0000000000000000"
+allow_private = true
+[[models]]
+name = "down-1"
+tier = 1
+credits_per_1k = 0.002
+deployments = [{ provider = "down", upstream = "bench-1", usd_in_per_1m = 1, usd_out_per_1m = 2 }]
 [[models]]
 name = "flaky-1"
 tier = 1

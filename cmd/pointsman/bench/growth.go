@@ -137,16 +137,9 @@ func (r *runner) grow(ctx context.Context, of string, amounts []int, prepare fun
 		}
 		return l.measure(ctx, &short, t.process, r.upstream)
 	}
-	samples, order := map[string][]sample{}, slices.Clone(group)
-	for range 4 * r.Rounds {
-		round, err := r.inTurns(ctx, of, 1, order, measure)
-		if err != nil {
-			return err
-		}
-		for name, s := range round {
-			samples[name] = append(samples[name], s...)
-		}
-		slices.Reverse(order) // or a machine that gets slower under load would make it the fault of whoever is last
+	samples, err := r.inTurns(ctx, of, 4*r.Rounds, group, measure)
+	if err != nil {
+		return err
 	}
 	for i, n := range amounts {
 		g := grown(of, n, samples[group[i+1].Name], samples[TargetProxy])

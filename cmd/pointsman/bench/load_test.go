@@ -150,6 +150,7 @@ func TestWishes(t *testing.T) {
 		"[upstream delay=50ms] x":        {delay: 50 * time.Millisecond},
 		"[upstream pace=1s,cut]":         {pace: time.Second, cut: true},
 		"[upstream status=503,other=1] ": {status: 503},
+		"[upstream cut,every=4]":         {cut: true, every: 4},
 		"[upstream never ended":          {},
 		strings.Repeat("x", 2000) + "[upstream cut]": {},
 	} {
@@ -161,6 +162,20 @@ func TestWishes(t *testing.T) {
 		if got := parseWish([]byte(w.body(shape{}))); got == (wish{}) {
 			t.Errorf("%s: no wish in its body", name)
 		}
+	}
+	a := newAnswers()
+	for i := range 9 { // two sorts of request in turn
+		wished := []wish{{cut: true, every: 3}, {status: 500, every: 3}}[i%2]
+		want := wish{every: 3}
+		if i%3 == 2 {
+			want = wished
+		}
+		if got := a.spare(wished); got != want {
+			t.Errorf("request %d of which one in three fails: %+v, want %+v", i, got, want)
+		}
+	}
+	if w := (wish{status: 500}); a.spare(w) != w {
+		t.Error("a failure that is for all is left out")
 	}
 	if !asked([]byte(`{"messages":[],"stream": true}`), streamMark) || asked([]byte(`{"stream":false}`), streamMark) {
 		t.Error("what asks for a stream is not what should")

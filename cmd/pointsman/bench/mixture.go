@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"context"
 	"encoding/base64"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -27,28 +29,56 @@ type kind struct {
 	path    string                           // "" for chat
 	content string                           // of the message, "" for text
 	leave   time.Duration                    // when the client goes away, 0: not before the end
-	fails   bool                             // the upstream lets the gateway down, so that an error is right
+	status  int                              // with which an answer comes whose upstream has failed
+	code    string                           // of its error; "" if the upstream never fails
 	check   func(status int, b []byte) error // nil: as its workload
+	rest    bool                             // one makes the gateway see which connections to its upstream have been idle for too long
 }
 
 const (
 	levelModel = `"model":"auto","power_level":"balanced",`
 	flakyModel = `"model":"flaky-1",` // of a provider of its own, so that its circuit is nobody else's
+	downModel  = `"model":"down-1",`  // where nothing listens
+	// failEvery keeps the circuit closed, which five failures in a row open. It has no divisor in common with the percentage of these requests, or
+	// the failures would all be of one kind.
+	failEvery = "every=4"
 )
 
 // kinds make a hundred percent.
 var kinds = []kind{
-	{name: "buffered", percent: 62, model: levelModel},
+	{name: "buffered", percent: 52, model: levelModel, rest: true},
 	{name: "streams", percent: 20, model: levelModel, stream: true},
 	{name: "clients that leave before the answer", percent: 2, model: levelModel, wish: "delay=200ms", leave: 20 * time.Millisecond},
 	{name: "clients that leave in a stream", percent: 3, model: levelModel, wish: "pace=5ms", stream: true, leave: 60 * time.Millisecond},
-	{name: "errors of the upstream", percent: 4, model: flakyModel, wish: "status=500", fails: true},
-	{name: "rate limits of the upstream", percent: 1, model: flakyModel, wish: "status=429", fails: true},
-	{name: "answers that are cut", percent: 1, model: flakyModel, wish: "cut", fails: true},
-	{name: "streams that are cut", percent: 1, model: flakyModel, wish: "cut", stream: true, fails: true},
+	{name: "one in four an error of the upstream", percent: 6, model: flakyModel, wish: "status=500," + failEvery, status: 502, code: "provider_error", rest: true},
+	{name: "one in four beyond its rate limit", percent: 3, model: flakyModel, wish: "status=429," + failEvery, status: 429, code: "provider_rate_limited"},
+	{name: "one in four an answer that is cut", percent: 3, model: flakyModel, wish: "cut," + failEvery, status: 502, code: "provider_error"},
+	{name: "one in four a stream that is cut", percent: 3, model: flakyModel, wish: "cut," + failEvery, stream: true, status: 200, code: "provider_stream_error"},
+	{name: "to an upstream that is down", percent: 2, model: downModel, status: 502, code: "provider_unreachable"},
 	{name: "images made", percent: 3, model: `"model":"bench-image",`, path: "/v1" + imagePath, check: checkImage},
 	{name: "images shown", percent: 3, model: `"model":"bench-vision",`, content: pictureContent()},
 }
+
+// fate is what became of a request, if that is right.
+type fate int
+
+const (
+	whole   fate = iota // the upstream's answer
+	failed              // the error that its failure becomes
+	refused             // the upstream was not asked, for its circuit is open
+	fates
+)
+
+// Tally is what became of requests whose upstream may fail.
+type Tally struct {
+	Whole   int `json:"whole"`   // got the upstream's answer, some of them after a repetition
+	Failed  int `json:"failed"`  // got the error that the upstream's failure becomes
+	Refused int `json:"refused"` // got the error of an open circuit
+	Asked   int `json:"asked"`   // how often the upstream was asked for them
+}
+
+// failures is how often the upstream failed.
+func (t Tally) failures() int { return t.Asked - t.Whole }
 
 func checkImage(status int, body []byte) error {
 	if status != 200 || !bytes.Contains(body, []byte(`"b64_json"`)) {
@@ -83,21 +113,37 @@ func (k *kind) workload() workload {
 	return workload{name: k.name, prompt: 2 << 10, stream: k.stream, wish: k.wish}
 }
 
-// verify says whether an answer is right; own that it is an error of the gateway itself.
-func (k *kind) verify(status int, body []byte) (own bool, err error) {
-	switch {
-	case k.fails && status == 200 && !k.stream:
-		return false, errors.New("an answer in place of an error")
-	case k.fails && k.stream && bytes.Contains(body, []byte("data: [DONE]")):
-		return false, errors.New("a stream that was cut has an end")
-	case k.fails:
-		return false, nil
-	case k.check != nil:
-		err = k.check(status, body)
-	default:
-		err = k.workload().check(status, body)
+var errorCode = regexp.MustCompile(`"code":"([a-z_]+)"`)
+
+// verify says what became of a request whose answer is right; own, of one that is not, that it is an error of the gateway itself. asked is how often the
+// upstream was asked.
+func (k *kind) verify(status, asked int, body []byte) (f fate, own bool, err error) {
+	check := k.check
+	if check == nil {
+		check = k.workload().check
 	}
-	return status >= 500, err
+	err = check(status, body)
+	switch {
+	case err == nil && k.model == downModel:
+		err = errors.New("an answer of an upstream that is down")
+	case err == nil && !k.stream && !json.Valid(body):
+		err = fmt.Errorf("a part of an answer: %.300s", body)
+	}
+	if err == nil || k.code == "" {
+		return whole, status >= 500, err
+	}
+	code := ""
+	if found := errorCode.FindSubmatch(body); found != nil {
+		code = string(found[1])
+	}
+	begun := bytes.Contains(body, []byte(chunkMark)) && !bytes.Contains(body, []byte("data: [DONE]"))
+	switch {
+	case status == k.status && code == k.code && asked > 0 && (begun || status != 200):
+		return failed, false, nil
+	case status == 503 && (code == "no_candidate" && asked == 0 || code == "provider_overloaded"): // the latter while another request tries the circuit
+		return refused, false, nil
+	}
+	return whole, status >= 500, err
 }
 
 // mixture sends requests of all kinds to one gateway and counts what becomes of them.
@@ -108,6 +154,8 @@ type mixture struct {
 
 	mu    sync.Mutex
 	sent  []int
+	fates [][fates]int
+	asked []int           // the upstream, as the gateway says
 	took  []time.Duration // of buffered answers
 	own   int
 	wrong int
@@ -115,7 +163,8 @@ type mixture struct {
 }
 
 func newMixture(p *process) *mixture {
-	m := &mixture{address: p.hostPort(), sent: make([]int, len(kinds))}
+	m := &mixture{address: p.hostPort()}
+	m.forget()
 	left := make([]int, len(kinds))
 	for i := range kinds {
 		m.requests = append(m.requests, kinds[i].request(p))
@@ -134,6 +183,13 @@ func newMixture(p *process) *mixture {
 	return m
 }
 
+// forget what was counted, but not what was wrong.
+func (m *mixture) forget() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.sent, m.fates, m.asked, m.took = make([]int, len(kinds)), make([][fates]int, len(kinds)), make([]int, len(kinds)), nil
+}
+
 // capacity is how many requests of the mixture are answered in a second when 64 are always under way.
 func (m *mixture) capacity(ctx context.Context, lasting time.Duration) (float64, error) {
 	var next atomic.Int64
@@ -143,7 +199,7 @@ func (m *mixture) capacity(ctx context.Context, lasting time.Duration) (float64,
 		c := &wire{address: m.address}
 		defer c.close()
 		for time.Now().Before(until) && ctx.Err() == nil {
-			m.one(ctx, c, int(next.Add(1)-1), time.Now())
+			m.one(ctx, c, m.order[int(next.Add(1)-1)%len(m.order)], time.Now())
 		}
 		return ctx.Err()
 	})
@@ -180,9 +236,7 @@ func (p *pacer) adapt(busy, wanted float64) {
 
 // send keeps the pace of p for some time. It returns when all are answered that began in time, with the number of those that did not.
 func (m *mixture) send(ctx context.Context, p *pacer, lasting time.Duration) (behind int, err error) {
-	m.mu.Lock() // forget what capacity has counted, but not what was wrong
-	m.sent, m.took = make([]int, len(kinds)), nil
-	m.mu.Unlock()
+	m.forget()
 	end := time.Now().Add(lasting)
 	var next, skipped atomic.Int64
 	err = together(soakWorkers, func(int) error {
@@ -205,33 +259,42 @@ func (m *mixture) send(ctx context.Context, p *pacer, lasting time.Duration) (be
 			if err := clock.wait(time.Until(due)); err != nil {
 				return err
 			}
-			m.one(ctx, c, int(next.Add(1)-1), due)
+			m.one(ctx, c, m.order[int(next.Add(1)-1)%len(m.order)], due)
 		}
 	})
 	return int(skipped.Load()), err
 }
 
-// one sends the n-th request over a connection, which is made if there is none.
-func (m *mixture) one(ctx context.Context, c *wire, n int, due time.Time) {
-	i := m.order[n%len(m.order)]
+// one sends a request of the i-th kind over a connection, which is made if there is none.
+func (m *mixture) one(ctx context.Context, c *wire, i int, due time.Time) {
 	k := &kinds[i]
 	status, body, err := c.raw(ctx, k, m.requests[i])
 	took := time.Since(due)
-	own := false
-	if err == nil && k.leave == 0 {
-		own, err = k.verify(status, body)
+	left := k.leave > 0 && err != nil && !time.Now().Before(c.deadline)
+	asked, _ := strconv.Atoi(string(c.resp.Header.Peek("X-Pointsman-Attempts"))) // 0: it does not say
+	f, own := whole, false
+	switch {
+	case left && (status == 200 || status == 0): // or there is none yet
+		err = nil
+	case err == nil || left:
+		f, own, err = k.verify(status, asked, body)
 	}
-	if err != nil || k.leave > 0 {
+	if err != nil || left {
 		c.close()
 		c.conn = nil
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if ctx.Err() != nil {
+		return
+	}
 	m.sent[i]++
 	if i == 0 {
 		m.took = append(m.took, took)
 	}
-	if err == nil || k.leave > 0 || ctx.Err() != nil {
+	if err == nil {
+		m.fates[i][f]++
+		m.asked[i] += asked
 		return
 	}
 	if own {
@@ -246,9 +309,12 @@ func (m *mixture) one(ctx context.Context, c *wire, n int, due time.Time) {
 
 // fill puts what was counted into a report.
 func (m *mixture) fill(r *SoakReport) {
-	r.Requests = map[string]int{}
+	r.Requests, r.Failing = map[string]int{}, map[string]Tally{}
 	for i, k := range kinds {
 		r.Requests[k.name] = m.sent[i]
+		if k.code != "" {
+			r.Failing[k.name] = Tally{Whole: m.fates[i][whole], Failed: m.fates[i][failed], Refused: m.fates[i][refused], Asked: m.asked[i]}
+		}
 	}
 	slices.Sort(m.took)
 	r.P50MS, r.P99MS = milliseconds(percentile(m.took, 50)), milliseconds(percentile(m.took, 99))
@@ -274,7 +340,7 @@ func (c *wire) raw(ctx context.Context, k *kind, request []byte) (status int, bo
 	}
 	err = c.resp.ReadLimitBody(c.reader, 8<<20)
 	status, body = c.resp.StatusCode(), c.resp.Body()
-	if err == nil && c.resp.ConnectionClose() || k.fails && err != nil { // a stream that fails ends with its connection
+	if cut := k.code != "" && k.stream && err != nil; cut || err == nil && c.resp.ConnectionClose() { // a stream that fails ends with its connection
 		c.close()
 		c.conn = nil
 		err = nil
@@ -289,7 +355,7 @@ var (
 )
 
 // holdings reads what the processes of a gateway hold.
-func holdings(p *process, master string) (h Holdings, err error) {
+func holdings(p *process, s *site) (h Holdings, err error) {
 	err = proc.walk(p.pid(), func(pid int, s status) {
 		h.RSSMiB += float64(s.rss) / (1 << 20)
 		h.OwnMiB += float64(proc.anonymous(pid)) / (1 << 20)
@@ -302,14 +368,18 @@ func holdings(p *process, master string) (h Holdings, err error) {
 		return h, err
 	}
 	for _, e := range entries {
-		to, _ := os.Readlink(filepath.Join("/proc", strconv.Itoa(p.pid()), "fd", e.Name())) // "" if it was closed meanwhile
-		if strings.HasPrefix(to, "socket:") {
+		to, err := os.Readlink(filepath.Join("/proc", strconv.Itoa(p.pid()), "fd", e.Name()))
+		switch {
+		case err != nil: // closed meanwhile
+		case strings.HasPrefix(to, "socket:"):
 			h.Sockets++
-		} else {
+		case strings.HasPrefix(to, s.dataDir()):
 			h.Files++
+		default:
+			h.Others++
 		}
 	}
-	text, err := p.metrics(master)
+	text, err := p.metrics(s.master)
 	if err != nil {
 		return h, err
 	}
@@ -324,4 +394,33 @@ func holdings(p *process, master string) (h Holdings, err error) {
 	h.GoalMiB = bytes / (1 << 20)
 	h.Goroutines, err = strconv.Atoi(string(count[1]))
 	return h, err
+}
+
+// atRest waits until the gateway lets go of what it keeps for the next requests, and reads what it holds then: the least of some looks, for work in the
+// background takes a goroutine or a file for a moment.
+func (m *mixture) atRest(ctx context.Context, p *process, s *site) (least Holdings, err error) {
+	if err := pause(ctx, soakRest); err != nil {
+		return least, err
+	}
+	c := &wire{address: m.address}
+	for i, k := range kinds {
+		if k.rest {
+			m.one(ctx, c, i, time.Now())
+		}
+	}
+	c.close()
+	for look := range restLooks {
+		if err := pause(ctx, watchEvery); err != nil {
+			return least, err
+		}
+		h, err := holdings(p, s)
+		if err != nil {
+			return least, err
+		}
+		if look == 0 {
+			least = h
+		}
+		least = least.each(h, math.Min)
+	}
+	return least, nil
 }

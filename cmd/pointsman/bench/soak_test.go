@@ -2,18 +2,20 @@ package bench
 
 import (
 	"encoding/json"
+	"fmt"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 )
 
-// TestSoak loads a gateway with a mixture of everything for a minute, lightly, for other tests run beside it. `make soak` takes
+// TestSoak loads a gateway with a mixture of everything for less than a minute, lightly, for other tests run beside it. `make soak` takes
 // half an hour.
 func TestSoak(t *testing.T) {
 	dir := t.TempDir()
-	out, progress, err := runBinary(t, "bench", "soak", "--minutes", "1", "--load", "30", "--json", "--data-dir", dir)
+	out, progress, err := runBinary(t, "bench", "soak", "--minutes", "0.7", "--load", "30", "--json", "--data-dir", dir)
 	var r SoakReport
 	if jsonErr := json.Unmarshal([]byte(out), &r); err != nil || jsonErr != nil {
 		t.Fatalf("%v, %v\n%s\n%s", err, jsonErr, out, progress)
@@ -27,7 +29,7 @@ func TestSoak(t *testing.T) {
 		t.Errorf("%+v", r)
 	}
 	var text strings.Builder
-	if err := r.WriteText(&text); err != nil || !strings.Contains(text.String(), "at rest after") {
+	if err := r.WriteText(&text); err != nil || !strings.Contains(text.String(), "at rest after") || !strings.Contains(text.String(), "1 MiB an hour: not judged") {
 		t.Errorf("%v\n%s", err, text.String())
 	}
 	nothingLeft(t, dir)
@@ -35,7 +37,17 @@ func TestSoak(t *testing.T) {
 
 // Everything that may be wrong with a gateway is named.
 func TestJudgeSoak(t *testing.T) {
-	good := SoakReport{Minutes: 30, Stopped: true, OwnSlope: 0.5, OwnWithin: &[2]float64{-0.6, 1.6}, RSSSlope: 300}
+	soak := func() *SoakReport {
+		r := &SoakReport{Minutes: 30, Stopped: true, OwnSlope: 0.5, OwnWithin: &[2]float64{-0.6, 1.6}, RSSSlope: 300, Before: Holdings{Files: 40}, After: Holdings{Goroutines: 2, Files: 200}}
+		r.Requests, r.Failing = map[string]int{}, map[string]Tally{}
+		for _, k := range kinds {
+			if r.Requests[k.name] = 1000; k.code != "" {
+				r.Failing[k.name] = Tally{Whole: 940, Failed: 10, Refused: 50, Asked: 1250}
+			}
+		}
+		return r
+	}
+	good := soak()
 	if err := good.Judge(); err != nil {
 		t.Error(err)
 	}
@@ -43,15 +55,93 @@ func TestJudgeSoak(t *testing.T) {
 		"3 answers of status 500":      func(r *SoakReport) { r.OwnErrors = 3 },
 		"2 other wrong answers":        func(r *SoakReport) { r.Wrong = 2 },
 		"1 of 9 reloads":               func(r *SoakReport) { r.Reloads, r.Refused = 9, 1 },
-		"500 goroutines at rest":       func(r *SoakReport) { r.After.Goroutines = 500 },
-		"5000 sockets at rest":         func(r *SoakReport) { r.After.Sockets = 5000 },
+		"3 goroutines at rest":         func(r *SoakReport) { r.After.Goroutines = 3 },
+		"16 sockets at rest":           func(r *SoakReport) { r.Before.Sockets, r.After.Sockets = 13, 16 },
+		"3 other descriptors at rest":  func(r *SoakReport) { r.After.Others = 3 },
+		"failed none of 1000 requests": func(r *SoakReport) { r.Failing["one in four beyond its rate limit"] = Tally{Whole: 1000, Asked: 1000} },
+		"51 of 1000 requests met an":   func(r *SoakReport) { r.Failing["one in four beyond its rate limit"] = Tally{Refused: 51, Asked: 1} },
+		"no circuit was open for any":  func(r *SoakReport) { r.Failing["to an upstream that is down"] = Tally{Failed: 1000, Asked: 1250} },
 		"grows by 1.50 MiB an hour":    func(r *SoakReport) { r.OwnSlope = 1.5 },
 		"it did not stop cleanly":      func(r *SoakReport) { r.Stopped = false },
 		"the ledger does not verify: ": func(r *SoakReport) { r.LedgerFault = "a hole" },
 	} {
-		r := good
-		if change(&r); r.Judge() == nil || !strings.Contains(r.Judge().Error(), want) {
+		r := soak()
+		if change(r); r.Judge() == nil || !strings.Contains(r.Judge().Error(), want) {
 			t.Errorf("want %q: %v", want, r.Judge())
+		}
+	}
+}
+
+// What is said of the bound is what the interval says.
+func TestShown(t *testing.T) {
+	for want, r := range map[string]SoakReport{
+		"yes,":             {Minutes: 30, OwnWithin: &[2]float64{-3, 0.9}},
+		"no,":              {Minutes: 30, OwnWithin: &[2]float64{1.1, 3}},
+		"not shown either": {Minutes: 30, OwnWithin: &[2]float64{0.9, 1.1}},
+		"not judged":       {Minutes: 19, OwnWithin: &[2]float64{-3, 0.9}},
+	} {
+		if got := r.shown(); !strings.HasPrefix(got, want) {
+			t.Errorf("%v: %q, want %q", r.OwnWithin, got, want)
+		}
+	}
+}
+
+// What an upstream's failure becomes is right of the kinds that it fails, and nothing else is.
+func TestVerify(t *testing.T) {
+	upstream := newAnswers()
+	_, plain, _ := strings.Cut(string(upstream.plain), "\r\n\r\n")
+	fault := func(code string) string {
+		return `{"error":{"message":"the provider failed","type":"t","param":null,"code":"` + code + `"}}`
+	}
+	events := ""
+	for i := range streamChunks {
+		text := fmt.Sprint(chunkMark, i)
+		if i == streamChunks-1 {
+			text = answerMark
+		}
+		events += "data: " + text + "\n\n"
+	}
+	begun := events[:len(events)/2]
+	for _, c := range []struct {
+		kind          string
+		status, asked int
+		body          string
+		want          fate // fates: it is wrong
+		own           bool
+	}{
+		{"buffered", 200, 1, plain, whole, false},
+		{"buffered", 200, 1, "{}", fates, false},
+		{"buffered", 502, 1, fault("provider_error"), fates, true},
+		{"an error", 200, 2, plain, whole, false},
+		{"an error", 502, 3, fault("provider_error"), failed, false},
+		{"an error", 502, 0, fault("provider_error"), fates, true},
+		{"an error", 500, 1, fault("internal_error"), fates, true},
+		{"an error", 503, 0, fault("no_candidate"), refused, false},
+		{"an error", 503, 1, fault("no_candidate"), fates, true},
+		{"an error", 503, 1, fault("provider_overloaded"), refused, false},
+		{"an error", 503, 1, fault("storage_unavailable"), fates, true},
+		{"an error", 429, 1, fault("provider_rate_limited"), fates, false},
+		{"rate limit", 429, 2, fault("provider_rate_limited"), failed, false},
+		{"rate limit", 502, 2, fault("provider_error"), fates, true},
+		{"an answer that is cut", 502, 1, fault("provider_error"), failed, false},
+		{"an answer that is cut", 200, 1, plain[:len(plain)/2], fates, false},
+		{"a stream that is cut", 200, 1, events + "data: [DONE]\n\n", whole, false},
+		{"a stream that is cut", 200, 1, begun + "data: " + fault("provider_stream_error"), failed, false},
+		{"a stream that is cut", 200, 1, begun, fates, false},
+		{"a stream that is cut", 200, 1, begun + "data: " + fault("provider_stream_error") + "\n\ndata: [DONE]\n\n", fates, false},
+		{"a stream that is cut", 200, 1, "data: " + fault("provider_stream_error"), fates, false},
+		{"is down", 502, 1, fault("provider_unreachable"), failed, false},
+		{"is down", 200, 1, plain, fates, false},
+		{"images made", 200, 1, `{"data":[{"b64_json":"x"}]}`, whole, false},
+		{"images made", 500, 1, fault("internal_error"), fates, true},
+	} {
+		k := &kinds[slices.IndexFunc(kinds, func(k kind) bool { return strings.Contains(k.name, c.kind) })]
+		got, own, err := k.verify(c.status, c.asked, []byte(c.body))
+		if err != nil {
+			got = fates
+		}
+		if got != c.want || own != c.own {
+			t.Errorf("%s, %d after %d attempts, %.60s: fate %d, own %v, %v", k.name, c.status, c.asked, c.body, got, own, err)
 		}
 	}
 }
@@ -126,5 +216,18 @@ func TestKinds(t *testing.T) {
 	}
 	if total != 100 {
 		t.Errorf("%d percent", total)
+	}
+	flaky := 0
+	for _, k := range kinds {
+		if k.model == flakyModel {
+			flaky += k.percent
+		}
+	}
+	a, b := flaky, parseWish([]byte(wishMark+failEvery+"]")).every
+	for b > 0 {
+		a, b = b, a%b
+	}
+	if a != 1 {
+		t.Errorf("%s of %d percent: always requests of the same kind fail", failEvery, flaky)
 	}
 }

@@ -2,6 +2,7 @@ package bench
 
 import (
 	"math"
+	"math/rand/v2"
 	"testing"
 	"time"
 )
@@ -57,5 +58,37 @@ func TestSummarizeTakesRatiosWithinRounds(t *testing.T) {
 	stream := workload{title: "s", stream: true}
 	if got := summarize(stream, TargetProxy, bare, bare); math.Abs(got.CPUMicros-0.4) > 1e-9 || got.Unit != "chunk" || got.Ratio != 1 {
 		t.Errorf("a stream costs %v us a %s, ratio %v", got.CPUMicros, got.Unit, got.Ratio)
+	}
+}
+
+// Of ratios whose logarithms are spread alike, with an outlier now and then, 95 of 100 intervals have the true one in them.
+func TestEstimated(t *testing.T) {
+	if got := estimated([]float64{1, 4}); got != (estimate{2, 1, 4}) {
+		t.Errorf("of two values %v", got)
+	}
+	if got := estimated(nil); got != (estimate{}) {
+		t.Errorf("of none %v", got)
+	}
+	random, within, width := rand.New(rand.NewPCG(1, 1)), 0, 0.0
+	const trials = 2000
+	for range trials {
+		var values []float64
+		for range 10 {
+			spread := 0.04
+			if random.IntN(20) == 0 {
+				spread = 0.3
+			}
+			values = append(values, 1.1*math.Exp(spread*random.NormFloat64()))
+		}
+		e := estimated(values)
+		if e.least > e.ratio || e.ratio > e.most {
+			t.Fatalf("%v of %v", e, values)
+		}
+		if width += (e.most - e.least) / trials; e.least <= 1.1 && 1.1 <= e.most {
+			within++
+		}
+	}
+	if share := float64(within) / trials; share < 0.93 || share > 0.97 || width > 0.12 {
+		t.Errorf("%.3f of the intervals have the ratio in them, their width is %.3f", share, width)
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"net"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/valyala/fasthttp"
@@ -31,6 +32,7 @@ type wish struct {
 	pace   time.Duration // before each chunk of a stream
 	status int           // of an error in place of the answer
 	cut    bool          // the connection ends in the middle of the answer
+	every  int           // error and cut are for one in so many of the requests that say this, whatever else they wish; 0: for all
 }
 
 // parseWish finds the wish in a request's body. What it does not know it leaves out.
@@ -51,6 +53,8 @@ func parseWish(body []byte) (w wish) {
 			w.status, _ = strconv.Atoi(value)
 		case "cut":
 			w.cut = true
+		case "every":
+			w.every, _ = strconv.Atoi(value)
 		}
 	}
 	return w
@@ -61,7 +65,8 @@ type answers struct {
 	plain           []byte
 	stream, metered [][]byte // one write each; metered is what a provider sends that was asked to report usage
 	image           []byte
-	list            []byte // to any GET
+	list            []byte       // to any GET
+	sparing         atomic.Int64 // requests that wish for a failure of one in some
 }
 
 func newAnswers() *answers {
@@ -152,7 +157,7 @@ func (a *answers) serve(conn net.Conn) {
 		if err := req.ReadLimitBody(r, 8<<20); err != nil {
 			return
 		}
-		wished := parseWish(req.Body())
+		wished := a.spare(parseWish(req.Body()))
 		if pause(wished.delay) != nil {
 			return
 		}
@@ -170,6 +175,14 @@ func (a *answers) serve(conn net.Conn) {
 			}
 		}
 	}
+}
+
+// spare leaves a failure out of what is wished unless it is its turn. They take turns together, or those of different wishes could fail in a row.
+func (a *answers) spare(w wish) wish {
+	if w.every > 0 && a.sparing.Add(1)%int64(w.every) != 0 {
+		w.status, w.cut = 0, false
+	}
+	return w
 }
 
 // parts is the answer to a request, one write each.
