@@ -2,6 +2,7 @@ package policies
 
 import (
 	"flag"
+	"fmt"
 	"math"
 	"os"
 	"runtime"
@@ -20,8 +21,8 @@ import (
 	"github.com/pointsman/pointsman/sdk/policy/policytest"
 )
 
-// attackRounds is set for the long run, whose figures are in docs/hostile-policies.md: -attack.rounds=1000.
-var attackRounds = flag.Int("attack.rounds", 0, "how often TestUnderAttack goes through the attacks; 0: for two seconds")
+// attackRounds is set for the long run, whose figures are in docs/hostile-policies.md: -attack.rounds=10000.
+var attackRounds = flag.Int("attack.rounds", 0, "how often TestUnderAttack goes through the attacks; 0: for two seconds, or 10,000 strikes for the fault matrix")
 
 // healthy asks an ordinary policy about twenty requests a millisecond, and takes the times.
 type healthy struct {
@@ -84,24 +85,37 @@ func pauses() *metrics.Float64Histogram {
 	return &metrics.Float64Histogram{Counts: slices.Clone(h.Counts), Buckets: slices.Clone(h.Buckets)}
 }
 
-// longest is the upper bound of the longest pause since before, and how many there were, and how many of over ten
-// milliseconds.
-func longest(before, after *metrics.Float64Histogram) (most time.Duration, count, over uint64) {
+// stops are the collector's pauses of some time: how many, how many of them over ten milliseconds, and the upper bound of the longest.
+type stops struct {
+	count, over uint64
+	most        time.Duration
+}
+
+// share is how many of them are over ten milliseconds.
+func (s stops) share() float64 { return float64(s.over) / float64(max(s.count, 1)) }
+
+func (s stops) String() string {
+	return fmt.Sprintf("%d, at most %v, %d over 10 ms", s.count, s.most, s.over)
+}
+
+// since are the pauses since before.
+func since(before *metrics.Float64Histogram) (s stops) {
+	after := pauses()
 	for i := range after.Counts {
 		n := after.Counts[i] - before.Counts[i]
-		if count += n; n == 0 {
+		if s.count += n; n == 0 {
 			continue
 		}
 		bound := after.Buckets[i+1]
 		if math.IsInf(bound, 1) {
 			bound = after.Buckets[i]
 		}
-		most = time.Duration(bound * float64(time.Second))
-		if most > 11*time.Millisecond { // the bucket that holds ten ends there
-			over += n
+		s.most = time.Duration(bound * float64(time.Second))
+		if s.most > 11*time.Millisecond { // the bucket that holds ten ends there
+			s.over += n
 		}
 	}
-	return most, count, over
+	return s
 }
 
 // resident is the memory of the process in bytes; 0 where the system does not say.
@@ -147,18 +161,25 @@ func TestUnderAttack(t *testing.T) {
 		}
 	}
 	quiet, attacked := &healthy{host: host}, &healthy{host: host}
+	wanted := *attackRounds
+	if wanted == 0 && allFaults() {
+		wanted = 1 + 10_000/len(attackers)
+	}
 	start := pauses()
 	during(quiet, func() { // what two busy processors cost without an attack
 		stop := make(chan struct{})
-		time.AfterFunc(time.Duration(1+*attackRounds/100)*time.Second, func() { close(stop) })
+		time.AfterFunc(time.Second+time.Duration(wanted)*100*time.Millisecond, func() { close(stop) }) // about as long as under attack
 		(&healthy{host: host, restless: true}).serve(stop)
 	})
-	still, stillCount, stillOver := longest(start, pauses())
+	still := since(start)
+	burnt := map[string]int64{} // the most of one strike
 	strike := func() {
 		for _, a := range attackers {
 			if err := a.check(a.strike()); err != nil {
 				t.Error(err)
 			}
+			info, _ := host.Info(a.Name)
+			burnt[a.Name] = max(burnt[a.Name], info.LastFuel)
 			if err := a.behave(); err != nil && a.Want != hostile.Status {
 				t.Errorf("%s, then an ordinary request: %v", a.Name, err)
 			}
@@ -173,7 +194,7 @@ func TestUnderAttack(t *testing.T) {
 	before := pauses()
 	rounds, strikes := 0, 0
 	during(attacked, func() {
-		for start := time.Now(); rounds < *attackRounds || *attackRounds == 0 && time.Since(start) < 2*time.Second; rounds++ {
+		for start := time.Now(); rounds < wanted || wanted == 0 && time.Since(start) < 2*time.Second; rounds++ {
 			strike()
 			strikes += len(attackers)
 			if a := refused[rounds%len(refused)]; rounds%100 == 0 {
@@ -187,34 +208,53 @@ func TestUnderAttack(t *testing.T) {
 			}
 		}
 	})
-	most, collections, over := longest(before, pauses())
-	worst := map[string]int64{}
-	for _, a := range attackers {
-		info, _ := host.Info(a.Name)
-		worst[a.Name] = info.LastFuel
-	}
+	struck := since(before)
 	unload()
 	grown := resident() - memory
 	p99, calm := percentile(attacked.times, 0.99), percentile(quiet.times, 0.99)
 	t.Logf("figure: %d rounds, %d strikes", rounds, strikes)
-	t.Logf("figure: pauses of the collector: %d without an attack, at most %v, %d over 10 ms; %d under attack, at most %v, %d over 10 ms",
-		stillCount, still, stillOver, collections, most, over)
+	t.Logf("figure: pauses of the collector: without an attack %v; under attack %v", still, struck)
 	t.Logf("figure: ordinary policy: p50 %v and p99 %v without an attack, p50 %v and p99 %v under attack; longest gap %v and %v",
 		percentile(quiet.times, 0.5), calm, percentile(attacked.times, 0.5), p99, quiet.worst, attacked.worst)
 	t.Logf("figure: memory %d MiB before, %d KiB more after", memory>>20, grown>>10)
 	if quiet.err != nil || attacked.err != nil {
 		t.Error(quiet.err, attacked.err)
 	}
-	if most > 500*time.Millisecond { // the bound is 10 ms on a machine that does nothing else
-		t.Errorf("the collector waited %v", most)
+	if allFaults() {
+		undisturbed(t, still, struck, calm, p99)
+	} else if struck.most > 500*time.Millisecond { // two seconds beside other tests say no more
+		t.Errorf("the collector waited %v", struck.most)
 	}
 	if grown > 16<<20 && !raceEnabled() {
 		t.Errorf("%d bytes of memory did not come back", grown)
 	}
-	for name, fuel := range worst {
+	for name, fuel := range burnt {
 		if fuel > 2*DefaultFuel {
 			t.Errorf("%s burnt %d", name, fuel)
 		}
+	}
+}
+
+// clockNoise is what the p99 of a decision of some microseconds may differ by for the machine's sake: an interrupt, or a page that is touched
+// first.
+const clockNoise = 20 * time.Microsecond
+
+// freeze is a pause of the collector that no thread which merely waits for a processor explains.
+const freeze = 100 * time.Millisecond
+
+// undisturbed holds the full run to its targets: no more pauses over ten milliseconds than come without an attack, when a thread is not let
+// run; no freeze; and others' decisions take no more than twice as long.
+func undisturbed(t *testing.T, still, struck stops, calm, p99 time.Duration) {
+	t.Helper()
+	expected := still.share() * float64(struck.count)
+	if float64(struck.over) > expected+3*math.Sqrt(max(expected, 1)) { // three standard deviations of a count
+		t.Errorf("pauses of the collector over 10 ms: %d of %d, and %d of %d without an attack", struck.over, struck.count, still.over, still.count)
+	}
+	if struck.most > max(freeze, 2*still.most) {
+		t.Errorf("the collector waited %v, and %v without an attack", struck.most, still.most)
+	}
+	if p99 > 2*calm+clockNoise {
+		t.Errorf("others' p99 is %v, and %v without an attack", p99, calm)
 	}
 }
 

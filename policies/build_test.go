@@ -2,6 +2,7 @@ package policies
 
 import (
 	"context"
+	"os"
 	"testing"
 
 	"github.com/pointsman/pointsman/policies/hostile"
@@ -56,3 +57,6 @@ func ask(h *Host, snap *policy.Published, seed uint64, plan *policy.Plan) error 
 	_, err := h.Route("p", &policy.Facts{Snapshot: snap, Request: &policy.Request{Generation: snap.Generation, Seed: seed, Model: abi.NoModel}}, plan)
 	return err
 }
+
+// allFaults tells that the fault matrix is to be tried in full, as `make test-faults` does.
+func allFaults() bool { return os.Getenv("POINTSMAN_FAULTS") == "full" }

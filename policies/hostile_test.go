@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"runtime"
 	"testing"
 	"time"
 
@@ -87,13 +88,19 @@ func TestHostile(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			var before, after runtime.MemStats
+			runtime.ReadMemStats(&before)
 			start := time.Now()
 			err = a.strike()
 			took := time.Since(start)
+			runtime.ReadMemStats(&after)
 			if err := a.check(err); err != nil {
 				t.Fatal(err)
 			}
 			info, _ := a.host.Info(a.Name)
+			if copied := after.TotalAlloc - before.TotalAlloc; a.Want == hostile.BadPlan && copied > 64<<10 {
+				t.Errorf("%d bytes of a bad plan were copied", copied)
+			}
 			if info.LastFuel > 2*DefaultFuel {
 				t.Errorf("it burnt %d of %d", info.LastFuel, DefaultFuel)
 			}

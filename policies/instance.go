@@ -45,7 +45,7 @@ type instance struct {
 func (m *module) start() (_ *instance, err error) {
 	ctx := m.host.ctx
 	// Nameless, so that there can be several; without start functions, because _start would run a whole program.
-	guest, err := m.runtime.InstantiateModule(ctx, m.compiled, wazero.NewModuleConfig().WithName("").WithStartFunctions())
+	guest, err := m.runtime.InstantiateModule(withMemory(ctx), m.compiled, wazero.NewModuleConfig().WithName("").WithStartFunctions())
 	if err != nil {
 		return nil, fmt.Errorf("%w: starting: %w", ErrRefused, err)
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"net/http"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -87,14 +88,14 @@ func TestF1UnknownName(t *testing.T) {
 	figure(t, "unknown name: %d of %d requests answered as they should be", len(ids), len(ids))
 }
 
-// hold is how long a stage may take in TestF2 and TestF3.
-const hold = time.Second
+// hold is how long a stage may take in TestF2 and TestF3: as long as it may by itself, if faults are to be tried in full.
+func hold() time.Duration { return time.Duration(times(1, 5)) * time.Second }
 
 // unanswered asks many models at a provider that does not answer, and many that have another one behind it. Each request must
-// end within the limit: never before, and so much after it as the machine needs.
+// end at the limit: never before it, and no later than by a tenth of it.
 func unanswered(t *testing.T, what, toml string) {
 	t.Helper()
-	many := times(4, 200)
+	many, hold := times(4, 200), hold()
 	g := newGateway(t, toml+manyModels(many, "lost", "hole")+manyModels(many, "found", "hole", "up0"), nil)
 	var mu sync.Mutex
 	var ids []string
@@ -125,12 +126,12 @@ func unanswered(t *testing.T, what, toml string) {
 		clients.Wait()
 	}
 	g.sound(ids...)
-	p50, p99 := quantile(late, 0.5), quantile(late, 0.99)
-	if p50 > hold/10 && allFaults() {
-		t.Errorf("half of the requests ended %v after the limit of %v", p50, hold)
+	p50, last := quantile(late, 0.5), quantile(late, 1)
+	if last > hold/time.Duration(times(1, 10)) { // a tenth of a short limit is less than a busy machine may need
+		t.Errorf("a request ended %v after the limit of %v", last, hold)
 	}
-	figure(t, "%s: %d of %d requests answered as they should be; %v (p50) and %v (p99) after the limit of %v", what, len(ids), len(ids),
-		p50.Round(time.Millisecond), p99.Round(time.Millisecond), hold)
+	figure(t, "%s: %d of %d requests answered as they should be; %v (p50) and at most %v after the limit of %v", what, len(ids), len(ids),
+		p50.Round(time.Millisecond), last.Round(time.Millisecond), hold)
 }
 
 // TestF2Blackhole: nobody answers when a connection is opened.
@@ -141,7 +142,7 @@ func TestF2Blackhole(t *testing.T) {
 	}
 	defer end()
 	_, _, toml := faulty(t, 1)
-	unanswered(t, "no connection", toml+"[providers.hole]\nadapter = \"openai\"\nbase_url = \"http://"+address+"/v1\"\napi_key = \"x\"\nallow_private = true\ntimeouts = { connect = 1 }\n")
+	unanswered(t, "no connection", toml+"[providers.hole]\nadapter = \"openai\"\nbase_url = \"http://"+address+"/v1\"\napi_key = \"x\"\nallow_private = true\ntimeouts = { connect = "+strconv.Itoa(int(hold().Seconds()))+" }\n")
 }
 
 // TestF3NoFirstByte: the provider takes the request and says nothing.
@@ -153,7 +154,7 @@ func TestF3NoFirstByte(t *testing.T) {
 	}
 	defer silent.Close()
 	silent.Always(faultproxy.Fault{Kind: faultproxy.Hold})
-	unanswered(t, "no first byte", toml+"[providers.hole]\nadapter = \"openai\"\nbase_url = \"http://"+silent.Address()+"/v1\"\napi_key = \"x\"\nallow_private = true\ntimeouts = { first_byte = 1 }\n")
+	unanswered(t, "no first byte", toml+"[providers.hole]\nadapter = \"openai\"\nbase_url = \"http://"+silent.Address()+"/v1\"\napi_key = \"x\"\nallow_private = true\ntimeouts = { first_byte = "+strconv.Itoa(int(hold().Seconds()))+" }\n")
 }
 
 // TestEachTimeoutWithin5Percent holds each stage to its own limit, which the model gives; its provider would allow much more. A limit

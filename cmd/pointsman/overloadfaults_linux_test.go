@@ -35,8 +35,8 @@ type child struct {
 
 const childMaster = "sk-pointsman-of-a-child-process"
 
-// startChild starts a gateway from TOML text, under so many descriptors unless 0, and with more environment.
-func startChild(t *testing.T, toml string, files int, env ...string) *child {
+// startChild starts a gateway from TOML text, under a limit of the shell's ulimit unless it is empty, and with more environment.
+func startChild(t *testing.T, toml, limit string, env ...string) *child {
 	t.Helper()
 	dir := t.TempDir()
 	binary, file := buildGateway(t, dir), filepath.Join(dir, "pointsman.toml")
@@ -45,11 +45,10 @@ func startChild(t *testing.T, toml string, files int, env ...string) *child {
 		t.Fatal(err)
 	}
 	c := &child{t: t, data: filepath.Join(dir, "data")}
-	limit := "exec"
-	if files > 0 {
-		limit = fmt.Sprintf("ulimit -n %d; exec", files)
+	if limit != "" {
+		limit = "ulimit " + limit + "; "
 	}
-	c.cmd = exec.Command("sh", "-c", limit+` "$0" "$@"`, binary, "serve", "--config", file, "--data", c.data, "--log", "warn")
+	c.cmd = exec.Command("sh", "-c", limit+`exec "$0" "$@"`, binary, "serve", "--config", file, "--data", c.data, "--log", "warn")
 	c.cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "TMPDIR=" + os.TempDir(), "POINTSMAN_MASTER_KEY=" + childMaster, "POINTSMAN_ALLOW_DUMPS=true"}, env...)
 	c.cmd.Stderr = &c.stderr
 	c.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
@@ -109,21 +108,7 @@ func (c *child) stop() {
 // status is a figure of the process in KiB, such as VmRSS or VmHWM.
 func (c *child) status(name string) int {
 	c.t.Helper()
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", c.cmd.Process.Pid))
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	for line := range strings.Lines(string(text)) {
-		if value, ok := strings.CutPrefix(line, name+":"); ok {
-			n, err := strconv.Atoi(strings.TrimSuffix(strings.TrimSpace(value), " kB"))
-			if err != nil {
-				c.t.Fatal(err)
-			}
-			return n
-		}
-	}
-	c.t.Fatalf("no %s in %s", name, text)
-	return 0
+	return memoryOf(c.t, c.cmd.Process.Pid, name) >> 10
 }
 
 // processor is the time that the process has used.
@@ -174,11 +159,15 @@ func post(conn net.Conn, key, body string) {
 	fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", chatPath, key, len(body), body) //nolint:errcheck // what is read tells
 }
 
-// manyOr is the larger number if faults are to be tried in full and the descriptors allow it.
-func manyOr(few, many int) int {
-	var limit syscall.Rlimit
-	if !allFaults() || syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit) != nil || limit.Cur < uint64(2*many)+1000 {
+// manyOr is the larger number if faults are to be tried in full. Each is so many descriptors of a process.
+func manyOr(t *testing.T, few, many, each int) int {
+	t.Helper()
+	if !allFaults() {
 		return few
+	}
+	var limit syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil || limit.Cur < uint64(each*many)+1000 {
+		t.Fatalf("a process may have %d descriptors, %v: this takes %d", limit.Cur, err, each*many+1000)
 	}
 	return many
 }
@@ -195,9 +184,52 @@ func (c *child) probe(n int) (took []time.Duration, failed int) {
 	return took, failed
 }
 
+// unnoticed fails a test whose fault others notice: beside it their requests take twice as long as before, at p99. On a machine with
+// other work small differences say nothing.
+func unnoticed(t *testing.T, before, beside []time.Duration) {
+	t.Helper()
+	then, now := quantile(before, 0.99), quantile(beside, 0.99)
+	figure(t, "others: p50 %s, p99 %s beside it; %s, %s without", quantile(beside, 0.5).Round(10*time.Microsecond), now.Round(10*time.Microsecond),
+		quantile(before, 0.5).Round(10*time.Microsecond), then.Round(10*time.Microsecond))
+	limit := max(2*then, 10*time.Millisecond)
+	if !allFaults() {
+		limit = 10*then + 100*time.Millisecond
+	}
+	if now > limit {
+		t.Errorf("p99 went from %s to %s", then, now)
+	}
+}
+
+// slowReaders opens connections with little room for an answer, and asks for a stream on each.
+func (c *child) slowReaders(n int) []net.Conn {
+	c.t.Helper()
+	conns := make([]net.Conn, n)
+	c.t.Cleanup(func() { closeAll(conns) })
+	dialer := net.Dialer{Control: func(_, _ string, raw syscall.RawConn) error {
+		return raw.Control(func(fd uintptr) { syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_RCVBUF, 4096) }) //nolint:errcheck // a larger one will do
+	}}
+	var all sync.WaitGroup
+	for first := range 16 {
+		all.Go(func() {
+			for i := first; i < n; i += 16 {
+				conn, err := dialer.Dial("tcp", strings.TrimPrefix(c.api.base, "http://"))
+				if err != nil {
+					c.t.Error(err)
+					return
+				}
+				conns[i] = conn
+				post(conn, c.api.key, inDialect(chatPath, "m", "x", true))
+			}
+		})
+	}
+	all.Wait()
+	return conns
+}
+
 // F10: clients that hardly read are cut, their requests settled, and others do not notice. What waits for them is bounded.
 func TestF10SlowReaders(t *testing.T) {
-	readers := manyOr(500, 2000)
+	readers := manyOr(t, 500, 2000, 2) // the providers are in this process, too
+	patience := time.Duration(times(8, 20)) * time.Second
 	up, toml := upstreams(t, 1)
 	var text []string
 	for range 6000 {
@@ -210,46 +242,34 @@ func TestF10SlowReaders(t *testing.T) {
 		}
 		return nil
 	})
-	const patience = 8 * time.Second
-	c := startChild(t, strings.Replace(toml, "timeout_seconds = 2", "timeout_seconds = 60", 1)+fmt.Sprintf("[overload]\nwrite_time = %v\n", patience.Seconds()), 0)
-	base, failed := c.probe(50)
-	before := c.status("VmRSS")
-	conns := make([]net.Conn, readers)
-	defer func() { closeAll(conns) }()
-	for i := range conns {
-		dialer := net.Dialer{Control: func(_, _ string, raw syscall.RawConn) error {
-			return raw.Control(func(fd uintptr) { syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_RCVBUF, 4096) }) //nolint:errcheck // a larger one will do
-		}}
-		conn, err := dialer.Dial("tcp", strings.TrimPrefix(c.api.base, "http://"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		conns[i] = conn
-		post(conn, c.api.key, inDialect(chatPath, "m", "x", true))
-	}
-	began, highest := time.Now(), 0
-	var times []time.Duration
-	var held string
-	for one := make([]byte, 1); time.Since(began) < 60*time.Second; {
+	c := startChild(t, strings.Replace(toml, "timeout_seconds = 2", "timeout_seconds = 60", 1)+fmt.Sprintf("[overload]\nwrite_time = %v\n", patience.Seconds()), "")
+	base, failed := c.probe(times(50, 300))
+	before := c.status("RssAnon") // buffers are no pages of files
+	began := time.Now()
+	conns := c.slowReaders(readers)
+	var beside []time.Duration
+	most, waiting, highest, held := 0, 0, 0, ""
+	for one := make([]byte, 1); time.Since(began) < patience+60*time.Second; {
 		for _, conn := range conns {
 			conn.SetReadDeadline(time.Now().Add(time.Microsecond)) //nolint:errcheck // the read tells
 			conn.Read(one)                                         //nolint:errcheck // a byte now and then, if it is there
 		}
+		if most = max(most, int(metric(t, c.admin, "pointsman_requests_running"))); time.Since(began) < patience {
+			waiting = max(waiting, c.status("RssAnon"))
+		}
 		took, lost := c.probe(10)
-		times, failed = append(times, took...), failed+lost
-		highest = max(highest, c.status("VmRSS"))
+		beside, failed = append(beside, took...), failed+lost
+		highest = max(highest, c.status("RssAnon"))
 		if held = c.api.balanceHeld(t); held == "0" && time.Since(began) > time.Second {
 			break
 		}
 		time.Sleep(500 * time.Millisecond)
 	}
 	settled := time.Since(began)
-	var entries []map[string]any
 	aborted := 0
 	for range 200 { // the log is written a moment later
-		entries, aborted = nil, 0
-		entries = c.api.allUsage(t)
-		for _, u := range entries {
+		aborted = 0
+		for _, u := range c.api.allUsage(t) {
 			if u["outcome"] == "client_abort" {
 				aborted++
 			}
@@ -259,16 +279,20 @@ func TestF10SlowReaders(t *testing.T) {
 		}
 		time.Sleep(50 * time.Millisecond)
 	}
-	each := float64(highest-before) / float64(readers)
-	figure(t, "%d slow readers, all cut and settled after %s (limit %s), %.0f KiB of memory each", readers, settled.Round(100*time.Millisecond), patience, each)
-	figure(t, "others meanwhile: %d of %d lost, p99 %s (before: %s)", failed, len(times)+50, quantile(times, 0.99).Round(time.Millisecond), quantile(base, 0.99).Round(time.Millisecond))
+	each := float64(waiting-before) / float64(readers)
+	figure(t, "%d slow readers at once, all cut and settled after %s (limit %s), %.0f KiB of memory each, %.0f while they are settled", most, settled.Round(100*time.Millisecond), patience, each,
+		float64(highest-before)/float64(readers))
+	unnoticed(t, base, beside)
+	if most != readers {
+		t.Errorf("only %d of %d readers were there at once", most, readers)
+	}
 	if held != "0" || aborted != readers {
 		t.Errorf("%s credits are still held, and %d of %d are recorded as aborted", held, aborted, readers)
 	}
 	if failed > 0 {
 		t.Errorf("%d requests of others had no answer", failed)
 	}
-	if each > 256 { // of an answer of a megabyte: buffers on both sides, two stacks, and as much garbage again
+	if each > float64(times(256, 64)) { // of an answer of a megabyte; what all share counts for more among few
 		t.Errorf("%.0f KiB a reader", each)
 	}
 	closeAll(conns)
@@ -296,7 +320,7 @@ func (c *client) allUsage(t testing.TB) (all []map[string]any) {
 // F11: connections that send a request drop by drop are cut when their time is over; of those of one address only so many are
 // waited for. Good clients are served.
 func TestF11SlowSenders(t *testing.T) {
-	drips := manyOr(1000, 5000)
+	drips := manyOr(t, 1000, 5000, 2) // client and server are one process
 	_, toml := upstreams(t, 1)
 	g := newGateway(t, toml+"[overload]\nslow_per_address = 100\n", nil)
 	const readTime = 3 * time.Second
@@ -376,10 +400,10 @@ func TestF11SlowSenders(t *testing.T) {
 
 // F12: thousands of connections that do nothing cost little, and nobody notices them.
 func TestF12IdleConnections(t *testing.T) {
-	n := manyOr(2000, 9000) // each is a descriptor on both sides; the machine may allow 20,000
+	n := manyOr(t, 2000, 10_000, 1)
 	_, toml := upstreams(t, 1)
-	c := startChild(t, toml, 0)
-	base, failed := c.probe(200)
+	c := startChild(t, toml, "")
+	base, failed := c.probe(times(200, 500))
 	before := c.status("VmRSS")
 	conns := dialMany(t, c.api.base, n)
 	get := []byte("GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n")
@@ -396,19 +420,14 @@ func TestF12IdleConnections(t *testing.T) {
 		}
 	}
 	each := float64(c.status("VmRSS")-before) / float64(n)
-	times, lost := c.probe(200)
-	now, then := quantile(times, 0.99), quantile(base, 0.99)
+	beside, lost := c.probe(times(200, 500))
 	figure(t, "%d idle connections, %.1f KiB of memory each (goal: 10)", n, each)
-	figure(t, "p50 %s, p99 %s beside them; %s, %s without", quantile(times, 0.5).Round(10*time.Microsecond), now.Round(10*time.Microsecond),
-		quantile(base, 0.5).Round(10*time.Microsecond), then.Round(10*time.Microsecond))
+	unnoticed(t, base, beside)
 	if failed+lost > 0 {
 		t.Errorf("%d requests had no answer", failed+lost)
 	}
-	if each > 20 {
+	if each > float64(times(20, 10)) { // what all share counts for more among few
 		t.Errorf("%.1f KiB a connection", each)
-	}
-	if now > 10*then+100*time.Millisecond { // what a busy machine adds is none of it
-		t.Errorf("p99 went from %s to %s", then, now)
 	}
 	closeAll(conns)
 	c.stop()
@@ -427,7 +446,7 @@ func TestF34DescriptorsRunOut(t *testing.T) {
 		}
 		return reply
 	})
-	c := startChild(t, strings.Replace(toml, "timeout_seconds = 2", "timeout_seconds = 60", 1), 256)
+	c := startChild(t, strings.Replace(toml, "timeout_seconds = 2", "timeout_seconds = 60", 1), "-n 256")
 	hold.Store(true)
 	body := inDialect(chatPath, "m", "held", false)
 	for round := range 3 {
@@ -469,7 +488,7 @@ func TestF34DescriptorsRunOut(t *testing.T) {
 		if share > 0.20 {
 			t.Errorf("it used %.0f %% of a processor", 100*share)
 		}
-		if recovered > 5*time.Second { // a second is meant, on a machine that is not busy
+		if recovered > time.Second {
 			t.Errorf("it took %s until a request was served", recovered)
 		}
 	}
@@ -499,14 +518,26 @@ func metric(t testing.TB, admin *client, name string) float64 {
 	return 0
 }
 
+// rushTime is how long memory is short: POINTSMAN_MINUTES, else a minute, or five seconds if faults are not to be tried in full.
+func rushTime(t *testing.T) time.Duration {
+	t.Helper()
+	text := os.Getenv("POINTSMAN_MINUTES")
+	if text == "" {
+		return time.Duration(times(5, 60)) * time.Second
+	}
+	minutes, err := strconv.Atoi(text)
+	if err != nil || minutes < 1 {
+		t.Fatalf("POINTSMAN_MINUTES is %q, not a number from 1", text)
+	}
+	return time.Duration(minutes) * time.Minute
+}
+
 // F35: more large bodies than there is memory for are refused, those that fit are served, small requests go on, and the process
 // stays within its limit.
-func TestF35MemoryRunsOut(t *testing.T) {
+func TestMemoryRunsOut(t *testing.T) {
 	const limitMB, bodyMB = 256, 10
-	clients, rush := 100, 5*time.Second
-	if allFaults() {
-		clients, rush = 500, time.Minute
-	}
+	const addressMB = 4 << 10 // half of it is mapped when nothing has come yet: databases, policies
+	clients, rush := times(100, 500), rushTime(t)
 	up, err := scripted.Start(scripted.Options{Keep: -1})
 	if err != nil {
 		t.Fatal(err)
@@ -517,7 +548,7 @@ func TestF35MemoryRunsOut(t *testing.T) {
 	end := first + strings.Index(toml[first:], "\n")
 	toml = toml[:first] + fmt.Sprintf("base_url = %q", up.URL()+"/v1") + toml[end:]
 	toml = strings.Replace(strings.Replace(toml, "timeout_seconds = 2", "timeout_seconds = 60", 1), "context_window = 128000", "context_window = 100000000", 1)
-	c := startChild(t, toml+"[accounts]\ndefault_credits = 1000000\n", 0, fmt.Sprintf("GOMEMLIMIT=%dMiB", limitMB))
+	c := startChild(t, toml+"[accounts]\ndefault_credits = 1000000\n", fmt.Sprintf("-v %d", addressMB<<10), fmt.Sprintf("GOMEMLIMIT=%dMiB", limitMB))
 	body := []byte(inDialect(chatPath, "m", strings.Repeat("long ", bodyMB<<20/5), false))
 	var all sync.WaitGroup
 	var served, refused, broken, other atomic.Int64
@@ -572,7 +603,8 @@ func TestF35MemoryRunsOut(t *testing.T) {
 	}
 	peak := c.status("VmHWM") >> 10
 	sent := served.Load() + refused.Load() + broken.Load() + other.Load()
-	figure(t, "GOMEMLIMIT %d MiB, %d clients with %d bodies of %d MiB: %d served, %d refused with 503, %d broken off, highest memory %d MiB", limitMB, clients, sent, bodyMB, served.Load(), refused.Load(), broken.Load(), peak)
+	figure(t, "GOMEMLIMIT %d MiB, RLIMIT_AS %d MiB, %d clients with %d bodies of %d MiB in %s: %d served, %d refused with 503, %d broken off, highest memory %d MiB, of %d MiB of addresses",
+		limitMB, addressMB, clients, sent, bodyMB, rush, served.Load(), refused.Load(), broken.Load(), peak, c.status("VmPeak")>>10)
 	figure(t, "small requests meanwhile: %d of %d served", good, good+lost)
 	if refused.Load() == 0 || served.Load() == 0 || other.Load() > 0 {
 		t.Errorf("%d large requests were served, %d refused, %d something else", served.Load(), refused.Load(), other.Load())

@@ -118,26 +118,42 @@ func (p *process) wait(limit time.Duration) int {
 	}
 }
 
+// memoryOf is a figure of a process's memory in bytes, such as VmRSS, or VmHWM for the highest that was.
+func memoryOf(t testing.TB, pid int, figure string) int {
+	t.Helper()
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, after, _ := strings.Cut(string(text), figure+":")
+	value, _, found := strings.Cut(after, " kB\n")
+	kib, err := strconv.Atoi(strings.TrimSpace(value))
+	if !found || err != nil {
+		t.Fatalf("no %s in %s", figure, text)
+	}
+	return kib << 10
+}
+
 // processUsage is what a process holds that it could leak.
 type processUsage struct {
-	rss, goroutines int // bytes, number
-	descriptors     int
+	rss, anon   int // bytes; anon are those that are no pages of files
+	goroutines  int
+	descriptors int // without the files of the databases, which grow in number with what is written
 }
 
 func (p *process) usage() (u processUsage) {
 	p.t.Helper()
-	pid := strconv.Itoa(p.cmd.Process.Pid)
-	statm, err := os.ReadFile("/proc/" + pid + "/statm")
+	u.rss, u.anon = memoryOf(p.t, p.cmd.Process.Pid, "VmRSS"), memoryOf(p.t, p.cmd.Process.Pid, "RssAnon")
+	dir := fmt.Sprintf("/proc/%d/fd", p.cmd.Process.Pid)
+	files, err := os.ReadDir(dir)
 	if err != nil {
 		p.t.Fatal(err)
 	}
-	u.rss, _ = strconv.Atoi(strings.Fields(string(statm))[1])
-	u.rss *= os.Getpagesize()
-	files, err := os.ReadDir("/proc/" + pid + "/fd")
-	if err != nil {
-		p.t.Fatal(err)
+	for _, file := range files {
+		if target, err := os.Readlink(filepath.Join(dir, file.Name())); err == nil && !strings.HasPrefix(target, p.data+"/") {
+			u.descriptors++
+		}
 	}
-	u.descriptors = len(files)
 	_, text := p.admin.send(p.t, "GET", "/metrics", nil)
 	_, rest, found := strings.Cut(text, "\ngo_goroutines ")
 	line, _, _ := strings.Cut(rest, "\n")
@@ -148,7 +164,7 @@ func (p *process) usage() (u processUsage) {
 }
 
 func (u processUsage) String() string {
-	return fmt.Sprintf("RSS %.1f MiB, %d goroutines, %d descriptors", float64(u.rss)/(1<<20), u.goroutines, u.descriptors)
+	return fmt.Sprintf("RSS %.1f MiB (%.1f without files), %d goroutines, %d descriptors", float64(u.rss)/(1<<20), float64(u.anon)/(1<<20), u.goroutines, u.descriptors)
 }
 
 // outcomes proves the ledger of a process that has ended, in which no hold may be open, and counts the requests by how they ended.

@@ -2,7 +2,6 @@ package main
 
 import (
 	"encoding/hex"
-	"flag"
 	"fmt"
 	"log/slog"
 	"os"
@@ -11,17 +10,16 @@ import (
 	"testing"
 	"time"
 
+	"github.com/pointsman/pointsman/engine/admin"
 	"github.com/pointsman/pointsman/engine/vault"
 	"github.com/pointsman/pointsman/storage/badgerdb"
 )
 
-var vaultKills = flag.Int("vault-kills", 10, "how often TestRotationSurvivesKills kills the gateway")
-
-// TestRotationSurvivesKills kills the gateway in the middle of rotations, there and back. After each kill every record opens
-// under exactly one of the key-encryption keys that the vault lists; the next start goes on by itself.
+// TestRotationSurvivesKills kills the gateway in the middle of rotations, there and back, and of their being gone on with after a kill.
+// After each kill every record opens under exactly one of the key-encryption keys that the vault lists; the next start goes on by itself.
 func TestRotationSurvivesKills(t *testing.T) {
 	t.Parallel()
-	const accounts = 12
+	const accounts = 24
 	k := newKilling(t)
 	sources := []string{kekFile(t, "0a"), kekFile(t, "0b")}
 	text, err := os.ReadFile(k.config)
@@ -44,20 +42,14 @@ func TestRotationSurvivesKills(t *testing.T) {
 		}
 		newClient(k.api, key.Key).storeKey(t, "sk-own-of-"+id+"-0123456789")
 	}
-	rounds, between := *vaultKills, 0
+	rounds, between := times(10, 100), 0
 	if testing.Short() {
-		rounds = 2
+		rounds = 4
 	}
 	to := 1
 	for round := range rounds {
-		operator := newClient(k.admin, killMaster)
-		if err := operator.call("POST", vaultPath+"/rotate", map[string]string{"to": sources[to]}, nil); err != nil {
-			if _, code := statusOf(err); code != "invalid_value" && code != "vault_rotating" { // it is there already, or still on its way
-				t.Fatalf("round %d: %v", round, err)
-			}
-			to = 1 - to
-		}
-		time.Sleep(time.Duration(k.random.IntN(60_000)) * time.Microsecond)
+		to = k.rotating(sources, to)
+		k.rewrapped(k.random.Float64() / 2)
 		k.kill()
 		if k.checkSealed(accounts, round) {
 			between++
@@ -65,9 +57,52 @@ func TestRotationSurvivesKills(t *testing.T) {
 		k.run()
 	}
 	k.kill()
-	t.Logf("figure: %d of %d kills came in the middle of a rotation", between, rounds)
+	figure(t, "%d of %d kills came in the middle of a rotation, when some of %d keys were under the former key-encryption key and some under the next", between, rounds, accounts)
+	if between == 0 || allFaults() && between <= rounds/2 {
+		t.Error("the kills missed the rotations")
+	}
 	if hits := search(t, k.data, "sk-own-of-owner-1-0123456789", strings.Repeat("0a", 32), strings.Repeat("0b", 32)); len(hits) > 0 {
 		t.Error(hits)
+	}
+}
+
+// rotating makes sure that a rotation is under way, to the source of that number or the other one, and returns to which.
+func (k *killing) rotating(sources []string, to int) int {
+	k.t.Helper()
+	operator := newClient(k.admin, killMaster)
+	for range 2 {
+		err := operator.call("POST", vaultPath+"/rotate", map[string]string{"to": sources[to]}, nil)
+		if err == nil {
+			return to
+		}
+		_, code := statusOf(err)
+		switch to = 1 - to; code {
+		case "vault_rotating": // since before the kill, and to there
+			return to
+		case "invalid_value": // the vault is there already
+		default:
+			k.t.Fatal(err)
+		}
+	}
+	k.t.Fatal("the vault can be rotated to neither")
+	return to
+}
+
+// rewrapped returns when the rotation under way has wrapped that share of its keys anew, or is over.
+func (k *killing) rewrapped(share float64) {
+	k.t.Helper()
+	operator := newClient(k.admin, killMaster)
+	for deadline := time.Now().Add(10 * time.Second); ; {
+		var s admin.VaultStatus
+		if err := operator.call("GET", vaultPath, nil, &s); err != nil {
+			k.t.Fatal(err)
+		}
+		if r := s.Rotation; r == nil || r.State != "running" || r.Done > 0 && float64(r.Done) >= share*float64(r.Done+r.Left) {
+			return
+		}
+		if time.Now().After(deadline) {
+			k.t.Fatalf("the rotation stands still: %+v", s.Rotation)
+		}
 	}
 }
 

@@ -133,6 +133,13 @@ func greedy() []Attack {
 		s.Imports, s.Imported = Cat(Name(module), Name(function), []byte{0, typ}), 1
 		return Attack{Name: name, When: AtRoute, Want: Fuel, Module: s.Module()}
 	}
+	page := Cat([]byte{0x3F, 0}, I32(1), []byte{0x6B}, I32(16), []byte{0x74}) // the last one's address
+	filling := Policy(loop(I32(1), []byte{0x40, 0}, drop(), page, I32(7), I32(1<<16), []byte{0xFC, 11, 0}))
+	full := Policy([]byte{0}, Function{Type: TypeNothing}) // what the start may burn is enough for all of the memory
+	for n := range int64(4) {
+		full.Functions[FirstFree].Code = Cat(full.Functions[FirstFree].Code, I32(n<<22+1<<16), I32(7), I32(4<<20-1<<16), []byte{0xFC, 11, 0})
+	}
+	full.Start, full.Memory = []byte{FirstFree}, []byte{1, 0, 0x80, 2}
 	tables := Policy(loop([]byte{0xD0, 0x70}, I32(30000), []byte{0xFC, 15, 0}, drop(), I32(0), []byte{0xD0, 0x70}, I32(30000), []byte{0xFC, 17, 0}))
 	tables.Tables = []byte{1, 0x70, 0, 0}
 	atLoad := func(name string, change func(s *Source)) Attack {
@@ -145,6 +152,8 @@ func greedy() []Attack {
 		straight("straight memory.copy", 0xFC, 10, 0, 0),
 		{Name: "memory.fill of everything", When: AtRoute, Want: Trap, Module: whole.Module()},
 		{Name: "memory.grow", When: AtRoute, Want: Fuel, Module: Policy(loop(I32(1), []byte{0x40, 0}, drop())).Module()},
+		{Name: "memory.grow and memory.fill", When: AtRoute, Want: Fuel, Module: filling.Module()},
+		{Name: "all memory at the start, and a trap", When: AtRoute, Want: Trap, Module: full.Module()},
 		{Name: "table.grow and table.fill", When: AtRoute, Want: Fuel, Module: tables.Module()},
 		flood("flood of log lines", abi.HostModule, abi.ImportLog, TypeLog, Cat(I32(0), I32(0), I32(256))),
 		flood("flood of random bytes", "wasi_snapshot_preview1", "random_get", TypeTwo, Cat(I32(0), I32(4096)), 0x1A),
