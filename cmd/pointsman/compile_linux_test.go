@@ -27,7 +27,7 @@ const (
 
 // besideCompiling lets a policy decide every millisecond until the work, which is done in processes of its own, is over. It tells how long that
 // took, and the processor, and how long the longest decision.
-func besideCompiling(t *testing.T, host *policies.Host, work func() error) (err error, took, processor, longest time.Duration) {
+func besideCompiling(t *testing.T, host *policies.Host, work func() error) (took, processor, longest time.Duration, err error) {
 	t.Helper()
 	used := func() time.Duration {
 		var u syscall.Rusage
@@ -63,7 +63,7 @@ func besideCompiling(t *testing.T, host *policies.Host, work func() error) (err 
 	if p99 := quantile(decisions, 0.99); p99 > targetDecision && len(decisions) > 100 && allFaults() || longest > longestOfAll {
 		t.Errorf("decisions took %v at the p99 meanwhile and %v at most, targets %v and %v", p99, longest, targetDecision, longestOfAll)
 	}
-	return err, took, processor, longest
+	return took, processor, longest, err
 }
 
 // compilingHost compiles in processes of their own, and has a policy that decides.
@@ -90,7 +90,7 @@ func TestCompileBombs(t *testing.T) {
 			continue
 		}
 		t.Run(bomb.Name, func(t *testing.T) {
-			err, took, processor, longest := besideCompiling(t, host, func() error {
+			took, processor, longest, err := besideCompiling(t, host, func() error {
 				_, err := host.Load("bomb", bomb.Module, policies.Settings{})
 				return err
 			})
@@ -165,7 +165,7 @@ func TestCompileLimits(t *testing.T) {
 		{"one long function", module(sums), "it took more than 1024 MiB of memory"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			err, took, processor, longest := besideCompiling(t, host, func() error { return compilePolicy(context.Background(), c.module, t.TempDir()) })
+			took, processor, longest, err := besideCompiling(t, host, func() error { return compilePolicy(context.Background(), c.module, t.TempDir()) })
 			if err == nil || err.Error() != c.says {
 				t.Fatalf("got %v, want %s", err, c.says)
 			}
