@@ -30,7 +30,7 @@ test-providers: ## every built-in adapter against answers of its provider; UPDAT
 	$(GO) test -count=1 $$($(GO) list ./plugins/... | grep -v '/plugins$$')
 	$(GO) test -count=1 ./cmd/pointsman -run '^TestProviders$$' $(if $(UPDATE),-update)
 
-test-faults: ## the whole fault matrix (docs/reliability.md), about an hour; ROWS="F4 F5" for some, UPDATE=1 rewrites them in the table
+test-faults: ## the whole fault matrix (docs/reliability.md), some hours; ROWS="F4 F5" for some, UPDATE=1 rewrites them in the table
 	@$(GO) build -C tools -o ../.cache/faults ./faults
 	@.cache/faults -rows "$(ROWS)" $(if $(UPDATE),-update)
 
