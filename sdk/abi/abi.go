@@ -330,7 +330,7 @@ const (
 	FailureBadRequest
 	FailureContextLength
 	FailureContentFilter
-	FailureCancelled    // the client left, or its own time was up; only pointsman_observe sees it
+	FailureCancelled    // the client left; only pointsman_observe sees it
 	FailureUnaffordable // nothing was tried: the account cannot pay for the round, or it costs more than rounds may
 )
 
