@@ -110,15 +110,13 @@ func (s *Store) proveNow() {
 	}
 	switch {
 	case errors.Is(err, storage.ErrClosed):
-		o.change(func(v *storage.Verification) { v.Running, v.Checked = false, min(o.checked.Load(), v.Of) })
+		o.endedAt("")
 	case withheld(err):
-		o.change(func(v *storage.Verification) { v.Running, v.Checked = false, min(o.checked.Load(), v.Of) })
+		o.endedAt("")
 		s.config.Logger.Warn("the ledger could not be proven", "cause", err)
 	case err != nil:
 		err = inOneLine(err)
-		o.change(func(v *storage.Verification) {
-			v.Running, v.Checked, v.Fault = false, min(o.checked.Load(), v.Of), err.Error()
-		})
+		o.endedAt(err.Error())
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		if s.fault == nil && !s.closed {
@@ -138,6 +136,13 @@ func withheld(err error) bool {
 		}
 	}
 	return false
+}
+
+// endedAt notes that a run came to no end, because of a fault or "" for nothing that is wrong with the ledger.
+func (o *online) endedAt(fault string) {
+	o.change(func(v *storage.Verification) {
+		v.Running, v.Checked, v.Fault = false, min(o.checked.Load(), v.Of), fault
+	})
 }
 
 // proven notes that every line was found good.
