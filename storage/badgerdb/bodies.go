@@ -20,6 +20,7 @@ import (
 // are queued and never block; a body that finds the queue full is dropped and counted. All methods are safe for concurrent use.
 type Bodies struct {
 	config  BodiesConfig
+	givenUp *givenUp
 	db      *badger.DB
 	queue   chan storage.Body
 	waiting atomic.Int64 // bytes in the queue
@@ -64,7 +65,7 @@ func OpenBodies(config BodiesConfig) (*Bodies, error) {
 	if err != nil {
 		return nil, err
 	}
-	b := &Bodies{config: config, db: db, queue: make(chan storage.Body, 4096), stop: make(chan struct{}), stopped: make(chan struct{})}
+	b := &Bodies{config: config, givenUp: base.givenUp, db: db, queue: make(chan storage.Body, 4096), stop: make(chan struct{}), stopped: make(chan struct{})}
 	if err := guard("reading the bodies", b.load); err != nil {
 		return nil, errors.Join(fmt.Errorf("opening the bodies: %w", err), db.Close())
 	}
@@ -110,8 +111,10 @@ func (b *Bodies) Dropped() uint64 { return b.dropped.Load() }
 func (b *Bodies) Close() (err error) {
 	b.once.Do(func() {
 		close(b.stop)
-		<-b.stopped
-		err = guard("closing the bodies", b.db.Close)
+		err = b.givenUp.guard("writing the bodies", func() error { <-b.stopped; return nil })
+		if err == nil {
+			err = b.givenUp.guard("closing the bodies", b.db.Close)
+		}
 	})
 	return err
 }
@@ -216,7 +219,7 @@ func (b *Bodies) Find(requestID string) (found storage.Body, err error) {
 	b.mu.Lock()
 	units := append([]uint32(nil), b.units...)
 	b.mu.Unlock()
-	err = guard("reading the bodies", func() error {
+	err = b.givenUp.guard("reading the bodies", func() error {
 		return b.db.View(func(txn *badger.Txn) error {
 			id, idErr := storage.ParseRequestID(requestID)
 			for i := len(units) - 1; i >= 0; i-- {

@@ -46,7 +46,8 @@ type Config struct {
 	// free tells the free disk space; tests fill disks with it.
 	free func(dir string) (uint64, error)
 	// failed is told when the database can no longer be kept, by goroutines of Badger. Nil: nobody.
-	failed func(error)
+	failed  func(error)
+	givenUp *givenUp
 	// For tests: at is told of every point of a commit or a start that is reached, to end the process there; tune changes the
 	// options of both databases; unsynced leaves the ledger's journal to the kernel.
 	at       func(point string)
@@ -87,6 +88,7 @@ func (c Config) withDefaults() (Config, error) {
 	if c.free == nil {
 		c.free = freeBytes
 	}
+	c.givenUp = &givenUp{done: make(chan struct{})}
 	if c.MemoryMB < 16 || c.MemoryMB > 1024 {
 		return c, fmt.Errorf("storage memory of %d MiB is not within 16 to 1024", c.MemoryMB)
 	}
@@ -114,7 +116,7 @@ func setDefault[T comparable](field *T, value T) {
 func (c Config) badgerOptions(dir string) badger.Options {
 	memTable := int64(c.MemoryMB) << 20 / 4
 	o := badger.DefaultOptions(dir).
-		WithLogger(logger{c.Logger.With("database", dir), c.failed, new(untabled)}).
+		WithLogger(logger{c.Logger.With("database", dir), c.failed, c.givenUp}).
 		WithMetricsEnabled(false).
 		WithDetectConflicts(false). // every read-modify-write here is serialized by its owner
 		WithCompression(options.None).
@@ -148,30 +150,61 @@ func logOptions(o badger.Options) badger.Options {
 
 // logger hands Badger's messages to slog: they are about files, which operators need only when something is wrong.
 type logger struct {
-	to       *slog.Logger
-	failed   func(error)
-	untabled *untabled
+	to      *slog.Logger
+	failed  func(error)
+	givenUp *givenUp
 }
 
-// untabled is since when Badger (4.9.6) has been trying to write a table: it tries again every second for as long as there is an error, and then takes
-// no more.
-type untabled struct {
-	sync.Mutex
-	first, last time.Time
+// givenUp tells whether a database is one that nobody waits for any longer. Badger (4.9.6) tries to write a table again every second for as long as there
+// is an error: it takes no more then, reads wait for what it has not taken, and it cannot be closed.
+type givenUp struct {
+	mu          sync.Mutex
+	first, last time.Time // of the failures in turn
+	done        chan struct{}
 }
 
 // mostUntabled is for how long it may try: what passes, as a lack of descriptors, has passed by then.
 const mostUntabled = 10 * time.Second
 
-// tooLong notes a failure and tells whether they have gone on for too long.
-func (u *untabled) tooLong(now time.Time) bool {
-	u.Lock()
-	defer u.Unlock()
-	if now.Sub(u.last) > mostUntabled/2 {
-		u.first = now
+// errGivenUp says that a database takes no more.
+var errGivenUp = errors.New("the database takes no more until a restart, for its tables cannot be written")
+
+// untabled notes a failure to write a table, and tells whether they have gone on for too long.
+func (g *givenUp) untabled(now time.Time) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if now.Sub(g.last) > mostUntabled/2 {
+		g.first = now
 	}
-	u.last = now
-	return now.Sub(u.first) >= mostUntabled
+	g.last = now
+	return now.Sub(g.first) >= mostUntabled
+}
+
+// now gives the database up.
+func (g *givenUp) now() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	select {
+	case <-g.done:
+	default:
+		close(g.done)
+	}
+}
+
+// guard is [guard], but does not wait for a database that is given up. What fn uses is not to be touched after errGivenUp.
+func (g *givenUp) guard(doing string, fn func() error) error {
+	ended := make(chan error, 1)
+	select {
+	case <-g.done:
+	default:
+		go func() { ended <- guard(doing, fn) }()
+	}
+	select {
+	case err := <-ended:
+		return err
+	case <-g.done:
+		return fmt.Errorf("%s: %w", doing, errGivenUp)
+	}
 }
 
 func (l logger) Errorf(format string, args ...any)   { l.warn(format, args) }
@@ -186,11 +219,14 @@ func (l logger) warn(format string, args []any) {
 	for _, arg := range args {
 		var at *fs.PathError
 		err, ok := arg.(error)
-		if !ok || l.failed == nil {
+		if !ok {
 			continue
 		}
-		if errors.As(err, &at) && filepath.Base(at.Path) == badger.ManifestFilename || strings.HasPrefix(format, "error flushing memtable") && l.untabled.tooLong(time.Now()) {
-			l.failed(err)
+		if errors.As(err, &at) && filepath.Base(at.Path) == badger.ManifestFilename || strings.HasPrefix(format, "error flushing memtable") && l.givenUp.untabled(time.Now()) {
+			l.givenUp.now()
+			if l.failed != nil {
+				l.failed(err)
+			}
 		}
 	}
 }

@@ -176,31 +176,36 @@ func (l *Log) hasten() { poke(l.hurry) }
 // Dropped is how many records were lost so far: the queue was full, or a record could not be stored.
 func (l *Log) Dropped() uint64 { return l.dropped.Load() }
 
-// Flush returns when everything appended before it is readable, or the log is closed.
+// Flush returns when everything appended before it is readable, or the log is closed or takes no more.
 func (l *Log) Flush() {
 	flushed := make(chan struct{})
 	select {
 	case l.queue <- logItem{flushed: flushed}:
 	case <-l.stopped:
 		return
+	case <-l.config.givenUp.done:
+		return
 	}
 	l.hasten()
 	select {
 	case <-flushed:
 	case <-l.stopped:
+	case <-l.config.givenUp.done:
 	}
 }
 
-// Close writes what is queued and closes the database.
+// Close writes what is queued and closes the database, unless it takes no more.
 func (l *Log) Close() (err error) {
 	l.once.Do(func() {
 		close(l.stop)
-		<-l.stopped
-		if l.discard != nil {
+		err = l.config.givenUp.guard("writing the log", func() error { <-l.stopped; return nil })
+		switch {
+		case err != nil: // the writer is at work in it
+		case l.discard != nil:
 			err = l.discard()
-			return
+		default:
+			err = errors.Join(l.volumes.synchronize(), l.volumes.close(), l.config.givenUp.guard("closing the log", l.db.Close))
 		}
-		err = errors.Join(l.volumes.synchronize(), l.volumes.close(), guard("closing the log", l.db.Close))
 	})
 	return err
 }

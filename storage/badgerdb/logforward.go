@@ -109,9 +109,9 @@ func addAlerts(w *writer, batch []logItem, seq uint64) {
 
 // SaveMark keeps a small value under a name for good, and returns when it is written.
 func (l *Log) SaveMark(name string, value []byte) error {
-	l.dropping.RLock()
-	defer l.dropping.RUnlock()
-	return guard("writing to the log", func() error {
+	return l.config.givenUp.guard("writing to the log", func() error {
+		l.dropping.RLock()
+		defer l.dropping.RUnlock()
 		err := l.db.Update(func(txn *badger.Txn) error { return txn.Set(append(appendLogKey(nil, 0, logMark), name...), value) })
 		if errors.Is(err, badger.ErrDBClosed) || errors.Is(err, badger.ErrBlockedWrites) {
 			err = storage.ErrClosed

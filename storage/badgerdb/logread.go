@@ -413,7 +413,7 @@ func (l *Log) view(read func(txn *badger.Txn) error) error {
 
 // read runs a read of what is written.
 func (l *Log) read(read func(txn *badger.Txn) error) error {
-	return guard("reading the log", func() error {
+	return l.config.givenUp.guard("reading the log", func() error {
 		err := l.db.View(read)
 		if errors.Is(err, badger.ErrDBClosed) {
 			err = storage.ErrClosed

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -45,6 +46,9 @@ type Results struct {
 	stopped chan struct{}
 	once    sync.Once
 
+	mu      sync.Mutex
+	pending map[*storage.Batch]struct{} // that have not finished
+
 	// The writer's own.
 	chunks []bodyChunk // that have answers, the oldest first
 	marks  uint32      // the oldest period that may have marks
@@ -79,7 +83,8 @@ func OpenResults(config Config, room int64) (*Results, error) {
 	}
 	r := &Results{
 		config: config, db: db, room: room, queue: make(chan resultWrite, resultQueue), stop: make(chan struct{}), stopped: make(chan struct{}),
-		marks: markPeriodOf(config.Clock().Add(-ResultsFor)),
+		pending: map[*storage.Batch]struct{}{},
+		marks:   markPeriodOf(config.Clock().Add(-ResultsFor)),
 	}
 	have, err := checkSchema(db, []byte{keySchema}, resultsSchema)
 	if err == nil && have != resultsSchema {
@@ -92,6 +97,7 @@ func OpenResults(config Config, room int64) (*Results, error) {
 		return nil, errors.Join(fmt.Errorf("opening the results: %w", err), db.Close())
 	}
 	go r.writeAll()
+	go r.letGo()
 	return r, nil
 }
 
@@ -117,7 +123,7 @@ func (r *Results) Result(id storage.ResultID) (result storage.Result, err error)
 	default:
 	}
 	now := r.config.Clock()
-	err = guard("reading a result", func() error {
+	err = r.config.givenUp.guard("reading a result", func() error {
 		return r.db.View(func(txn *badger.Txn) error {
 			for period := markPeriodOf(now); ; period-- {
 				value, err := readValue(txn, markKey(period, id))
@@ -189,25 +195,63 @@ func (r *Results) Forget(id storage.ResultID) *storage.Batch {
 
 func (r *Results) enqueue(w resultWrite) *storage.Batch {
 	w.done = storage.NewBatch(nil)
+	r.mu.Lock()
+	r.pending[w.done] = struct{}{}
+	r.mu.Unlock()
 	select {
 	case <-r.stop:
+		r.finish(w.done, storage.ErrClosed)
+		return w.done
 	default:
-		select {
-		case r.queue <- w:
-			return w.done
-		case <-r.stop:
-		}
 	}
-	w.done.Finish(storage.ErrClosed)
+	select {
+	case r.queue <- w:
+	case <-r.stop:
+		r.finish(w.done, storage.ErrClosed)
+	case <-r.config.givenUp.done:
+	}
+	select {
+	case <-r.config.givenUp.done: // letGo may have looked before
+		r.finish(w.done, errGivenUp)
+	default:
+	}
 	return w.done
+}
+
+// finish ends a write for who waits for it, once.
+func (r *Results) finish(done *storage.Batch, err error) {
+	r.mu.Lock()
+	_, waits := r.pending[done]
+	delete(r.pending, done)
+	r.mu.Unlock()
+	if waits {
+		done.Finish(err)
+	}
+}
+
+// letGo ends all writes when the database is given up, under a writer that waits for it.
+func (r *Results) letGo() {
+	select {
+	case <-r.stopped:
+		return
+	case <-r.config.givenUp.done:
+	}
+	r.mu.Lock()
+	pending := slices.Collect(maps.Keys(r.pending))
+	r.mu.Unlock()
+	for _, done := range pending {
+		r.finish(done, errGivenUp)
+	}
 }
 
 // Close writes what is queued and closes the database.
 func (r *Results) Close() (err error) {
 	r.once.Do(func() {
 		close(r.stop)
-		<-r.stopped
-		err = guard("closing the results", r.db.Close)
+		err = r.config.givenUp.guard("writing the results", func() error { <-r.stopped; return nil })
+		if err == nil {
+			err = r.config.givenUp.guard("closing the results", r.db.Close)
+		}
 	})
 	return err
 }
@@ -246,7 +290,7 @@ func (r *Results) writeAll() {
 	for { // what came between the last look and the end
 		select {
 		case w := <-r.queue:
-			w.done.Finish(storage.ErrClosed)
+			r.finish(w.done, storage.ErrClosed)
 		default:
 			return
 		}
@@ -258,11 +302,11 @@ func (r *Results) writeAll() {
 func (r *Results) write(batch []resultWrite) {
 	if free, err := freeBytes(r.config.Dir); err == nil && r.config.MinFreeMB >= 0 && free < openFreeBytes {
 		for i := range batch {
-			batch[i].done.Finish(storage.ErrLowSpace)
+			r.finish(batch[i].done, storage.ErrLowSpace)
 		}
 		return
 	}
-	t := resultTxn{db: r.db, txn: r.db.NewTransaction(true), err: r.broken, broken: r.broken}
+	t := resultTxn{db: r.db, finish: r.finish, txn: r.db.NewTransaction(true), err: r.broken, broken: r.broken}
 	now := r.config.Clock()
 	for i := range batch {
 		r.add(&t, &batch[i], now)
@@ -312,6 +356,7 @@ type resultTxn struct {
 	err     error            // the first
 	broken  error            // of a commit
 	waiting []*storage.Batch // for its commit
+	finish  func(*storage.Batch, error)
 }
 
 // set writes a record, or deletes the one of the key if value is nil.
@@ -338,7 +383,7 @@ func (t *resultTxn) commit() {
 	t.txn.Discard()
 	t.txn = t.db.NewTransaction(true)
 	for _, b := range t.waiting {
-		b.Finish(t.err)
+		t.finish(b, t.err)
 	}
 	t.waiting = t.waiting[:0]
 }

@@ -1,6 +1,8 @@
 package badgerdb
 
 import (
+	"crypto/rand"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -120,4 +122,84 @@ func TestTablesThatCannotBeWritten(t *testing.T) {
 	if b, err := after.Balance("alice"); err != nil || b.Posted > 1<<40-charged {
 		t.Errorf("%d were charged, %+v, %v", charged, b, err)
 	}
+}
+
+// TestOthersThatCannotBeWritten: nobody waits for the log, the results or the bodies either when their tables cannot be written.
+func TestOthersThatCannotBeWritten(t *testing.T) {
+	inTheWay := func(dir, name string) {
+		for id := range uint64(1000) {
+			path := table.NewFilename(id, filepath.Join(dir, name))
+			if os.Mkdir(path, 0o700) == nil {
+				t.Cleanup(func() { os.Remove(path) }) // what is left of this process's database ends in peace
+			}
+		}
+	}
+	within := func(t *testing.T, doing string, do func() error, want error) {
+		t.Helper()
+		ended := make(chan error, 1)
+		go func() { ended <- do() }()
+		select {
+		case err := <-ended:
+			if !errors.Is(err, want) || want == nil && err != nil {
+				t.Errorf("%s: %v", doing, err)
+			}
+		case <-time.After(2 * mostUntabled):
+			t.Fatalf("%s does not end", doing)
+		}
+	}
+	t.Run("log", func(t *testing.T) {
+		t.Parallel()
+		l := openLog(t, Config{MemoryMB: 16})
+		inTheWay(l.config.Dir, "log")
+		for began, n := time.Now(), 0; l.Dropped() == 0 && time.Since(began) < time.Minute; n++ {
+			l.AppendGeneration(uint64(n), randomBytes(64<<10))
+			time.Sleep(time.Millisecond)
+		}
+		within(t, "writing a mark", func() error { return l.SaveMark("it", nil) }, errGivenUp)
+		within(t, "reading", func() error { _, err := l.Mark("it"); return err }, errGivenUp)
+		within(t, "waiting for what is queued", func() error { l.Flush(); return nil }, nil)
+		within(t, "closing", l.Close, errGivenUp)
+	})
+	t.Run("results", func(t *testing.T) {
+		t.Parallel()
+		r, err := OpenResults(Config{Dir: t.TempDir(), MemoryMB: 16}, 1<<30)
+		if err != nil {
+			t.Fatal(err)
+		}
+		inTheWay(r.config.Dir, "results")
+		keep := func() error {
+			var last *storage.Batch
+			for range 8 {
+				last = r.Keep(storage.ResultID(randomBytes(len(storage.ResultID{}))), storage.Result{State: storage.ResultWhole, Status: 200, Body: randomBytes(64 << 10)})
+			}
+			return last.Wait()
+		}
+		for began := time.Now(); time.Since(began) < time.Minute; {
+			if err := keep(); err != nil {
+				if !errors.Is(err, errGivenUp) {
+					t.Error(err)
+				}
+				break
+			}
+		}
+		within(t, "keeping", keep, errGivenUp)
+		within(t, "reading", func() error { _, err := r.Result(storage.ResultID{}); return err }, errGivenUp)
+		within(t, "closing", r.Close, errGivenUp)
+	})
+	t.Run("bodies", func(t *testing.T) {
+		t.Parallel()
+		b := openBodies(t, BodiesConfig{Dir: t.TempDir(), MaxMB: 1024, Retain: time.Hour})
+		inTheWay(b.config.Dir, "bodies")
+		for began := time.Now(); b.Dropped() == 0 && time.Since(began) < time.Minute; time.Sleep(time.Millisecond) {
+			b.Append(storage.Body{Request: storagetest.NewRequest(), Sent: randomBytes(256 << 10)})
+		}
+		within(t, "reading", func() error { _, err := b.Find("it"); return err }, errGivenUp)
+		within(t, "closing", b.Close, errGivenUp)
+	})
+}
+
+func randomBytes(n int) []byte {
+	b := make([]byte, n)
+	rand.Read(b) //nolint:errcheck // it never fails
+	return b
 }
