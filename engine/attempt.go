@@ -61,6 +61,7 @@ type answer struct {
 	key         adapter.Secret       // that was used
 	keyID       string               // of an own key
 	firstByte   time.Duration        // how long to wait for it
+	hasty       bool                 // which is less than most of the deployment's answers take
 	total       time.Duration        // how long the whole answer may take
 	stored      *cachedAnswer        // it comes from the cache
 	followed    *follower            // it is a stream of another request's
@@ -112,6 +113,7 @@ type failure struct {
 	param      string // the request's field that is at fault, "" if unknown
 	// inexpressible: the request means something that the provider's dialect has no words for.
 	inexpressible bool
+	hasty         bool           // the policy had no patience, which says nothing of the provider
 	unsent        bool           // the provider was not asked, because of what it said before of an own key, or of limited
 	barred        bool           // there was no attempt: another one is trying the open circuit
 	limited       *limit.Refusal // a limit of the gateway's own is used up
@@ -139,8 +141,8 @@ func (e *Engine) launch(c *call, step policy.Step) (*answer, *failure) {
 	a.deployment, a.own, a.simulated = d, flags&abi.OptionOwnKey != 0, flags&abi.OptionSimulated != 0
 	a.began, a.text.engine = e.Now(), e
 	a.firstByte = d.waits.FirstByte
-	if wish := time.Duration(step.TimeoutMillis) * time.Millisecond; wish > 0 {
-		a.firstByte = min(a.firstByte, wish) // a policy can shorten what the operator allows
+	if wish := time.Duration(step.TimeoutMillis) * time.Millisecond; wish > 0 && wish < a.firstByte { // a policy can shorten what the operator allows
+		a.firstByte, a.hasty = wish, wish < e.usually(c, d)
 	}
 	a.total = c.remaining(a.began, d.waits.Total) // and so can the client
 	a.firstByte = min(a.firstByte, a.total)
@@ -179,6 +181,8 @@ func (e *Engine) fetch(c *call, a *answer) (f *failure) {
 		f.ours = internalError()
 	case f.timedOut() && c.late(e.Now()):
 		f.ours = deadlineExceeded()
+	case f.timedOut() && !errors.Is(f.err, upstream.ErrConnect):
+		f.hasty = a.hasty
 	}
 	return f
 }
@@ -350,7 +354,7 @@ func (f *failure) allows(next *catalog.Model, c *call) bool {
 
 func (f *failure) verdict() snapshot.Verdict {
 	switch {
-	case f.final(), f.unserved != "", f.lacks != "", f.inexpressible, f.unsent, f.class == adapter.ClassContextLength, f.own && f.ofKey():
+	case f.final(), f.unserved != "", f.lacks != "", f.inexpressible, f.unsent, f.hasty, f.class == adapter.ClassContextLength, f.own && f.ofKey():
 		return snapshot.Neutral
 	case f.class == adapter.ClassAuth, f.class == adapter.ClassQuota, f.class == adapter.ClassRateLimited && f.retryAfter > 0:
 		return snapshot.Refused

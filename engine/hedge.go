@@ -84,19 +84,27 @@ func (e *Engine) hedgeDelay(c *call, i int) time.Duration {
 	case step.HedgeMillis == 0 && e.Hedges.Mode != HedgeAlways:
 		return 0
 	}
-	d := c.among[step.Candidate]
-	first, whole := d.percentiles.of(e.live, d.Index, e.Now())
-	if c.env.Stream {
-		return hedgeAfter(first)
+	if usual := e.percentile(c, c.among[step.Candidate]); usual > 0 {
+		return max(usual, shortestHedge)
 	}
-	return hedgeAfter(whole)
+	return 0
 }
 
-func hedgeAfter(percentile time.Duration) time.Duration {
-	if percentile == 0 {
-		return 0
+// percentile is what 95 % of a deployment's answers like a call's do not take longer than; 0: too few answers.
+func (e *Engine) percentile(c *call, d *deployment) time.Duration {
+	first, whole := d.percentiles.of(e.live, d.Index, e.Now())
+	if c.env.Stream {
+		return first
 	}
-	return max(percentile, shortestHedge)
+	return whole
+}
+
+// usually is percentile, and a second as long as that is not known.
+func (e *Engine) usually(c *call, d *deployment) time.Duration {
+	if usual := e.percentile(c, d); usual > 0 {
+		return usual
+	}
+	return time.Second
 }
 
 // result is what came of an attempt beside others.

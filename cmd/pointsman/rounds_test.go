@@ -362,3 +362,27 @@ func TestStepTimeout(t *testing.T) {
 		}
 	}
 }
+
+// TestStepTimeoutAndHealth: a plan that has less patience than a provider's answers mostly take says nothing of the provider, one with more does.
+func TestStepTimeoutAndHealth(t *testing.T) {
+	t.Parallel()
+	for _, x := range []struct {
+		millis int
+		down   bool
+	}{{80, false}, {1100, true}} { // not enough answers are known, so that a second counts
+		t.Run(fmt.Sprint(x.millis), func(t *testing.T) {
+			t.Parallel()
+			up, toml := upstreams(t, 1)
+			g := newGateway(t, fmt.Sprintf("%s[health]\nprobe = \"off\"\n[retries]\nattempts = 1\n[policies.custom.config]\ntimeout_ms = %d\n", toml, x.millis), nil)
+			up[0].Script(func(*scripted.Request) *scripted.Reply { return &scripted.Reply{HoldBeforeHeaders: 20 * time.Second} })
+			for range 5 {
+				if resp, text := g.api.post(t, chatPath, ask("m")); resp.StatusCode != 504 || !strings.Contains(text, "provider_timeout") {
+					t.Fatalf("%d %s", resp.StatusCode, text)
+				}
+			}
+			if p := g.api.providerHealth(t, "up0"); (p.Status == "down") != x.down {
+				t.Errorf("the provider is %s: %s; %+v", p.Status, p.Reason, p.Window)
+			}
+		})
+	}
+}
