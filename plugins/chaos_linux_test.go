@@ -150,7 +150,7 @@ func TestChaos(t *testing.T) {
 		lost   bool          // the process ends by it
 		rounds int           // at most; 0: all
 		ready  time.Duration // instead of the target
-		load   bool          // is as much work for the host as the others' calls: it shares the processors with them
+		load   bool          // is as much work for the host as the others' calls: it shares the processors with them, which may take four times as long
 		attack func(h *Host, pid int) error
 	}{
 		{name: "kill -9", bad: "good", lost: true, attack: signal(syscall.SIGKILL)},
@@ -171,7 +171,7 @@ func TestChaos(t *testing.T) {
 		{name: "mute", bad: "good", attack: func(h *Host, _ int) error { return refused(within(h, "good", "mute", "", 50*time.Millisecond)) }},
 		{name: "many parts", bad: "good", rounds: 10, load: true, attack: func(h *Host, _ int) error { return within(h, "good", "parts", megabytes, 20*time.Second) }},
 		{name: "huge message", bad: "huge", rounds: 10, attack: func(h *Host, _ int) error { return refused(within(h, "huge", "once", megabytes, 20*time.Second)) }},
-		{name: "endless event", bad: "huge", attack: func(h *Host, _ int) error { return tooLarge(within(h, "huge", "pieces", megabytes, 20*time.Second)) }},
+		{name: "endless event", bad: "huge", load: true, attack: func(h *Host, _ int) error { return tooLarge(within(h, "huge", "pieces", megabytes, 20*time.Second)) }},
 	}
 	for _, a := range attacks {
 		t.Run(strings.ReplaceAll(a.name, " ", "-"), func(t *testing.T) {
@@ -221,8 +221,12 @@ func TestChaos(t *testing.T) {
 			if limit := max(a.ready, targetReady); slowest > limit {
 				t.Errorf("ready after %s, target %s", slowest, limit)
 			}
-			if attacked.p99() > 2*base && !a.load {
-				t.Errorf("others' p99 %s -> %s, target twice", base, attacked.p99())
+			times := time.Duration(2)
+			if a.load {
+				times = 4
+			}
+			if attacked.p99() > times*base {
+				t.Errorf("others' p99 %s -> %s, target %d times", base, attacked.p99(), times)
 			}
 			if grown > targetRSS {
 				t.Errorf("the host grew by %d bytes, target %d", grown, targetRSS)

@@ -28,10 +28,13 @@ type generations struct {
 	offering atomic.Int64 // of the last one that was written
 }
 
+// toml is the configuration with that number. Small write buffers are full, and given back, many times in ten minutes.
 func (g *generations) toml(n int64) []byte {
 	return fmt.Appendf(nil, `[server]
 listen = "127.0.0.1:0"
 admin_listen = "127.0.0.1:0"
+[storage]
+memory_mb = 16
 [catalog]
 builtin = false
 [simulator]
@@ -206,8 +209,7 @@ type changes struct {
 // change reads the configuration again ten times a second, with twelve clients at work.
 func (g *generations) change(t *testing.T, p *process, length time.Duration) (r changes) {
 	t.Helper()
-	// In ten minutes few requests in all: each fills the write buffers of the databases a little, which are given back at 150,000 or so.
-	pause := time.Duration(times(20, 200)) * time.Millisecond
+	pause := time.Duration(times(20, 50)) * time.Millisecond
 	var done, failed atomic.Int64
 	var over atomic.Bool
 	var clients sync.WaitGroup
