@@ -27,7 +27,7 @@ type kind struct {
 	wish    string // what the upstream is told
 	stream  bool
 	path    string                           // "" for chat
-	content string                           // of the message, "" for text
+	content func() string                    // of the message, nil for text
 	leave   time.Duration                    // when the client goes away, 0: not before the end
 	status  int                              // with which an answer comes whose upstream has failed
 	code    string                           // of its error; "" if the upstream never fails
@@ -56,7 +56,7 @@ var kinds = []kind{
 	{name: "one in four a stream that is cut", percent: 3, model: flakyModel, wish: "cut," + failEvery, stream: true, status: 200, code: "provider_stream_error"},
 	{name: "to an upstream that is down", percent: 2, model: downModel, status: 502, code: "provider_unreachable"},
 	{name: "images made", percent: 3, model: `"model":"bench-image",`, path: "/v1" + imagePath, check: checkImage},
-	{name: "images shown", percent: 3, model: `"model":"bench-vision",`, content: pictureContent()},
+	{name: "images shown", percent: 3, model: `"model":"bench-vision",`, content: pictureContent},
 }
 
 // fate is what became of a request, if that is right.
@@ -95,15 +95,15 @@ func pictureContent() string {
 
 // request is what goes over the wire.
 func (k *kind) request(p *process) []byte {
-	if k.path == "" && k.content == "" {
+	if k.path == "" && k.content == nil {
 		w := k.workload()
 		q := *p
 		q.shape = shape{model: k.model}
 		return w.request(&q)
 	}
-	path, body := "/v1/chat/completions", `{`+k.model+`"max_tokens":64,"messages":[{"role":"user","content":`+k.content+`}]}`
-	if k.path != "" {
-		path, body = k.path, `{`+k.model+`"prompt":"A railway switch in the snow","n":1}`
+	path, body := k.path, `{`+k.model+`"prompt":"A railway switch in the snow","n":1}`
+	if k.content != nil {
+		path, body = "/v1/chat/completions", `{`+k.model+`"max_tokens":64,"messages":[{"role":"user","content":`+k.content()+`}]}`
 	}
 	return fmt.Appendf(nil, "POST %s HTTP/1.1\r\nHost: %s\r\nAuthorization: Bearer %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s",
 		path, p.hostPort(), p.key, len(body), body)

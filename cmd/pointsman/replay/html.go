@@ -6,26 +6,29 @@ import (
 	"html/template"
 	"io"
 	"strings"
+	"sync"
 )
 
 //go:embed report.html
 var page string
 
-var pageTemplate = template.Must(template.New("report").Funcs(template.FuncMap{
-	"usd":      usd,
-	"credits":  credits,
-	"signed":   func(now, before USD) string { return signed(float64(now), float64(before)) },
-	"percent":  func(n, of int) string { return fmt.Sprintf("%.1f %%", percent(n, of)) },
-	"known":    known,
-	"name":     name,
-	"shade":    func(n, of int) string { return fmt.Sprintf("%.2f", 0.08+0.8*float64(n)/float64(max(1, of))) },
-	"first":    func(n int, rows []Row) []Row { return rows[:min(n, len(rows))] },
-	"costs":    costPlot,
-	"frontier": frontierPlot,
-}).Parse(page))
+var pageTemplate = sync.OnceValue(func() *template.Template { // not at the start of a gateway
+	return template.Must(template.New("report").Funcs(template.FuncMap{
+		"usd":      usd,
+		"credits":  credits,
+		"signed":   func(now, before USD) string { return signed(float64(now), float64(before)) },
+		"percent":  func(n, of int) string { return fmt.Sprintf("%.1f %%", percent(n, of)) },
+		"known":    known,
+		"name":     name,
+		"shade":    func(n, of int) string { return fmt.Sprintf("%.2f", 0.08+0.8*float64(n)/float64(max(1, of))) },
+		"first":    func(n int, rows []Row) []Row { return rows[:min(n, len(rows))] },
+		"costs":    costPlot,
+		"frontier": frontierPlot,
+	}).Parse(page))
+})
 
 // WriteHTML writes the report as a page that needs nothing else.
-func (r *Report) WriteHTML(w io.Writer) error { return pageTemplate.Execute(w, r) }
+func (r *Report) WriteHTML(w io.Writer) error { return pageTemplate().Execute(w, r) }
 
 // Sizes of the plots, in pixels.
 const (
