@@ -1,6 +1,7 @@
 package badgerdb
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -158,6 +159,28 @@ func TestSuffix(t *testing.T) {
 			charge(t, s, "a", 1)
 		}
 		posted -= 20
+	}
+}
+
+// TestSuffixWithinTransfer: what Open checks may begin between the two lines of a transfer.
+func TestSuffixWithinTransfer(t *testing.T) {
+	dir := t.TempDir()
+	s := openStore(t, Config{Dir: dir, headEvery: 5})
+	fund(t, s, "rich", 1000)
+	fund(t, s, "poor", 1)
+	for i := range 30 {
+		if _, err := s.Transfer(storage.Transfer{From: "rich", To: "poor", Amount: 1, Reference: fmt.Sprint(i)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for most := 8; most < 14; most++ {
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		s = openStore(t, Config{Dir: dir, headEvery: 5, VerifyMax: most})
+		if b, err := s.Balance("poor"); s.Halted() != nil || err != nil || b.Posted != 31 {
+			t.Fatalf("with %d lines: %+v, %v, %v", most, b, err, s.Halted())
+		}
 	}
 }
 

@@ -41,7 +41,7 @@ func proveSlowly(b book, mark headMark, most uint64, step func() error) (*ledger
 			}
 		}
 	}
-	a := ledger.NewAudit(before.Position, before.Hash, disk{b})
+	a := ledger.NewAudit(before, disk{b})
 	prints := fingerprints{seed: maphash.MakeSeed()}
 	if a.Whole {
 		a.Index = prints.note

@@ -83,7 +83,7 @@ func (s *Snapshot) Assess(lost func(e *storage.Entry) error) (*Damage, error) {
 // believe follows the lines up to the last one that proves, and hands each to fn and their index records to index, unless nil. The
 // first line of a transfer counts only with the second.
 func (s *Snapshot) believe(index func(e *storage.Entry, position uint64, added bool), fn func(e *storage.Entry, line []byte) error) (*ledger.Audit, error) {
-	a := ledger.NewAudit(0, [ledger.HashSize]byte{}, nil)
+	a := ledger.NewAudit(storage.Entry{}, nil)
 	through, halfTransfer := uint64(0), false
 	guard("reading the ledger", func() error { //nolint:errcheck // whatever ends it, what came before is what is believed
 		return eachEntry(s.book(), 1, func(e *storage.Entry, line []byte) error {
@@ -99,7 +99,7 @@ func (s *Snapshot) believe(index func(e *storage.Entry, position uint64, added b
 		through--
 	}
 	// A line that was refused may have changed the audit already, so the good ones go through another.
-	a = ledger.NewAudit(0, [ledger.HashSize]byte{}, nil)
+	a = ledger.NewAudit(storage.Entry{}, nil)
 	a.Index = index
 	if through == 0 {
 		return a, nil

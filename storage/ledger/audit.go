@@ -54,13 +54,17 @@ type audited struct {
 	exact  uint64 // position after which the record is exact
 }
 
-// NewAudit begins at the line after the given one; the zero values are the beginning of the ledger.
-func NewAudit(position uint64, hash [HashSize]byte, earlier Earlier) *Audit {
-	return &Audit{
-		Checkpoint: Checkpoint{Position: position, Hash: hash}, Whole: position == 0,
+// NewAudit begins at the line after the given one, which may be the first of a transfer; the zero value is the beginning of the ledger.
+func NewAudit(before storage.Entry, earlier Earlier) *Audit {
+	a := &Audit{
+		Checkpoint: Checkpoint{Position: before.Position, Hash: before.Hash}, Whole: before.Position == 0,
 		Standing: map[string]*Standing{}, Holds: map[storage.RequestID]storage.Entry{},
 		lapsed: map[storage.RequestID]uint64{}, earlier: earlier, spenders: map[storage.Spender]*audited{},
 	}
+	if before.Kind == storage.EntryTransfer && before.Amount < 0 {
+		a.other = &before
+	}
+	return a
 }
 
 // fault names what is wrong with a line.

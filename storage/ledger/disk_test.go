@@ -148,9 +148,12 @@ func (d *disk) Spending(s storage.Spender) ([]byte, error) { return d.spending[s
 func (d *disk) audit(whole bool) (*Audit, error) {
 	var before storage.Entry
 	if start := min(d.end.Oldest, d.end.Indexed); !whole && start > 1 {
-		before, _ = d.Line(start - 1)
+		start -= min(start-1, uint64(len(d.lines)%5)) // the lines to check may be more, and begin anywhere
+		if start > 1 {
+			before, _ = d.Line(start - 1)
+		}
 	}
-	a := NewAudit(before.Position, before.Hash, d)
+	a := NewAudit(before, d)
 	for position := before.Position + 1; position <= uint64(len(d.lines)); position++ {
 		e, err := d.Line(position)
 		if err == nil {
