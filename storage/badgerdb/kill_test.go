@@ -56,7 +56,7 @@ func (p *punished) recovered(acknowledged []told) {
 		p.t.Fatalf("as it was left: %v", err)
 	}
 	began := time.Now()
-	s := openStore(p.t, Config{Dir: p.dir, MinFreeMB: p.minFreeMB})
+	s := openStore(p.t, Config{Dir: p.dir, MinFreeMB: p.minFreeMB, VerifyMax: someLines()})
 	p.restarted = max(p.restarted, time.Since(began))
 	p.logged += checkLogged(p.t, p.dir, s, acknowledged)
 	p.check(p.t, s, acknowledged)
