@@ -28,7 +28,7 @@ func collectLater() (done func()) {
 	}
 	debug.SetGCPercent(2000)
 	settle := func(percent int) { debug.SetGCPercent(percent) }
-	runtime.AddCleanup(new([64]byte), settle, garbagePercent) // at the first collection
+	runtime.AddCleanup(new([64]byte), settle, garbagePercentLarge) // at the first collection: much lives already, and more comes
 	return func() { settle(garbagePercent) }
 }
 

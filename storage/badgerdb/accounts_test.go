@@ -1,10 +1,15 @@
 package badgerdb
 
 import (
+	"encoding/binary"
 	"errors"
+	"fmt"
 	"reflect"
+	"slices"
 	"testing"
 	"time"
+
+	"github.com/dgraph-io/badger/v4"
 
 	"github.com/pointsman/pointsman/storage"
 )
@@ -78,6 +83,54 @@ func TestVirtualKeys(t *testing.T) {
 		s.Close()
 		s = openStore(t, Config{Dir: dir})
 	}
+}
+
+// manyKeys are keys in the order of their ids.
+func manyKeys(n int) (keys []storage.VirtualKey) {
+	created := time.Date(2026, 11, 24, 1, 2, 3, 0, time.UTC)
+	for i := range n {
+		k := storage.VirtualKey{ID: fmt.Sprintf("key_%016x", i), Account: fmt.Sprintf("account-%d", i), Name: "a key", Hint: "pm-…abcd", Created: created}
+		binary.BigEndian.PutUint64(k.Hash[:], uint64(i))
+		keys = append(keys, k)
+	}
+	return keys
+}
+
+// TestManyKeys: they are decoded side by side, and are all there, in their order.
+func TestManyKeys(t *testing.T) {
+	s := openStore(t, Config{Dir: t.TempDir()})
+	keys := manyKeys(3000)
+	if err := s.PutVirtualKey(keys...); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := s.VirtualKeys(); err != nil || !reflect.DeepEqual(got, keys) {
+		t.Errorf("%d keys, %v", len(got), err)
+	}
+	if err := edit(s, func(txn *badger.Txn) error { return txn.Set([]byte("kkey_0000000000000200"), []byte(`{"id":5}`)) }); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.VirtualKeys(); err == nil {
+		t.Error("a record that cannot be read was not told of")
+	}
+}
+
+func BenchmarkVirtualKeys(b *testing.B) {
+	s, err := Open(Config{Dir: b.TempDir()})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer s.Close()
+	for some := range slices.Chunk(manyKeys(100_000), 1000) {
+		if err := s.PutVirtualKey(some...); err != nil {
+			b.Fatal(err)
+		}
+	}
+	for b.Loop() {
+		if _, err := s.VirtualKeys(); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(float64(b.Elapsed().Microseconds())/float64(b.N)/100_000, "µs/key")
 }
 
 func TestTeams(t *testing.T) {
