@@ -49,10 +49,13 @@ type Config struct {
 	failed  func(error)
 	givenUp *givenUp
 	// For tests: at is told of every point of a commit or a start that is reached, to end the process there; tune changes the
-	// options of both databases; unsynced leaves the ledger's journal to the kernel.
+	// options of both databases; unsynced leaves the ledger's journal to the kernel; volume and segment are the sizes in bytes of files of pages, and of
+	// the journal.
 	at       func(point string)
 	tune     func(badger.Options) badger.Options
 	unsynced bool
+	volume   int64
+	segment  int64
 }
 
 // reach tells of a point on the way.
@@ -85,6 +88,8 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	setDefault(&c.Queue, 8192)
 	setDefault(&c.headEvery, 200_000)
+	setDefault(&c.volume, volumeSize)
+	setDefault(&c.segment, firstSegment)
 	if c.free == nil {
 		c.free = freeBytes
 	}

@@ -23,8 +23,7 @@ func TestGroups(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer db.Close()
-	v := newVolumes(db.Opts().Dir)
-	v.size = 64 << 10
+	v := newVolumes(db.Opts().Dir, 64<<10)
 	defer v.close()
 	tx := transaction{db: db, volumes: v}
 	pages := map[uint64][]byte{}
@@ -111,7 +110,7 @@ func TestGroups(t *testing.T) {
 // TestGroupsDamaged: what is before a damaged page of its group is read, and the damage is named.
 func TestGroupsDamaged(t *testing.T) {
 	dir := t.TempDir()
-	v := newVolumes(dir)
+	v := newVolumes(dir, volumeSize)
 	var g group
 	var pages [][]byte
 	for i := range 5 {

@@ -83,7 +83,7 @@ func OpenLog(config Config) (*Log, error) {
 		stop:    make(chan struct{}),
 		stopped: make(chan struct{}),
 		hurry:   make(chan struct{}, 1),
-		volumes: logVolumes{volumes: newVolumes(db.Opts().Dir)},
+		volumes: logVolumes{volumes: newVolumes(db.Opts().Dir, config.volume)},
 	}
 	err = l.checkSchema()
 	if err == nil {

@@ -151,7 +151,7 @@ func RestoreLog(dir string, r io.Reader) error {
 	if err != nil {
 		return err
 	}
-	pages := logVolumes{volumes: newVolumes(db.Opts().Dir)}
+	pages := logVolumes{volumes: newVolumes(db.Opts().Dir, volumeSize)}
 	err = restore(db, r, func(e *badger.Entry) (err error) {
 		switch {
 		case bytes.Equal(e.Key, logSchemaKey) && bytes.Equal(e.Value, schemaValue(logSchema-1)):

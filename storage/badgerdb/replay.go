@@ -32,10 +32,10 @@ func openLedger(config Config, acknowledged uint64, opts func(badger.Options) ba
 	if f.db, err = openPrepared(config, "ledger", func(o badger.Options) badger.Options { return opts(ledgerOptions(o)) }, useJournal); err != nil {
 		return f, nil, err
 	}
-	if f.journal, err = openJournal(dir, firstSegment); err != nil {
+	if f.journal, err = openJournal(dir, config.segment); err != nil {
 		return f, nil, errors.Join(err, f.db.Close())
 	}
-	f.volumes = newVolumes(dir)
+	f.volumes = newVolumes(dir, config.volume)
 	f.volumes.copied = config.copied
 	if config.unsynced {
 		f.journal.sync = func(*os.File) error { return nil }

@@ -70,8 +70,8 @@ func lastVolume(dir string) (last uint32) {
 	return last
 }
 
-func newVolumes(dir string) *volumes {
-	return &volumes{dir: dir, size: volumeSize, sync: syncContent, cursor: cursor{volume: lastVolume(dir) + 1}}
+func newVolumes(dir string, size int64) *volumes {
+	return &volumes{dir: dir, size: size, sync: syncContent, cursor: cursor{volume: lastVolume(dir) + 1}}
 }
 
 // add appends a page, which write writes, and returns its place.

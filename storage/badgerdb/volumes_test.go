@@ -24,8 +24,7 @@ func TestVolumes(t *testing.T) {
 	var all []written
 	known, at := 0, cursor{} // what the database would have after a kill
 	for range 60 {
-		v := newVolumes(dir)
-		v.size = 4096
+		v := newVolumes(dir, 4096)
 		if at.volume > 0 {
 			v.cursor = at
 		}

@@ -90,11 +90,11 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// config is that of the child: with the records of spenders and heads written often.
+// config is that of the child: with the records of spenders and heads written often, and files that are full soon.
 func (e *errand) config() Config {
 	var reached atomic.Int64
 	return Config{
-		Dir: e.Dir, MinFreeMB: e.MinFreeMB, MemoryMB: 16, headEvery: 64, VerifyMax: someLines(),
+		Dir: e.Dir, MinFreeMB: e.MinFreeMB, MemoryMB: 16, headEvery: 64, VerifyMax: someLines(), volume: 32 << 10, segment: 64 << 10,
 		at: func(point string) {
 			if point == e.Point && reached.Add(1) == e.Hit {
 				die()
