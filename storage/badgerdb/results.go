@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -43,11 +42,13 @@ type Results struct {
 	room    int64 // of answers, in bytes
 	queue   chan resultWrite
 	stop    chan struct{}
-	stopped chan struct{}
+	stopped chan struct{} // closed when the writer has ended
 	once    sync.Once
+	ended   chan struct{} // closed when all writes have finished
 
 	mu      sync.Mutex
-	pending map[*storage.Batch]struct{} // that have not finished
+	pending map[*storage.Batch]struct{} // writes that have not finished
+	over    error                       // why there are no more
 
 	// The writer's own.
 	chunks []bodyChunk // that have answers, the oldest first
@@ -83,8 +84,8 @@ func OpenResults(config Config, room int64) (*Results, error) {
 	}
 	r := &Results{
 		config: config, db: db, room: room, queue: make(chan resultWrite, resultQueue), stop: make(chan struct{}), stopped: make(chan struct{}),
-		pending: map[*storage.Batch]struct{}{},
-		marks:   markPeriodOf(config.Clock().Add(-ResultsFor)),
+		ended: make(chan struct{}), pending: map[*storage.Batch]struct{}{},
+		marks: markPeriodOf(config.Clock().Add(-ResultsFor)),
 	}
 	have, err := checkSchema(db, []byte{keySchema}, resultsSchema)
 	if err == nil && have != resultsSchema {
@@ -196,29 +197,23 @@ func (r *Results) Forget(id storage.ResultID) *storage.Batch {
 func (r *Results) enqueue(w resultWrite) *storage.Batch {
 	w.done = storage.NewBatch(nil)
 	r.mu.Lock()
-	r.pending[w.done] = struct{}{}
+	over := r.over
+	if over == nil {
+		r.pending[w.done] = struct{}{}
+	}
 	r.mu.Unlock()
-	select {
-	case <-r.stop:
-		r.finish(w.done, storage.ErrClosed)
+	if over != nil {
+		w.done.Finish(over)
 		return w.done
-	default:
 	}
 	select {
 	case r.queue <- w:
-	case <-r.stop:
-		r.finish(w.done, storage.ErrClosed)
-	case <-r.config.givenUp.done:
-	}
-	select {
-	case <-r.config.givenUp.done: // letGo may have looked before
-		r.finish(w.done, errGivenUp)
-	default:
+	case <-r.ended:
 	}
 	return w.done
 }
 
-// finish ends a write for who waits for it, once.
+// finish ends a write for who waits for it.
 func (r *Results) finish(done *storage.Batch, err error) {
 	r.mu.Lock()
 	_, waits := r.pending[done]
@@ -229,18 +224,21 @@ func (r *Results) finish(done *storage.Batch, err error) {
 	}
 }
 
-// letGo ends all writes when the database is given up, under a writer that waits for it.
+// letGo ends all writes that the writer does not: it has ended, or waits for a database that is given up.
 func (r *Results) letGo() {
+	defer close(r.ended)
+	err := storage.ErrClosed
 	select {
 	case <-r.stopped:
-		return
 	case <-r.config.givenUp.done:
+		err = errGivenUp
 	}
 	r.mu.Lock()
-	pending := slices.Collect(maps.Keys(r.pending))
+	pending := r.pending
+	r.over, r.pending = err, nil
 	r.mu.Unlock()
-	for _, done := range pending {
-		r.finish(done, errGivenUp)
+	for done := range pending {
+		done.Finish(err)
 	}
 }
 
@@ -285,14 +283,6 @@ func (r *Results) writeAll() {
 			clear(batch)
 			batch = batch[:0]
 			r.tidy()
-		}
-	}
-	for { // what came between the last look and the end
-		select {
-		case w := <-r.queue:
-			r.finish(w.done, storage.ErrClosed)
-		default:
-			return
 		}
 	}
 }
