@@ -6,6 +6,7 @@ import (
 	"runtime"
 	"runtime/debug"
 	"runtime/metrics"
+	"sync"
 	"time"
 )
 
@@ -27,9 +28,21 @@ func collectLater() (done func()) {
 		return func() {}
 	}
 	debug.SetGCPercent(2000)
-	settle := func(percent int) { debug.SetGCPercent(percent) }
-	runtime.AddCleanup(new([64]byte), settle, garbagePercentLarge) // at the first collection: much lives already, and more comes
-	return func() { settle(garbagePercent) }
+	var mu sync.Mutex
+	started := false
+	runtime.AddCleanup(new([64]byte), func(percent int) { // at the first collection
+		mu.Lock()
+		defer mu.Unlock()
+		if !started { // much lives already, and more comes
+			debug.SetGCPercent(percent)
+		}
+	}, garbagePercentLarge)
+	return func() {
+		mu.Lock()
+		defer mu.Unlock()
+		started = true
+		debug.SetGCPercent(garbagePercent)
+	}
 }
 
 // choosesPercent tells whether the percentage is left to the gateway.

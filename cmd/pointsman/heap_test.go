@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"math"
+	"runtime"
 	"runtime/debug"
 	"runtime/metrics"
 	"testing"
@@ -74,5 +75,39 @@ func TestLargeHeap(t *testing.T) {
 	}
 	if cycles(math.MaxUint64) == 0 {
 		t.Error("no collection of one that is not")
+	}
+}
+
+// TestCollectLater: the first collection changes how much garbage there may be, but not once the start is done.
+func TestCollectLater(t *testing.T) {
+	t.Setenv("GOGC", "")
+	defer debug.SetGCPercent(debug.SetGCPercent(garbagePercent))
+	percent := func() uint64 {
+		read := []metrics.Sample{{Name: "/gc/gogc:percent"}}
+		metrics.Read(read)
+		return read[0].Value.Uint64()
+	}
+	becomes := func(want uint64) {
+		t.Helper()
+		for range 100 {
+			runtime.GC()
+			if time.Sleep(time.Millisecond); percent() == want {
+				break
+			}
+		}
+		if got := percent(); got != want {
+			t.Errorf("%d percent of garbage, want %d", got, want)
+		}
+	}
+	done := collectLater()
+	becomes(garbagePercentLarge)
+	done()
+	becomes(garbagePercent)
+	collectLater()()
+	time.Sleep(10 * time.Millisecond)
+	runtime.GC()
+	time.Sleep(10 * time.Millisecond)
+	if got := percent(); got != garbagePercent {
+		t.Errorf("%d percent of garbage after the start", got)
 	}
 }
