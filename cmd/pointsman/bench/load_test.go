@@ -164,15 +164,29 @@ func TestWishes(t *testing.T) {
 		}
 	}
 	a := newAnswers()
-	for i := range 9 { // two sorts of request in turn
-		wished := []wish{{cut: true, every: 3}, {status: 500, every: 3}}[i%2]
-		want := wish{every: 3}
-		if i%3 == 2 {
-			want = wished
+	failed, row := map[wish]int{}, 0
+	for i := range 1200 { // of ten, as a hundred of a mixture are with their repetitions
+		wished := wish{status: 500 + i%10, every: 4}
+		got := a.spare(wished)
+		if got != wished && got != (wish{every: 4}) {
+			t.Fatalf("%+v of %+v", got, wished)
 		}
-		if got := a.spare(wished); got != want {
-			t.Errorf("request %d of which one in three fails: %+v, want %+v", i, got, want)
+		if row++; got == wished {
+			failed[got]++
+		} else {
+			row = 0
 		}
+		if row > 2 {
+			t.Fatalf("%d failures in a row", row)
+		}
+	}
+	for w, n := range failed {
+		if n < 15 || n > 45 {
+			t.Errorf("of 120 requests that wish for %d, %d fail", w.status, n)
+		}
+	}
+	if len(failed) != 10 {
+		t.Errorf("failures are of %d kinds", len(failed))
 	}
 	if w := (wish{status: 500}); a.spare(w) != w {
 		t.Error("a failure that is for all is left out")

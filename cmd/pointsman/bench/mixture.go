@@ -39,8 +39,7 @@ const (
 	levelModel = `"model":"auto","power_level":"balanced",`
 	flakyModel = `"model":"flaky-1",` // of a provider of its own, so that its circuit is nobody else's
 	downModel  = `"model":"down-1",`  // where nothing listens
-	// failEvery keeps the circuit closed, which five failures in a row open. It has no divisor in common with the percentage of these requests, or
-	// the failures would all be of one kind.
+	// failEvery keeps the circuit closed, which five failures in a row open.
 	failEvery = "every=4"
 )
 

@@ -177,9 +177,14 @@ func (a *answers) serve(conn net.Conn) {
 	}
 }
 
-// spare leaves a failure out of what is wished unless it is its turn. They take turns together, or those of different wishes could fail in a row.
+// spare leaves a failure out of what is wished unless it is its turn: once in every so many of all such requests together, or those of different wishes
+// could fail in a row; and not at the same place among them, or repetitions could keep the failures to the requests of one kind.
 func (a *answers) spare(w wish) wish {
-	if w.every > 0 && a.sparing.Add(1)%int64(w.every) != 0 {
+	if w.every == 0 {
+		return w
+	}
+	n := uint64(a.sparing.Add(1) - 1)
+	if block, place := n/uint64(w.every), n%uint64(w.every); place != block*0x9E3779B97F4A7C15>>33%uint64(w.every) { // Fibonacci hashing, Knuth 6.4
 		w.status, w.cut = 0, false
 	}
 	return w
