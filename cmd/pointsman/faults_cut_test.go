@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"net"
 	"net/http"
@@ -176,11 +177,7 @@ func TestF5Cuts(t *testing.T) {
 				t.Fatalf("%s, after byte %d: %d %s", kind, k, resp.StatusCode, text)
 			}
 		}
-		ids := make([]string, 0, len(seen))
-		for id := range seen {
-			ids = append(ids, id)
-		}
-		records := g.sound(ids...)
+		records := g.sound(slices.Collect(maps.Keys(seen))...)
 		for id, a := range seen {
 			u := records[id]
 			end := a.end(&u)
@@ -349,11 +346,7 @@ func TestF7Malformed(t *testing.T) {
 			send(text, broken, refused)
 		}
 	}
-	ids, ends := make([]string, 0, len(seen)), map[string]int{}
-	for id := range seen {
-		ids = append(ids, id)
-	}
-	records := g.sound(ids...)
+	records, ends := g.sound(slices.Collect(maps.Keys(seen))...), map[string]int{}
 	for id, a := range seen {
 		u := records[id]
 		end := a.end(&u)

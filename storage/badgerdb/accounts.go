@@ -290,14 +290,16 @@ func listIn[T any](txn *badger.Txn, prefix []byte) (records []T, err error) {
 		work <- last
 		last = new(share[T])
 	}
-	err = eachKey(txn, prefix, func(_ []byte, item *badger.Item) error {
-		if len(last.ends) == most {
-			hand()
-		}
-		return item.Value(last.add)
-	})
-	hand()
-	close(work)
+	err = func() error {
+		defer close(work) // also when Badger panics
+		defer hand()
+		return eachKey(txn, prefix, func(_ []byte, item *badger.Item) error {
+			if len(last.ends) == most {
+				hand()
+			}
+			return item.Value(last.add)
+		})
+	}()
 	decoders.Wait()
 	for _, s := range shares {
 		err = cmp.Or(err, s.err)

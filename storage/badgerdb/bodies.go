@@ -111,10 +111,7 @@ func (b *Bodies) Dropped() uint64 { return b.dropped.Load() }
 func (b *Bodies) Close() (err error) {
 	b.once.Do(func() {
 		close(b.stop)
-		err = b.givenUp.guard("writing the bodies", func() error { <-b.stopped; return nil })
-		if err == nil {
-			err = b.givenUp.guard("closing the bodies", b.db.Close)
-		}
+		err = b.givenUp.close("bodies", b.stopped, b.db)
 	})
 	return err
 }

@@ -212,6 +212,15 @@ func (g *givenUp) guard(doing string, fn func() error) error {
 	}
 }
 
+// close closes a database once its writer has stopped.
+func (g *givenUp) close(name string, stopped <-chan struct{}, db *badger.DB) error {
+	err := g.guard("writing the "+name, func() error { <-stopped; return nil })
+	if err == nil {
+		err = g.guard("closing the "+name, db.Close)
+	}
+	return err
+}
+
 func (l logger) Errorf(format string, args ...any)   { l.warn(format, args) }
 func (l logger) Warningf(format string, args ...any) { l.warn(format, args) }
 func (l logger) Infof(format string, args ...any)    { l.to.Debug(message(format, args)) }

@@ -246,10 +246,7 @@ func (r *Results) letGo() {
 func (r *Results) Close() (err error) {
 	r.once.Do(func() {
 		close(r.stop)
-		err = r.config.givenUp.guard("writing the results", func() error { <-r.stopped; return nil })
-		if err == nil {
-			err = r.config.givenUp.guard("closing the results", r.db.Close)
-		}
+		err = r.config.givenUp.close("results", r.stopped, r.db)
 	})
 	return err
 }
