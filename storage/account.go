@@ -2,6 +2,9 @@ package storage
 
 import (
 	"cmp"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
 	"time"
 )
 
@@ -51,14 +54,13 @@ type Scopes struct {
 	Endpoints []string `json:"endpoints,omitzero"` // as in Usage.Endpoint, and "models", "balance", "usage", "decisions", "byok"
 }
 
-// VirtualKey is a bearer key of an account. The key itself is shown once and never stored: Hash is
-// HMAC-SHA-256(pepper, key).
+// VirtualKey is a bearer key of an account. The key itself is shown once and never stored, its hash is.
 type VirtualKey struct {
 	ID      string    `json:"id"` // "key_" + 16 hex digits
 	Account string    `json:"account"`
 	Name    string    `json:"name,omitempty"`
 	Hint    string    `json:"hint"` // "pm-…" + last four characters
-	Hash    [32]byte  `json:"hash"`
+	Hash    KeyHash   `json:"hash"`
 	Created time.Time `json:"created"`
 	Revoked time.Time `json:"revoked,omitzero"` // zero while the key is valid
 
@@ -71,6 +73,26 @@ type VirtualKey struct {
 	Replaces string `json:"replaces,omitempty"`
 	Spends   string `json:"spends,omitempty"`   // id of the key whose budgets it uses; "": its own
 	NoCache  bool   `json:"no_cache,omitempty"` // as of an account
+}
+
+// KeyHash is HMAC-SHA-256(pepper, key) of a virtual key's text. In JSON it is 64 hex digits.
+type KeyHash [32]byte
+
+// MarshalJSON returns the digits in quotes.
+func (h KeyHash) MarshalJSON() ([]byte, error) {
+	return append(hex.AppendEncode([]byte{'"'}, h[:]), '"'), nil
+}
+
+// UnmarshalJSON reads what MarshalJSON returns, and an array of 32 numbers, which records had once and which takes several times as long.
+func (h *KeyHash) UnmarshalJSON(text []byte) error {
+	if len(text) > 0 && text[0] == '[' {
+		return json.Unmarshal(text, (*[32]byte)(h))
+	}
+	if len(text) != len(`""`)+hex.EncodedLen(len(h)) || text[0] != '"' {
+		return errors.New("a key's hash is not 64 hex digits")
+	}
+	_, err := hex.Decode(h[:], text[1:len(text)-1])
+	return err
 }
 
 // SpendsAs is the id of the key whose budgets and rate limits the key uses: that of the first of a row of rotations.
