@@ -25,8 +25,8 @@ type first struct {
 
 func newFirst(conn net.Conn, pool *sync.Pool) first {
 	f := first{pool: pool}
-	if tcp, ok := plainConn(conn).(*net.TCPConn); ok {
-		f.raw, _ = tcp.SyscallConn() // it says so when it is used that it was closed
+	if plain, ok := plainConn(conn).(syscall.Conn); ok {
+		f.raw, _ = plain.SyscallConn() // it says so when it is used that it was closed
 	}
 	return f
 }

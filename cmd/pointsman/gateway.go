@@ -22,6 +22,7 @@ import (
 	"github.com/pointsman/pointsman/engine/directory"
 	"github.com/pointsman/pointsman/engine/outbox"
 	"github.com/pointsman/pointsman/engine/overload"
+	"github.com/pointsman/pointsman/engine/socket"
 	"github.com/pointsman/pointsman/engine/upstream"
 	"github.com/pointsman/pointsman/engine/vault"
 	"github.com/pointsman/pointsman/plugins"
@@ -116,6 +117,7 @@ func start(ctx context.Context, cfg *config.Config, opt options) (g *gateway, er
 	if g.listener, err = net.Listen("tcp", cfg.Server.Listen); err != nil {
 		return g, fmt.Errorf("listening for the API: %w", err)
 	}
+	g.listener = socket.Listen(g.listener)
 	if cfg.Server.TLSCert != "" {
 		if g.certificate, err = openCertificate(cfg.Server.TLSCert, cfg.Server.TLSKey, g.log); err != nil {
 			return g, err

@@ -98,10 +98,17 @@ func (l *Listener) Close() error {
 	return l.Listener.Close()
 }
 
+// plain is a connection of TCP without TLS, whose two directions can be closed apart.
+type plain interface {
+	net.Conn
+	CloseRead() error
+	CloseWrite() error
+}
+
 // refuse tells a connection that there is no room. Few are told at once; more are closed without a word, and so are those with TLS,
 // which could be told nothing before they have shaken hands.
 func (l *Listener) refuse(conn net.Conn) {
-	tcp, ok := conn.(*net.TCPConn)
+	tcp, ok := conn.(plain)
 	if !ok || l.refusing.Add(1) > maxRefusing {
 		if ok {
 			l.refusing.Add(-1)

@@ -17,11 +17,11 @@ func boundUnsent(conn net.Conn) {
 	if encrypted, ok := conn.(*tls.Conn); ok {
 		conn = encrypted.NetConn()
 	}
-	tcp, ok := conn.(*net.TCPConn)
+	below, ok := conn.(syscall.Conn)
 	if !ok {
 		return
 	}
-	if raw, err := tcp.SyscallConn(); err == nil {
+	if raw, err := below.SyscallConn(); err == nil {
 		raw.Control(func(fd uintptr) { //nolint:errcheck // without it only more memory is used
 			syscall.SetsockoptInt(int(fd), syscall.IPPROTO_TCP, notSentLowat, maxUnsent) //nolint:errcheck // likewise
 		})

@@ -25,6 +25,8 @@ import (
 	"time"
 
 	"github.com/valyala/fasthttp"
+
+	"github.com/pointsman/pointsman/engine/socket"
 )
 
 // Errors of an exchange; decide with errors.Is.
@@ -506,6 +508,7 @@ func (g *Target) connect(ctx context.Context, waits Timeouts) (*conn, error) {
 	if err != nil {
 		return nil, unconnected("connecting", err)
 	}
+	raw = socket.Wrap(raw)
 	if g.tls != nil {
 		shaking, cancel := context.WithTimeout(ctx, waits.TLS)
 		defer cancel()
