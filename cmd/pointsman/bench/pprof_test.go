@@ -65,6 +65,7 @@ func TestProfileShares(t *testing.T) {
 		1: {"internal/runtime/syscall/linux.Syscall6"}, 2: {modulePath + "engine/upstream.(*Exchange).Do"}, 3: {modulePath + "engine.(*Engine).attempt"},
 		4: {modulePath + "engine.(*Engine).serve"}, 5: {fasthttpPath + "(*Server).serveConn"}, 6: {"main.main"}, 7: {"runtime.schedule"},
 		8: {modulePath + "engine.cut", modulePath + "engine.(*Engine).option"}, 9: {"memeqbody"}, 10: {modulePath + "engine.(*Engine).describe"}, 11: {"runtime._ExternalCode"},
+		12: {modulePath + "engine.(*gate).Write"}, 13: {modulePath + "engine.(*gate).Read"}, 14: {fasthttpPath + "(*Request).Write"},
 	}}
 	for _, c := range []struct {
 		locations    []uint64
@@ -74,7 +75,10 @@ func TestProfileShares(t *testing.T) {
 		{[]uint64{3, 4, 5}, "attempt: rest", "engine"},
 		{[]uint64{9, 8, 10, 4, 5}, "decide: state the facts", "assembly: comparing and searching bytes"},
 		{[]uint64{8, 4, 5}, "way of a request: rest", "engine"},
-		{[]uint64{1, 5}, "server, write the answer", "kernel: system calls"},
+		{[]uint64{1, 12, 5}, "write the answer", "kernel: system calls"},
+		{[]uint64{1, 13, 5}, "read the request: gate, head", "kernel: system calls"},
+		{[]uint64{9, 14, 2, 3}, "attempt: exchange with the provider", "assembly: comparing and searching bytes"},
+		{[]uint64{9, 5}, "server: rest", "assembly: comparing and searching bytes"},
 		{[]uint64{7}, schedulerStep, "runtime"},
 		{[]uint64{11}, "decide: policy in Wasm", "compiled policies"},
 		{[]uint64{1, 6}, startStep, "kernel: system calls"},
@@ -85,17 +89,17 @@ func TestProfileShares(t *testing.T) {
 		}
 		s.samples = append(s.samples, sample)
 	}
-	p := s.profile(70) // of seven samples: the start is left out
+	p := s.profile(100) // of ten samples: the start is left out
 	for _, parts := range [][]Part{p.Steps, p.Packages} {
 		total := 0.0
 		for _, part := range parts {
 			total += part.Micros
 		}
-		if total < 69.99 || total > 70.01 {
+		if total < 99.99 || total > 100.01 {
 			t.Errorf("%v adds up to %v", parts, total)
 		}
 	}
-	if len(p.Steps) != 7 || p.Steps[0].Micros != 10 {
+	if len(p.Steps) != 9 || p.Steps[0].Micros != 10 {
 		t.Errorf("%+v", p.Steps)
 	}
 }

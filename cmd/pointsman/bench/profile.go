@@ -32,7 +32,7 @@ type step struct {
 	rest      bool     // only what belongs to no other step
 }
 
-// steps of a request in their order, and of what goes on beside it. The innermost function that is named counts.
+// steps of a request in their order, and of what goes on beside it. The innermost function that is named counts, and of its names the longest.
 var steps = []step{
 	{name: "read the request: gate, head", functions: []string{"engine.(*gate)", fasthttpPath + "(*RequestHeader)", fasthttpPath + "(*Request)"}},
 	{name: "authenticate, permit, rate limits", functions: []string{"engine.(*Engine).permit", "engine.(*Engine).takeLimits", "engine.(*Engine).giveBack"}},
@@ -43,20 +43,21 @@ var steps = []step{
 	{name: "decide: policy in Wasm", functions: []string{"policies.", "runtime._ExternalCode"}}, // code without symbols is a policy's
 	{name: "decide: rest", functions: []string{"engine.(*Engine).decide"}},
 	{name: "reserve credits", functions: []string{"engine.(*Engine).reserve"}},
-	{name: "attempt: exchange with the provider", functions: []string{"engine/upstream."}},
+	{name: "attempt: exchange with the provider", functions: []string{"engine/upstream.", fasthttpPath + "(*Request).Write", fasthttpPath + "(*RequestHeader).AppendBytes"}},
 	{name: "attempt: rest", functions: []string{"engine.(*Engine).attempt"}},
 	{name: "wait until it is on disk", functions: []string{"storage.(*Batch).Wait"}},
 	{name: "price, savings", functions: []string{"engine.(*call).bill", "engine.(*Engine).price", "engine.(*Engine).measure", "engine.(*Engine).dearest"}},
 	{name: "settle", functions: []string{"engine.(*Engine).settle"}},
 	{name: "usage and decision record, metrics", functions: []string{"engine.(*Engine).finish", "engine.(*metricSet)"}},
 	{name: "answer: headers, body", functions: []string{"engine.(*Engine).describeAnswer", "engine.(*Engine).reply", "engine.(*Engine).relay"}},
+	{name: "write the answer", functions: []string{"engine.(*gate).Write"}},
 	{name: "ledger: commits", functions: []string{"storage/badgerdb.(*Store)", "storage/ledger."}},
 	{name: "log: pages", functions: []string{"storage/badgerdb.(*Log)"}},
 	{name: "watching for clients that leave", functions: []string{"engine.(*watcher)"}},
 	{name: "garbage collector", functions: []string{"runtime.gcBgMarkWorker", "runtime.gcAssistAlloc", "runtime.bgsweep", "runtime.bgscavenge", "runtime.gcStart"}},
 	{name: "databases: writes, flushes, compactions", functions: []string{"github.com/dgraph-io/badger"}, rest: true},
 	{name: "way of a request: rest", functions: []string{"engine."}, rest: true},
-	{name: "server, write the answer", functions: []string{fasthttpPath}, rest: true},
+	{name: "server: rest", functions: []string{fasthttpPath}, rest: true},
 	{name: startStep, functions: []string{"main."}, rest: true},
 }
 
@@ -138,16 +139,26 @@ func (s *stacks) stepOf(sample stack) string {
 	for _, rest := range []bool{false, true} {
 		for _, location := range sample.locations {
 			for _, name := range s.names[location] {
-				name = strings.TrimPrefix(name, modulePath)
-				for _, st := range steps {
-					if st.rest == rest && slices.ContainsFunc(st.functions, func(prefix string) bool { return strings.HasPrefix(name, prefix) }) {
-						return st.name
-					}
+				if name := nameStep(strings.TrimPrefix(name, modulePath), rest); name != "" {
+					return name
 				}
 			}
 		}
 	}
 	return schedulerStep
+}
+
+// nameStep is the step that a function belongs to, "" if it belongs to none.
+func nameStep(function string, rest bool) (name string) {
+	longest := 0
+	for _, st := range steps {
+		for _, prefix := range st.functions {
+			if st.rest == rest && len(prefix) > longest && strings.HasPrefix(function, prefix) {
+				name, longest = st.name, len(prefix)
+			}
+		}
+	}
+	return name
 }
 
 // packageOf is the package of the innermost function. System calls are the kernel's, and code without a name is compiled Wasm.
