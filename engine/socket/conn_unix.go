@@ -37,21 +37,22 @@ type Conn struct {
 type transfer struct {
 	mu      sync.Mutex
 	p       []byte
-	n       int // bytes of p that were transferred
+	then    []byte // what a write has behind p
+	n       int    // bytes that were transferred
 	err     error
 	attempt func(fd uintptr) (done bool) // made once, for it is kept by the connection
 }
 
 // do makes attempts, each when the poller says that it may succeed.
-func (t *transfer) do(op string, c *Conn, wait func(func(uintptr) bool) error, p []byte) (int, error) {
+func (t *transfer) do(op string, c *Conn, wait func(func(uintptr) bool) error, p, then []byte) (int, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.p, t.n, t.err = p, 0, nil
+	t.p, t.then, t.n, t.err = p, then, 0, nil
 	if err := wait(t.attempt); err != nil { // the deadline, or closed
 		t.err = err
 	}
 	n, err := t.n, t.err
-	t.p, t.err = nil, nil
+	t.p, t.then, t.err = nil, nil, nil
 	if err == nil || err == io.EOF {
 		return n, err
 	}
@@ -72,11 +73,21 @@ func (c *Conn) Read(p []byte) (int, error) {
 	if len(p) == 0 {
 		return 0, nil
 	}
-	return c.in.do("read", c, c.raw.Read, p)
+	return c.in.do("read", c, c.raw.Read, p, nil)
 }
 
 // Write writes all of p.
-func (c *Conn) Write(p []byte) (int, error) { return c.out.do("write", c, c.raw.Write, p) }
+func (c *Conn) Write(p []byte) (int, error) { return c.out.do("write", c, c.raw.Write, p, nil) }
+
+// WriteBoth writes all of p, and then all of what is behind it, in one call to the system where that can be.
+func WriteBoth(conn net.Conn, p, then []byte) (n int64, err error) {
+	if c, ok := conn.(*Conn); ok {
+		n, err := c.out.do("write", c, c.raw.Write, p, then)
+		return int64(n), err
+	}
+	parts := net.Buffers{p, then}
+	return parts.WriteTo(conn)
+}
 
 func (c *Conn) tryRead(fd uintptr) (done bool) {
 	c.in.n, c.in.err = Read(fd, c.in.p)
@@ -84,11 +95,13 @@ func (c *Conn) tryRead(fd uintptr) (done bool) {
 }
 
 func (c *Conn) tryWrite(fd uintptr) (done bool) {
-	for t := &c.out; t.n < len(t.p); {
-		n, err := write(fd, t.p[t.n:])
+	for t := &c.out; len(t.p)+len(t.then) > 0; {
+		n, err := write(fd, t.p, t.then)
 		switch err {
 		case nil:
 			t.n += n
+			of := min(n, len(t.p))
+			t.p, t.then = t.p[of:], t.then[n-of:]
 		case syscall.EINTR:
 		case syscall.EAGAIN:
 			return false

@@ -354,8 +354,7 @@ func (s *sender) Write(p []byte) (int, error) {
 		s.head, s.begun = append(s.head, p...), true
 		return len(p), nil
 	}
-	parts := net.Buffers{s.head, p}
-	n, err := parts.WriteTo(s.conn)
+	n, err := socket.WriteBoth(s.conn, s.head, p)
 	n -= int64(len(s.head))
 	s.head = s.head[:0]
 	return int(max(n, 0)), err

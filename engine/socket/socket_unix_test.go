@@ -1,3 +1,5 @@
+//go:build unix
+
 package socket
 
 import (
@@ -64,7 +66,7 @@ func (f failing) Accept() (net.Conn, error) { return nil, f.err }
 func (f failing) Close() error              { return nil }
 func (f failing) Addr() net.Addr            { return nil }
 
-// TestLargeWrites are of more than the kernel takes at once, while somebody else writes too; net.Buffers go out in one call.
+// TestLargeWrites are of more than the kernel takes at once, while somebody else writes too, in each of the ways there are.
 func TestLargeWrites(t *testing.T) {
 	from, to := pair(t)
 	const size = 8 << 20
@@ -83,14 +85,38 @@ func TestLargeWrites(t *testing.T) {
 			t.Errorf("%d bytes of buffers were written, %v", n, err)
 		}
 	})
+	writers.Go(func() {
+		if n, err := WriteBoth(from, bytes.Repeat([]byte("e"), size/4), bytes.Repeat([]byte("e"), size*3/4)); n != size || err != nil {
+			t.Errorf("%d bytes of two parts were written, %v", n, err)
+		}
+	})
 	go func() { writers.Wait(); from.Close() }()
 	got, err := io.ReadAll(to)
-	if err != nil || len(got) != 4*size {
+	if err != nil || len(got) != 5*size {
 		t.Fatalf("%d bytes came, %v", len(got), err)
 	}
-	for part := range 4 {
+	for part := range 5 {
 		if b := got[part*size]; bytes.Count(got[part*size:][:size], []byte{b}) != size {
 			t.Error("what one wrote is not in one piece")
+		}
+	}
+}
+
+// TestWriteBoth: parts come in their order, whatever one of them has, and over any connection.
+func TestWriteBoth(t *testing.T) {
+	for name, parts := range map[string][2]string{"both": {"head", "body"}, "the first": {"head", ""}, "the second": {"", "body"}, "none": {}} {
+		for _, kind := range []string{"wrapped", "other"} {
+			from, to := pair(t)
+			if kind == "other" {
+				from = from.(*Conn).TCPConn
+			}
+			if n, err := WriteBoth(from, []byte(parts[0]), []byte(parts[1])); int(n) != len(parts[0]+parts[1]) || err != nil {
+				t.Errorf("%s, %s: %d bytes were written, %v", name, kind, n, err)
+			}
+			from.Close()
+			if got, err := io.ReadAll(to); string(got) != parts[0]+parts[1] || err != nil {
+				t.Errorf("%s, %s: %q came, %v", name, kind, got, err)
+			}
 		}
 	}
 }
