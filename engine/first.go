@@ -44,6 +44,7 @@ func (g *gate) await() (b []byte, n int, err error) {
 	counted, _ := g.Conn.(*overload.Conn)
 	counted.Idle(true)
 	defer counted.Idle(false)
+	g.waitUntil(g.readBy, idleEarly)
 	if g.raw == nil || !canAttempt {
 		g.buffer = g.pool.Get().(*[firstRead]byte)
 		n, err = g.Conn.Read(g.buffer[:])

@@ -20,6 +20,7 @@ type load struct {
 	slow     bool            // and is
 	counted  atomic.Bool     // as a slow sender
 	readBy   time.Time       // until when the server waits for the request; zero: for ever
+	waits    time.Time       // until when the connection does, as it was last told
 	patience time.Duration   // with clients that do not read; 0: any
 	writeBy  time.Time       // when the write under way is given up
 }
@@ -64,14 +65,20 @@ func (g *gate) letGo() {
 // readOn reads more of a request. One that is not all there in time is counted as slow, and may then take as long as the
 // server waits.
 func (g *gate) readOn(p []byte, midway bool) (int, error) {
-	if g.guard == nil || g.slow || !midway {
+	switch {
+	case !midway:
+		g.waitUntil(g.readBy, idleEarly)
 		return g.Conn.Read(p)
-	}
-	if !g.timed {
+	case g.guard == nil || g.slow:
+		g.waitUntil(g.readBy, 0)
+		return g.Conn.Read(p)
+	case !g.timed:
 		g.timed = true
-		if slow := time.Now().Add(overload.SlowAfter); g.readBy.IsZero() || slow.Before(g.readBy) {
-			g.Conn.SetReadDeadline(slow) //nolint:errcheck // the read tells
+		by := time.Now().Add(overload.SlowAfter)
+		if !g.readBy.IsZero() && g.readBy.Before(by) {
+			by = g.readBy
 		}
+		g.waitUntil(by, 0)
 	}
 	n, err := g.Conn.Read(p)
 	if n > 0 || !errors.Is(err, os.ErrDeadlineExceeded) || !g.readBy.IsZero() && !time.Now().Before(g.readBy) {
@@ -83,7 +90,7 @@ func (g *gate) readOn(p []byte, midway bool) (int, error) {
 	}
 	g.slow = true
 	g.counted.Store(true)
-	g.Conn.SetReadDeadline(g.readBy) //nolint:errcheck // likewise
+	g.waitUntil(g.readBy, 0)
 	return g.Conn.Read(p)
 }
 
@@ -99,10 +106,22 @@ func (g *gate) Write(p []byte) (int, error) {
 	return g.Conn.Write(p)
 }
 
-// SetReadDeadline is how the server says how long it waits for a request.
+// SetReadDeadline is how the server says how long it waits, for a request and then for the rest of it. The connection is told by what reads: of most requests there
+// is no rest.
 func (g *gate) SetReadDeadline(t time.Time) error {
 	g.readBy = t
-	return g.Conn.SetReadDeadline(t)
+	return nil
+}
+
+// idleEarly is how much sooner than the server says a connection may be closed that waits for a request: of many in a second, the first alone tells the connection.
+const idleEarly = 250 * time.Millisecond
+
+// waitUntil has the connection wait for bytes until then, or until at most so much before.
+func (g *gate) waitUntil(t time.Time, early time.Duration) {
+	if later := t.Sub(g.waits); t.IsZero() != g.waits.IsZero() || later < 0 || later > early {
+		g.waits = t
+		g.Conn.SetReadDeadline(t) //nolint:errcheck // the read tells
+	}
 }
 
 // SetWriteDeadline holds for the next write, if it is before what the gate would set.
@@ -113,7 +132,7 @@ func (g *gate) SetWriteDeadline(t time.Time) error {
 
 // SetDeadline is both.
 func (g *gate) SetDeadline(t time.Time) error {
-	g.readBy, g.writeBy = t, t
+	g.readBy, g.waits, g.writeBy = t, t, t
 	return g.Conn.SetDeadline(t)
 }
 
