@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -48,9 +49,18 @@ func TestDurability(t *testing.T) {
 					case <-time.After(100 * time.Millisecond):
 					}
 				}
+				asked := func() error {
+					if n := up[0].Count(); n != 0 && strict || n != 1 && !strict {
+						return fmt.Errorf("%d were asked before the hold was on disk", n)
+					}
+					return nil
+				}
+				if err := eventually(asked); err != nil {
+					t.Error(err)
+				}
 				waits("the hold is on disk")
-				if asked := up[0].Count(); asked != 0 && strict || asked != 1 && !strict {
-					t.Errorf("%d were asked before the hold was on disk", asked)
+				if err := asked(); err != nil {
+					t.Error(err)
 				}
 				disk.hold.Finish(nil)
 				waits("the settlement is written")
