@@ -79,14 +79,9 @@ func (c *Conn) Read(p []byte) (int, error) {
 // Write writes all of p.
 func (c *Conn) Write(p []byte) (int, error) { return c.out.do("write", c, c.raw.Write, p, nil) }
 
-// WriteBoth writes all of p, and then all of what is behind it, in one call to the system where that can be.
-func WriteBoth(conn net.Conn, p, then []byte) (n int64, err error) {
-	if c, ok := conn.(*Conn); ok {
-		n, err := c.out.do("write", c, c.raw.Write, p, then)
-		return int64(n), err
-	}
-	parts := net.Buffers{p, then}
-	return parts.WriteTo(conn)
+func (c *Conn) writeBoth(p, then []byte) (int64, error) {
+	n, err := c.out.do("write", c, c.raw.Write, p, then)
+	return int64(n), err
 }
 
 func (c *Conn) tryRead(fd uintptr) (done bool) {

@@ -22,3 +22,14 @@ func (l listener) Accept() (net.Conn, error) {
 	}
 	return Wrap(conn), nil
 }
+
+// WriteBoth writes all of p, and then all of what is behind it, in one call to the system where that can be.
+func WriteBoth(conn net.Conn, p, then []byte) (n int64, err error) {
+	if c, ok := conn.(interface {
+		writeBoth(p, then []byte) (int64, error)
+	}); ok {
+		return c.writeBoth(p, then)
+	}
+	parts := net.Buffers{p, then}
+	return parts.WriteTo(conn)
+}

@@ -155,11 +155,11 @@ func TestErrors(t *testing.T) {
 			_, err := c.Read(make([]byte, 1))
 			return err
 		}, net.ErrClosed, "read tcp"},
-		"the end":                   {func(c, other net.Conn) error { other.Close(); _, err := c.Read(make([]byte, 1)); return err }, io.EOF, "EOF"},
-		"nothing is asked for":      {func(c, other net.Conn) error { other.Close(); _, err := c.Read(nil); return err }, nil, ""},
-		"reset":                     {func(c, other net.Conn) error { reset(c, other); _, err := c.Read(make([]byte, 1)); return err }, syscall.ECONNRESET, "read: connection reset by peer"},
-		"written behind a reset":    {func(c, other net.Conn) error { reset(c, other); return writeUntilRefused(c) }, syscall.EPIPE, "write: broken pipe"},
-		"written after CloseWrite ": {func(c, _ net.Conn) error { c.(*Conn).CloseWrite(); return writeUntilRefused(c) }, syscall.EPIPE, "write: broken pipe"},
+		"the end":                  {func(c, other net.Conn) error { other.Close(); _, err := c.Read(make([]byte, 1)); return err }, io.EOF, "EOF"},
+		"nothing is asked for":     {func(c, other net.Conn) error { other.Close(); _, err := c.Read(nil); return err }, nil, ""},
+		"reset":                    {func(c, other net.Conn) error { reset(c, other); _, err := c.Read(make([]byte, 1)); return err }, syscall.ECONNRESET, "read: connection reset by peer"},
+		"written behind a reset":   {func(c, other net.Conn) error { reset(c, other); return writeUntilRefused(c) }, syscall.EPIPE, "write: broken pipe"},
+		"written after CloseWrite": {func(c, _ net.Conn) error { c.(*Conn).CloseWrite(); return writeUntilRefused(c) }, syscall.EPIPE, "write: broken pipe"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			a, b := pair(t)
