@@ -91,7 +91,7 @@ func (c Config) withDefaults() (Config, error) {
 	setDefault(&c.volume, volumeSize)
 	setDefault(&c.segment, firstSegment)
 	if c.free == nil {
-		c.free = freeBytes
+		c.free = seldom(freeBytes)
 	}
 	c.givenUp = &givenUp{done: make(chan struct{})}
 	if c.MemoryMB < 16 || c.MemoryMB > 1024 {

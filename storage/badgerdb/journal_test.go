@@ -626,3 +626,31 @@ func TestStartThatCannotCatchUp(t *testing.T) {
 		t.Errorf("%d before a charge of 7, %+v after it, %v", before.Posted, b, err)
 	}
 }
+
+// Where there is plenty of space it is asked for again only after a while; where there is not, for every commit.
+func TestPlentyOfSpace(t *testing.T) {
+	asked := map[string]int{}
+	free := seldom(func(dir string) (uint64, error) {
+		asked[dir]++
+		return map[string]uint64{"much": plenty + 1, "little": plenty}[dir], nil
+	})
+	ask := func(dir string) {
+		if _, err := free(dir); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 100 {
+		ask("little")
+	}
+	for range 100 {
+		ask("much")
+	}
+	if asked["little"] != 100 || asked["much"] > 10 {
+		t.Errorf("asked %v", asked)
+	}
+	before := asked["much"]
+	time.Sleep(2 * freshSpace)
+	if ask("much"); asked["much"] == before {
+		t.Error("not asked again")
+	}
+}

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -224,6 +225,31 @@ func freeBytes(dir string) (uint64, error) {
 		return 0, fmt.Errorf("reading free disk space: %w", err)
 	}
 	return st.Bavail * uint64(st.Bsize), nil
+}
+
+const (
+	plenty     = 2 << 30 // bytes that nobody fills within freshSpace
+	freshSpace = 20 * time.Millisecond
+)
+
+// seldom makes a function that tells of free space and asks again only after a while as long as there is plenty, for every commit wants to know.
+func seldom(ask func(dir string) (uint64, error)) func(dir string) (uint64, error) {
+	type look struct {
+		dir  string
+		at   time.Time
+		free uint64
+	}
+	var last atomic.Pointer[look]
+	return func(dir string) (uint64, error) {
+		if l := last.Load(); l != nil && l.dir == dir && time.Since(l.at) < freshSpace {
+			return l.free, nil
+		}
+		free, err := ask(dir)
+		if err == nil && free > plenty {
+			last.Store(&look{dir, time.Now(), free})
+		}
+		return free, err
+	}
 }
 
 func message(format string, args []any) string {

@@ -8,12 +8,9 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"os"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -345,54 +342,6 @@ func (c *wire) raw(ctx context.Context, k *kind, request []byte) (status int, bo
 		err = nil
 	}
 	return status, body, err
-}
-
-// What holdings reads of the metrics of the admin API.
-var (
-	goroutineCount = regexp.MustCompile(`(?m)^go_goroutines (\d+)$`)
-	heapGoal       = regexp.MustCompile(`(?m)^go_memstats_next_gc_bytes (\d+)$`)
-)
-
-// holdings reads what the processes of a gateway hold.
-func holdings(p *process, s *site) (h Holdings, err error) {
-	err = proc.walk(p.pid(), func(pid int, s status) {
-		h.RSSMiB += float64(s.rss) / (1 << 20)
-		h.OwnMiB += float64(proc.anonymous(pid)) / (1 << 20)
-	})
-	if err != nil {
-		return h, err
-	}
-	entries, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", p.pid()))
-	if err != nil {
-		return h, err
-	}
-	for _, e := range entries {
-		to, err := os.Readlink(filepath.Join("/proc", strconv.Itoa(p.pid()), "fd", e.Name()))
-		switch {
-		case err != nil: // closed meanwhile
-		case strings.HasPrefix(to, "socket:"):
-			h.Sockets++
-		case strings.HasPrefix(to, s.dataDir()):
-			h.Files++
-		default:
-			h.Others++
-		}
-	}
-	text, err := p.metrics(s.master)
-	if err != nil {
-		return h, err
-	}
-	count, goal := goroutineCount.FindSubmatch(text), heapGoal.FindSubmatch(text)
-	if count == nil || goal == nil {
-		return h, fmt.Errorf("no number of goroutines or goal of the heap among the metrics: %.200s", text)
-	}
-	bytes, err := strconv.ParseFloat(string(goal[1]), 64)
-	if err != nil {
-		return h, err
-	}
-	h.GoalMiB = bytes / (1 << 20)
-	h.Goroutines, err = strconv.Atoi(string(count[1]))
-	return h, err
 }
 
 // atRest waits until the gateway lets go of what it keeps for the next requests, and reads what it holds then: the least of some looks, for work in the

@@ -45,21 +45,11 @@ type SoakReport struct {
 	OwnSlope            float64     `json:"own_rss_mib_per_hour"`                  // of that which is no file: pages of databases go when memory is wanted
 	OwnWithin           *[2]float64 `json:"own_rss_mib_per_hour_within,omitempty"` // has the true one in 95 of 100 soaks; nil: it was too short
 	GoalSlope           float64     `json:"heap_goal_mib_per_hour"`                // what lives grows by two thirds of it
+	PartSlopes          Parts       `json:"parts_mib_per_hour"`                    // of what the memory that is no file consists of
 	Seconds             []Watch     `json:"samples"`                               // one in ten seconds
 	Stopped             bool        `json:"stopped_cleanly"`                       // within the time for the requests under way
 	Ledger              string      `json:"ledger"`                                // what its verification said
 	LedgerFault         string      `json:"ledger_fault,omitempty"`                // why it does not verify
-}
-
-// Holdings are what a process tree holds.
-type Holdings struct {
-	RSSMiB     float64 `json:"rss_mib"`
-	OwnMiB     float64 `json:"own_mib"`       // without pages of files
-	GoalMiB    float64 `json:"heap_goal_mib"` // of the heap, at which the collector runs next: by half more than what lived when it ran last
-	Goroutines int     `json:"goroutines"`
-	Sockets    int     `json:"sockets"`
-	Files      int     `json:"files"`  // of the databases
-	Others     int     `json:"others"` // descriptors of anything else
 }
 
 // Watch is one look at a gateway under load.
@@ -160,6 +150,9 @@ func (r *runner) underLoad(ctx context.Context, m *mixture, site *site, p *proce
 			report.OwnSlope = slope(seen, func(h Holdings) float64 { return h.OwnMiB })
 			report.OwnWithin = slopeInterval(seen, func(h Holdings) float64 { return h.OwnMiB })
 			report.GoalSlope = slope(seen, func(h Holdings) float64 { return h.GoalMiB })
+			for i := range report.PartSlopes {
+				report.PartSlopes[i] = slope(seen, func(h Holdings) float64 { return h.Parts[i] })
+			}
 			return err
 		case <-watches.C:
 			h, err := holdings(p, site)
@@ -206,15 +199,6 @@ func (p *process) end(within time.Duration) bool {
 		return p.cmd.ProcessState.Success()
 	case <-time.After(within):
 		return false
-	}
-}
-
-// each has of each value the one that pick takes.
-func (h Holdings) each(o Holdings, pick func(a, b float64) float64) Holdings {
-	count := func(a, b int) int { return int(pick(float64(a), float64(b))) }
-	return Holdings{
-		pick(h.RSSMiB, o.RSSMiB), pick(h.OwnMiB, o.OwnMiB), pick(h.GoalMiB, o.GoalMiB),
-		count(h.Goroutines, o.Goroutines), count(h.Sockets, o.Sockets), count(h.Files, o.Files), count(h.Others, o.Others),
 	}
 }
 
@@ -340,6 +324,9 @@ func (r *SoakReport) WriteText(w io.Writer) error {
 	fmt.Fprintf(&text, "buffered answers: p50 %.2f ms, p99 %.2f ms; own 5xx: %d; other wrong answers: %d\n", r.P50MS, r.P99MS, r.OwnErrors, r.Wrong)
 	fmt.Fprintf(&text, "policies changed by SIGHUP: %d times, %d refused\n", r.Reloads, r.Refused)
 	fmt.Fprintf(&text, "memory: %+.2f MiB an hour, of which no files %+.2f%s; what the heap may grow to before it is collected %+.2f\n", r.RSSSlope, r.OwnSlope, r.certainty(), r.GoalSlope)
+	for i, name := range partNames {
+		fmt.Fprintf(&text, "  %-38s %+.2f, from %.1f to %.1f at rest\n", name, r.PartSlopes[i], r.Before.Parts[i], r.After.Parts[i])
+	}
 	fmt.Fprintf(&text, "memory that is no file grows by less than %.0f MiB an hour: %s\n\n", maxSlope, r.shown())
 	g := grid{columns: []string{"", "RSS MiB", "no files MiB", "heap goal MiB", "goroutines", "sockets", "database files", "others"}, words: []string{""}}
 	for _, row := range []struct {
