@@ -179,7 +179,7 @@ func (e *Engine) fetch(c *call, a *answer) (f *failure) {
 	case f == nil:
 	case errors.Is(f.err, errPanicked):
 		f.ours = internalError()
-	case f.timedOut() && c.late(e.Now()):
+	case f.timedOut() && c.late(e.Now):
 		f.ours = deadlineExceeded()
 	case f.timedOut() && !errors.Is(f.err, upstream.ErrConnect):
 		f.hasty = a.hasty

@@ -15,7 +15,7 @@ func (e *Engine) authenticate(ctx *fasthttp.RequestCtx) (*directory.Caller, *Fau
 	caller, ok := e.Directory.Caller(key)
 	switch {
 	case ok && len(key) > 0:
-		return caller, barred(caller, e.Now())
+		return caller, barred(caller, e.Now)
 	case len(key) == 0:
 		return nil, unauthorized("no API key: send Authorization: Bearer pm-…")
 	default:

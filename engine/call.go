@@ -88,6 +88,7 @@ type call struct {
 	got        *answer          // of the last attempt that got one
 	dispatched time.Time        // of the first attempt
 	usage      storage.Usage
+	encoded    []byte // the decision, for the log
 	settled    bool
 	copied     *keptBody // what is kept of the bodies, nil for nothing
 	entered    bool      // it has taken room
@@ -205,10 +206,10 @@ func (e *Engine) end(c *call) {
 	c.flight.release()
 	c.watch.forget()
 	c.giveRoom()
-	env, scratch, options, granted := c.env, c.scratch[:0], c.req.Options[:0], c.granted // memory for the next one
+	env, scratch, options, granted, encoded := c.env, c.scratch[:0], c.req.Options[:0], c.granted, c.encoded // memory for the next one
 	steps, outcomes, planned, verdicts, explanation := c.steps[:0], c.outcomes[:0], c.plan.Steps[:0], c.plan.Verdicts[:0], c.plan.Explanation[:0]
 	*c = call{}
-	c.env, c.scratch, c.req.Options, c.granted = env, scratch, options, granted
+	c.env, c.scratch, c.req.Options, c.granted, c.encoded = env, scratch, options, granted, encoded
 	c.steps, c.outcomes, c.plan = steps, outcomes, policy.Plan{Steps: planned, Verdicts: verdicts, Explanation: explanation}
 	e.calls.Put(c)
 }

@@ -99,7 +99,7 @@ func (e *Engine) decide(c *call) *Fault {
 		e.describe(c, balance)
 	}
 	c.facts = policy.Facts{Snapshot: c.snap, State: c.state, Request: &c.req, History: c.outcomes}
-	if c.failed = c.roundsOver(e.Now()); c.failed == nil {
+	if c.failed = c.roundsOver(e.Now); c.failed == nil {
 		c.ran, c.failed = e.route(c)
 	}
 	if c.failed == nil {
@@ -201,7 +201,7 @@ func (e *Engine) attemptAll(c *call) (*answer, *Fault) {
 				switch {
 				case c.clientLeft():
 					return nil, clientGone
-				case c.late(e.Now()):
+				case c.late(e.Now):
 					return nil, deadlineExceeded()
 				}
 				if last != nil && !last.allows(c.among[step.Candidate].Model, c) || !t.may(i) || n > 0 && !t.pause(n-1, t.failed[i].retryAfter) {
@@ -220,7 +220,7 @@ func (e *Engine) attemptAll(c *call) (*answer, *Fault) {
 			}
 		}
 	}
-	if c.late(e.Now()) {
+	if c.late(e.Now) {
 		return nil, deadlineExceeded()
 	}
 	return nil, last.fault(c)

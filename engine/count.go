@@ -1,6 +1,8 @@
 package engine
 
 import (
+	"time"
+
 	"github.com/pointsman/pointsman/engine/catalog"
 	"github.com/pointsman/pointsman/engine/dialect"
 	"github.com/pointsman/pointsman/engine/envelope"
@@ -108,8 +110,9 @@ func (e *Engine) countPrompt(env *envelope.Envelope, body []byte, f tokens.Famil
 }
 
 const (
-	// eagerly is how many requests of a deployment are compared at first; then it is one of sparingly.
+	// eagerly is how many requests of a deployment are compared at first; then it is one of sparingly, and of all deployments one in a while.
 	eagerly, sparingly = 8, 64
+	compareEvery       = 100 * time.Millisecond
 	// longestCompared is how much prompt is compared, in bytes.
 	longestCompared = 64 << 10
 )
@@ -122,9 +125,10 @@ func (e *Engine) compare(c *call, a *answer) {
 		c.env.TextBytes > longestCompared {
 		return
 	}
-	if n := d.answered.Add(1); n > eagerly && n%sparingly != 0 || !e.comparing.CompareAndSwap(false, true) {
+	if n := d.answered.Add(1); n > eagerly && (n%sparingly != 0 || c.began.UnixNano() < e.compareFrom.Load()) || !e.comparing.CompareAndSwap(false, true) {
 		return
 	}
+	e.compareFrom.Store(c.began.Add(compareEvery).UnixNano())
 	var text []byte
 	var ends []int
 	other := c.env.EachText(c.body, func(piece []byte) {

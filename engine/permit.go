@@ -49,9 +49,9 @@ func (e *Engine) permit(ctx *fasthttp.RequestCtx, endpoint string) (*directory.C
 
 // barred refuses a caller whose key has expired, or is disabled, itself or with its account or team; nil if it may go on. A caller
 // is told why, for it is the operator who wrote the reason.
-func barred(c *directory.Caller, now time.Time) *Fault {
+func barred(c *directory.Caller, now func() time.Time) *Fault {
 	switch {
-	case !c.Key.Expires.IsZero() && !now.Before(c.Key.Expires):
+	case !c.Key.Expires.IsZero() && !now().Before(c.Key.Expires):
 		f := unauthorized("the API key expired at " + c.Key.Expires.UTC().Format(time.RFC3339))
 		f.Code = "key_expired"
 		return f

@@ -85,7 +85,7 @@ func (p *playback) Read(b []byte) (int, error) {
 	case p.call.clientLeft():
 		p.finish(storage.OutcomeClientAbort)
 	default:
-		p.answer.late = errors.Is(err, upstream.ErrTimeout) && p.call.late(p.engine.Now())
+		p.answer.late = errors.Is(err, upstream.ErrTimeout) && p.call.late(p.engine.Now)
 		p.finish(storage.OutcomeUpstreamAbort)
 	}
 	return 0, p.end

@@ -46,6 +46,7 @@ type lasting struct {
 	claims      claims
 	cacheTime   atomic.Uint64 // counts what makes all kept answers old
 	comparing   atomic.Bool   // a count of ours with what a provider reported
+	compareFrom atomic.Int64  // Unix nanoseconds of when the next one may be
 	texts       sync.Pool     // of *dialect.Texts
 	calls       sync.Pool
 	warned      sync.Map // what and of what, [2]string -> time of the last warning, see hourly

@@ -23,8 +23,8 @@ const (
 var errRoundsTime = errors.New("the rounds before took a minute")
 
 // roundsOver says why there can be no further round.
-func (c *call) roundsOver(now time.Time) error {
-	if c.round > 0 && now.Sub(c.began) > roundsTime {
+func (c *call) roundsOver(now func() time.Time) error {
+	if c.round > 0 && now().Sub(c.began) > roundsTime {
 		return errRoundsTime
 	}
 	return nil

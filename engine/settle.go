@@ -91,7 +91,8 @@ func (e *Engine) settle(c *call, outcome storage.Outcome, status int) *Fault {
 	e.giveBack(c)
 	u := &c.usage
 	u.Outcome, u.Status, u.Attempts = outcome, status, len(c.outcomes)
-	u.Latency = e.Now().Sub(c.began)
+	now := e.Now()
+	u.Latency = now.Sub(c.began)
 	if !c.dispatched.IsZero() {
 		u.Overhead = c.dispatched.Sub(c.began)
 	}
@@ -122,7 +123,7 @@ func (e *Engine) settle(c *call, outcome storage.Outcome, status int) *Fault {
 		c.claim.release()
 	}
 	if outcome == storage.OutcomeOK {
-		e.sessions.note(c.session, e.deployments[c.answered].mark, e.Now())
+		e.sessions.note(c.session, e.deployments[c.answered].mark, now)
 	}
 	e.learnFrom(c)
 	c.tellRollout()
@@ -157,7 +158,7 @@ func (e *Engine) secure(c *call, settled *storage.Batch) error {
 	return settled.Written()
 }
 
-// decisionRecord is everything needed to explain and to repeat the decision, or nil if none was made.
+// decisionRecord is everything needed to explain and to repeat the decision, or nil if none was made. It is in the call's memory.
 func (e *Engine) decisionRecord(c *call) []byte {
 	if c.snap == nil {
 		return nil
@@ -172,7 +173,8 @@ func (e *Engine) decisionRecord(c *call) []byte {
 	if c.failed != nil {
 		d.Failure = clip(c.failed.Error(), 200)
 	}
-	return record.AppendDecision(nil, &d)
+	c.encoded = record.AppendDecision(c.encoded[:0], &d)
+	return c.encoded
 }
 
 // finish lets go of a settled call.

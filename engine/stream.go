@@ -198,7 +198,7 @@ func (r *relay) next() {
 	case r.call.clientLeft():
 		r.settle(storage.OutcomeClientAbort)
 		r.finish(errCut)
-	case errors.Is(err, upstream.ErrTimeout) && r.call.late(r.engine.Now()):
+	case errors.Is(err, upstream.ErrTimeout) && r.call.late(r.engine.Now):
 		r.tooLate()
 	default:
 		r.breakOff("the provider broke off the answer")

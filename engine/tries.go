@@ -62,7 +62,10 @@ func (c *call) remaining(now time.Time, otherwise time.Duration) time.Duration {
 }
 
 // late tells that the client's own limit has passed.
-func (c *call) late(now time.Time) bool { return c.remaining(now, 1) <= 0 }
+func (c *call) late(now func() time.Time) bool {
+	deadline := c.root().deadline
+	return !deadline.IsZero() && !now().Before(deadline)
+}
 
 // deadlineExceeded is what a client gets whose own limit has passed.
 func deadlineExceeded() *Fault {
@@ -113,7 +116,7 @@ func (t *tries) note(step int, f *failure) {
 // mayHedge tells whether a second copy may go to a step's provider.
 func (t *tries) mayHedge(step int) bool {
 	d := t.c.among[t.c.steps[step].Candidate]
-	return !t.c.late(t.e.Now()) && t.e.live.Usable(d.Index, t.e.Now()) && d.endpoint.hedges.withdraw()
+	return !t.c.late(t.e.Now) && t.e.live.Usable(d.Index, t.e.Now()) && d.endpoint.hedges.withdraw()
 }
 
 // try tries step i once, alone or with a second copy beside it, and notes what failed.

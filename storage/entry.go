@@ -64,6 +64,6 @@ func (e *Entry) Ends() bool {
 // LogRecord is what the log keeps of one accepted request: its usage and, when replay is on, its encoded decision.
 type LogRecord struct {
 	Usage    Usage
-	Decision []byte // nil when not recorded; opaque to the store, which keeps the slice
+	Decision []byte // nil when not recorded; opaque to the store, which copies it
 	Settled  *Batch // what the record must not tell of before it is on disk; nil: there is none
 }

@@ -141,12 +141,11 @@ func (d *deadline) moves(now, at time.Time) (to time.Time, moves bool) {
 	return d.at, true
 }
 
-// begin starts an exchange on the connection.
-func (c *conn) begin(began time.Time, waits Timeouts, room int) error {
+// begin starts an exchange on the connection; it began before, if one had to be made.
+func (c *conn) begin(began, now time.Time, waits Timeouts, room int) error {
 	c.began, c.waits, c.until, c.room, c.first = began, waits, time.Time{}, room, false
 	c.stage = "sending the request"
 	c.widen()
-	now := time.Now()
 	if to, moves := c.writeBy.moves(now, earlier(now.Add(waits.FirstByte), began.Add(waits.Total))); moves {
 		return c.SetWriteDeadline(to)
 	}
@@ -279,7 +278,11 @@ func (x *Exchange) Do(stream bool) error {
 		if err != nil {
 			return err
 		}
-		err = x.roundTrip(c, stream)
+		now := x.began
+		if !pooled {
+			now = time.Now()
+		}
+		err = x.roundTrip(c, now, stream)
 		if err == nil {
 			return nil
 		}
@@ -294,12 +297,12 @@ func (x *Exchange) Do(stream bool) error {
 	}
 }
 
-func (x *Exchange) roundTrip(c *conn, stream bool) error {
+func (x *Exchange) roundTrip(c *conn, now time.Time, stream bool) error {
 	room := math.MaxInt // a stream is read as its events come
 	if !stream {
 		room = x.target.cfg.MaxBody + 64<<10 // with its head and what chunks add, of small ones without end too
 	}
-	if err := c.begin(x.began, x.Timeouts, room); err != nil {
+	if err := c.begin(x.began, now, x.Timeouts, room); err != nil {
 		return err
 	}
 	if err := x.send(c); err != nil {

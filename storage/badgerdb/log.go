@@ -23,7 +23,7 @@ type Log struct {
 	config  Config
 	db      *badger.DB
 	dropped atomic.Uint64
-	queue   chan logItem
+	queue   chan *logItem
 	stop    chan struct{}
 	stopped chan struct{} // closed when the writer has ended
 	hurry   chan struct{} // ends the writer's pause
@@ -55,6 +55,20 @@ type logItem struct {
 	data       []byte
 	alert      []byte
 	flushed    chan struct{}
+	decision   []byte // memory of the record's
+}
+
+// logItems are those that nobody needs any more.
+var logItems = sync.Pool{New: func() any { return new(logItem) }}
+
+// release gives an item back, with the memory of a usual decision.
+func (i *logItem) release() {
+	decision := i.decision[:0]
+	if cap(decision) > usualDecision {
+		decision = nil
+	}
+	*i = logItem{decision: decision}
+	logItems.Put(i)
 }
 
 const (
@@ -62,6 +76,7 @@ const (
 	oldestLogSchema = 4                     // that is taken over, and read as it is
 	pageEvery       = 20 * time.Millisecond // from the beginning of one page to the next, unless it is full
 	tidyEvery       = 10 * time.Minute
+	usualDecision   = 4 << 10 // bytes
 )
 
 // OpenLog opens or creates <config.Dir>/log. The last records before a power failure may be missing; of a process that died,
@@ -79,7 +94,7 @@ func OpenLog(config Config) (*Log, error) {
 	l := &Log{
 		config:  config,
 		db:      db,
-		queue:   make(chan logItem, config.Queue),
+		queue:   make(chan *logItem, config.Queue),
 		stop:    make(chan struct{}),
 		stopped: make(chan struct{}),
 		hurry:   make(chan struct{}, 1),
@@ -146,7 +161,15 @@ func (l *Log) takeOver() error {
 }
 
 // Append queues the records of one request. It never blocks.
-func (l *Log) Append(r storage.LogRecord) { l.enqueue(&logItem{record: r}) }
+func (l *Log) Append(r storage.LogRecord) {
+	item := logItems.Get().(*logItem)
+	item.record = r
+	if r.Decision != nil {
+		item.decision = append(item.decision[:0], r.Decision...)
+		item.record.Decision = item.decision
+	}
+	l.enqueue(item)
+}
 
 // AppendGeneration queues a snapshot generation and keeps data until it is written. It never blocks.
 func (l *Log) AppendGeneration(generation uint64, data []byte) {
@@ -161,9 +184,10 @@ func (l *Log) enqueue(item *logItem) {
 	default:
 	}
 	select {
-	case l.queue <- *item:
+	case l.queue <- item:
 	default:
 		l.dropped.Add(1)
+		item.release()
 	}
 	if len(l.queue) >= min(pageRequests, cap(l.queue)/2) {
 		l.hasten()
@@ -180,7 +204,7 @@ func (l *Log) Dropped() uint64 { return l.dropped.Load() }
 func (l *Log) Flush() {
 	flushed := make(chan struct{})
 	select {
-	case l.queue <- logItem{flushed: flushed}:
+	case l.queue <- &logItem{flushed: flushed}:
 	case <-l.stopped:
 		return
 	case <-l.config.givenUp.done:
@@ -218,7 +242,7 @@ func (l *Log) writeAll() {
 	l.resume()
 	l.tidy()
 	reported := uint64(0)
-	items := make([]logItem, 0, pageRequests)
+	items := make([]*logItem, 0, pageRequests)
 	for running := true; running; {
 		select {
 		case item := <-l.queue:
@@ -232,6 +256,11 @@ func (l *Log) writeAll() {
 			began := time.Now()
 			l.write(items)
 			full := len(items) == pageRequests
+			for _, item := range items {
+				if item != nil { // it was not left out
+					item.release()
+				}
+			}
 			clear(items)
 			items = items[:0]
 			if !full && running {
@@ -256,7 +285,7 @@ func (l *Log) pause(d time.Duration) {
 }
 
 // drain appends what is queued, up to a full batch.
-func (l *Log) drain(items []logItem) []logItem {
+func (l *Log) drain(items []*logItem) []*logItem {
 	for len(items) < pageRequests {
 		select {
 		case item := <-l.queue:
@@ -270,7 +299,7 @@ func (l *Log) drain(items []logItem) []logItem {
 
 // write stores a batch. A transaction that fails is tried again until it succeeds, with the queue filling up behind it; when
 // the log is being closed there is one more try only.
-func (l *Log) write(items []logItem) {
+func (l *Log) write(items []*logItem) {
 	if l.full() {
 		l.dropAll(items)
 		return
@@ -316,8 +345,8 @@ func (l *Log) write(items []logItem) {
 }
 
 // settled leaves out requests whose settlement is not on disk, for the ledger has halted: the next start adds what its ledger says of them.
-func (l *Log) settled(items []logItem) []logItem {
-	return slices.DeleteFunc(items, func(item logItem) bool {
+func (l *Log) settled(items []*logItem) []*logItem {
+	return slices.DeleteFunc(items, func(item *logItem) bool {
 		if item.record.Settled.Wait() == nil {
 			return false
 		}
@@ -336,7 +365,7 @@ func (l *Log) full() bool {
 }
 
 // dropAll loses a batch, which is counted.
-func (l *Log) dropAll(items []logItem) {
+func (l *Log) dropAll(items []*logItem) {
 	for i := range items {
 		if items[i].flushed != nil {
 			close(items[i].flushed)
@@ -347,7 +376,7 @@ func (l *Log) dropAll(items []logItem) {
 }
 
 // commit writes a batch as one page at seq, next to its generations and states.
-func (l *Log) commit(items []logItem, now time.Time) error {
+func (l *Log) commit(items []*logItem, now time.Time) error {
 	w := &l.writer
 	w.begin(l.db, 3*len(items)+1)
 	defer w.txn.Discard()

@@ -98,7 +98,7 @@ func (l *Log) Alerts(after storage.Place, limit int) (alerts []storage.Alert, ne
 }
 
 // addAlerts puts a batch's alerts into the transaction.
-func addAlerts(w *writer, batch []logItem, seq uint64) {
+func addAlerts(w *writer, batch []*logItem, seq uint64) {
 	for i := range batch {
 		if batch[i].alert != nil && i < math.MaxUint16 {
 			key := binary.BigEndian.AppendUint64(appendLogKey(w.buf, periodOf(seq), logAlert), seq)

@@ -131,11 +131,11 @@ type pageRef struct {
 
 // add puts the index records that lead to the page of a batch's requests, at seq, into the transaction, and returns the page, which is
 // valid until the next call; nil without requests, which stay in p.items. before is how many there were in all pages before.
-func (p *pageWriter) add(w *writer, batch []logItem, seq, before uint64) (page []byte) {
+func (p *pageWriter) add(w *writer, batch []*logItem, seq, before uint64) (page []byte) {
 	p.items = p.items[:0]
-	for i := range batch {
-		if batch[i].record.Usage.Request != (storage.RequestID{}) {
-			p.items = append(p.items, &batch[i])
+	for _, item := range batch {
+		if item.record.Usage.Request != (storage.RequestID{}) {
+			p.items = append(p.items, item)
 		}
 	}
 	if len(p.items) == 0 {

@@ -62,7 +62,7 @@ func OpenLogCopy(dir string) (*Log, error) {
 	}
 	config, err := Config{Dir: dir}.withDefaults()
 	l := &Log{
-		config: config, db: db, queue: make(chan logItem, 1), stop: make(chan struct{}), stopped: make(chan struct{}), discard: discard,
+		config: config, db: db, queue: make(chan *logItem, 1), stop: make(chan struct{}), stopped: make(chan struct{}), discard: discard,
 		volumes: logVolumes{volumes: newVolumes(db.Opts().Dir, config.volume)},
 	}
 	close(l.stopped) // there is no writer
