@@ -1,12 +1,15 @@
 package badgerdb
 
 import (
+	"encoding/binary"
+	"encoding/hex"
 	"fmt"
 	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -26,20 +29,27 @@ const (
 type failing struct {
 	call, file string
 	harms      bool
+	told       bool // by what the call hands out (io_event), not by itself
 }
+
+// syncs are the calls of syncContent: where the first fails it makes the second.
+const syncs = "io_submit,fdatasync"
 
 // failings are the calls by which anything gets onto the disk.
 var failings = []failing{
-	{"msync", "", true},
-	{"fsync", "", true},
-	{"fdatasync", "", false},
-	{"ftruncate", "", true},
-	{"openat", "", true},
-	{"renameat", "", true},
-	{"pwrite64", headName, false},
-	{"pwrite64", "ledger/000001" + journalExt, false},
-	{"pwrite64", "ledger/000001" + volumeExt, false},
-	{"write", "ledger/MANIFEST", true},
+	{call: "msync", harms: true},
+	{call: "fsync", harms: true},
+	{call: syncs},
+	{call: "io_setup"},
+	{call: "io_getevents"},
+	{call: "io_getevents", told: true},
+	{call: "ftruncate", harms: true},
+	{call: "openat", harms: true},
+	{call: "renameat", harms: true},
+	{call: "pwrite64", file: headName},
+	{call: "pwrite64", file: "ledger/000001" + journalExt},
+	{call: "pwrite64", file: "ledger/000001" + volumeExt},
+	{call: "write", file: "ledger/MANIFEST", harms: true},
 }
 
 // inject is the strace command that makes calls fail: when is "N", the N-th call of each thread, or "N+", all from it on.
@@ -53,11 +63,20 @@ func (f failing) inject(t *testing.T, dir, errno, when string) []string {
 	default:
 		t.Skip("making system calls fail needs strace; scripts/test-setup.sh installs it")
 	}
-	args := []string{strace, "-f", "-qqq", "-o", "/dev/null", "--seccomp-bpf", "-e", "trace=" + f.call, "-e", "inject=" + f.call + ":error=" + errno + ":when=" + when}
+	args := []string{strace, "-f", "-qqq", "-o", "/dev/null", "--seccomp-bpf", "-e", "trace=" + f.call, "-e", "inject=" + f.call + ":" + f.how(errno) + ":when=" + when}
 	if f.file != "" {
 		args = append(args, "-P", filepath.Join(dir, f.file))
 	}
 	return args
+}
+
+// how is what strace does to a call so that it fails.
+func (f failing) how(errno string) string {
+	if !f.told {
+		return "error=" + errno
+	}
+	result := binary.LittleEndian.AppendUint64(make([]byte, 16), uint64(-int64(map[string]syscall.Errno{"EIO": syscall.EIO, "ENOSPC": syscall.ENOSPC}[errno])))
+	return "poke_exit=@arg4=" + hex.EncodeToString(append(result, make([]byte, 8)...))
 }
 
 // TestFailingCalls makes the system calls of a working process fail with an error of the disk and with a full disk, once or from
@@ -67,7 +86,11 @@ func TestFailingCalls(t *testing.T) {
 	tries := chaos(t, 1)
 	for _, f := range failings {
 		for _, errno := range []string{"EIO", "ENOSPC"} {
-			t.Run(f.call+" "+errno, func(t *testing.T) {
+			name := f.call + " " + errno
+			if f.told {
+				name += " told"
+			}
+			t.Run(name, func(t *testing.T) {
 				t.Parallel()
 				p := punish(t)
 				ends := map[string]int{}
@@ -117,9 +140,9 @@ func TestFailingCalls(t *testing.T) {
 func TestSkippedSync(t *testing.T) {
 	for _, unsynced := range []bool{false, true} {
 		p := punish(t)
-		o := errand{Dir: p.dir, Life: callLife, Unsynced: unsynced}.send(t, 0, failing{call: "fdatasync"}.inject(t, p.dir, "EIO", "1+")...)
+		o := errand{Dir: p.dir, Life: callLife, Unsynced: unsynced}.send(t, 0, failing{call: syncs}.inject(t, p.dir, "EIO", "1+")...)
 		for life := 4 * callLife; unsynced && len(o.acknowledged) == 0 && life < time.Minute; life *= 2 { // it had no time to work
-			o = errand{Dir: t.TempDir(), Life: life, Unsynced: true}.send(t, 0, failing{call: "fdatasync"}.inject(t, p.dir, "EIO", "1+")...)
+			o = errand{Dir: t.TempDir(), Life: life, Unsynced: true}.send(t, 0, failing{call: syncs}.inject(t, p.dir, "EIO", "1+")...)
 		}
 		if noticed := len(o.acknowledged) > 0; noticed != unsynced {
 			t.Errorf("unsynced: %t, and %d operations were acknowledged while every sync failed: %s", unsynced, len(o.acknowledged), o.stderr)

@@ -21,9 +21,14 @@ var watched = []uint32{
 }
 
 // Watched makes this process stop at the calls that [Record] wants to see. A child calls it before it works; without a tracer
-// these calls fail from then on. It uses a filter for seccomp, so that all other calls go on at full speed.
+// these calls fail from then on. It uses a filter for seccomp, so that all other calls go on at full speed. There are no queues of orders to
+// the kernel (io_setup) any more: who would use one makes the calls that are watched.
 func Watched() error {
-	filter := []unix.SockFilter{{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, K: 0}} // the number of the call
+	filter := []unix.SockFilter{
+		{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, K: 0}, // the number of the call
+		{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, Jf: 1, K: unix.SYS_IO_SETUP},
+		{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ERRNO | uint32(unix.ENOSYS)},
+	}
 	for i, nr := range watched {
 		filter = append(filter, unix.SockFilter{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, Jt: uint8(len(watched) - i), K: nr})
 	}
