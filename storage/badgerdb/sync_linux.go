@@ -14,17 +14,19 @@ import (
 // that took three times what the disk does (RATIONALE.md, "Nobody waits for the disk in the kernel").
 func syncContent(f *os.File) error {
 	s := takeSyncer()
-	if s == nil || !s.order(f) {
+	if s == nil {
+		return syncWaiting(f)
+	}
+	if !s.order(f) {
 		s.giveBack()
 		return syncWaiting(f)
 	}
-	err := s.await()
-	if err == nil {
-		s.giveBack()
-	} else {
-		s.close()
+	if err := s.await(); err != nil {
+		s.close() // the order may still be under way
+		return err
 	}
-	return err
+	s.giveBack()
+	return nil
 }
 
 // syncWaiting is syncContent that waits in the kernel.
@@ -88,9 +90,6 @@ func takeSyncer() *syncer {
 }
 
 func (s *syncer) giveBack() {
-	if s == nil {
-		return
-	}
 	select {
 	case idleSyncers <- s:
 	default:
