@@ -193,8 +193,10 @@ func (e *Engine) conclude(c *call, step policy.Step, a *answer, f *failure) {
 		return
 	}
 	d := a.deployment
-	ended := e.Now()
-	took := ended.Sub(a.began)
+	took := a.took
+	if f != nil || took == 0 { // else it is whole, and was measured
+		took = e.Now().Sub(a.began)
+	}
 	o := c.root().begun(a, step.Candidate)
 	o.TTFT, o.Latency = float32(millis(a.ttft)), float32(millis(took))
 	if f == nil {
@@ -204,7 +206,7 @@ func (e *Engine) conclude(c *call, step policy.Step, a *answer, f *failure) {
 	e.endTurn(c.root())
 	f.own, f.model, f.provider = a.own, d.Model, d.Provider
 	o.HTTP, o.Failure = uint16(f.status), policy.ParseFailure(f.label())
-	e.live.Done(d.Index, snapshot.Outcome{Verdict: f.verdict(), Failure: o.Failure, Duration: took, End: ended, Trial: a.trial})
+	e.live.Done(d.Index, snapshot.Outcome{Verdict: f.verdict(), Failure: o.Failure, Duration: took, End: a.began.Add(took), Trial: a.trial})
 	e.metrics.attempt(a.provider(), f.label())
 	e.Logger.Debug("attempt failed", "request", c.id, "model", d.Model.Name, "provider", a.provider(), "class", f.label(), "status", f.status, "error", f.err)
 }
@@ -228,7 +230,7 @@ func (e *Engine) reach(c *call, a *answer) *failure {
 	} else if !a.simulated && !a.tryKey(p.key) {
 		return &failure{class: adapter.ClassOverloaded, unsent: true}
 	}
-	descriptor, target, err := p.prepare(e.Now())
+	descriptor, target, err := p.prepare(a.began)
 	if err != nil {
 		return &failure{class: adapter.ClassServer, err: err}
 	}

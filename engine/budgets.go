@@ -116,7 +116,7 @@ type told struct {
 // watchBudgets tells the operator when a charge brought a budget of the caller's to one of the parts that are to be told, and
 // disables who has used up a budget that says so.
 func (e *Engine) watchBudgets(caller *directory.Caller, tier uint8, charged storage.Credits) {
-	if e.Budgets == nil || charged == 0 {
+	if e.Budgets == nil || charged == 0 || len(caller.Caps) == 0 {
 		return
 	}
 	now := e.Now()

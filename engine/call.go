@@ -90,8 +90,9 @@ type call struct {
 	usage      storage.Usage
 	encoded    []byte // the decision, for the log
 	settled    bool
-	copied     *keptBody // what is kept of the bodies, nil for nothing
-	entered    bool      // it has taken room
+	told       dialect.Extra // see extra
+	copied     *keptBody     // what is kept of the bodies, nil for nothing
+	entered    bool          // it has taken room
 
 	cache  caching
 	flight *flight // that it leads; nil if it leads none

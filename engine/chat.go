@@ -229,7 +229,7 @@ func (e *Engine) attemptAll(c *call) (*answer, *Fault) {
 // reply settles a buffered answer and sends it with its price.
 func (e *Engine) reply(ctx *fasthttp.RequestCtx, c *call, a *answer) {
 	e.measure(c, a, snapshot.Success)
-	e.noteSigned(a, c.dialect, a.body)
+	e.noteSigned(a, c.dialect, &a.inspected, a.body)
 	c.bill(a)
 	if fault := e.settle(c, storage.OutcomeOK, fasthttp.StatusOK); fault != nil {
 		a.close(true)

@@ -99,7 +99,7 @@ func (a *answer) take(body []byte, contentType string, upstream dialect.Dialect,
 		a.close(false)
 		return &failure{class: adapter.ClassServer, message: "the provider's answer holds no answer"}
 	}
-	a.usage, _ = upstream.InspectedUsage(body, info)
+	a.usage, _ = upstream.InspectedUsage(body, &info)
 	if upstream != c.dialect {
 		translated, _, err := dialect.TranslateAnswer(upstream, c.dialect, nil, body, c.answerOptions(a))
 		if err != nil {

@@ -19,6 +19,7 @@ import (
 type metricSet struct {
 	set      *metrics.Set
 	counters *slab.Table[key, counter]
+	models   *slab.Table[string, modelCounters]
 	adding   sync.Mutex // of a counter
 	latency  *metrics.Histogram
 	overhead *metrics.Histogram
@@ -27,12 +28,13 @@ type metricSet struct {
 
 func newMetricSet() *metricSet {
 	set, seed := metrics.NewSet(), maphash.MakeSeed()
-	hash := func(k key) uint64 {
-		return maphash.String(seed, k.name) ^ bits.RotateLeft64(maphash.String(seed, k.value1), 1) ^ bits.RotateLeft64(maphash.String(seed, k.value2), 2)
+	hash := func(k key) uint64 { // the values tell nearly all of them apart
+		return maphash.String(seed, k.value1) ^ bits.RotateLeft64(maphash.String(seed, k.value2), 1)
 	}
 	return &metricSet{
 		set:      set,
 		counters: slab.NewTable(hash, func(c *counter) key { return c.key }),
+		models:   slab.NewTable(func(m string) uint64 { return maphash.String(seed, m) }, func(c *modelCounters) string { return c.model }),
 		latency:  set.NewHistogram("pointsman_request_duration_seconds"),
 		overhead: set.NewHistogram("pointsman_request_overhead_seconds"),
 		ttft:     set.NewHistogram("pointsman_time_to_first_token_seconds"),
@@ -48,12 +50,39 @@ type counter struct {
 	*metrics.Counter
 }
 
-func (m *metricSet) add(k key, n int) {
-	c := m.counters.Get(k)
-	if c == nil {
-		c = m.first(k)
+// modelCounters are those of a model, found in one look-up: every answer counts with all of them.
+type modelCounters struct {
+	model                  string
+	input, output, credits *counter
+}
+
+func (m *metricSet) add(k key, n int) { m.counter(k).Add(n) }
+
+// counter finds the counter with the labels, or makes it.
+func (m *metricSet) counter(k key) *counter {
+	if c := m.counters.Get(k); c != nil {
+		return c
 	}
-	c.Add(n)
+	return m.first(k)
+}
+
+// model finds the counters of a model, or makes them.
+func (m *metricSet) model(name string) *modelCounters {
+	if c := m.models.Get(name); c != nil {
+		return c
+	}
+	c := &modelCounters{
+		model:   name,
+		input:   m.counter(key{"pointsman_tokens_total", "direction", "input", "model", name}),
+		output:  m.counter(key{"pointsman_tokens_total", "direction", "output", "model", name}),
+		credits: m.counter(key{"pointsman_microcredits_total", "model", name, "", ""}),
+	}
+	m.adding.Lock()
+	defer m.adding.Unlock()
+	if m.models.Get(name) == nil { // else another one was faster, with the same counters
+		m.models.Put(c)
+	}
+	return c
 }
 
 // first makes the counter with the labels, unless another one was faster.
@@ -89,9 +118,10 @@ func (m *metricSet) request(u *storage.Usage) {
 		m.ttft.Update(u.TTFT.Seconds())
 	}
 	if u.Outcome == storage.OutcomeOK {
-		m.add(key{"pointsman_tokens_total", "direction", "input", "model", u.Model}, int(u.InputTokens))
-		m.add(key{"pointsman_tokens_total", "direction", "output", "model", u.Model}, int(u.OutputTokens))
-		m.add(key{"pointsman_microcredits_total", "model", u.Model, "", ""}, int(u.Credits))
+		c := m.model(u.Model)
+		c.input.Add(int(u.InputTokens))
+		c.output.Add(int(u.OutputTokens))
+		c.credits.Add(int(u.Credits))
 	}
 }
 

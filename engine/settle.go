@@ -261,16 +261,25 @@ func (e *Engine) describeAnswer(ctx *fasthttp.RequestCtx, c *call, a *answer) {
 		setHeader(ctx, "X-Pointsman-Dropped", strings.Join(dropped, ", "))
 	}
 	if !c.env.Stream || a.stored != nil {
-		setHeader(ctx, "X-Pointsman-Credits", c.usage.Credits.String())
-		setHeader(ctx, "X-Pointsman-Cost-Usd", c.usage.CostUSD.String())
+		price := c.extra()
+		setHeader(ctx, "X-Pointsman-Credits", price.Credits)
+		setHeader(ctx, "X-Pointsman-Cost-Usd", price.CostUSD)
 		if a.estimated {
 			setHeader(ctx, "X-Pointsman-Estimated", "true")
 		}
 	}
 }
 
+// extra is what the client is told of the price, made once when that is final.
 func (c *call) extra() dialect.Extra {
-	return dialect.Extra{CostUSD: c.usage.CostUSD.String(), Credits: c.usage.Credits.String(), BYOK: c.usage.BYOK}
+	told := c.told
+	if told.Credits == "" {
+		told = dialect.Extra{CostUSD: c.usage.CostUSD.String(), Credits: c.usage.Credits.String(), BYOK: c.usage.BYOK}
+	}
+	if c.settled {
+		c.told = told
+	}
+	return told
 }
 
 func clip(s string, n int) string {

@@ -74,6 +74,9 @@ func (e *Engine) ownThinking(c *call, a *answer, w wording, d dialect.Dialect, s
 }
 
 // noteSigned remembers who signed the thinking in an answer, or in the next event of one.
-func (e *Engine) noteSigned(a *answer, d dialect.Dialect, data []byte) {
+func (e *Engine) noteSigned(a *answer, d dialect.Dialect, info *dialect.Chunk, data []byte) {
+	if info.Unsigned {
+		return
+	}
 	a.signed.Add(d, data, func(signature []byte) { e.signers.note(signature, a.deployment.Model) })
 }

@@ -240,7 +240,7 @@ func (r *relay) event(data, raw []byte) {
 	if !r.answer.measured {
 		r.answer.text.hear(r.answer, d, info, data)
 	}
-	r.engine.noteSigned(r.answer, d, data)
+	r.engine.noteSigned(r.answer, d, &info, data)
 	r.passed++
 	from := len(r.out)
 	switch {

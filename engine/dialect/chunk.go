@@ -22,22 +22,28 @@ type Chunk struct {
 	Error bool
 	// Done: the event ends the stream.
 	Done bool
+	// Unsigned: the payload was examined, and has no thinking that may be signed; see [Signatures].
+	Unsigned bool
 	// Malformed: the payload is not a JSON object. Nothing else is set.
 	Malformed bool
 
-	model span   // the value of the model member
-	usage span   // the value of the usage member
-	strip span   // the usage member with the comma before it, if there is one such member
-	tier  span   // the value of the service_tier member
-	plain []byte // all of the content, if it is text of one choice or block and needs no decoding
-	place int    // of that choice or block
+	model    span   // the value of the model member
+	usage    span   // the value of the usage member
+	strip    span   // the usage member with the comma before it, if there is one such member
+	tier     span   // the value of the service_tier member
+	unpriced bool   // the usage object was read: it has counts, and no member that SpliceUsage replaces
+	plain    []byte // all of the content, if it is text of one choice or block and needs no decoding
+	place    int    // of that choice or block
 }
+
+// thinkingBlocks is the member of a chat message that has signed thinking, where there is some.
+const thinkingBlocks = "thinking_blocks"
 
 type span struct{ start, end int }
 
 // ChunkInfo examines the payload of one event of an OpenAI stream (not the final [DONE]).
 func ChunkInfo(data []byte) Chunk {
-	info := Chunk{NoChoices: true}
+	info := Chunk{NoChoices: true, Unsigned: true}
 	var key []byte
 	c := cursor{b: data}
 	c.object()
@@ -112,6 +118,7 @@ func (info *Chunk) choice(c *cursor) {
 				continue
 			}
 			for c.object(); c.member(&key); {
+				info.Unsigned = info.Unsigned && string(key) != thinkingBlocks
 				counts, text := isContent(key), string(key) == "content"
 				if v := c.value(); counts && !isEmpty(v) {
 					if info.plain = nil; text && !info.Content {
@@ -120,6 +127,15 @@ func (info *Chunk) choice(c *cursor) {
 					info.Content = true
 					info.ContentBytes += contentBytes(v)
 				}
+			}
+		case "message": // of a buffered answer
+			if c.kind() != '{' {
+				c.value()
+				continue
+			}
+			for c.object(); c.member(&key); {
+				info.Unsigned = info.Unsigned && string(key) != thinkingBlocks
+				c.value()
 			}
 		case "text": // legacy completions
 			if v := c.value(); !isEmpty(v) {
@@ -148,7 +164,7 @@ func contentBytes(v []byte) int {
 func isContent(key []byte) bool {
 	switch string(key) {
 	case "content", "reasoning_content", "reasoning", "refusal", "tool_calls", "function_call", "audio", "images",
-		"thinking_blocks":
+		thinkingBlocks:
 		return true
 	}
 	return false

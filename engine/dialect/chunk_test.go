@@ -45,6 +45,10 @@ func modelChunk(data []byte) (Chunk, bool) {
 }
 
 var chunkSeeds = []string{
+	`{"choices":[{"delta":{"thinking_blocks":[{"type":"thinking","signature":"a"}]}}]}`,
+	`{"choices":[{"message":{"thinking_blocks":[{"type":"redacted_thinking","data":"b"}]}}],"usage":{"prompt_tokens":1 }}`,
+	`{"choices":[{"message":{"content":"a"}}],"usage":{"prompt_tokens":1,"completion_tokens":2,"cost":0.5,"is_byok":true}}`,
+	`{"choices":[{"message":{"content":"a"}}],"usage":{"prompt_tokens":1,"total_tokens":1000000000000000000000}}`,
 	chunkText, finalChunk, `{}`, `[]`, `null`, `x`, `{"choices":[]}`, `{"choices":null}`, `{"choices":{}}`, `{"choices":[1,"x",null,[]]}`,
 	`{"choices":[{"delta":{"role":"assistant","content":""}}]}`,
 	`{"choices":[{"delta":{"role":"assistant","content":null,"reasoning_content":"hm"}}]}`,
@@ -88,8 +92,11 @@ func FuzzChunkInfo(f *testing.F) {
 		if info.Malformed {
 			return
 		}
-		if seen, found := Chat.InspectedUsage(data, info); seen != u || found != ok {
+		if seen, found := Chat.InspectedUsage(data, &info); seen != u || found != ok {
 			t.Fatalf("%s: two usages, %+v and %+v", data, seen, u)
+		}
+		if info.Unsigned {
+			new(Signatures).Add(Chat, data, func(signature []byte) { t.Fatalf("%s: unsigned, and yet %q", data, signature) })
 		}
 		if once, again := StripUsage(nil, data), info.StripUsage(nil, data); !bytes.Equal(once, again) {
 			t.Fatalf("%s: stripped to %s and to %s", data, once, again)

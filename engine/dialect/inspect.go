@@ -158,15 +158,18 @@ func (d Dialect) Usage(body []byte) (Usage, bool) {
 	return OpenAIUsage(body)
 }
 
-// InspectedUsage is Usage of an answer that InspectAnswer has examined, which has found it by the way.
-func (d Dialect) InspectedUsage(body []byte, info Chunk) (Usage, bool) {
+// InspectedUsage is Usage of an answer that InspectAnswer has examined, which has found it by the way. It notes in info what
+// [Chunk.SpliceUsage] need not look for.
+func (d Dialect) InspectedUsage(body []byte, info *Chunk) (Usage, bool) {
 	switch {
 	case d == Messages, d == Responses:
 		return d.Usage(body)
 	case !info.Usage:
 		return Usage{}, false
 	}
-	u := parseOpenAIUsage(body[info.usage.start:info.usage.end])
+	var t tally
+	u := t.openAI(body[info.usage.start:info.usage.end])
+	info.unpriced = u.Reported && !t.priced
 	u.ServiceTier = serviceTier(body[info.tier.start:info.tier.end])
 	return u, u.Reported
 }

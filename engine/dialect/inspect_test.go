@@ -15,9 +15,10 @@ func TestInspect(t *testing.T) {
 		want Chunk
 	}{
 		{Chat, `[DONE]`, Chunk{Done: true, NoChoices: true}},
-		{Chat, `{"choices":[],"usage":{"prompt_tokens":1}}`, Chunk{Usage: true, NoChoices: true, Last: true}},
-		{Chat, `{"choices":[{"delta":{"content":"abc"}}]}`, Chunk{Content: true, ContentBytes: 3}},
-		{Chat, `{"choices":[{"delta":{"tool_calls":[{"index":0}]}}]}`, Chunk{Content: true, ContentBytes: 1}},
+		{Chat, `{"choices":[],"usage":{"prompt_tokens":1}}`, Chunk{Usage: true, NoChoices: true, Last: true, Unsigned: true}},
+		{Chat, `{"choices":[{"delta":{"content":"abc"}}]}`, Chunk{Content: true, ContentBytes: 3, Unsigned: true}},
+		{Chat, `{"choices":[{"delta":{"tool_calls":[{"index":0}]}}]}`, Chunk{Content: true, ContentBytes: 1, Unsigned: true}},
+		{Chat, `{"choices":[{"delta":{"thinking_blocks":[{"type":"thinking"}]}}]}`, Chunk{Content: true, ContentBytes: 1}},
 		{Messages, `{"type":"message_start","message":{"usage":{"input_tokens":1}}}`, Chunk{Usage: true, NoChoices: true}},
 		{Messages, `{"type":"ping"}`, Chunk{NoChoices: true}},
 		{Messages, `{"type":"content_block_start","index":0,"content_block":{"type":"text","text":""}}`, Chunk{NoChoices: true}},
@@ -58,7 +59,7 @@ func TestInspectAnswer(t *testing.T) {
 		body string
 		want Chunk
 	}{
-		{Chat, `{"choices":[{}]}`, Chunk{}},
+		{Chat, `{"choices":[{}]}`, Chunk{Unsigned: true}},
 		{Messages, `{"type":"message","content":[],"usage":{}}`, Chunk{Usage: true}},
 		{Messages, `{"type":"error","error":{"type":"overloaded_error"}}`, Chunk{Error: true, NoChoices: true}},
 		{Messages, `{"content":"x"}`, Chunk{NoChoices: true}},

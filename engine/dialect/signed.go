@@ -47,7 +47,7 @@ func (s *Signatures) Add(d Dialect, data []byte, visit func(signature []byte)) {
 		for choice := range elements(members(data, "choices")[0]) {
 			m := members(choice, "message", "delta")
 			for _, message := range m[:2] {
-				for block := range elements(members(message, "thinking_blocks")[0]) {
+				for block := range elements(members(message, thinkingBlocks)[0]) {
 					visitSigned(block, visit)
 				}
 			}

@@ -53,7 +53,7 @@ func (d Dialect) SpliceUsage(dst, body []byte, u Usage, extra Extra) []byte {
 		return append(dst, body...)
 	}
 	if len(usage) > 0 && usage[0] == '{' {
-		return spliceAt(dst, body, at, extra)
+		return spliceAt(dst, body, at, false, extra)
 	}
 	dst = slices.Grow(dst, len(body)+usageRoom)
 	if at.end > 0 {
@@ -77,13 +77,17 @@ func (info *Chunk) SpliceUsage(dst, body []byte, extra Extra) (spliced []byte, o
 	if !info.Usage || info.usage.end == 0 {
 		return dst, false
 	}
-	return spliceAt(dst, body, info.usage, extra), true
+	return spliceAt(dst, body, info.usage, info.unpriced, extra), true
 }
 
-// spliceAt appends body, whose usage object is at a place. It makes room for no more than that takes: fasthttp's pool does not keep buffers that are much larger
+// spliceAt appends body, whose usage object is at a place; unpriced says that it has members, and none of the extra ones. It makes room for no more than that takes: fasthttp's pool does not keep buffers that are much larger
 // than what was in most of them.
-func spliceAt(dst, body []byte, usage span, extra Extra) []byte {
+func spliceAt(dst, body []byte, usage span, unpriced bool, extra Extra) []byte {
 	dst = slices.Grow(dst, len(body)+extraRoom+len(extra.CostUSD)+len(extra.Credits))
+	if unpriced && body[usage.end-2] > ' ' {
+		dst = append(append(dst, body[:usage.end-1]...), ',')
+		return append(append(appendExtra(dst, extra), '}'), body[usage.end:]...)
+	}
 	dst = append(dst, body[:usage.start]...)
 	dst = spliceInto(dst, body[usage.start:usage.end], extra)
 	return append(dst, body[usage.end:]...)

@@ -142,6 +142,7 @@ func topMember(body []byte, name string) (found []byte) {
 // tally reads counts and remembers whether any was senseless.
 type tally struct {
 	suspect bool
+	priced  bool // there is a member that SpliceUsage replaces
 }
 
 // count reads one number of tokens; ok is false if there is none.
@@ -149,7 +150,7 @@ func (t *tally) count(v []byte) (n int64, ok bool) {
 	if isNull(v) {
 		return 0, false
 	}
-	if n, err := strconv.ParseInt(string(v), 10, 64); err == nil && n >= 0 && n <= MaxTokens {
+	if n, ok := digits(v); ok && n <= MaxTokens {
 		return n, true
 	}
 	if v[0] != '-' && (v[0] < '0' || v[0] > '9') {
@@ -173,6 +174,17 @@ func (t *tally) count(v []byte) (n int64, ok bool) {
 	return n, true
 }
 
+// digits reads a number that has nothing but digits, and no more of them than every int64 of so many can have.
+func digits(v []byte) (n int64, ok bool) {
+	for _, b := range v {
+		if b-'0' > 9 {
+			return 0, false
+		}
+		n = 10*n + int64(b-'0')
+	}
+	return n, len(v) <= 18
+}
+
 // within cuts a part to its whole.
 func (t *tally) within(part, whole int64) int64 {
 	if part > whole {
@@ -183,8 +195,12 @@ func (t *tally) within(part, whole int64) int64 {
 }
 
 func parseOpenAIUsage(raw []byte) Usage {
-	var u Usage
 	var t tally
+	return t.openAI(raw)
+}
+
+// openAI reads an OpenAI usage object.
+func (t *tally) openAI(raw []byte) (u Usage) {
 	var total int64
 	var hasIn, hasOut, hasTotal bool
 	var key []byte
@@ -214,7 +230,11 @@ func parseOpenAIUsage(raw []byte) Usage {
 		case "completion_tokens_details", "output_tokens_details":
 			t.details(&c, &u, &u.AudioOutput, &u.ImageOutput)
 		case "cost":
+			t.priced = true
 			u.CostUSD = t.cost(c.value())
+		case "credits", "is_byok":
+			t.priced = true
+			c.value()
 		default:
 			c.value()
 		}

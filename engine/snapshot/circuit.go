@@ -26,7 +26,14 @@ type Circuit struct {
 // Allows tells whether a request may go through: the circuit is closed, or was open long enough and no trial is under way.
 func (c *Circuit) Allows(now time.Time) bool {
 	until := c.openUntil.Load()
-	return until == 0 || until <= nanos(now) && !c.trying.Load()
+	return until == 0 || c.due(until, now)
+}
+
+// due tells whether the trial of an open circuit may begin. It is apart, so that asking a closed one costs no call.
+//
+//go:noinline
+func (c *Circuit) due(until int64, now time.Time) bool {
+	return until <= nanos(now) && !c.trying.Load()
 }
 
 // Open tells since when the circuit is not closed, until when nothing goes through, and what opened it (abi.Failure*);
