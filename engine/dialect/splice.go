@@ -80,8 +80,9 @@ func (info *Chunk) SpliceUsage(dst, body []byte, extra Extra) (spliced []byte, o
 	return spliceAt(dst, body, info.usage, info.unpriced, extra), true
 }
 
-// spliceAt appends body, whose usage object is at a place; unpriced says that it has members, and none of the extra ones. It makes room for no more than that takes: fasthttp's pool does not keep buffers that are much larger
-// than what was in most of them.
+// spliceAt appends body, whose usage object is at a place; unpriced says that it has members, and none of the extra ones, so that
+// these go to its end without a look at the others. It makes room for no more than that takes: fasthttp's pool does not keep buffers
+// that are much larger than what was in most of them.
 func spliceAt(dst, body []byte, usage span, unpriced bool, extra Extra) []byte {
 	dst = slices.Grow(dst, len(body)+extraRoom+len(extra.CostUSD)+len(extra.Credits))
 	if unpriced && body[usage.end-2] > ' ' {
