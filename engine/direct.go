@@ -33,17 +33,17 @@ func (e *Engine) direct(c *call, a *answer, desc *adapter.Endpoint, target *upst
 		path = strings.ReplaceAll(path, "{model}", url.PathEscape(a.deployment.Upstream))
 	}
 	x := target.Begin(path)
-	x.Request.Header.SetContentType(cmp.Or(c.contentType, "application/json"))
+	x.Request.Set(fasthttp.HeaderContentType, cmp.Or(c.contentType, "application/json"))
 	for name, value := range desc.Headers {
-		x.Request.Header.Set(name, value)
+		x.Request.Set(name, value)
 	}
 	if speaks == dialect.Messages && c.beta != "" { // the client's own wish for features, beside the operator's
-		x.Request.Header.Set("anthropic-beta", joinBetas(desc.Headers["anthropic-beta"], c.beta))
+		x.Request.Set("anthropic-beta", joinBetas(desc.Headers["anthropic-beta"], c.beta))
 	}
 	if desc.Auth.Header != "" && key.IsSet() {
-		x.Request.Header.Set(desc.Auth.Header, desc.Auth.Prefix+key.Reveal())
+		x.Request.Set(desc.Auth.Header, desc.Auth.Prefix+key.Reveal())
 	}
-	x.Request.SetBodyRaw(body)
+	x.Request.SetBody(body)
 	if !c.cutWith(x) {
 		x.Close(false)
 		return transportFailure(upstream.ErrCancelled)

@@ -38,11 +38,11 @@ func BenchmarkDirectEndpoint(b *testing.B) {
 				b.Fatal("no path")
 			}
 			x := target.Begin(strings.ReplaceAll(path, "{model}", url.PathEscape("gpt-4o")))
-			x.Request.Header.SetContentType("application/json")
+			x.Request.Set("Content-Type", "application/json")
 			for name, value := range desc.Headers {
-				x.Request.Header.Set(name, value)
+				x.Request.Set(name, value)
 			}
-			x.Request.Header.Set(desc.Auth.Header, desc.Auth.Prefix+"sk-key")
+			x.Request.Set(desc.Auth.Header, desc.Auth.Prefix+"sk-key")
 			x.Close(false)
 		}
 	})
@@ -53,9 +53,9 @@ func BenchmarkDirectEndpoint(b *testing.B) {
 		}
 		for b.Loop() {
 			x := target.Begin("/chat/completions")
-			x.Request.Header.SetContentType("application/json")
-			x.Request.Header.Set("Acme-Client", "pointsman")
-			x.Request.Header.Set("Authorization", "Bearer sk-key")
+			x.Request.Set("Content-Type", "application/json")
+			x.Request.Set("Acme-Client", "pointsman")
+			x.Request.Set("Authorization", "Bearer sk-key")
 			x.Close(false)
 		}
 	})

@@ -224,13 +224,13 @@ func (e *Engine) probeWith(ctx context.Context, p *endpoint, key adapter.Secret)
 		return "connection", nil
 	}
 	x := target.Begin(desc.Probe.Path)
-	x.Request.Header.SetMethod(fasthttp.MethodGet)
+	x.Request.Method = fasthttp.MethodGet
 	for name, value := range desc.Headers {
-		x.Request.Header.Set(name, value)
+		x.Request.Set(name, value)
 	}
 	checked = "connection"
 	if desc.Auth.Header != "" && key.IsSet() {
-		x.Request.Header.Set(desc.Auth.Header, desc.Auth.Prefix+key.Reveal())
+		x.Request.Set(desc.Auth.Header, desc.Auth.Prefix+key.Reveal())
 		checked = "key"
 	}
 	x.Timeouts.Total = probeTimeout

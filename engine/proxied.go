@@ -41,7 +41,7 @@ func (e *Engine) proxied(c *call, a *answer, p *endpoint, desc *adapter.Endpoint
 		return transportFailure(context.Canceled)
 	}
 	req := &adapter.CallRequest{
-		Provider: p.Name, Operation: c.op.name(), Model: a.deployment.Upstream, Stream: c.env.Stream, Body: body,
+		Provider: p.Name, Operation: c.op.name(), Model: a.deployment.Upstream, Stream: c.env.Stream, Body: body.Whole(),
 		Credential: key, BaseURL: p.BaseURL, Settings: p.Settings, RequestID: c.id.String(),
 		AllowPrivate: p.AllowPrivate,
 	}

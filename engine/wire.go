@@ -88,45 +88,56 @@ func untranslated(err error) *failure {
 // editRoom is how much longer a request may become by what is edited, mostly, in bytes.
 const editRoom = 512
 
-// upstreamBody is the request body for a provider.
-func (e *Engine) upstreamBody(c *call, a *answer, desc *adapter.Endpoint, upstream dialect.Dialect) ([]byte, *failure) {
+// upstreamBody is the request body for a provider. What stays the same of a large one is the client's own memory.
+func (e *Engine) upstreamBody(c *call, a *answer, desc *adapter.Endpoint, upstream dialect.Dialect) (envelope.Parts, *failure) {
 	if c.op.audioForm() {
-		c.scratch = c.env.SpliceForm(c.room(len(c.body)+editRoom), c.body, a.deployment.Upstream)
-		return c.scratch, nil
+		return c.env.EditForm(c.body, a.deployment.Upstream), nil
 	}
 	w, f := c.asked(upstream)
 	if f != nil {
-		return nil, f
+		return envelope.Parts{}, f
 	}
 	refuses := a.deployment.endpoint.Settings["unsupported"] == "refuse"
 	if a.dropped = append(a.dropped, w.dropped...); refuses && len(w.dropped) > 0 {
-		return nil, unserved(w.dropped[0])
+		return envelope.Parts{}, unserved(w.dropped[0])
 	}
 	speaks := dialect.Chat
 	if upstream == c.dialect {
 		speaks = upstream
 	}
 	if f := covered(a, desc, w, speaks == upstream); f != nil {
-		return nil, f
+		return envelope.Parts{}, f
 	}
-	if f := e.edit(c, a, desc, w, speaks); f != nil {
-		return nil, f
+	edits, f := e.edits(c, a, desc, w, speaks)
+	if f != nil {
+		return envelope.Parts{}, f
 	}
+	foreign := c.foreignMembers(w.env, desc, upstream)
+	if speaks == upstream && len(foreign) == 0 && !w.env.HasThinking() {
+		parts := w.env.Edit(c.room(w.env.EditRoom(w.body)+editRoom), w.body, edits)
+		c.scratch = parts[0][:0]
+		return parts, c.mustServe(a)
+	}
+	c.scratch = w.env.Splice(c.room(len(w.body)+editRoom), w.body, edits)
 	e.ownThinking(c, a, w, speaks, desc.Dialect == adapter.DialectAnthropic)
-	if speaks == upstream {
-		body := c.chatMembers(a, w.env, desc, upstream)
-		return body, c.mustServe(a)
+	body, dropped := c.scratch, []string(nil)
+	switch {
+	case speaks != upstream:
+		var err error
+		body, dropped, err = dialect.TranslateRequest(dialect.Chat, upstream, nil, c.scratch, dialect.RequestOptions{
+			Model: a.deployment.Upstream, DefaultMaxTokens: desc.Body.DefaultMaxTokens,
+		})
+		if err != nil {
+			return envelope.Parts{}, untranslated(err)
+		}
+		if refuses && len(dropped) > 0 {
+			return envelope.Parts{}, unserved(dropped[0])
+		}
+	case len(foreign) > 0:
+		body, dropped = dialect.StripMessages(c.scratch, foreign)
 	}
-	body, dropped, err := dialect.TranslateRequest(dialect.Chat, upstream, nil, c.scratch, dialect.RequestOptions{
-		Model: a.deployment.Upstream, DefaultMaxTokens: desc.Body.DefaultMaxTokens,
-	})
-	if err != nil {
-		return nil, untranslated(err)
-	}
-	if a.dropped = append(a.dropped, dropped...); refuses && len(dropped) > 0 {
-		return nil, unserved(dropped[0])
-	}
-	return body, c.mustServe(a)
+	a.dropped = append(a.dropped, dropped...)
+	return envelope.Parts{body}, c.mustServe(a)
 }
 
 // mustServe passes over a provider that does not take every field, if that is what the caller wants.
@@ -137,23 +148,17 @@ func (c *call) mustServe(a *answer) *failure {
 	return unserved(a.dropped[0])
 }
 
-// chatMembers is the request without those members of its messages that the provider does not take.
-func (c *call) chatMembers(a *answer, env *envelope.Envelope, desc *adapter.Endpoint, upstream dialect.Dialect) []byte {
+// foreignMembers are those members of the messages that the provider does not take.
+func (c *call) foreignMembers(env *envelope.Envelope, desc *adapter.Endpoint, upstream dialect.Dialect) (names []string) {
 	if upstream != dialect.Chat || c.op != opChat {
-		return c.scratch
+		return nil
 	}
-	var foreign []string
 	for _, name := range [...]string{"cache_control", "reasoning_content", "thinking_blocks"} {
 		if env.MayHold(name) && !slices.Contains(desc.Body.KeepInMessages, name) {
-			foreign = append(foreign, name)
+			names = append(names, name)
 		}
 	}
-	if len(foreign) == 0 {
-		return c.scratch
-	}
-	body, dropped := dialect.StripMessages(c.scratch, foreign)
-	a.dropped = append(a.dropped, dropped...)
-	return body
+	return names
 }
 
 // covered fails a request that would buy something beside tokens at their listed prices with the platform's key, for credits pay for
@@ -182,14 +187,14 @@ func unserved(field string) *failure {
 	return &failure{class: adapter.ClassBadRequest, status: fasthttp.StatusBadRequest, unserved: field}
 }
 
-// edit makes the request as the provider takes it, in the dialect of the wording. What is left out or replaced is noted, to be
+// edits make the request as the provider takes it, in the dialect of the wording. What is left out or replaced is noted, to be
 // named to the client; a field that the provider must not be asked without is a failure.
-func (e *Engine) edit(c *call, a *answer, desc *adapter.Endpoint, w wording, speaks dialect.Dialect) *failure {
+func (e *Engine) edits(c *call, a *answer, desc *adapter.Endpoint, w wording, speaks dialect.Dialect) (envelope.Edits, *failure) {
 	rules := &desc.Body
 	drop := rules.Drop
 	if len(rules.Refuse) > 0 {
 		if refused := w.env.Given(nil, w.body, rules.Refuse); len(refused) > 0 {
-			return unserved(refused[0])
+			return envelope.Edits{}, unserved(refused[0])
 		}
 		drop = slices.Concat(drop, rules.Refuse) // those that are null
 	}
@@ -211,8 +216,7 @@ func (e *Engine) edit(c *call, a *answer, desc *adapter.Endpoint, w wording, spe
 	if speaks == dialect.Chat {
 		edits.MaxTokensField = rules.MaxTokensField
 	}
-	c.scratch = w.env.Splice(c.room(len(w.body)+editRoom), w.body, edits)
-	return nil
+	return edits, nil
 }
 
 // answerOptions are what a translated answer is given.

@@ -7,6 +7,8 @@ import (
 	"math/bits"
 
 	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/pointsman/pointsman/engine/textrun"
 )
 
 // maxDepth bounds the nesting that a cursor follows.
@@ -215,7 +217,7 @@ func (c *cursor) skipString() (ok, escaped bool) {
 	for i := c.i + 1; i < len(b); {
 		// Eight bytes at a time as long as they are printable ASCII, neither quote nor backslash. The lowest bit found is
 		// exact; those above it may be borrows.
-		for len(b)-i >= 8 {
+		for long := false; len(b)-i >= 8; long = !long {
 			w := binary.LittleEndian.Uint64(b[i:])
 			quote, slash := w^(ones*'"'), w^(ones*'\\')
 			special := ((w - ones*0x20) | (quote - ones) | (slash - ones) | w) & highs
@@ -223,7 +225,10 @@ func (c *cursor) skipString() (ok, escaped bool) {
 				i += bits.TrailingZeros64(special) / 8
 				break
 			}
-			i += 8
+			if i += 8; long {
+				n, _ := textrun.Of(b[i:])
+				i += n
+			}
 		}
 		if i == len(b) {
 			break
@@ -241,8 +246,9 @@ func (c *cursor) skipString() (ok, escaped bool) {
 			i += n
 		case ch < 0x20:
 			return false, escaped
-		default:
-			i++
+		default: // above ASCII
+			n, _ := textrun.Of(b[i:])
+			i += max(n, 1)
 		}
 	}
 	return false, escaped

@@ -159,10 +159,7 @@ func badForm(param, message string) *Error {
 // File is the file of a form. body must be the bytes e was parsed from.
 func (e *Envelope) File(body []byte) []byte { return body[e.file.off:e.file.end] }
 
-// SpliceForm appends to dst the form with another model's name; everything else is copied byte for byte. body must be the
-// bytes e was parsed from, and dst must not overlap it.
-func (e *Envelope) SpliceForm(dst, body []byte, model string) []byte {
-	dst = append(dst, body[:e.model.off]...)
-	dst = append(dst, model...)
-	return append(dst, body[e.model.end:]...)
+// EditForm is the form with another model's name; everything else is the client's, byte for byte. body must be the bytes e was parsed from.
+func (e *Envelope) EditForm(body []byte, model string) Parts {
+	return Parts{body[:e.model.off], []byte(model), body[e.model.end:]}
 }

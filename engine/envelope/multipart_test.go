@@ -34,7 +34,7 @@ func TestFormsAreSplicedByteForByte(t *testing.T) {
 	if e.Model != "whisper-1" || string(e.File([]byte(body))) != "RIFF\r\n--x\r\n\x00\xff" {
 		t.Errorf("model %q, file %q", e.Model, e.File([]byte(body)))
 	}
-	if got, want := string(e.SpliceForm(nil, []byte(body), "upstream/model")), strings.Replace(body, "whisper-1", "upstream/model", 1); got != want {
+	if got, want := string(e.EditForm([]byte(body), "upstream/model").Whole()), strings.Replace(body, "whisper-1", "upstream/model", 1); got != want {
 		t.Errorf("got  %q\nwant %q", got, want)
 	}
 }
@@ -100,7 +100,7 @@ func FuzzMultipart(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		read, err := multipart.NewReader(bytes.NewReader(e.SpliceForm(nil, []byte(body), "other")), params["boundary"]).ReadForm(1 << 20)
+		read, err := multipart.NewReader(bytes.NewReader(e.EditForm([]byte(body), "other").Whole()), params["boundary"]).ReadForm(1 << 20)
 		if err != nil {
 			t.Skip() // it knows further reasons to refuse a header
 		}

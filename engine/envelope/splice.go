@@ -1,6 +1,7 @@
 package envelope
 
 import (
+	"math"
 	"slices"
 	"strconv"
 
@@ -38,35 +39,47 @@ func (e *Envelope) Given(dst []string, body []byte, names []string) []string {
 	return dst
 }
 
-// Splice appends to dst the request body with the edits made and the gateway's own members removed (power_level, pointsman,
-// and of conversations provider and models); everything else is copied byte for byte. body must be the bytes e was parsed from, and dst must not overlap it. It allocates only if
-// dst lacks room. At most one of max_tokens and max_completion_tokens is left, the one Envelope.MaxTokens came from: a provider
-// might obey the other, and write more than was held for.
-func (e *Envelope) Splice(dst, body []byte, edits Edits) []byte {
-	if len(e.members) == 0 {
-		return append(dst, body...)
+// Parts are a request body in pieces, which follow one another. Those of the client's body that stay the same are in its own memory.
+type Parts [3][]byte
+
+// Whole is the body in one piece, which is made if there are several.
+func (p Parts) Whole() []byte {
+	if len(p[1])+len(p[2]) == 0 {
+		return p[0]
 	}
-	w := writer{dst: dst, body: body, e: e, edits: edits}
-	w.copyTo(e.members[0].off)
+	return slices.Concat(p[:]...)
+}
+
+// leastKept is the smallest piece of a body that is left where it is, in bytes: a smaller one is copied in less time than a further piece takes to send.
+const leastKept = 16 << 10
+
+// Edit is the request body with the edits made and the gateway's own members removed (power_level, pointsman, and of conversations provider and models); everything else
+// is the client's, byte for byte. body must be the bytes e was parsed from. What is written and copied is appended to dst, which must not overlap body; Edit allocates only
+// if dst lacks room, see EditRoom. At most one of max_tokens and max_completion_tokens is left, the one Envelope.MaxTokens came from: a provider might obey the other, and
+// write more than was held for.
+func (e *Envelope) Edit(dst, body []byte, edits Edits) Parts {
+	w := writer{dst: dst, body: body, least: leastKept, e: e, edits: edits}
+	w.write()
+	return Parts{w.dst[:w.at], w.kept, w.dst[w.at:]}
+}
+
+// EditRoom is how many bytes of the body Edit copies at most; what the edits write comes on top of it.
+func (e *Envelope) EditRoom(body []byte) int {
+	largest := uint32(0)
 	for i := range e.members {
-		m := &e.members[i]
-		if e.drops(m, body, edits) {
-			w.remove(i)
-			continue
-		}
-		w.separate(i)
-		switch m.field {
-		case fieldModel:
-			w.model(m)
-		case fieldStreamOptions:
-			w.streamOptions(m)
-		case fieldMaxTokens, fieldMaxCompletionTokens:
-			w.limit(m)
-		}
-		w.copyTo(m.end)
+		largest = max(largest, e.members[i].end-e.members[i].off)
 	}
-	w.addMissing()
-	return append(w.dst, body[w.done:]...)
+	if largest < leastKept {
+		largest = 0
+	}
+	return len(body) - int(largest)
+}
+
+// Splice appends the same to dst, in one piece.
+func (e *Envelope) Splice(dst, body []byte, edits Edits) []byte {
+	w := writer{dst: dst, body: body, least: math.MaxInt, e: e, edits: edits}
+	w.write()
+	return w.dst
 }
 
 // drops tells whether the member is left out.
@@ -102,17 +115,53 @@ func keyIs(raw []byte, name string) bool {
 type writer struct {
 	dst, body []byte
 	done      uint32 // body is dealt with up to here
-	kept      int    // members written
+	members   int    // written
 	e         *Envelope
 	edits     Edits
+
+	least int    // a piece of this many bytes is kept, the first one
+	kept  []byte // which is this
+	at    int    // it belongs at this place of dst
 
 	hasModel, hasUsage, hasLimit bool
 }
 
-// copyTo copies the body up to off.
+func (w *writer) write() {
+	members := w.e.members
+	if len(members) == 0 {
+		w.copyTo(uint32(len(w.body)))
+		return
+	}
+	w.copyTo(members[0].off)
+	for i := range members {
+		m := &members[i]
+		if w.e.drops(m, w.body, w.edits) {
+			w.remove(i)
+			continue
+		}
+		w.separate(i)
+		switch m.field {
+		case fieldModel:
+			w.model(m)
+		case fieldStreamOptions:
+			w.streamOptions(m)
+		case fieldMaxTokens, fieldMaxCompletionTokens:
+			w.limit(m)
+		}
+		w.copyTo(m.end)
+	}
+	w.addMissing()
+	w.copyTo(uint32(len(w.body)))
+}
+
+// copyTo copies the body up to off, or keeps it if it is large.
 func (w *writer) copyTo(off uint32) {
-	w.dst = append(w.dst, w.body[w.done:off]...)
-	w.done = off
+	piece := w.body[w.done:off]
+	if w.done = off; len(piece) >= w.least {
+		w.kept, w.at, w.least = piece, len(w.dst), math.MaxInt
+		return
+	}
+	w.dst = append(w.dst, piece...)
 }
 
 // remove skips member i and the separator before it.
@@ -120,10 +169,10 @@ func (w *writer) remove(i int) { w.done = w.e.members[i].end }
 
 // separate writes what stands between the member before and member i, or nothing if i is the first one kept.
 func (w *writer) separate(i int) {
-	if w.kept == 0 {
+	if w.members == 0 {
 		w.done = w.e.members[i].off
 	}
-	w.kept++
+	w.members++
 	w.copyTo(w.e.members[i].off)
 }
 
@@ -210,10 +259,10 @@ func (w *writer) addMissing() {
 }
 
 func (w *writer) add(name string) {
-	if w.kept > 0 {
+	if w.members > 0 {
 		w.dst = append(w.dst, ',')
 	}
-	w.kept++
+	w.members++
 	w.dst = append(appendString(w.dst, name), ':')
 }
 

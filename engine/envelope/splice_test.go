@@ -131,6 +131,13 @@ func checkSplice(t *testing.T, e *Envelope, body []byte) {
 		if !slices.Equal(got, want) {
 			t.Fatalf("splicing %q with %+v gives\n%q, want\n%q", body, edits, got, want)
 		}
+		for _, least := range []int{1, 16, 300} {
+			w := writer{body: body, least: least, e: e, edits: edits}
+			w.write()
+			if parts := (Parts{w.dst[:w.at], w.kept, w.dst[w.at:]}); !bytes.Equal(parts.Whole(), out) {
+				t.Fatalf("splicing %q with %+v gives the parts %q, in one piece %q", body, edits, parts, out)
+			}
+		}
 		if slices.Contains(edits.Drop, "messages") {
 			continue
 		}
@@ -286,6 +293,29 @@ func TestNoAllocations(t *testing.T) {
 	}
 }
 
+// TestLargeBodiesStay: the messages of a large request are sent from where they are, and editing it takes no memory but for the rest.
+func TestLargeBodiesStay(t *testing.T) {
+	edits := Edits{Model: "vendor/model-x", IncludeUsage: true, MaxTokensField: "max_completion_tokens"}
+	for _, size := range []int{2 << 10, leastKept / 2, leastKept + 700, 100 << 10, 1 << 20} {
+		body := sample(size)
+		e, err := Parse(body, DefaultLimits())
+		if err != nil {
+			t.Fatal(err)
+		}
+		dst := make([]byte, 0, e.EditRoom(body)+512)
+		var parts Parts
+		if allocs := testing.AllocsPerRun(10, func() { parts = e.Edit(dst, body, edits) }); allocs != 0 {
+			t.Errorf("%d bytes: %v allocations with room for %d", size, allocs, cap(dst))
+		}
+		if kept := len(parts[1]); (kept > 0) != (size > leastKept) || kept > 0 && &parts[1][0] != &body[bytes.Index(body, parts[1])] || size > leastKept && cap(dst) > 2048 {
+			t.Errorf("%d bytes: %d stay where they are, %d are copied", size, kept, cap(dst))
+		}
+		if !bytes.Equal(parts.Whole(), e.Splice(nil, body, edits)) {
+			t.Errorf("%d bytes: the parts are another request", size)
+		}
+	}
+}
+
 // sample is a request of about n bytes with a tool, several messages and the routing fields last.
 func sample(n int) []byte {
 	var b strings.Builder
@@ -315,7 +345,7 @@ func BenchmarkParse(b *testing.B) {
 	}
 }
 
-func BenchmarkSplice(b *testing.B) {
+func BenchmarkEdit(b *testing.B) {
 	for _, size := range []int{2 << 10, 100 << 10} {
 		body := sample(size)
 		b.Run(fmt.Sprintf("%dKB", size>>10), func(b *testing.B) {
@@ -327,7 +357,7 @@ func BenchmarkSplice(b *testing.B) {
 			b.ReportAllocs()
 			b.SetBytes(int64(len(body)))
 			for b.Loop() {
-				dst = e.Splice(dst[:0], body, Edits{Model: "vendor/model-x", IncludeUsage: true})
+				e.Edit(dst, body, Edits{Model: "vendor/model-x", IncludeUsage: true})
 			}
 		})
 	}

@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"unicode/utf16"
 	"unicode/utf8"
+
+	"github.com/pointsman/pointsman/engine/textrun"
 )
 
 const (
@@ -13,44 +15,20 @@ const (
 	highs = 0x8080808080808080
 )
 
-// plainRun returns where, from i on in steps of eight bytes, the first quote, backslash, control character or byte above ASCII may come.
-func plainRun(b []byte, i int) int {
-	for ; i+32 <= len(b); i += 32 {
-		p := b[i : i+32 : i+32]
-		one, two := special(binary.LittleEndian.Uint64(p)), special(binary.LittleEndian.Uint64(p[8:]))
-		three, four := special(binary.LittleEndian.Uint64(p[16:])), special(binary.LittleEndian.Uint64(p[24:]))
-		switch {
-		case (one|two|three|four)&highs == 0:
-		case one&highs != 0:
-			return i
-		case two&highs != 0:
-			return i + 8
-		case three&highs != 0:
-			return i + 16
-		default:
-			return i + 24
-		}
-	}
-	return i
-}
-
-// special has the highest bit of each of eight bytes that plainRun looks for, and maybe of others above one; the other bits mean nothing.
-func special(x uint64) uint64 { return x | stops(x) }
-
 // stops has the highest bit of each of eight bytes that is a quote, a backslash or a control character, and maybe of those above ASCII and of others above one.
 // With the second bit turned over, a quote follows the control characters.
 func stops(x uint64) uint64 {
 	return ((x ^ 2*ones) - ('"'-1)*ones) | ((x ^ '\\'*ones) - ones)
 }
 
-// str scans the string at the current quote, eight bytes at a time, or 32 where they are plain. It tells whether the string is valid.
+// str scans the string at the current quote, eight bytes at a time, or 32 in the middle of a long run. It tells whether the string is valid.
 func (s *scanner) str() bool {
 	b, i := s.b, s.i+1
 	s.off, s.escaped, s.wide = i, false, 0
 	saved := 0 // bytes that escapes take beyond what they mean
 scan:
 	for {
-		stopped, plain := false, false // the last eight bytes were
+		stopped, long := false, false // a run is, when it has had eight bytes
 		for i+8 <= len(b) {
 			x := binary.LittleEndian.Uint64(b[i:])
 			stop := stops(x) &^ x & highs // the lowest bit is right, higher ones may not be
@@ -65,16 +43,15 @@ scan:
 				break
 			}
 			i += 8
-			switch {
-			case high != 0:
+			if high != 0 {
 				s.wide += bits.OnesCount64(high)
-				plain = false
-			case plain:
-				i = plainRun(b, i)
-				plain = false
-			default:
-				plain = true
 			}
+			if long {
+				n, wide := textrun.Of(b[i:])
+				i += n
+				s.wide += wide
+			}
+			long = !long
 		}
 		for ; !stopped && i < len(b) && b[i] != '"' && b[i] != '\\' && b[i] >= ' '; i++ {
 			if b[i] >= utf8.RuneSelf {

@@ -132,11 +132,11 @@ func (s *Sender) send(target *upstream.Target, p *post) (reply, error) {
 		x.Cancel()
 	default:
 	}
-	x.Request.Header.SetContentType("application/json")
+	x.Request.Set(fasthttp.HeaderContentType, "application/json")
 	for _, h := range p.headers {
-		x.Request.Header.Set(h[0], h[1])
+		x.Request.Set(h[0], h[1])
 	}
-	x.Request.SetBodyRaw(p.body)
+	x.Request.SetBody([3][]byte{p.body})
 	if err := x.Do(false); err != nil {
 		x.Close(false)
 		return reply{}, fmt.Errorf("sending events: %w", err)

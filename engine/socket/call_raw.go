@@ -13,14 +13,20 @@ func read(fd uintptr, p []byte) (n int, err error) {
 	return call(syscall.SYS_RECVFROM, fd, unsafe.Pointer(unsafe.SliceData(p)), len(p), 0)
 }
 
-func write(fd uintptr, p, then []byte) (n int, err error) {
-	if len(then) == 0 {
-		return call(syscall.SYS_SENDTO, fd, unsafe.Pointer(unsafe.SliceData(p)), len(p), syscall.MSG_NOSIGNAL)
+func write(fd uintptr, parts *Parts) (n int, err error) {
+	var all [len(parts)]syscall.Iovec
+	last := 0 // how many have something
+	for i := range parts {
+		if len(parts[i]) > 0 {
+			all[last].Base = unsafe.SliceData(parts[i])
+			all[last].SetLen(len(parts[i]))
+			last++
+		}
 	}
-	both := [2]syscall.Iovec{{Base: unsafe.SliceData(p)}, {Base: unsafe.SliceData(then)}}
-	both[0].SetLen(len(p))
-	both[1].SetLen(len(then))
-	return call(syscall.SYS_WRITEV, fd, unsafe.Pointer(&both), len(both), 0)
+	if last == 1 {
+		return call(syscall.SYS_SENDTO, fd, unsafe.Pointer(all[0].Base), int(all[0].Len), syscall.MSG_NOSIGNAL)
+	}
+	return call(syscall.SYS_WRITEV, fd, unsafe.Pointer(&all), last, 0)
 }
 
 func call(number, fd uintptr, p unsafe.Pointer, n, flags int) (int, error) {

@@ -36,23 +36,21 @@ type Conn struct {
 // transfer is a read or a write under way.
 type transfer struct {
 	mu      sync.Mutex
-	p       []byte
-	then    []byte // what a write has behind p
+	p       []byte // what is read into
+	parts   Parts  // of a write
 	n       int    // bytes that were transferred
 	err     error
 	attempt func(fd uintptr) (done bool) // made once, for it is kept by the connection
 }
 
 // do makes attempts, each when the poller says that it may succeed.
-func (t *transfer) do(op string, c *Conn, wait func(func(uintptr) bool) error, p, then []byte) (int, error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.p, t.then, t.n, t.err = p, then, 0, nil
+func (t *transfer) do(op string, c *Conn, wait func(func(uintptr) bool) error) (int, error) {
+	t.n, t.err = 0, nil
 	if err := wait(t.attempt); err != nil { // the deadline, or closed
 		t.err = err
 	}
 	n, err := t.n, t.err
-	t.p, t.then, t.err = nil, nil, nil
+	t.err = nil
 	if err == nil || err == io.EOF {
 		return n, err
 	}
@@ -73,14 +71,33 @@ func (c *Conn) Read(p []byte) (int, error) {
 	if len(p) == 0 {
 		return 0, nil
 	}
-	return c.in.do("read", c, c.raw.Read, p, nil)
+	t := &c.in
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.p = p
+	n, err := t.do("read", c, c.raw.Read)
+	t.p = nil
+	return n, err
 }
 
 // Write writes all of p.
-func (c *Conn) Write(p []byte) (int, error) { return c.out.do("write", c, c.raw.Write, p, nil) }
+func (c *Conn) Write(p []byte) (int, error) {
+	t := &c.out
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.parts[0] = p
+	n, err := t.do("write", c, c.raw.Write)
+	t.parts[0] = nil
+	return n, err
+}
 
-func (c *Conn) writeBoth(p, then []byte) (int64, error) {
-	n, err := c.out.do("write", c, c.raw.Write, p, then)
+func (c *Conn) writeParts(parts *Parts) (int64, error) {
+	t := &c.out
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.parts = *parts
+	n, err := t.do("write", c, c.raw.Write)
+	t.parts = Parts{}
 	return int64(n), err
 }
 
@@ -90,13 +107,12 @@ func (c *Conn) tryRead(fd uintptr) (done bool) {
 }
 
 func (c *Conn) tryWrite(fd uintptr) (done bool) {
-	for t := &c.out; len(t.p)+len(t.then) > 0; {
-		n, err := write(fd, t.p, t.then)
+	for t := &c.out; !t.parts.empty(); {
+		n, err := write(fd, &t.parts)
 		switch err {
 		case nil:
 			t.n += n
-			of := min(n, len(t.p))
-			t.p, t.then = t.p[of:], t.then[n-of:]
+			t.parts.advance(n)
 		case syscall.EINTR:
 		case syscall.EAGAIN:
 			return false

@@ -8,7 +8,10 @@
 // such sockets, connections stay as they are.
 package socket
 
-import "net"
+import (
+	"net"
+	"slices"
+)
 
 // Listen makes a listener whose connections are wrapped out of one.
 func Listen(ln net.Listener) net.Listener { return listener{ln} }
@@ -23,13 +26,33 @@ func (l listener) Accept() (net.Conn, error) {
 	return Wrap(conn), nil
 }
 
-// WriteBoth writes all of p, and then all of what is behind it, in one call to the system where that can be.
-func WriteBoth(conn net.Conn, p, then []byte) (n int64, err error) {
+// Parts are pieces of memory that are written one behind the other; some may be empty.
+type Parts [4][]byte
+
+// WriteParts writes all parts, in one call to the system where that can be.
+func WriteParts(conn net.Conn, parts *Parts) (n int64, err error) {
 	if c, ok := conn.(interface {
-		writeBoth(p, then []byte) (int64, error)
+		writeParts(parts *Parts) (int64, error)
 	}); ok {
-		return c.writeBoth(p, then)
+		return c.writeParts(parts)
 	}
-	parts := net.Buffers{p, then}
-	return parts.WriteTo(conn)
+	buffers := net.Buffers(slices.DeleteFunc(slices.Clone(parts[:]), func(p []byte) bool { return len(p) == 0 }))
+	return buffers.WriteTo(conn)
+}
+
+// advance cuts n bytes off the beginning.
+func (p *Parts) advance(n int) {
+	for i := range p {
+		of := min(n, len(p[i]))
+		p[i], n = p[i][of:], n-of
+	}
+}
+
+func (p *Parts) empty() bool {
+	for i := range p {
+		if len(p[i]) > 0 {
+			return false
+		}
+	}
+	return true
 }

@@ -86,8 +86,8 @@ func TestLargeWrites(t *testing.T) {
 		}
 	})
 	writers.Go(func() {
-		if n, err := WriteBoth(from, bytes.Repeat([]byte("e"), size/4), bytes.Repeat([]byte("e"), size*3/4)); n != size || err != nil {
-			t.Errorf("%d bytes of two parts were written, %v", n, err)
+		if n, err := WriteParts(from, &Parts{bytes.Repeat([]byte("e"), size/4), bytes.Repeat([]byte("e"), size/2), nil, bytes.Repeat([]byte("e"), size/4)}); n != size || err != nil {
+			t.Errorf("%d bytes of parts were written, %v", n, err)
 		}
 	})
 	go func() { writers.Wait(); from.Close() }()
@@ -102,20 +102,25 @@ func TestLargeWrites(t *testing.T) {
 	}
 }
 
-// TestWriteBoth: parts come in their order, whatever one of them has, and over any connection.
-func TestWriteBoth(t *testing.T) {
-	for name, parts := range map[string][2]string{"both": {"head", "body"}, "the first": {"head", ""}, "the second": {"", "body"}, "none": {}} {
+// TestWriteParts: parts come in their order, whatever some of them have, and over any connection.
+func TestWriteParts(t *testing.T) {
+	for _, texts := range [][4]string{{"head", "body"}, {"head"}, {"", "body"}, {"", "", "body", "end"}, {"one, ", "two, ", "three, ", "four"}, {"", "", "", "end"}, {}} {
 		for _, kind := range []string{"wrapped", "other"} {
 			from, to := pair(t)
 			if kind == "other" {
 				from = from.(*Conn).TCPConn
 			}
-			if n, err := WriteBoth(from, []byte(parts[0]), []byte(parts[1])); int(n) != len(parts[0]+parts[1]) || err != nil {
-				t.Errorf("%s, %s: %d bytes were written, %v", name, kind, n, err)
+			var parts Parts
+			for i, text := range texts {
+				parts[i] = []byte(text)
+			}
+			want := strings.Join(texts[:], "")
+			if n, err := WriteParts(from, &parts); int(n) != len(want) || err != nil {
+				t.Errorf("%q, %s: %d bytes were written, %v", texts, kind, n, err)
 			}
 			from.Close()
-			if got, err := io.ReadAll(to); string(got) != parts[0]+parts[1] || err != nil {
-				t.Errorf("%s, %s: %q came, %v", name, kind, got, err)
+			if got, err := io.ReadAll(to); string(got) != want || err != nil {
+				t.Errorf("%q, %s: %q came, %v", texts, kind, got, err)
 			}
 		}
 	}

@@ -73,7 +73,7 @@ func reach(base string, resolver *net.Resolver, allow bool) error {
 		return err
 	}
 	x := g.Begin("/chat/completions")
-	x.Request.SetBodyString("{}")
+	x.Request.SetBody([3][]byte{[]byte("{}")})
 	defer x.Close(false)
 	return x.Do(false)
 }

@@ -3,7 +3,7 @@
 // It owns its connections, because a gateway needs three things a general client does not give: cutting an exchange from
 // another goroutine at any moment (the client left), one deadline per stage instead of one for everything, and a check
 // of the address at the moment of the dial (a name that resolves to the inside). Parsing and serialising of messages are
-// fasthttp's. Redirects are never followed.
+// fasthttp's, but for the requests' heads, which are few lines. Redirects are never followed.
 //
 // A [Transport] and its [Target]s are safe for concurrent use; an [Exchange] belongs to one goroutine, but for Cancel.
 package upstream
@@ -231,7 +231,7 @@ func (t *Transport) Target(baseURL string, opt TargetOptions) (*Target, error) {
 
 // Exchange is one request and its answer. Request is valid until Do, Response after Do and until Close.
 type Exchange struct {
-	Request  *fasthttp.Request
+	Request  *Request
 	Response *fasthttp.Response
 	Timeouts Timeouts // the target's; may be changed before Do
 	target   *Target
@@ -247,26 +247,7 @@ type Exchange struct {
 // Begin returns an exchange with an empty POST request for path, which is appended to the base URL's own path.
 func (g *Target) Begin(path string) *Exchange {
 	// Not pooled: a late Cancel must never reach another request's exchange.
-	x := &Exchange{Request: fasthttp.AcquireRequest(), Response: fasthttp.AcquireResponse(), Timeouts: g.timeouts, target: g}
-	x.Request.Header.SetMethod(fasthttp.MethodPost)
-	x.Request.Header.SetHost(g.host)
-	x.Request.SetRequestURI(g.prefix + path)
-	if !plainTarget(path) { // else it goes out as it is
-		x.Request.URI().SetScheme("http") // fasthttp derives the request line from the URI; TLS is the connection's
-		x.Request.URI().SetHost(g.host)
-	}
-	x.Request.Header.SetNoDefaultContentType(true)
-	return x
-}
-
-// plainTarget tells that a path can stand in a request line as it is.
-func plainTarget(path string) bool {
-	for i := range len(path) {
-		if c := path[i]; c <= ' ' || c > '~' || c == '#' || c == '%' || c == '\\' || c == '.' {
-			return false
-		}
-	}
-	return len(path) > 0 && path[0] == '/'
+	return &Exchange{Request: newRequest(g, path), Response: fasthttp.AcquireResponse(), Timeouts: g.timeouts, target: g}
 }
 
 // Do sends the request and reads the answer's head, and its body unless stream is set, then Stream gives the body. A
@@ -305,7 +286,7 @@ func (x *Exchange) roundTrip(c *conn, now time.Time, stream bool) error {
 	if err := c.begin(x.began, now, x.Timeouts, room); err != nil {
 		return err
 	}
-	if err := x.send(c); err != nil {
+	if err := x.Request.send(c); err != nil {
 		return err
 	}
 	x.Response.SkipBody = true // the head first
@@ -318,49 +299,9 @@ func (x *Exchange) roundTrip(c *conn, now time.Time, stream bool) error {
 	if !stream {
 		return x.body.gather(x.Response, c, x.target.cfg.MaxBody)
 	}
-	fasthttp.ReleaseRequest(x.Request) // the answer may take minutes
+	x.Request.release() // the answer may take minutes
 	x.Request = nil
 	return nil
-}
-
-// senders write requests. A connection has none of its own: it mostly waits for an answer, or for work.
-var senders = sync.Pool{New: func() any { return &sender{buffer: bufio.NewWriterSize(nil, 4<<10)} }}
-
-// sender writes a request in one call to the system, also one whose body does not fit into the buffer.
-type sender struct {
-	buffer *bufio.Writer
-	conn   net.Conn
-	head   []byte // of a request with such a body: what its buffer had first
-	begun  bool   // head was filled
-}
-
-// send writes the request.
-func (x *Exchange) send(c *conn) error {
-	s := senders.Get().(*sender)
-	defer senders.Put(s)
-	s.conn, s.head, s.begun = c.Conn, s.head[:0], false
-	out := io.Writer(s.conn)
-	if len(x.Request.Body()) > s.buffer.Size() {
-		out = s
-	}
-	s.buffer.Reset(out)
-	defer func() { s.buffer.Reset(nil); s.conn = nil }()
-	if err := x.Request.Write(s.buffer); err != nil {
-		return err
-	}
-	return s.buffer.Flush()
-}
-
-// Write keeps what fills the buffer first, with the head of the request, for the rest of the body, which comes as it is.
-func (s *sender) Write(p []byte) (int, error) {
-	if !s.begun && len(p) <= s.buffer.Size() {
-		s.head, s.begun = append(s.head, p...), true
-		return len(p), nil
-	}
-	n, err := socket.WriteBoth(s.conn, s.head, p)
-	n -= int64(len(s.head))
-	s.head = s.head[:0]
-	return int(max(n, 0)), err
 }
 
 // Until bounds what Stream waits for, beside Timeouts, until it is called again; the zero time ends that. It is for content
@@ -428,7 +369,7 @@ func (x *Exchange) Close(reuse bool) {
 		}
 	}
 	if x.Request != nil {
-		fasthttp.ReleaseRequest(x.Request)
+		x.Request.release()
 	}
 	fasthttp.ReleaseResponse(x.Response)
 	x.Request, x.Response, x.target = nil, nil, nil

@@ -62,7 +62,7 @@ func target(t *testing.T, url string) *Target {
 
 func post(g *Target, stream bool) (*Exchange, error) {
 	x := g.Begin("/chat/completions")
-	x.Request.SetBodyString("{}")
+	x.Request.SetBody([3][]byte{[]byte("{}")})
 	return x, x.Do(stream)
 }
 
@@ -194,7 +194,7 @@ func TestCancelCutsEveryPhase(t *testing.T) {
 				watch(c, r)
 			})
 			x := target(t, url).Begin("/chat/completions")
-			x.Request.SetBodyString("{}")
+			x.Request.SetBody([3][]byte{[]byte("{}")})
 			time.AfterFunc(50*time.Millisecond, x.Cancel)
 			err := x.Do(true)
 			for err == nil {
