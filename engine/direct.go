@@ -55,6 +55,7 @@ func (e *Engine) direct(c *call, a *answer, desc *adapter.Endpoint, target *upst
 		x.Close(false)
 		return transportFailure(err)
 	}
+	x.Response.Header.DisableNormalizing() // it was read: the names in it are canonical, and so are those that are looked for
 	header := func(name string) string { return string(x.Response.Header.Peek(name)) }
 	e.noteLimits(a, desc.RateLimits, header)
 	if status := x.Response.StatusCode(); status != fasthttp.StatusOK {

@@ -15,6 +15,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"net/http"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -303,6 +305,11 @@ func (p *endpoint) prepare(now time.Time) (*adapter.Endpoint, *upstream.Target, 
 		if !json.Valid([]byte(text)) {
 			return nil, nil, fmt.Errorf("preparing provider %s: the adapter sets %.64q to something that is not JSON", p.Name, name)
 		}
+	}
+	prepared.RateLimits = slices.Clone(prepared.RateLimits)
+	for i := range prepared.RateLimits { // as answers are asked for them
+		r := &prepared.RateLimits[i]
+		r.Limit, r.Remaining, r.Reset = http.CanonicalHeaderKey(r.Limit), http.CanonicalHeaderKey(r.Remaining), http.CanonicalHeaderKey(r.Reset)
 	}
 	if err := p.aim(prepared); err != nil {
 		return nil, nil, fmt.Errorf("preparing provider %s: %w", p.Name, err)

@@ -217,7 +217,7 @@ func (c *cursor) skipString() (ok, escaped bool) {
 	for i := c.i + 1; i < len(b); {
 		// Eight bytes at a time as long as they are printable ASCII, neither quote nor backslash. The lowest bit found is
 		// exact; those above it may be borrows.
-		for long := false; len(b)-i >= 8; long = !long {
+		for words := 0; len(b)-i >= 8; words++ {
 			w := binary.LittleEndian.Uint64(b[i:])
 			quote, slash := w^(ones*'"'), w^(ones*'\\')
 			special := ((w - ones*0x20) | (quote - ones) | (slash - ones) | w) & highs
@@ -225,7 +225,7 @@ func (c *cursor) skipString() (ok, escaped bool) {
 				i += bits.TrailingZeros64(special) / 8
 				break
 			}
-			if i += 8; long {
+			if i += 8; words == 3 { // a long one
 				n, _ := textrun.Of(b[i:])
 				i += n
 			}

@@ -28,8 +28,8 @@ func (s *scanner) str() bool {
 	saved := 0 // bytes that escapes take beyond what they mean
 scan:
 	for {
-		stopped, long := false, false // a run is, when it has had eight bytes
-		for i+8 <= len(b) {
+		stopped := false
+		for words := 0; i+8 <= len(b); words++ {
 			x := binary.LittleEndian.Uint64(b[i:])
 			stop := stops(x) &^ x & highs // the lowest bit is right, higher ones may not be
 			high := x & highs
@@ -46,12 +46,11 @@ scan:
 			if high != 0 {
 				s.wide += bits.OnesCount64(high)
 			}
-			if long {
+			if words == 3 { // a long run
 				n, wide := textrun.Of(b[i:])
 				i += n
 				s.wide += wide
 			}
-			long = !long
 		}
 		for ; !stopped && i < len(b) && b[i] != '"' && b[i] != '\\' && b[i] >= ' '; i++ {
 			if b[i] >= utf8.RuneSelf {

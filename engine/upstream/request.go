@@ -98,12 +98,10 @@ func (r *Request) SetBody(parts [3][]byte) { r.body = parts }
 
 // oneLine is a text with spaces in place of what would begin another line.
 func oneLine(s string) string {
-	for i := range len(s) {
-		if c := s[i]; c == '\r' || c == '\n' || c == 0 {
-			return strings.NewReplacer("\r", " ", "\n", " ", "\x00", " ").Replace(s)
-		}
+	if strings.IndexByte(s, '\n') < 0 && strings.IndexByte(s, '\r') < 0 && strings.IndexByte(s, 0) < 0 {
+		return s
 	}
-	return s
+	return strings.NewReplacer("\r", " ", "\n", " ", "\x00", " ").Replace(s)
 }
 
 // send writes the request.
