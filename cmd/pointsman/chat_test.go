@@ -102,6 +102,44 @@ func TestChatForwardsChargesAndRecords(t *testing.T) {
 	}
 }
 
+// Large requests reach each provider that is tried as the client sent them, but for the name of the model, wherever that stands.
+func TestLargeRequestsAreForwardedByteForByte(t *testing.T) {
+	up, toml := upstreams(t, 2)
+	g := newGateway(t, toml, nil)
+	up[0].Script(func(*scripted.Request) *scripted.Reply { return &scripted.Reply{Status: http.StatusServiceUnavailable} })
+	for _, size := range []int{20 << 10, 300 << 10, 3 << 20} {
+		text := strings.Repeat(`größer, \"plain\" and\nlong `, size/30)
+		for name, body := range map[string]string{
+			"the model first": `{"model": "m", "messages":[{"role":"user","content":"` + text + `"}],"max_tokens":100, "x_unknown":[1, 2.50]}`,
+			"the model last":  `{"messages":[{"role":"user","content":"` + text + `"}],"max_tokens":100,"model":"m" }`,
+			"two large parts": `{"messages":[{"role":"system","content":"` + text + `"}],"max_tokens":100,"model":"m","x_unknown":"` + text + `"}`,
+		} {
+			t.Run(fmt.Sprintf("%s, %d bytes", name, len(body)), func(t *testing.T) {
+				before := [2]int64{up[0].Count(), up[1].Count()}
+				if resp, answer := g.api.post(t, chatPath, []byte(body)); resp.StatusCode != http.StatusOK {
+					t.Fatalf("%d %.300s", resp.StatusCode, answer)
+				}
+				for i, u := range up {
+					if u.Count() == before[i] {
+						continue // its circuit is open
+					}
+					all := u.Requests()
+					name := fmt.Sprintf(`"gpt-up%d"`, i)
+					if sent := string(all[len(all)-1].Body); sent != strings.Replace(body, `"m"`, name, 1) {
+						t.Errorf("provider %d got %d bytes, which begin with %.100q and end with %q", i, len(sent), sent, sent[max(0, len(sent)-100):])
+					}
+				}
+				if up[1].Count() == before[1] {
+					t.Error("the second provider was not asked")
+				}
+			})
+		}
+	}
+	if up[0].Count() == 0 {
+		t.Error("the first provider was never asked")
+	}
+}
+
 func TestStreamIsByteForByteWhatTheProviderSent(t *testing.T) {
 	up, toml := upstreams(t, 1)
 	g := newGateway(t, toml, nil)

@@ -1,6 +1,7 @@
 package upstream
 
 import (
+	"fmt"
 	"strconv"
 	"strings"
 	"sync"
@@ -19,6 +20,7 @@ type Request struct {
 	fields []field
 	body   [3][]byte
 	head   []byte
+	flaw   error // why it cannot be sent
 }
 
 // field is one of the head.
@@ -28,7 +30,7 @@ const (
 	// smallBody is the largest body that is copied behind the head, in bytes: one call to the system for one piece of memory is the cheapest.
 	smallBody = 4 << 10
 	// usualHead is how much memory for heads a request keeps, in bytes.
-	usualHead = 4*smallBody + smallBody
+	usualHead = 16 << 10
 )
 
 var requests = sync.Pool{New: func() any { return new(Request) }}
@@ -37,7 +39,7 @@ func newRequest(g *Target, path string) *Request {
 	r := requests.Get().(*Request)
 	r.Method, r.host, r.target = fasthttp.MethodPost, g.host, g.prefix+path
 	if !plainTarget(path) {
-		r.target = normalTarget(g.host, r.target)
+		r.target, r.flaw = normalTarget(g.host, r.target)
 	}
 	return r
 }
@@ -53,24 +55,36 @@ func (r *Request) release() {
 	requests.Put(r)
 }
 
-// plainTarget tells that a path can stand in a request line as it is.
+// plainTarget tells that a path can stand in a request line as it is. An escape stays one: a slash in a model's name is not one of the path's.
 func plainTarget(path string) bool {
 	for i := range len(path) {
-		if c := path[i]; c <= ' ' || c > '~' || c == '#' || c == '%' || c == '\\' || c == '.' {
+		switch c := path[i]; {
+		case c <= ' ' || c > '~' || c == '#' || c == '\\':
+			return false
+		case c == '.' && path[i-min(i, 1)] == '/', c == '%' && !plainEscape(path[i+1:]):
 			return false
 		}
 	}
 	return len(path) > 0 && path[0] == '/'
 }
 
+// plainEscape tells that a text begins with the two digits of an escape of something else than a dot.
+func plainEscape(s string) bool {
+	if len(s) < 2 || s[0] == '2' && s[1]|0x20 == 'e' {
+		return false
+	}
+	_, err := strconv.ParseUint(s[:2], 16, 8)
+	return err == nil
+}
+
 // normalTarget is a target without what must not be in a request line, and without dots as parts of its path.
-func normalTarget(host, target string) string {
+func normalTarget(host, target string) (string, error) {
 	u := fasthttp.AcquireURI()
 	defer fasthttp.ReleaseURI(u)
 	if err := u.Parse([]byte(host), []byte(target)); err != nil {
-		return "/"
+		return "", fmt.Errorf("path %.100q: %w", target, err)
 	}
-	return string(u.RequestURI())
+	return string(u.RequestURI()), nil
 }
 
 // Set sets a header field, in place of one of the same name in any case. The fields that say how long the body is are the request's own, and a line break within a name
@@ -106,6 +120,9 @@ func oneLine(s string) string {
 
 // send writes the request.
 func (r *Request) send(c *conn) error {
+	if r.flaw != nil {
+		return r.flaw
+	}
 	length := len(r.body[0]) + len(r.body[1]) + len(r.body[2])
 	b := append(r.head[:0], r.Method...)
 	b = append(append(append(b, ' '), r.target...), " HTTP/1.1\r\nHost: "...)
