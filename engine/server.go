@@ -33,6 +33,7 @@ func NewServer(handler fasthttp.RequestHandler, maxBody int) *Server {
 		Name:                         "pointsman",
 		Handler:                      handler,
 		ErrorHandler:                 protocolError,
+		HeaderReceived:               lend,
 		MaxRequestBodySize:           maxBody,
 		ReadBufferSize:               readBuffer,
 		ReadTimeout:                  30 * time.Second,
