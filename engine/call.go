@@ -156,15 +156,20 @@ type large struct{ bytes []byte }
 
 var larges = sync.Pool{New: func() any { return new(large) }}
 
+// grow makes room for size bytes.
+func (l *large) grow(size int) {
+	if cap(l.bytes) < size {
+		l.bytes = make([]byte, 0, size)
+	}
+}
+
 // room makes scratch empty, with room for size bytes if they are many.
 func (c *call) room(size int) []byte {
 	if size > max(cap(c.scratch), usualBuffer) {
 		if c.large == nil {
 			c.large = larges.Get().(*large)
 		}
-		if cap(c.large.bytes) < size {
-			c.large.bytes = make([]byte, 0, size)
-		}
+		c.large.grow(size)
 		c.scratch = c.large.bytes
 	}
 	return c.scratch[:0]

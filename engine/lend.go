@@ -26,9 +26,7 @@ func lend(h *fasthttp.RequestHeader) (config fasthttp.RequestConfig) {
 		return config
 	}
 	l := lent{large: larges.Get().(*large), to: requestOf(h)}
-	if cap(l.bytes) < size {
-		l.bytes = make([]byte, 0, size)
-	}
+	l.grow(size)
 	l.own = l.to.SwapBody(l.bytes[:0])
 	l.to.SetUserValue(lentKey, &l)
 	return config
@@ -36,9 +34,7 @@ func lend(h *fasthttp.RequestHeader) (config fasthttp.RequestConfig) {
 
 // Close takes the memory back.
 func (l *lent) Close() error {
-	if b := l.to.SwapBody(l.own[:0]); cap(b) <= maxKeptBuffer {
-		l.bytes = b
-	}
+	l.to.SwapBody(l.own[:0])
 	larges.Put(l.large)
 	return nil
 }

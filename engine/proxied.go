@@ -47,7 +47,7 @@ func (e *Engine) proxied(c *call, a *answer, p *endpoint, desc *adapter.Endpoint
 	}
 	asked := *a // the plugin may come to its header when the call is over
 	w := &pluginAnswer{head: make(chan int, 1), idle: a.deployment.waits.Idle, stream: c.env.Stream, speaks: speaks, noteHeader: func(header map[string]string) {
-		e.noteLimits(&asked, desc.RateLimits, func(name string) string { return header[http.CanonicalHeaderKey(name)] })
+		e.noteLimits(&asked, desc.RateLimits, func(name string) string { return header[name] })
 	}}
 	w.silence = time.AfterFunc(a.firstByte, func() { cut(fmt.Errorf("%w: the plugin was silent", upstream.ErrTimeout)) })
 	if !c.env.Stream {

@@ -212,17 +212,12 @@ func (c *cursor) skipDigits() (n int) {
 
 // skipString steps over the string that begins at the cursor.
 func (c *cursor) skipString() (ok, escaped bool) {
-	const ones, highs = 0x0101010101010101, 0x8080808080808080
 	b := c.b
 	for i := c.i + 1; i < len(b); {
-		// Eight bytes at a time as long as they are printable ASCII, neither quote nor backslash. The lowest bit found is
-		// exact; those above it may be borrows.
+		// Eight bytes at a time as long as they are printable ASCII, neither quote nor backslash. The lowest bit found is exact.
 		for words := 0; len(b)-i >= 8; words++ {
-			w := binary.LittleEndian.Uint64(b[i:])
-			quote, slash := w^(ones*'"'), w^(ones*'\\')
-			special := ((w - ones*0x20) | (quote - ones) | (slash - ones) | w) & highs
-			if special != 0 {
-				i += bits.TrailingZeros64(special) / 8
+			if stop, wide := textrun.Word(binary.LittleEndian.Uint64(b[i:])); stop|wide != 0 {
+				i += bits.TrailingZeros64(stop|wide) / 8
 				break
 			}
 			if i += 8; words == 3 { // a long one

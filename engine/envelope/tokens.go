@@ -10,17 +10,6 @@ import (
 	"github.com/pointsman/pointsman/engine/textrun"
 )
 
-const (
-	ones  = 0x0101010101010101
-	highs = 0x8080808080808080
-)
-
-// stops has the highest bit of each of eight bytes that is a quote, a backslash or a control character, and maybe of those above ASCII and of others above one.
-// With the second bit turned over, a quote follows the control characters.
-func stops(x uint64) uint64 {
-	return ((x ^ 2*ones) - ('"'-1)*ones) | ((x ^ '\\'*ones) - ones)
-}
-
 // str scans the string at the current quote, eight bytes at a time, or 32 in the middle of a long run. It tells whether the string is valid.
 func (s *scanner) str() bool {
 	b, i := s.b, s.i+1
@@ -30,9 +19,7 @@ scan:
 	for {
 		stopped := false
 		for words := 0; i+8 <= len(b); words++ {
-			x := binary.LittleEndian.Uint64(b[i:])
-			stop := stops(x) &^ x & highs // the lowest bit is right, higher ones may not be
-			high := x & highs
+			stop, high := textrun.Word(binary.LittleEndian.Uint64(b[i:]))
 			if stop != 0 {
 				at := bits.TrailingZeros64(stop) &^ 7
 				if high != 0 {

@@ -82,20 +82,15 @@ func (c *Conn) Read(p []byte) (int, error) {
 
 // Write writes all of p.
 func (c *Conn) Write(p []byte) (int, error) {
-	t := &c.out
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.parts[0] = p
-	n, err := t.do("write", c, c.raw.Write)
-	t.parts[0] = nil
-	return n, err
+	n, err := c.writeParts(Parts{p})
+	return int(n), err
 }
 
-func (c *Conn) writeParts(parts *Parts) (int64, error) {
+func (c *Conn) writeParts(parts Parts) (int64, error) {
 	t := &c.out
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.parts = *parts
+	t.parts = parts
 	n, err := t.do("write", c, c.raw.Write)
 	t.parts = Parts{}
 	return int64(n), err

@@ -8,10 +8,7 @@
 // such sockets, connections stay as they are.
 package socket
 
-import (
-	"net"
-	"slices"
-)
+import "net"
 
 // Listen makes a listener whose connections are wrapped out of one.
 func Listen(ln net.Listener) net.Listener { return listener{ln} }
@@ -30,13 +27,13 @@ func (l listener) Accept() (net.Conn, error) {
 type Parts [4][]byte
 
 // WriteParts writes all parts, in one call to the system where that can be.
-func WriteParts(conn net.Conn, parts *Parts) (n int64, err error) {
+func WriteParts(conn net.Conn, parts Parts) (n int64, err error) {
 	if c, ok := conn.(interface {
-		writeParts(parts *Parts) (int64, error)
+		writeParts(parts Parts) (int64, error)
 	}); ok {
 		return c.writeParts(parts)
 	}
-	buffers := net.Buffers(slices.DeleteFunc(slices.Clone(parts[:]), func(p []byte) bool { return len(p) == 0 }))
+	buffers := net.Buffers(parts[:])
 	return buffers.WriteTo(conn)
 }
 

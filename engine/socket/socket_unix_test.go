@@ -86,7 +86,7 @@ func TestLargeWrites(t *testing.T) {
 		}
 	})
 	writers.Go(func() {
-		if n, err := WriteParts(from, &Parts{bytes.Repeat([]byte("e"), size/4), bytes.Repeat([]byte("e"), size/2), nil, bytes.Repeat([]byte("e"), size/4)}); n != size || err != nil {
+		if n, err := WriteParts(from, Parts{bytes.Repeat([]byte("e"), size/4), bytes.Repeat([]byte("e"), size/2), nil, bytes.Repeat([]byte("e"), size/4)}); n != size || err != nil {
 			t.Errorf("%d bytes of parts were written, %v", n, err)
 		}
 	})
@@ -115,7 +115,7 @@ func TestWriteParts(t *testing.T) {
 				parts[i] = []byte(text)
 			}
 			want := strings.Join(texts[:], "")
-			if n, err := WriteParts(from, &parts); int(n) != len(want) || err != nil {
+			if n, err := WriteParts(from, parts); int(n) != len(want) || err != nil {
 				t.Errorf("%q, %s: %d bytes were written, %v", texts, kind, n, err)
 			}
 			from.Close()

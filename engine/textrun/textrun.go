@@ -33,10 +33,11 @@ func ofWords(b []byte) (n, wide int) {
 			continue
 		}
 		for _, x := range [...]uint64{one, two, three, four} {
-			if stops(x)&^x&highs != 0 {
+			stop, above := Word(x)
+			if stop != 0 {
 				return n, wide
 			}
-			wide += bits.OnesCount64(x & highs)
+			wide += bits.OnesCount64(above)
 			n += 8
 		}
 		n -= 32
@@ -44,8 +45,11 @@ func ofWords(b []byte) (n, wide int) {
 	return n, wide
 }
 
-// stops has the highest bit of each of eight bytes that is a quote, a backslash or a control character, and maybe of those above ASCII and of others above one.
-// With the second bit turned over, a quote follows the control characters.
+// Word has the highest bit of each of eight bytes that is a quote, a backslash or a control character, and of each that is above ASCII. Of the first
+// kind the lowest is right; above it there may be others that are none.
+func Word(x uint64) (stop, wide uint64) { return stops(x) &^ x & highs, x & highs }
+
+// stops is the first of Word, and maybe has the highest bits of those above ASCII too; the other bits mean nothing. With the second bit turned over, a quote follows the control characters.
 func stops(x uint64) uint64 {
 	return ((x ^ 2*ones) - ('"'-1)*ones) | ((x ^ '\\'*ones) - ones)
 }

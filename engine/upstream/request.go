@@ -148,6 +148,6 @@ func (r *Request) send(c *conn) error {
 	}
 	parts := socket.Parts{b}
 	copy(parts[1:], r.body[then:])
-	_, err := socket.WriteParts(c.Conn, &parts)
+	_, err := socket.WriteParts(c.Conn, parts)
 	return err
 }

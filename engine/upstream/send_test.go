@@ -49,17 +49,7 @@ func TestSend(t *testing.T) {
 
 // TestHeads: what goes out, whatever is in names, values and paths.
 func TestHeads(t *testing.T) {
-	heads := make(chan string, 1)
-	url := serve(t, func(c net.Conn, r *bufio.Reader) {
-		for {
-			head, err := readRequest(r, 2)
-			if err != nil {
-				return
-			}
-			heads <- head
-			io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n") //nolint:errcheck // the test sees it
-		}
-	})
+	url, heads := serveHeads(t)
 	host := strings.TrimSuffix(strings.TrimPrefix(url, "http://"), "/v1")
 	g := target(t, url)
 	for _, tc := range []struct {

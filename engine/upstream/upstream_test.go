@@ -66,9 +66,11 @@ func post(g *Target, stream bool) (*Exchange, error) {
 	return x, x.Do(stream)
 }
 
-func TestBufferedAnswerAndConnectionReuse(t *testing.T) {
-	heads := make(chan string, 8)
-	url := serve(t, func(c net.Conn, r *bufio.Reader) {
+// serveHeads answers "hello" to requests with two bytes, and tells their heads.
+func serveHeads(t *testing.T) (url string, heads chan string) {
+	t.Helper()
+	heads = make(chan string, 8)
+	return serve(t, func(c net.Conn, r *bufio.Reader) {
 		for {
 			head, err := readRequest(r, 2)
 			if err != nil {
@@ -77,7 +79,11 @@ func TestBufferedAnswerAndConnectionReuse(t *testing.T) {
 			heads <- head
 			fmt.Fprintf(c, "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello")
 		}
-	})
+	}), heads
+}
+
+func TestBufferedAnswerAndConnectionReuse(t *testing.T) {
+	url, heads := serveHeads(t)
 	g := target(t, url)
 	for range 3 {
 		x, err := post(g, false)
