@@ -230,6 +230,13 @@ func (p *pacer) adapt(busy, wanted float64) {
 	p.every = time.Duration(float64(p.every) * min(max(1+step*(busy/wanted-1), 1-step), 1+step))
 }
 
+// rate is how many requests a second are due at the moment.
+func (p *pacer) rate() float64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return 1 / p.every.Seconds()
+}
+
 // send keeps the pace of p for some time. It returns when all are answered that began in time, with the number of those that did not.
 func (m *mixture) send(ctx context.Context, p *pacer, lasting time.Duration) (behind int, err error) {
 	m.forget()

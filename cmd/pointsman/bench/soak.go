@@ -55,6 +55,7 @@ type SoakReport struct {
 // Watch is one look at a gateway under load.
 type Watch struct {
 	Second float64 `json:"second"`
+	Rate   float64 `json:"rate_per_second"` // that is sent at the moment: a faster machine has more under way
 	Holdings
 }
 
@@ -165,7 +166,7 @@ func (r *runner) underLoad(ctx context.Context, m *mixture, site *site, p *proce
 			}
 			pace.adapt(now.since(last), wanted)
 			last = now
-			seen = append(seen, Watch{time.Since(began).Seconds(), h})
+			seen = append(seen, Watch{time.Since(began).Seconds(), pace.rate(), h})
 			if n := len(seen); n%10 == 1 {
 				report.Seconds = append(report.Seconds, seen[n-1])
 			}

@@ -161,7 +161,7 @@ func TestSlope(t *testing.T) {
 			if i%50 == 0 {
 				at += 40 // outliers
 			}
-			seen = append(seen, Watch{float64(i), Holdings{OwnMiB: at}})
+			seen = append(seen, Watch{float64(i), 1000, Holdings{OwnMiB: at}})
 		}
 		between := slopeInterval(seen, own)
 		if between[0] <= 1 && 1 <= between[1] {
