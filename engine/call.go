@@ -13,6 +13,7 @@ import (
 	"github.com/pointsman/pointsman/engine/dialect"
 	"github.com/pointsman/pointsman/engine/directory"
 	"github.com/pointsman/pointsman/engine/envelope"
+	"github.com/pointsman/pointsman/engine/kept"
 	"github.com/pointsman/pointsman/engine/limit"
 	"github.com/pointsman/pointsman/engine/rollout"
 	"github.com/pointsman/pointsman/sdk/policy"
@@ -28,9 +29,9 @@ type call struct {
 	began       time.Time
 	deadline    time.Time // the client's own; zero: none
 	caller      *directory.Caller
-	body        []byte // fasthttp's: only until the handler returns
-	scratch     []byte // the request as it goes to a provider
-	large       *large // whose memory scratch has, or nil
+	body        []byte       // fasthttp's: only until the handler returns
+	scratch     []byte       // the request as it goes to a provider
+	large       *kept.Memory // which scratch has, or nil
 	dialect     dialect.Dialect
 	op          operation
 	env         envelope.Envelope
@@ -109,9 +110,6 @@ type call struct {
 	attempts []*call // those under way beside this call, see hedge.go
 }
 
-// maxKeptBuffer is up to which size a request's buffers are used again, in bytes. Larger ones would stay through a collection or two.
-const maxKeptBuffer = 1 << 20
-
 // cut is how an attempt is ended from outside, by any goroutine. The zero value is ready.
 type cut struct {
 	mu     sync.Mutex
@@ -147,40 +145,20 @@ type canceller interface{ Cancel() }
 // maxBeta is the longest list of beta features that is passed on, in bytes.
 const maxBeta = 1 << 10
 
-// usualBuffer is how much of a request's buffer a call keeps for the next one, in bytes. Larger ones belong to nobody between requests: else, where one request in
-// twenty has a picture, every call would have room for one after a while.
-const usualBuffer = 16 << 10
-
-// large is a buffer of more than usualBuffer and at most maxKeptBuffer bytes.
-type large struct{ bytes []byte }
-
-var larges = sync.Pool{New: func() any { return new(large) }}
-
-// grow makes room for size bytes.
-func (l *large) grow(size int) {
-	if cap(l.bytes) < size {
-		l.bytes = make([]byte, 0, size)
-	}
-}
-
 // room makes scratch empty, with room for size bytes if they are many.
 func (c *call) room(size int) []byte {
-	if size > max(cap(c.scratch), usualBuffer) {
-		if c.large == nil {
-			c.large = larges.Get().(*large)
-		}
-		c.large.grow(size)
-		c.scratch = c.large.bytes
+	if size > max(cap(c.scratch), kept.Usual) {
+		c.large.Close() //nolint:errcheck // it never fails
+		c.large = kept.Take(size)
+		c.scratch = c.large.Bytes
 	}
 	return c.scratch[:0]
 }
 
-// giveRoom gives a large buffer back; nobody may refer to scratch any more.
+// giveRoom gives large memory back; nobody may refer to scratch any more.
 func (c *call) giveRoom() {
-	if c.large != nil && cap(c.large.bytes) <= maxKeptBuffer {
-		larges.Put(c.large)
-	}
-	if c.large = nil; cap(c.scratch) > usualBuffer {
+	c.large.Close() //nolint:errcheck // it never fails
+	if c.large = nil; cap(c.scratch) > kept.Usual {
 		c.scratch = nil
 	}
 }
@@ -191,8 +169,8 @@ func (e *Engine) begin(ctx *fasthttp.RequestCtx) *call {
 	c.began = e.Now()
 	c.id = newRequestID(c.began)
 	c.clientID = clientRequestID(ctx)
-	if c.body = ctx.PostBody(); len(c.body) > maxKeptBuffer {
-		ctx.Request.ReleaseBody(maxKeptBuffer) // to the collector, once the call is over
+	if c.body = ctx.PostBody(); len(c.body) > kept.Most {
+		ctx.Request.ReleaseBody(kept.Most) // to the collector, once the call is over
 	}
 	if beta := ctx.Request.Header.Peek("Anthropic-Beta"); len(beta) <= maxBeta {
 		c.beta = string(beta)

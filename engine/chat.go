@@ -240,8 +240,7 @@ func (e *Engine) reply(ctx *fasthttp.RequestCtx, c *call, a *answer) {
 	e.keep(c, a)
 	e.describeAnswer(ctx, c, a)
 	a.setContentType(ctx)
-	body := ctx.Response.SwapBody(nil) // the server's own buffer, used again from answer to answer
-	ctx.Response.SwapBody(a.priced(body[:0], c))
+	setBody(ctx, len(a.body)+priceRoom, func(room []byte) []byte { return a.priced(room, c) })
 	c.copied.hear(ctx.Response.Body())
 	setInt(ctx, "X-Pointsman-Overhead-Us", (e.Now().Sub(c.began) - a.took).Microseconds())
 	a.close(true)

@@ -4,30 +4,33 @@ import (
 	"unsafe"
 
 	"github.com/valyala/fasthttp"
+
+	"github.com/pointsman/pointsman/engine/kept"
 )
 
-// Large bodies are read into memory that large ones before them had. Fasthttp keeps bodies for the requests to come, but none that is larger than 19 of 20 of late: where one
-// in thirty has 100 KB, or all of a sudden all have, each would be new memory, filled with zeros, and so much garbage that the collector throws away whatever else is kept.
+// Large bodies, of requests and of answers, are in memory that large ones before them had, see package kept.
 
 // lent is memory that a request has for its body.
 type lent struct {
-	*large
+	*kept.Memory
 	to  *fasthttp.Request
 	own []byte // the request's own memory meanwhile
 }
 
-// lentKey is what a request knows it by.
-const lentKey = "pointsman.lent"
+// What a request knows the memory of its body by, and that of the answer's. It gives both back when it is over: after its answer was sent, streams too.
+const (
+	lentKey   = "pointsman.lent"
+	answerKey = "pointsman.answer"
+)
 
-// lend gives a request of which the head was read memory for its body, if that is large. The request gives it back when it is over: after its answer was sent, streams too.
+// lend gives a request of which the head was read memory for its body, if that is large.
 func lend(h *fasthttp.RequestHeader) (config fasthttp.RequestConfig) {
 	size := h.ContentLength()
-	if size <= usualBuffer || size > maxKeptBuffer {
+	if size <= kept.Usual || size > kept.Most {
 		return config
 	}
-	l := lent{large: larges.Get().(*large), to: requestOf(h)}
-	l.grow(size)
-	l.own = l.to.SwapBody(l.bytes[:0])
+	l := lent{Memory: kept.Take(size), to: requestOf(h)}
+	l.own = l.to.SwapBody(l.Bytes)
 	l.to.SetUserValue(lentKey, &l)
 	return config
 }
@@ -35,11 +38,22 @@ func lend(h *fasthttp.RequestHeader) (config fasthttp.RequestConfig) {
 // Close takes the memory back.
 func (l *lent) Close() error {
 	l.to.SwapBody(l.own[:0])
-	larges.Put(l.large)
-	return nil
+	return l.Memory.Close()
 }
 
 // requestOf is the request whose head the server shows, which is a part of it.
 func requestOf(h *fasthttp.RequestHeader) *fasthttp.Request {
 	return (*fasthttp.Request)(unsafe.Add(unsafe.Pointer(h), -int(unsafe.Offsetof(fasthttp.Request{}.Header))))
+}
+
+// setBody gives the answer a body of about size bytes, which fill appends to the memory for it.
+func setBody(ctx *fasthttp.RequestCtx, size int, fill func(room []byte) []byte) {
+	if size <= kept.Usual || size > kept.Most {
+		own := ctx.Response.SwapBody(nil) // of the server, used again from answer to answer
+		ctx.Response.SwapBody(fill(own[:0]))
+		return
+	}
+	m := kept.Take(size)
+	ctx.SetUserValue(answerKey, m)
+	ctx.Response.SetBodyRaw(fill(m.Bytes))
 }

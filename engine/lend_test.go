@@ -14,6 +14,8 @@ import (
 	"testing"
 
 	"github.com/valyala/fasthttp"
+
+	"github.com/pointsman/pointsman/engine/kept"
 )
 
 // digesting is a server whose answers are the digests of the bodies, half of them as streams that are made when the handler has returned.
@@ -59,7 +61,7 @@ func exchange(c net.Conn, r *bufio.Reader, body []byte) error {
 // TestLentBodies: whatever sizes come one after the other on however many connections, each request has its own body.
 func TestLentBodies(t *testing.T) {
 	addr := digesting(t)
-	sizes := []int{0, 1, 100, 2000, usualBuffer, usualBuffer + 1, 50_000, 100_000, 100_001, 300_000, maxKeptBuffer, maxKeptBuffer + 1, 2 << 20}
+	sizes := []int{0, 1, 100, 2000, kept.Usual, kept.Usual + 1, 50_000, 100_000, 100_001, 300_000, kept.Most, kept.Most + 1, 2 << 20}
 	var all sync.WaitGroup
 	for seed := range uint64(16) {
 		all.Go(func() {

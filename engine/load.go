@@ -9,6 +9,7 @@ import (
 	"github.com/valyala/fasthttp"
 
 	"github.com/pointsman/pointsman/engine/overload"
+	"github.com/pointsman/pointsman/engine/socket"
 )
 
 // load is what a connection and its request are to the guard: memory for a large body, a slow sender, a client that does not
@@ -20,9 +21,10 @@ type load struct {
 	slow     bool            // and is
 	counted  atomic.Bool     // as a slow sender
 	readBy   time.Time       // until when the server waits for the request; zero: for ever
-	waits    time.Time       // until when the connection does, as it was last told
 	patience time.Duration   // with clients that do not read; 0: any
-	writeBy  time.Time       // when the write under way is given up
+
+	waits, writes socket.Deadline // of the connection
+	given         bool            // by somebody else, for what is written
 }
 
 // overloaded is what a client gets that the guard refused.
@@ -97,10 +99,10 @@ func (g *gate) readOn(p []byte, midway bool) (int, error) {
 // Write writes on, and gives a client up that does not read. The deadline is set anew only when half of it has passed, for a
 // stream writes often.
 func (g *gate) Write(p []byte) (int, error) {
-	if g.patience > 0 {
-		if now := time.Now(); g.writeBy.Sub(now) < g.patience/2 {
-			g.writeBy = now.Add(g.patience)
-			g.Conn.SetWriteDeadline(g.writeBy) //nolint:errcheck // the write tells
+	if g.patience > 0 && !g.given {
+		now := time.Now()
+		if by := now.Add(g.patience); g.writes.Moves(now.Add(g.patience/2), by) {
+			g.Conn.SetWriteDeadline(by) //nolint:errcheck // the write tells
 		}
 	}
 	return g.Conn.Write(p)
@@ -118,21 +120,24 @@ const idleEarly = 250 * time.Millisecond
 
 // waitUntil has the connection wait for bytes until then, or until at most so much before.
 func (g *gate) waitUntil(t time.Time, early time.Duration) {
-	if later := t.Sub(g.waits); t.IsZero() != g.waits.IsZero() || later < 0 || later > early {
-		g.waits = t
+	if g.waits.Moves(t.Add(-early), t) {
 		g.Conn.SetReadDeadline(t) //nolint:errcheck // the read tells
 	}
 }
 
-// SetWriteDeadline holds for the next write, if it is before what the gate would set.
+// SetWriteDeadline holds in the place of the gate's own until it is called with the zero time.
 func (g *gate) SetWriteDeadline(t time.Time) error {
-	g.writeBy = t
+	g.writes.Moves(t, t)
+	g.given = !t.IsZero()
 	return g.Conn.SetWriteDeadline(t)
 }
 
 // SetDeadline is both.
 func (g *gate) SetDeadline(t time.Time) error {
-	g.readBy, g.waits, g.writeBy = t, t, t
+	g.readBy = t
+	g.waits.Moves(t, t)
+	g.writes.Moves(t, t)
+	g.given = !t.IsZero()
 	return g.Conn.SetDeadline(t)
 }
 

@@ -8,10 +8,17 @@ import (
 	"github.com/pointsman/pointsman/engine/overload"
 )
 
-// patient is a connection that remembers until when it was to wait.
+// patient is a connection that remembers until when it was to wait, to read and to write.
 type patient struct {
 	pieces
-	deadlines []time.Time
+	deadlines, writes []time.Time
+}
+
+func (c *patient) Write(p []byte) (int, error) { return len(p), nil }
+
+func (c *patient) SetWriteDeadline(t time.Time) error {
+	c.writes = append(c.writes, t)
+	return nil
 }
 
 func (c *patient) SetReadDeadline(t time.Time) error {
@@ -72,5 +79,30 @@ func TestWaitForEver(t *testing.T) {
 	}
 	if want := []time.Time{now, {}, now}; !slices.Equal(conn.deadlines, want) {
 		t.Errorf("it was told %v, want %v", conn.deadlines, want)
+	}
+}
+
+// TestWriteDeadlines: a client is waited for as long as the gate says, which sets that seldom, unless somebody else says otherwise.
+func TestWriteDeadlines(t *testing.T) {
+	conn := &patient{}
+	g := &gate{Conn: conn, load: load{patience: time.Hour}}
+	write := func() {
+		if n, err := g.Write([]byte("abc")); n != 3 || err != nil {
+			t.Fatal(n, err)
+		}
+	}
+	own := func(at time.Time) bool { left := time.Until(at); return left > 59*time.Minute && left <= time.Hour }
+	given := time.Now().Add(time.Second)
+	for range 3 {
+		write()
+	}
+	g.SetWriteDeadline(given)
+	write()
+	write()
+	g.SetWriteDeadline(time.Time{})
+	write()
+	write()
+	if w := conn.writes; len(w) != 4 || !own(w[0]) || w[1] != given || !w[2].IsZero() || !own(w[3]) {
+		t.Errorf("it was told %v, with %v given", w, given)
 	}
 }

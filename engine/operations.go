@@ -202,6 +202,9 @@ func (a *answer) setContentType(ctx *fasthttp.RequestCtx) {
 	ctx.SetContentType(cmp.Or(a.contentType, "application/json"))
 }
 
+// priceRoom is by how many bytes an answer's body is longer with its price, at most.
+const priceRoom = 1 << 10
+
 // priced appends the body of a buffered answer, with its price where its form has a place for that.
 func (a *answer) priced(dst []byte, c *call) []byte {
 	extra := c.extra()

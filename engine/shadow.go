@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/pointsman/pointsman/engine/catalog"
+	"github.com/pointsman/pointsman/engine/kept"
 	"github.com/pointsman/pointsman/sdk/abi"
 	"github.com/pointsman/pointsman/sdk/policy"
 	"github.com/pointsman/pointsman/storage"
@@ -212,7 +213,7 @@ func (q *shadowQueue) work(context.Context) {
 func (q *shadowQueue) take() bool {
 	w, old := &q.waiting, q.taken
 	clear(old.requests) // it refers to a configuration and its snapshots
-	if cap(old.granted) > maxKeptBuffer {
+	if cap(old.granted) > kept.Most {
 		old.granted = nil
 	}
 	w.Lock()

@@ -6,6 +6,8 @@ import (
 	"sync"
 
 	"github.com/valyala/fasthttp"
+
+	"github.com/pointsman/pointsman/engine/kept"
 )
 
 // An answer's head comes through a reader of readBuffer bytes. A body that is read as it comes goes into the memory of whoever reads it, and is freed of
@@ -17,13 +19,10 @@ const readBuffer = 16 << 10
 
 const (
 	firstPiece = 64 << 10 // most answers fit into it
-	nextPiece  = 1 << 20
+	nextPiece  = kept.Most
 )
 
-var (
-	readers     = sync.Pool{New: func() any { return bufio.NewReaderSize(nil, readBuffer) }}
-	firstPieces = sync.Pool{New: func() any { return new([firstPiece]byte) }}
-)
+var readers = sync.Pool{New: func() any { return bufio.NewReaderSize(nil, readBuffer) }}
 
 // What fasthttp says instead of a body's length.
 const (
@@ -85,43 +84,52 @@ func (b *body) take(raw []byte) (n int) {
 	return n
 }
 
-// gather reads the whole body of an answer, of at most limit bytes, and gives it to resp. One whose length is not told is gathered in pieces and joined at
-// its end, which takes twice its size at most: of a buffer that grows with it the former selves would be left to the collector.
-func (b *body) gather(resp *fasthttp.Response, c *conn, limit int) error {
+// gather reads the whole body of an answer, of at most limit bytes, and gives it to resp. The memory it returns, if any, is what the body is in.
+func (b *body) gather(resp *fasthttp.Response, c *conn, limit int) (m *kept.Memory, err error) {
 	switch {
 	case b.end == io.EOF: // there is none
-		return nil
-	case b.left >= 0:
+		return nil, nil
+	case b.left > limit:
+		return nil, ErrTooLarge
+	case b.left >= 0 && b.left <= kept.Usual:
 		b.unsure = false
-		return resp.ReadBody(c.r, limit)
+		return nil, resp.ReadBody(c.r, limit)
+	case b.left > 0:
+		m = kept.Take(b.left)
+		m.Bytes = m.Bytes[:b.left]
+		_, err = b.fill(c, m.Bytes)
+	default:
+		m, err = b.join(c, limit)
 	}
-	first := firstPieces.Get().(*[firstPiece]byte)
-	defer firstPieces.Put(first)
-	piece, full, total := first[:], [][]byte(nil), 0
-	for {
-		n, err := b.fill(c, piece)
+	if err != io.EOF {
+		return nil, err
+	}
+	resp.SetBodyRaw(m.Bytes)
+	return m, nil
+}
+
+// join reads a body whose length is not told to its end, which is io.EOF: in pieces that are joined then.
+func (b *body) join(c *conn, limit int) (m *kept.Memory, err error) {
+	pieces, total := make([]*kept.Memory, 0, 4), 0
+	for size := firstPiece; err == nil; size = nextPiece {
+		n := 0
+		m = kept.Take(size)
+		pieces = append(pieces, m)
+		n, err = b.fill(c, m.Bytes[:size])
+		m.Bytes = m.Bytes[:n]
 		if total += n; total > limit {
-			return ErrTooLarge
+			err = ErrTooLarge
 		}
-		if err != nil && err != io.EOF {
-			return err
-		}
-		if err == nil {
-			full = append(full, piece)
-			piece = make([]byte, nextPiece)
-			continue
-		}
-		if full == nil {
-			resp.SetBody(piece[:n])
-			return nil
-		}
-		body := make([]byte, 0, total)
-		for _, p := range full {
-			body = append(body, p...)
-		}
-		resp.SetBodyRaw(append(body, piece[:n]...))
-		return nil
 	}
+	if len(pieces) == 1 || err != io.EOF {
+		return m, err
+	}
+	m = kept.Take(total)
+	for _, p := range pieces {
+		m.Bytes = append(m.Bytes, p.Bytes...)
+		p.Close() //nolint:errcheck // it never fails
+	}
+	return m, err
 }
 
 // fill reads until the buffer is full or the body ends.

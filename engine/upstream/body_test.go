@@ -9,13 +9,15 @@ import (
 	"net/http/httputil"
 	"slices"
 	"testing"
+
+	"github.com/pointsman/pointsman/engine/kept"
 )
 
-// TestBodyWithoutLength: a body comes out as it went in, whatever its size is beside that of a piece, up to the limit.
-func TestBodyWithoutLength(t *testing.T) {
+// TestGatheredBodies: a body comes out as it went in, however its end is told and whatever its size is beside those of memory and pieces, up to the limit.
+func TestGatheredBodies(t *testing.T) {
 	const limit = 3 << 20
-	for _, chunked := range []bool{true, false} {
-		for _, size := range []int{0, 1, firstPiece - 1, firstPiece, firstPiece + 1, firstPiece + nextPiece, firstPiece + nextPiece + 1, limit, limit + 1} {
+	for _, how := range []string{"chunked", "to the end", "with its length"} {
+		for _, size := range []int{0, 1, kept.Usual, kept.Usual + 1, firstPiece - 1, firstPiece, firstPiece + 1, firstPiece + nextPiece, firstPiece + nextPiece + 1, limit, limit + 1} {
 			body := make([]byte, size)
 			for i := range body {
 				body[i] = byte(i % 251)
@@ -24,8 +26,13 @@ func TestBodyWithoutLength(t *testing.T) {
 				if _, err := readRequest(r, 2); err != nil {
 					return
 				}
-				if !chunked { // its end is that of the connection
+				switch how {
+				case "to the end": // of the connection
 					c.Write(append([]byte("HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n"), body...))
+					return
+				case "with its length":
+					c.Write(append(fmt.Appendf(nil, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n", size), body...))
+					readRequest(r, 2) // until the client goes
 					return
 				}
 				fmt.Fprint(c, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
@@ -41,14 +48,14 @@ func TestBodyWithoutLength(t *testing.T) {
 			x, err := post(g, false)
 			if size > limit {
 				if !errors.Is(err, ErrTooLarge) {
-					t.Errorf("chunked %t, %d bytes: %v", chunked, size, err)
+					t.Errorf("%s, %d bytes: %v", how, size, err)
 				}
 			} else if err != nil || !bytes.Equal(x.Response.Body(), body) {
-				t.Errorf("chunked %t, %d bytes: %d came, %v", chunked, size, len(x.Response.Body()), err)
+				t.Errorf("%s, %d bytes: %d came, %v", how, size, len(x.Response.Body()), err)
 			}
 			x.Close(err == nil)
-			if kept := len(g.idle) == 1; kept != (chunked && err == nil) {
-				t.Errorf("chunked %t, %d bytes: the connection is kept: %t", chunked, size, kept)
+			if idle := len(g.idle) == 1; idle != (how != "to the end" && err == nil) {
+				t.Errorf("%s, %d bytes: the connection is kept: %t", how, size, idle)
 			}
 		}
 	}

@@ -156,35 +156,3 @@ func TestUntil(t *testing.T) {
 		x.Close(false)
 	}
 }
-
-// TestDeadlineMoves: a deadline is set anew only when the one that stands is too early, or late by more than a 128th of the wait.
-func TestDeadlineMoves(t *testing.T) {
-	start := time.Now()
-	var d deadline
-	set := 0
-	for after := time.Duration(0); after < 10*time.Second; after += 3 * time.Millisecond {
-		for _, wait := range []time.Duration{2 * time.Second, 60 * time.Second, 2 * time.Second} {
-			now := start.Add(after)
-			to, moves := d.moves(now, now.Add(wait))
-			if moves {
-				set++
-			}
-			if late := to.Sub(now.Add(wait)); late < 0 || late > wait/128 || to != d.at {
-				t.Fatalf("after %v, a wait of %v ends %v late", after, wait, late)
-			}
-		}
-	}
-	var steady deadline
-	moved := 0
-	for after := time.Duration(0); after < 10*time.Second; after += 3 * time.Millisecond {
-		if _, moves := steady.moves(start.Add(after), start.Add(after+2*time.Second)); moves {
-			moved++
-		}
-	}
-	if moved > 10*128/2+1 || moved < 10 || set <= moved {
-		t.Errorf("set %d times for one wait, %d for waits that differ", moved, set)
-	}
-	if to, moves := steady.moves(start.Add(time.Hour), start); !moves || to.After(start) {
-		t.Errorf("a time that has passed gives %v, %v", to, moves)
-	}
-}

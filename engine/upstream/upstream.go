@@ -26,6 +26,7 @@ import (
 
 	"github.com/valyala/fasthttp"
 
+	"github.com/pointsman/pointsman/engine/kept"
 	"github.com/pointsman/pointsman/engine/socket"
 )
 
@@ -124,29 +125,19 @@ type conn struct {
 	first bool      // the answer has begun
 	stage string    // what the read under way waits for, for the error
 
-	readBy, writeBy deadline
+	readBy, writeBy socket.Deadline
 }
 
-// deadline is one that is set on a connection.
-type deadline struct{ at time.Time }
-
-// moves tells whether the deadline must be set for somebody who waits from now until at, and to what. It is later than at by up to a 128th of the wait, so that
-// one that is set serves those who come soon after: setting one takes half a microsecond, for every read of a stream, and the times differ by microseconds.
-func (d *deadline) moves(now, at time.Time) (to time.Time, moves bool) {
-	late := at.Sub(now) / 128
-	if after := d.at.Sub(at); after >= 0 && after <= late {
-		return d.at, false
-	}
-	d.at = at.Add(late)
-	return d.at, true
-}
+// late is by how much a wait from now until at may end later, so that one deadline serves those who come soon after: every read of a stream has its own.
+func late(now, at time.Time) time.Time { return at.Add(at.Sub(now) / 128) }
 
 // begin starts an exchange on the connection; it began before, if one had to be made.
 func (c *conn) begin(began, now time.Time, waits Timeouts, room int) error {
 	c.began, c.waits, c.until, c.room, c.first = began, waits, time.Time{}, room, false
 	c.stage = "sending the request"
 	c.widen()
-	if to, moves := c.writeBy.moves(now, earlier(now.Add(waits.FirstByte), began.Add(waits.Total))); moves {
+	at := earlier(now.Add(waits.FirstByte), began.Add(waits.Total))
+	if to := late(now, at); c.writeBy.Moves(at, to) {
 		return c.SetWriteDeadline(to)
 	}
 	return nil
@@ -167,7 +158,7 @@ func (c *conn) Read(p []byte) (int, error) {
 	if !c.until.IsZero() && c.until.Before(at) {
 		at, c.stage = c.until, "waiting for the first content"
 	}
-	if to, moves := c.readBy.moves(now, at); moves {
+	if to := late(now, at); c.readBy.Moves(at, to) {
 		if err := c.SetReadDeadline(to); err != nil {
 			return 0, err
 		}
@@ -237,6 +228,7 @@ type Exchange struct {
 	target   *Target
 	began    time.Time
 	body     body
+	memory   *kept.Memory // which a gathered body has, nil if it is small
 
 	mu        sync.Mutex // guards what follows against Cancel
 	conn      *conn
@@ -297,7 +289,8 @@ func (x *Exchange) roundTrip(c *conn, now time.Time, stream bool) error {
 	}
 	x.body = newBody(x.Response)
 	if !stream {
-		return x.body.gather(x.Response, c, x.target.cfg.MaxBody)
+		x.memory, err = x.body.gather(x.Response, c, x.target.cfg.MaxBody)
+		return err
 	}
 	x.Request.release() // the answer may take minutes
 	x.Request = nil
@@ -372,7 +365,8 @@ func (x *Exchange) Close(reuse bool) {
 		x.Request.release()
 	}
 	fasthttp.ReleaseResponse(x.Response)
-	x.Request, x.Response, x.target = nil, nil, nil
+	x.memory.Close() //nolint:errcheck // it never fails
+	x.Request, x.Response, x.target, x.memory = nil, nil, nil, nil
 }
 
 // readToEnd reads what is left of a streamed answer: mostly the end of its last chunk.

@@ -104,7 +104,7 @@ type Request struct {
 	state    state
 	charged  storage.Credits
 	loss     storage.Credits
-	batch    *storage.Batch // of its last line
+	batch    *storage.Batch // of its last line; nil once an ending is on disk
 	endings  int            // its ending lines that are not durable yet, or in the ring of recent ones
 	spenders [3]*spending   // key, account, team; nil where there is none
 	key      string
@@ -422,6 +422,9 @@ func (m *Machine) Durable(lines []Line) {
 		case storage.EntryGrant, storage.EntryTransfer:
 			delete(m.grants, grantRef{l.Entry.Account, l.Reference})
 		default:
+			if final := l.Kind == storage.EntrySettle || l.Kind == storage.EntryLate; final == (l.Request.state == settled) {
+				l.Request.batch = nil // no line follows: a batch for each that is remembered would be as much memory again
+			}
 			m.remember(l.Request)
 		}
 	}

@@ -29,6 +29,7 @@ func mutations() map[string]mutation {
 		"a restart takes all ids for fresh":            {"audit.go", "	m.fresh.since = spanOf(forgotten)\n", ""},
 		"a span's ids are forgotten with its place":    {"fresh.go", "f.since = max(f.since, s.number); s.lines == nil", "s.lines == nil"},
 		"a request is used again while it is in use":   {"machine.go", "if old.endings--; old.endings > 0 {", "if old.endings--; old.endings > 1 {"},
+		"a late charge on its way counts as on disk":   {"machine.go", "final == (l.Request.state == settled) {", "final || !final {"},
 		"a reference grants again after a restart":     {"machine.go", "	case err != nil || before == nil:\n		return nil, false, err", "	case err != nil || before == nil || *before == amount:\n		return nil, false, err"},
 		"a transfer may be cut in two":                 {"machine.go", "Reason: t.To}}, true)", "Reason: t.To}}, false)"},
 		"a grant takes back what is held":              {"machine.go", "if g.Amount < 0 && a.posted-a.held+g.Amount < 0 {", "if g.Amount < 0 && a.posted+g.Amount < 0 {"},

@@ -39,7 +39,8 @@ type simulation struct {
 	requests  []storage.RequestID
 	grants    []storage.Grant
 	transfers []storage.Transfer
-	done      int // events
+	settled   map[storage.RequestID]int // the batches of settlements
+	done      int                       // events
 	print     []byte
 }
 
@@ -55,7 +56,7 @@ func simulate(seed uint64, events int) (print uint64, err error) {
 	random := rand.New(rand.NewPCG(seed, 7))
 	s := &simulation{
 		random: random, disk: newDisk(random), model: newModel(),
-		world: world{time.Date(2026, 1, 30, 22, 0, 0, 0, time.UTC), map[string]storage.Credits{}},
+		world: world{time.Date(2026, 1, 30, 22, 0, 0, 0, time.UTC), map[string]storage.Credits{}}, settled: map[storage.RequestID]int{},
 	}
 	defer func() {
 		if p := recover(); p != nil {
@@ -213,8 +214,9 @@ func (s *simulation) extend() error {
 func (s *simulation) settle() error {
 	x := storage.Settlement{Request: s.oldRequest(), Charge: s.amount(500), Tier: uint8(s.random.IntN(3)), Reason: "ok"}
 	var got, want storage.Receipt
+	var batch *storage.Batch
 	err := s.do("settle", func() (err error) {
-		got, _, err = s.machine.Settle(x)
+		got, batch, err = s.machine.Settle(x)
 		return err
 	}, func(m *model, w world) (err error) {
 		want, err = m.settle(w, x)
@@ -222,6 +224,13 @@ func (s *simulation) settle() error {
 	})
 	if err == nil && (got.Charged != want.Charged || got.Loss != want.Loss || got.Repeat != want.Repeat) {
 		err = fmt.Errorf("charging %d gave %+v, must give %+v", x.Charge, got, want)
+	}
+	switch in := s.settled[x.Request]; {
+	case err != nil:
+	case !got.Repeat:
+		s.settled[x.Request] = s.disk.numbers[batch]
+	case batch == nil && in > s.disk.last, batch != nil && in != s.disk.numbers[batch]:
+		err = fmt.Errorf("a settlement in batch %d, of which %d are on disk, is to be waited for in batch %d", in, s.disk.last, s.disk.numbers[batch])
 	}
 	s.print = fmt.Append(s.print, got.Charged, got.Loss)
 	return err
