@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"runtime"
+	"strconv"
 	"sync"
 	"testing"
 
@@ -36,6 +37,58 @@ func digesting(t testing.TB) net.Addr {
 	go server.Serve(ln) //nolint:errcheck // it ends with the listener
 	t.Cleanup(func() { ln.Close() })
 	return ln.Addr()
+}
+
+// pattern appends size bytes that differ from one size to the next.
+func pattern(room []byte, size int) []byte {
+	for i := range size {
+		room = append(room, byte(i*size>>8))
+	}
+	return room
+}
+
+// answering is a server whose answers are as long as the paths say.
+func answering(t testing.TB) net.Addr {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := NewServer(func(ctx *fasthttp.RequestCtx) {
+		size, err := strconv.Atoi(string(ctx.Path()[1:]))
+		if err != nil {
+			ctx.Error(err.Error(), fasthttp.StatusBadRequest)
+			return
+		}
+		setBody(ctx, size, func(room []byte) []byte { return pattern(room, size) })
+	}, 4<<20)
+	go server.Serve(ln) //nolint:errcheck // it ends with the listener
+	t.Cleanup(func() { ln.Close() })
+	return ln.Addr()
+}
+
+// ask wants the answer of a size, into memory that has room for it.
+func ask(c net.Conn, r *bufio.Reader, room []byte, size int) error {
+	if _, err := fmt.Fprintf(c, "GET /%d HTTP/1.1\r\nHost: x\r\n\r\n", size); err != nil {
+		return err
+	}
+	resp, err := http.ReadResponse(r, nil)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if resp.ContentLength != int64(size) {
+		return fmt.Errorf("%d bytes, not %d", resp.ContentLength, size)
+	}
+	if _, err := io.ReadFull(resp.Body, room[:size]); err != nil {
+		return err
+	}
+	for i, b := range room[:size] {
+		if b != byte(i*size>>8) {
+			return fmt.Errorf("byte %d of %d is %d", i, size, b)
+		}
+	}
+	return nil
 }
 
 // exchange sends a body and wants its digest.
@@ -111,16 +164,76 @@ func TestLargeBodiesAreReadIntoKeptMemory(t *testing.T) {
 			}
 		}
 	}
-	send(1200) // fasthttp looks at the sizes after 42,000 bodies
-	var before, after runtime.MemStats
-	runtime.ReadMemStats(&before)
-	const rounds = 20
-	send(rounds)
-	runtime.ReadMemStats(&after)
-	if per := (after.TotalAlloc - before.TotalAlloc) / rounds; per > 350_000 && !raceEnabled() {
+	if per := allocated(send); per > 350_000 && !raceEnabled() {
 		t.Errorf("%d bytes are allocated for 40 requests with one of %d", per, len(large))
 	}
 	if !bytes.Equal(large, make([]byte, len(large))) {
 		t.Error("the body that was sent has changed")
+	}
+}
+
+// allocated is how many bytes a round of exchanges takes, long after the first ones: fasthttp looks at the sizes of bodies after 42,000.
+func allocated(send func(rounds int)) uint64 {
+	const rounds = 20
+	var before, after runtime.MemStats
+	send(1200)
+	runtime.ReadMemStats(&before)
+	send(rounds)
+	runtime.ReadMemStats(&after)
+	return (after.TotalAlloc - before.TotalAlloc) / rounds
+}
+
+// TestLentAnswers: whatever sizes come one after the other on however many connections, each request has its own answer.
+func TestLentAnswers(t *testing.T) {
+	addr := answering(t)
+	sizes := []int{0, 1, 2000, kept.Usual, kept.Usual + 1, 50_000, 100_001, kept.Most, kept.Most + 1}
+	var all sync.WaitGroup
+	for seed := range uint64(16) {
+		all.Go(func() {
+			random := rand.New(rand.NewPCG(seed, 1))
+			c, err := net.Dial("tcp", addr.String())
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer c.Close()
+			r, room := bufio.NewReader(c), make([]byte, kept.Most+1)
+			for range 40 {
+				if err := ask(c, r, room, sizes[random.IntN(len(sizes))]); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+			fmt.Fprintf(c, "GET /%d HTTP/1.1\r\nHost: x\r\n\r\n", kept.Most) // and leaves
+		})
+	}
+	all.Wait()
+}
+
+// TestLargeAnswersAreMadeInKeptMemory: also where one answer in forty is large.
+func TestLargeAnswersAreMadeInKeptMemory(t *testing.T) {
+	addr := answering(t)
+	c, err := net.Dial("tcp", addr.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	const small, large = 2000, 500_000
+	r, room := bufio.NewReader(c), make([]byte, large)
+	per := allocated(func(rounds int) {
+		for range rounds {
+			for n := range 40 {
+				size := small
+				if n == 0 {
+					size = large
+				}
+				if err := ask(c, r, room, size); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+	})
+	if per > 300_000 && !raceEnabled() {
+		t.Errorf("%d bytes are allocated for 40 answers with one of %d", per, large)
 	}
 }

@@ -111,7 +111,7 @@ func (b *Bodies) Dropped() uint64 { return b.dropped.Load() }
 func (b *Bodies) Close() (err error) {
 	b.once.Do(func() {
 		close(b.stop)
-		err = b.givenUp.close("bodies", b.stopped, b.db)
+		err = b.givenUp.close("bodies", b.stopped, func() *badger.DB { return b.db })
 	})
 	return err
 }

@@ -213,10 +213,10 @@ func (g *givenUp) guard(doing string, fn func() error) error {
 }
 
 // close closes a database once its writer has stopped.
-func (g *givenUp) close(name string, stopped <-chan struct{}, db *badger.DB) error {
+func (g *givenUp) close(name string, stopped <-chan struct{}, db func() *badger.DB) error {
 	err := g.guard("writing the "+name, func() error { <-stopped; return nil })
-	if err == nil {
-		err = g.guard("closing the "+name, db.Close)
+	if open := db(); err == nil && open != nil {
+		err = g.guard("closing the "+name, open.Close)
 	}
 	return err
 }

@@ -1,6 +1,6 @@
 // Package badgerdb keeps what Pointsman has on disk in embedded Badger databases: accounts, keys and the credits ledger
 // in <dir>/ledger (in a journal before the database, synced at once for who waits for that and within milliseconds otherwise), usage and decision
-// records in <dir>/log (asynchronous, expiring, droppable), what became of requests with idempotency keys in <dir>/results (synced, for a day),
+// records in <dir>/log (asynchronous, expiring, droppable), what became of requests with idempotency keys in <dir>/results (synced, for a day; made by the first of them),
 // and bodies in <dir>/bodies, if they are kept (asynchronous, expiring, droppable).
 //
 // # The ledger

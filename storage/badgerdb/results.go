@@ -4,8 +4,12 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/dgraph-io/badger/v4"
@@ -19,6 +23,7 @@ import (
 const ResultsFor = 24 * time.Hour
 
 const (
+	resultsDir    = "results" // of the data directory
 	resultsSchema = 1
 	markPeriod    = 12 * time.Hour // marks are dropped by so much at once
 	chunksOfRoom  = 8              // bodies are dropped by this part of their room at once
@@ -35,11 +40,11 @@ const (
 
 // Results keeps what became of requests with idempotency keys, for a day, in <dir>/results. A mark says how far a request is, in
 // some hundred bytes; its answer is kept beside it while there is room, and the oldest answers go first. Every write is synced;
-// those of the moment share a commit. All methods are safe for concurrent use.
+// those of the moment share a commit. There is no database before the first write, for many never have a request with such a key. All methods are safe for concurrent use.
 type Results struct {
 	config  Config
-	db      *badger.DB
-	room    int64 // of answers, in bytes
+	db      atomic.Pointer[badger.DB] // nil: nothing was ever kept
+	room    int64                     // of answers, in bytes
 	queue   chan resultWrite
 	stop    chan struct{}
 	stopped chan struct{} // closed when the writer has ended
@@ -71,35 +76,46 @@ type resultWrite struct {
 	done   *storage.Batch
 }
 
-// OpenResults opens or creates <config.Dir>/results, with room for so many bytes of answers. Errors: the directory is in use,
+// OpenResults opens <config.Dir>/results, if it is there; else the first write creates it. It has room for so many bytes of answers. Errors: the directory is in use,
 // damaged, or written by a newer program.
 func OpenResults(config Config, room int64) (*Results, error) {
 	config, err := config.withDefaults()
 	if err != nil {
 		return nil, err
 	}
-	db, err := openDatabase(config, "results", func(o badger.Options) badger.Options { return logOptions(o).WithSyncWrites(true) })
-	if err != nil {
-		return nil, err
-	}
 	r := &Results{
-		config: config, db: db, room: room, queue: make(chan resultWrite, resultQueue), stop: make(chan struct{}), stopped: make(chan struct{}),
+		config: config, room: room, queue: make(chan resultWrite, resultQueue), stop: make(chan struct{}), stopped: make(chan struct{}),
 		ended: make(chan struct{}), pending: map[*storage.Batch]struct{}{},
 		marks: markPeriodOf(config.Clock().Add(-ResultsFor)),
+	}
+	if _, err := os.Lstat(filepath.Join(config.Dir, resultsDir)); !errors.Is(err, fs.ErrNotExist) {
+		if err := r.open(); err != nil {
+			return nil, err
+		}
+	}
+	go r.writeAll()
+	go r.letGo()
+	return r, nil
+}
+
+// open opens or creates the database.
+func (r *Results) open() error {
+	db, err := openDatabase(r.config, resultsDir, func(o badger.Options) badger.Options { return logOptions(o).WithSyncWrites(true) })
+	if err != nil {
+		return err
 	}
 	have, err := checkSchema(db, []byte{keySchema}, resultsSchema)
 	if err == nil && have != resultsSchema {
 		err = errSchema(have, resultsSchema)
 	}
 	if err == nil {
-		err = guard("reading the results", r.loadChunks)
+		err = guard("reading the results", func() error { return r.loadChunks(db) })
 	}
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("opening the results: %w", err), db.Close())
+		return errors.Join(fmt.Errorf("opening the results: %w", err), db.Close())
 	}
-	go r.writeAll()
-	go r.letGo()
-	return r, nil
+	r.db.Store(db)
+	return nil
 }
 
 // markPeriodOf is the period that a mark of a moment is in.
@@ -123,9 +139,13 @@ func (r *Results) Result(id storage.ResultID) (result storage.Result, err error)
 		return result, storage.ErrClosed
 	default:
 	}
+	db := r.db.Load()
+	if db == nil {
+		return result, storage.ErrNotFound
+	}
 	now := r.config.Clock()
 	err = r.config.givenUp.guard("reading a result", func() error {
-		return r.db.View(func(txn *badger.Txn) error {
+		return db.View(func(txn *badger.Txn) error {
 			for period := markPeriodOf(now); ; period-- {
 				value, err := readValue(txn, markKey(period, id))
 				if errors.Is(err, storage.ErrNotFound) && period > 0 && period > markPeriodOf(now.Add(-ResultsFor)) {
@@ -246,7 +266,7 @@ func (r *Results) letGo() {
 func (r *Results) Close() (err error) {
 	r.once.Do(func() {
 		close(r.stop)
-		err = r.config.givenUp.close("results", r.stopped, r.db)
+		err = r.config.givenUp.close("results", r.stopped, r.db.Load)
 	})
 	return err
 }
@@ -293,7 +313,17 @@ func (r *Results) write(batch []resultWrite) {
 		}
 		return
 	}
-	t := resultTxn{db: r.db, finish: r.finish, txn: r.db.NewTransaction(true), err: r.broken, broken: r.broken}
+	db := r.db.Load()
+	if db == nil {
+		if err := r.open(); err != nil { // the next write tries it again
+			for i := range batch {
+				r.finish(batch[i].done, err)
+			}
+			return
+		}
+		db = r.db.Load()
+	}
+	t := resultTxn{db: db, finish: r.finish, txn: db.NewTransaction(true), err: r.broken, broken: r.broken}
 	now := r.config.Clock()
 	for i := range batch {
 		r.add(&t, &batch[i], now)
@@ -394,6 +424,9 @@ func (r *Results) chunk(now time.Time, pieces [][]byte) uint32 {
 
 // tidy drops what is older than a day, and the oldest answers while there are more than have room.
 func (r *Results) tidy() {
+	if r.db.Load() == nil {
+		return
+	}
 	now := r.config.Clock()
 	total := int64(0)
 	for _, c := range r.chunks {
@@ -415,7 +448,7 @@ func (r *Results) tidy() {
 
 // drop removes all keys of a prefix; false if that failed, which the next time mends.
 func (r *Results) drop(prefix []byte) bool {
-	err := guard("dropping old results", func() error { return r.db.DropPrefix(prefix) })
+	err := guard("dropping old results", func() error { return r.db.Load().DropPrefix(prefix) })
 	if err != nil {
 		r.config.Logger.Warn("results not tidied", "cause", err)
 	}
@@ -424,9 +457,9 @@ func (r *Results) drop(prefix []byte) bool {
 
 // loadChunks finds the chunks that are there, and the oldest marks. When a chunk began is not known any more; that it began now keeps
 // its answers a little longer than a day.
-func (r *Results) loadChunks() error {
+func (r *Results) loadChunks(db *badger.DB) error {
 	now := r.config.Clock()
-	return r.db.View(func(txn *badger.Txn) error {
+	return db.View(func(txn *badger.Txn) error {
 		it := txn.NewIterator(badger.IteratorOptions{Prefix: []byte{resultBody}})
 		defer it.Close()
 		for it.Rewind(); it.Valid(); it.Next() {

@@ -5,7 +5,10 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"io/fs"
 	"math/rand/v2"
+	"os"
+	"path/filepath"
 	"reflect"
 	"sync"
 	"testing"
@@ -56,6 +59,44 @@ func keepResult(t *testing.T, r *Results, n int, result storage.Result) {
 	t.Helper()
 	if err := r.Keep(resultID(n), result).Wait(); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// TestResultsBegin: there is no database before the first write, which creates it, or says why not and leaves it to the next one.
+func TestResultsBegin(t *testing.T) {
+	dir, clock := t.TempDir(), &resultClock{now: time.Unix(1_700_000_000, 0)}
+	database := filepath.Join(dir, resultsDir)
+	for range 2 {
+		r := openResults(t, dir, clock, 1<<30)
+		if _, err := r.Result(resultID(1)); !errors.Is(err, storage.ErrNotFound) {
+			t.Errorf("what was never kept: %v", err)
+		}
+		if err := r.Close(); err != nil {
+			t.Error(err)
+		}
+		if _, err := os.Lstat(database); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("before anything was kept: %v", err)
+		}
+	}
+	r := openResults(t, dir, clock, 1<<30)
+	if err := os.WriteFile(database, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Keep(resultID(1), storage.Result{State: storage.ResultBegun}).Wait(); err == nil {
+		t.Error("a file is in the place of the directory, and nobody says so")
+	}
+	if err := os.Remove(database); err != nil {
+		t.Fatal(err)
+	}
+	keepResult(t, r, 1, storage.Result{State: storage.ResultBegun})
+	for range 2 {
+		if got, err := r.Result(resultID(1)); err != nil || got.State != storage.ResultBegun {
+			t.Errorf("%+v, %v", got, err)
+		}
+		if err := r.Close(); err != nil {
+			t.Error(err)
+		}
+		r = openResults(t, dir, clock, 1<<30)
 	}
 }
 

@@ -168,7 +168,6 @@ func TestOthersThatCannotBeWritten(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		inTheWay(r.config.Dir, "results")
 		keep := func() error {
 			var last *storage.Batch
 			for range 8 {
@@ -176,6 +175,10 @@ func TestOthersThatCannotBeWritten(t *testing.T) {
 			}
 			return last.Wait()
 		}
+		if err := keep(); err != nil { // before, there is no database
+			t.Fatal(err)
+		}
+		inTheWay(r.config.Dir, "results")
 		until(t, keep)
 		within(t, "keeping", keep, errGivenUp)
 		within(t, "reading", func() error { _, err := r.Result(storage.ResultID{}); return err }, errGivenUp)
