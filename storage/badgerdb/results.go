@@ -307,22 +307,19 @@ func (r *Results) writeAll() {
 // write commits a batch, in several transactions if it is too large for one, unless the disk is nearly full. An answer is on disk
 // before the mark that tells of it.
 func (r *Results) write(batch []resultWrite) {
-	if free, err := freeBytes(r.config.Dir); err == nil && r.config.MinFreeMB >= 0 && free < openFreeBytes {
+	err := error(nil)
+	if free, unknown := freeBytes(r.config.Dir); unknown == nil && r.config.MinFreeMB >= 0 && free < openFreeBytes {
+		err = storage.ErrLowSpace
+	} else if r.db.Load() == nil {
+		err = r.open()
+	}
+	if err != nil { // the next write tries again
 		for i := range batch {
-			r.finish(batch[i].done, storage.ErrLowSpace)
+			r.finish(batch[i].done, err)
 		}
 		return
 	}
 	db := r.db.Load()
-	if db == nil {
-		if err := r.open(); err != nil { // the next write tries it again
-			for i := range batch {
-				r.finish(batch[i].done, err)
-			}
-			return
-		}
-		db = r.db.Load()
-	}
 	t := resultTxn{db: db, finish: r.finish, txn: db.NewTransaction(true), err: r.broken, broken: r.broken}
 	now := r.config.Clock()
 	for i := range batch {
