@@ -26,7 +26,7 @@ const (
 // lend gives a request of which the head was read memory for its body, if that is large.
 func lend(h *fasthttp.RequestHeader) (config fasthttp.RequestConfig) {
 	size := h.ContentLength()
-	if size <= kept.Usual || size > kept.Most {
+	if !kept.Keeps(size) {
 		return config
 	}
 	l := lent{Memory: kept.Take(size), to: requestOf(h)}
@@ -48,7 +48,7 @@ func requestOf(h *fasthttp.RequestHeader) *fasthttp.Request {
 
 // setBody gives the answer a body of about size bytes, which fill appends to the memory for it.
 func setBody(ctx *fasthttp.RequestCtx, size int, fill func(room []byte) []byte) {
-	if size <= kept.Usual || size > kept.Most {
+	if !kept.Keeps(size) {
 		own := ctx.Response.SwapBody(nil) // of the server, used again from answer to answer
 		ctx.Response.SwapBody(fill(own[:0]))
 		return

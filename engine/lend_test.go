@@ -19,14 +19,33 @@ import (
 	"github.com/pointsman/pointsman/engine/kept"
 )
 
-// digesting is a server whose answers are the digests of the bodies, half of them as streams that are made when the handler has returned.
-func digesting(t testing.TB) net.Addr {
+// listening is a gateway's server with a handler, which serves until the test ends.
+func listening(t testing.TB, handler fasthttp.RequestHandler, maxBody int) net.Addr {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := NewServer(func(ctx *fasthttp.RequestCtx) {
+	go NewServer(handler, maxBody).Serve(ln) //nolint:errcheck // it ends with the listener
+	t.Cleanup(func() { ln.Close() })
+	return ln.Addr()
+}
+
+// connected is a connection to it.
+func connected(t testing.TB, addr net.Addr) (net.Conn, *bufio.Reader) {
+	t.Helper()
+	c, err := net.Dial("tcp", addr.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	return c, bufio.NewReader(c)
+}
+
+// digesting is a server whose answers are the digests of the bodies, half of them as streams that are made when the handler has returned.
+func digesting(t testing.TB) net.Addr {
+	t.Helper()
+	return listening(t, func(ctx *fasthttp.RequestCtx) {
 		body := ctx.PostBody()
 		if len(body)%2 == 0 {
 			ctx.SetBodyStreamWriter(func(w *bufio.Writer) { fmt.Fprintf(w, "%x", sha256.Sum256(body)) })
@@ -34,9 +53,6 @@ func digesting(t testing.TB) net.Addr {
 		}
 		fmt.Fprintf(ctx, "%x", sha256.Sum256(body))
 	}, 4<<20)
-	go server.Serve(ln) //nolint:errcheck // it ends with the listener
-	t.Cleanup(func() { ln.Close() })
-	return ln.Addr()
 }
 
 // pattern appends size bytes that differ from one size to the next.
@@ -50,11 +66,7 @@ func pattern(room []byte, size int) []byte {
 // answering is a server whose answers are as long as the paths say.
 func answering(t testing.TB) net.Addr {
 	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	server := NewServer(func(ctx *fasthttp.RequestCtx) {
+	return listening(t, func(ctx *fasthttp.RequestCtx) {
 		size, err := strconv.Atoi(string(ctx.Path()[1:]))
 		if err != nil {
 			ctx.Error(err.Error(), fasthttp.StatusBadRequest)
@@ -62,9 +74,6 @@ func answering(t testing.TB) net.Addr {
 		}
 		setBody(ctx, size, func(room []byte) []byte { return pattern(room, size) })
 	}, 4<<20)
-	go server.Serve(ln) //nolint:errcheck // it ends with the listener
-	t.Cleanup(func() { ln.Close() })
-	return ln.Addr()
 }
 
 // ask wants the answer of a size, into memory that has room for it.
@@ -145,12 +154,7 @@ func TestLentBodies(t *testing.T) {
 // TestLargeBodiesAreReadIntoKeptMemory: also where one request in forty is large, which is too few for fasthttp to keep its body.
 func TestLargeBodiesAreReadIntoKeptMemory(t *testing.T) {
 	addr := digesting(t)
-	c, err := net.Dial("tcp", addr.String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
-	r := bufio.NewReader(c)
+	c, r := connected(t, addr)
 	small, large := make([]byte, 2001), make([]byte, 500_001)
 	send := func(rounds int) {
 		for range rounds {
@@ -213,13 +217,9 @@ func TestLentAnswers(t *testing.T) {
 // TestLargeAnswersAreMadeInKeptMemory: also where one answer in forty is large.
 func TestLargeAnswersAreMadeInKeptMemory(t *testing.T) {
 	addr := answering(t)
-	c, err := net.Dial("tcp", addr.String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
+	c, r := connected(t, addr)
 	const small, large = 2000, 500_000
-	r, room := bufio.NewReader(c), make([]byte, large)
+	room := make([]byte, large)
 	per := allocated(func(rounds int) {
 		for range rounds {
 			for n := range 40 {

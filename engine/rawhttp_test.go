@@ -125,13 +125,7 @@ func (c *tally) handle(ctx *fasthttp.RequestCtx) {
 func probedServer(t testing.TB) (address string, handler *tally) {
 	t.Helper()
 	handler = &tally{}
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { ln.Close() })
-	go NewServer(handler.handle, probedBody).Serve(ln) //nolint:errcheck // it ends with the listener
-	return ln.Addr().String(), handler
+	return listening(t, handler.handle, probedBody).String(), handler
 }
 
 // TestRawHTTP sends every probe over TCP: at once, in small pieces, and byte by byte if it is short.

@@ -20,6 +20,9 @@ const (
 	usualBits, mostBits = 14, 20
 )
 
+// Keeps tells whether memory for size bytes is kept.
+func Keeps(size int) bool { return size > Usual && size <= Most }
+
 // Memory is for one message. Bytes is empty, with room for it at least; it may be replaced by what an append to it gave.
 type Memory struct{ Bytes []byte }
 
@@ -46,7 +49,7 @@ func (m *Memory) Close() error {
 	if m == nil {
 		return nil
 	}
-	if size := cap(m.Bytes); size > Usual && size <= Most && size&(size-1) == 0 {
+	if size := cap(m.Bytes); Keeps(size) && size&(size-1) == 0 {
 		m.Bytes = m.Bytes[:0]
 		sizes[sizeOf(size)].Put(m)
 	}

@@ -128,7 +128,7 @@ type conn struct {
 	readBy, writeBy socket.Deadline
 }
 
-// late is by how much a wait from now until at may end later, so that one deadline serves those who come soon after: every read of a stream has its own.
+// late is until when a wait from now until at may last, so that one deadline serves those who come soon after: every read of a stream has its own.
 func late(now, at time.Time) time.Time { return at.Add(at.Sub(now) / 128) }
 
 // begin starts an exchange on the connection; it began before, if one had to be made.

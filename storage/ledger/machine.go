@@ -104,7 +104,7 @@ type Request struct {
 	state    state
 	charged  storage.Credits
 	loss     storage.Credits
-	batch    *storage.Batch // of its last line; nil once an ending is on disk
+	batch    *storage.Batch // of its last line; nil once that is on disk and ended it
 	endings  int            // its ending lines that are not durable yet, or in the ring of recent ones
 	spenders [3]*spending   // key, account, team; nil where there is none
 	key      string
