@@ -148,7 +148,7 @@ const maxBeta = 1 << 10
 // room makes scratch empty, with room for size bytes if they are many.
 func (c *call) room(size int) []byte {
 	if size > max(cap(c.scratch), kept.Usual) {
-		c.large.Close() //nolint:errcheck // it never fails
+		c.large.Give()
 		c.large = kept.Take(size)
 		c.scratch = c.large.Bytes
 	}
@@ -157,7 +157,7 @@ func (c *call) room(size int) []byte {
 
 // giveRoom gives large memory back; nobody may refer to scratch any more.
 func (c *call) giveRoom() {
-	c.large.Close() //nolint:errcheck // it never fails
+	c.large.Give()
 	if c.large = nil; cap(c.scratch) > kept.Usual {
 		c.scratch = nil
 	}

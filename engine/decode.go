@@ -23,20 +23,16 @@ func (e *Engine) decoded(next fasthttp.RequestHandler) fasthttp.RequestHandler {
 				return
 			}
 			if body := ctx.Request.Body(); len(body) > 0 {
-				plain, fault := decode(h.PeekAll(fasthttp.HeaderContentEncoding), body, e.MaxBody)
-				if fault != nil {
-					reject(ctx, fault)
-					return
-				}
+				hold := func(int64) *Fault { return nil }
 				if g, ok := ctx.Conn().(*gate); ok {
-					fault = g.hold(int64(len(body) + len(plain)))
+					hold = g.hold
 				}
+				plain, fault := decode(h.PeekAll(fasthttp.HeaderContentEncoding), body, e.MaxBody, hold)
 				if fault != nil {
 					reject(ctx, fault)
 					return
 				}
-				ctx.Request.SetBodyRaw(plain)
-				h.SetContentLength(len(plain))
+				replaceBody(ctx, plain)
 			}
 			h.Del(fasthttp.HeaderContentEncoding)
 		}
@@ -45,12 +41,12 @@ func (e *Engine) decoded(next fasthttp.RequestHandler) fasthttp.RequestHandler {
 }
 
 // decode returns what a body holds that was compressed with the one encoding given, at most limit bytes. No more memory than
-// twice the limit is in use on the way.
-func decode(encodings [][]byte, body []byte, limit int) ([]byte, *Fault) {
+// twice the limit is in use on the way; hold is told of it before it is, with how many bytes both have together.
+func decode(encodings [][]byte, body []byte, limit int, hold func(bytes int64) *Fault) ([]byte, *Fault) {
 	if len(encodings) != 1 || bytes.IndexByte(encodings[0], ',') >= 0 {
 		return nil, unsupportedEncoding("bodies with several content encodings are not accepted")
 	}
-	w := &inflated{limit: limit, size: len(body)}
+	w := &inflated{limit: limit, size: len(body), hold: hold}
 	var err error
 	switch encoding := encodings[0]; {
 	case bytes.EqualFold(encoding, []byte("gzip")):
@@ -78,6 +74,7 @@ type inflated struct {
 	plain []byte
 	limit int
 	size  int // of the compressed body, in bytes
+	hold  func(int64) *Fault
 	fault *Fault
 }
 
@@ -91,13 +88,14 @@ func (w *inflated) Write(p []byte) (int, error) {
 		w.fault = bodyTooLarge(int64(w.limit))
 		w.fault.Message = fmt.Sprintf("the request's body decodes to more than the limit of %d times its size", maxInflation)
 	}
+	if w.fault == nil && total > cap(w.plain) {
+		room := min(w.limit, max(total, 2*cap(w.plain), 4*w.size))
+		if w.fault = w.hold(int64(w.size + room)); w.fault == nil {
+			w.plain = append(make([]byte, 0, room), w.plain...)
+		}
+	}
 	if w.fault != nil {
 		return 0, errRefused
-	}
-	if total > cap(w.plain) {
-		grown := make([]byte, len(w.plain), min(w.limit, max(total, 2*cap(w.plain), 4*w.size)))
-		copy(grown, w.plain)
-		w.plain = grown
 	}
 	w.plain = append(w.plain, p...)
 	return len(p), nil

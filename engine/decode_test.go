@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"github.com/valyala/fasthttp"
+
+	"github.com/pointsman/pointsman/engine/overload"
 )
 
 func gzipped(p []byte) []byte {
@@ -72,7 +74,7 @@ func TestDecode(t *testing.T) {
 		{"two encodings", "gzip, gzip", gzipped(gzipped(short)), nil, "unsupported_media_type", "several"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			got, fault := decode([][]byte{[]byte(c.encoding)}, c.body, limit)
+			got, fault := decode([][]byte{[]byte(c.encoding)}, c.body, limit, unbounded)
 			switch {
 			case fault == nil && c.code != "":
 				t.Errorf("taken as %d bytes", len(got))
@@ -83,7 +85,7 @@ func TestDecode(t *testing.T) {
 			}
 		})
 	}
-	if _, fault := decode([][]byte{[]byte("gzip"), []byte("gzip")}, gzipped(gzipped(short)), limit); fault == nil || fault.Status != 415 {
+	if _, fault := decode([][]byte{[]byte("gzip"), []byte("gzip")}, gzipped(gzipped(short)), limit, unbounded); fault == nil || fault.Status != 415 {
 		t.Errorf("two headers: %v", fault)
 	}
 }
@@ -93,12 +95,12 @@ func TestDecode(t *testing.T) {
 func TestDecodeMemory(t *testing.T) {
 	const limit = 32 << 20
 	body := gzipped(bytes.Repeat(noise(64<<10), limit>>16))
-	if _, fault := decode([][]byte{[]byte("gzip")}, body, limit); fault != nil { // the decoders' pool is filled
+	if _, fault := decode([][]byte{[]byte("gzip")}, body, limit, unbounded); fault != nil { // the decoders' pool is filled
 		t.Fatal(fault)
 	}
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
-	plain, fault := decode([][]byte{[]byte("gzip")}, body, limit)
+	plain, fault := decode([][]byte{[]byte("gzip")}, body, limit, unbounded)
 	runtime.ReadMemStats(&after)
 	if fault != nil || len(plain) != limit || cap(plain) != limit {
 		t.Fatalf("%d bytes in %d: %v", len(plain), cap(plain), fault)
@@ -116,7 +118,7 @@ func BenchmarkDecode(b *testing.B) {
 			b.SetBytes(int64(len(plain)))
 			b.ReportAllocs()
 			for b.Loop() {
-				if got, fault := decode([][]byte{[]byte(name)}, body, 32<<20); fault != nil || len(got) != len(plain) {
+				if got, fault := decode([][]byte{[]byte(name)}, body, 32<<20, unbounded); fault != nil || len(got) != len(plain) {
 					b.Fatal(fault)
 				}
 			}
@@ -136,7 +138,7 @@ func FuzzDecode(f *testing.F) {
 			encoding = "gzip"
 		}
 		const limit = 2 << 20
-		plain, fault := decode([][]byte{[]byte(encoding)}, body, limit)
+		plain, fault := decode([][]byte{[]byte(encoding)}, body, limit, unbounded)
 		if len(plain) > limit || len(plain) > freeInflation && len(plain) > (maxInflation+1)*len(body) {
 			t.Errorf("%d bytes of %d", len(plain), len(body))
 		}
@@ -144,4 +146,30 @@ func FuzzDecode(f *testing.F) {
 			t.Errorf("%+v", fault)
 		}
 	})
+}
+
+func unbounded(int64) *Fault { return nil }
+
+// What a body becomes is held before there is memory for it.
+func TestDecodeHoldsBefore(t *testing.T) {
+	plain := noise(4 << 20)
+	for encoding, body := range map[string][]byte{"gzip": gzipped(plain), "br": brotlied(plain)} {
+		held, most := int64(0), int64(32<<20)
+		full := overloaded(&overload.Shed{Reason: overload.Body})
+		hold := func(bytes int64) *Fault {
+			if bytes > most {
+				return full
+			}
+			held = bytes
+			return nil
+		}
+		got, fault := decode([][]byte{[]byte(encoding)}, body, 32<<20, hold)
+		if fault != nil || held != int64(cap(got)+len(body)) {
+			t.Errorf("%s: %d bytes were held for %d and %d: %v", encoding, held, len(body), cap(got), fault)
+		}
+		held, most = 0, int64(len(body))+1<<20
+		if _, fault := decode([][]byte{[]byte(encoding)}, body, 32<<20, hold); fault != full {
+			t.Errorf("%s: %v, when %d bytes were held", encoding, fault, held)
+		}
+	}
 }

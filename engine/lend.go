@@ -38,7 +38,27 @@ func lend(h *fasthttp.RequestHeader) (config fasthttp.RequestConfig) {
 // Close takes the memory back.
 func (l *lent) Close() error {
 	l.to.SwapBody(l.own[:0])
-	return l.Memory.Close()
+	l.Give()
+	return nil
+}
+
+// replaceBody puts a body in the place of the one that came. What that had is taken back first: the server would keep it for a body of another request.
+func replaceBody(ctx *fasthttp.RequestCtx, body []byte) {
+	if l, ok := ctx.UserValue(lentKey).(*lent); ok {
+		ctx.RemoveUserValue(lentKey)
+		l.Close() //nolint:errcheck // it never fails
+	}
+	ctx.Request.SetBodyRaw(body)
+	ctx.Request.Header.SetContentLength(len(body))
+}
+
+// sent is memory that an answer has its body in.
+type sent struct{ *kept.Memory }
+
+// Close takes the memory back.
+func (s sent) Close() error {
+	s.Give()
+	return nil
 }
 
 // requestOf is the request whose head the server shows, which is a part of it.
@@ -54,6 +74,6 @@ func setBody(ctx *fasthttp.RequestCtx, size int, fill func(room []byte) []byte) 
 		return
 	}
 	m := kept.Take(size)
-	ctx.SetUserValue(answerKey, m)
+	ctx.SetUserValue(answerKey, sent{m})
 	ctx.Response.SetBodyRaw(fill(m.Bytes))
 }

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -235,5 +236,58 @@ func TestLargeAnswersAreMadeInKeptMemory(t *testing.T) {
 	})
 	if per > 300_000 && !raceEnabled() {
 		t.Errorf("%d bytes are allocated for 40 answers with one of %d", per, large)
+	}
+}
+
+// The memory of a body in whose place another was put is nobody else's: neither has a small body that comes meanwhile that of a large one after it.
+func TestReplacedBodyLeavesNoMemoryBehind(t *testing.T) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1)) // so that a pool gives what was put into it last
+	there, goOn := make(chan struct{}), map[string]chan struct{}{"/replace": make(chan struct{}), "/hold": make(chan struct{})}
+	addr := listening(t, func(ctx *fasthttp.RequestCtx) {
+		path := string(ctx.Path())
+		if path == "/replace" {
+			replaceBody(ctx, []byte("plain"))
+		}
+		before := bytes.Clone(ctx.PostBody())
+		if goOn[path] != nil {
+			there <- struct{}{}
+			<-goOn[path]
+		}
+		if !bytes.Equal(before, ctx.PostBody()) {
+			ctx.Error("it has changed", fasthttp.StatusInternalServerError)
+			return
+		}
+		ctx.SetBody(before)
+	}, 4<<20)
+	send := func(path string, body, want []byte) <-chan error {
+		answered := make(chan error, 1)
+		c, r := connected(t, addr)
+		go func() {
+			defer close(answered)
+			fmt.Fprintf(c, "POST %s HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s", path, len(body), body) //nolint:errcheck // the answer tells
+			resp, err := http.ReadResponse(r, nil)
+			if err != nil {
+				answered <- err
+				return
+			}
+			defer resp.Body.Close()
+			if got, err := io.ReadAll(resp.Body); err != nil || !bytes.Equal(got, want) {
+				answered <- fmt.Errorf("%s: %d %.40q, %w", path, resp.StatusCode, got, err)
+			}
+		}()
+		return answered
+	}
+	small, large := bytes.Repeat([]byte("s"), 1000), bytes.Repeat([]byte("l"), 20_000)
+	for range 20 {
+		replaced := send("/replace", bytes.Repeat([]byte("r"), 20_000), []byte("plain"))
+		<-there
+		held := send("/hold", small, small)
+		<-there
+		goOn["/replace"] <- struct{}{}
+		err := errors.Join(<-replaced, <-send("/", large, large))
+		goOn["/hold"] <- struct{}{}
+		if err := errors.Join(err, <-held); err != nil {
+			t.Fatal(err)
+		}
 	}
 }

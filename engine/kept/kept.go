@@ -44,14 +44,13 @@ func Take(size int) *Memory {
 	return &Memory{make([]byte, 0, 2*Usual<<n)}
 }
 
-// Close gives the memory back: nobody may refer to it any more. It returns no error, and nil may be closed.
-func (m *Memory) Close() error {
+// Give gives the memory back: nobody may refer to it any more. Of nil there is nothing to give.
+func (m *Memory) Give() {
 	if m == nil {
-		return nil
+		return
 	}
 	if size := cap(m.Bytes); Keeps(size) && size&(size-1) == 0 {
 		m.Bytes = m.Bytes[:0]
 		sizes[sizeOf(size)].Put(m)
 	}
-	return nil
 }

@@ -14,12 +14,12 @@ func TestSizes(t *testing.T) {
 			t.Errorf("%d bytes get %d of %d", size, len(m.Bytes), got)
 		}
 		m.Bytes = m.Bytes[:size]
-		m.Close()
+		m.Give()
 	}
 	grown := Take(Usual + 1)
 	grown.Bytes = append(make([]byte, 0, 100), "of somebody else"...)
-	grown.Close()
-	(*Memory)(nil).Close()
+	grown.Give()
+	(*Memory)(nil).Give()
 	for range 100 {
 		for size := 1; size <= Most; size *= 2 {
 			if m := Take(size); len(m.Bytes) != 0 || cap(m.Bytes) < size {
@@ -49,7 +49,7 @@ func TestOwners(t *testing.T) {
 					}
 					if len(held) > 4 {
 						delete(held, m)
-						m.Close()
+						m.Give()
 					}
 				}
 			}

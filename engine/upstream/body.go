@@ -127,7 +127,7 @@ func (b *body) join(c *conn, limit int) (m *kept.Memory, err error) {
 	m = kept.Take(total)
 	for _, p := range pieces {
 		m.Bytes = append(m.Bytes, p.Bytes...)
-		p.Close() //nolint:errcheck // it never fails
+		p.Give()
 	}
 	return m, err
 }

@@ -365,7 +365,7 @@ func (x *Exchange) Close(reuse bool) {
 		x.Request.release()
 	}
 	fasthttp.ReleaseResponse(x.Response)
-	x.memory.Close() //nolint:errcheck // it never fails
+	x.memory.Give()
 	x.Request, x.Response, x.target, x.memory = nil, nil, nil, nil
 }
 
