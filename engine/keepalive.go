@@ -43,11 +43,11 @@ type pulse struct {
 	id    string // of the request, for the head
 	more  string // header fields for the head
 
-	mu      sync.Mutex
+	mu      sync.Mutex // held while a ping is written
 	waiting bool
 	due     time.Time
-	begun   bool // the head has been sent by us: the rest must be too
-	broken  bool // a ping could not be written whole: nothing can follow it
+	headed  bool // the head was sent, or the server sends it
+	begun   bool // by us: the rest must be too
 	pinging bool
 }
 
@@ -61,11 +61,13 @@ func newPulse(ctx *fasthttp.RequestCtx, k KeepAlive, began time.Time) *pulse {
 	}
 }
 
-// look sends a ping if one is due, on a goroutine of its own, for a slow client may not take it at once.
+// look sends a ping if one is due, on a goroutine of its own, for a slow client may not take it at once. It never waits, for whoever looks has others to look after.
 func (p *pulse) look(now time.Time) {
-	p.mu.Lock()
+	if !p.mu.TryLock() {
+		return // a ping is on its way, or the stream goes on
+	}
 	defer p.mu.Unlock()
-	if p.waiting && !p.pinging && !p.broken && now.After(p.due) {
+	if p.waiting && !p.pinging && now.After(p.due) {
 		p.pinging = true
 		go p.ping()
 	}
@@ -79,15 +81,17 @@ func (p *pulse) ping() {
 		return
 	}
 	var out []byte
-	if !p.begun {
+	if !p.headed {
 		out = append(out, "HTTP/1.1 200 OK\r\nServer: pointsman\r\nContent-Type: text/event-stream; charset=utf-8\r\nCache-Control: no-cache\r\n"+
 			"X-Accel-Buffering: no\r\nTransfer-Encoding: chunked\r\nConnection: close\r\nX-Request-Id: "...)
 		out = append(append(append(append(out, p.id...), "\r\n"...), p.more...), "\r\n"...)
 	}
 	p.conn.SetWriteDeadline(time.Now().Add(pingTime)) //nolint:errcheck // the write tells
-	_, err := p.conn.Write(appendChunk(out, []byte(": ping\n\n")))
+	if _, err := p.conn.Write(appendChunk(out, []byte(": ping\n\n"))); err != nil {
+		p.conn.Close() // nothing can follow what was not written whole
+	}
 	p.conn.SetWriteDeadline(time.Time{}) //nolint:errcheck // the next write tells
-	p.begun, p.broken = true, err != nil
+	p.headed, p.begun = true, p.begun || !p.headed
 	p.due = time.Now().Add(p.every)
 }
 
@@ -101,7 +105,7 @@ func (p *pulse) wait() {
 	p.waiting, p.due = true, time.Now().Add(p.every)
 }
 
-// stop says that it waits no more. begun tells that the head and pings have been sent.
+// stop says that it waits no more. begun tells that the head was sent with a ping.
 func (p *pulse) stop() (begun bool) {
 	if p == nil {
 		return false
@@ -112,12 +116,20 @@ func (p *pulse) stop() (begun bool) {
 	return p.begun
 }
 
-// carry sends the rest of a stream whose head was sent with a ping, and ends the connection.
-func (p *pulse) carry(conn net.Conn, body io.ReadCloser) {
-	defer body.Close() //nolint:errcheck // settles what has not been read to its end
-	if p.broken {
-		return
+// begin stops, for the answer begins: unless pings have begun it, the server sends the head, and what pings come later go behind that.
+func (p *pulse) begin() (begun bool) {
+	if p == nil {
+		return false
 	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.waiting, p.headed = false, true
+	return p.begun
+}
+
+// carry sends the rest of a stream whose head was sent with a ping, and ends the connection.
+func carry(conn net.Conn, body io.ReadCloser) {
+	defer body.Close() //nolint:errcheck // settles what has not been read to its end
 	buf, out := make([]byte, relayBatch), []byte(nil)
 	for {
 		n, err := body.Read(buf)

@@ -57,17 +57,18 @@ func (e *Engine) relay(ctx *fasthttp.RequestCtx, c *call, a *answer) {
 		r.replay(a.held)
 	}
 	r.copied.hear(r.out)
+	ctx.Response.ImmediateHeaderFlush = len(r.out) == 0 // a ping may come before the first byte
 	stream(ctx, p, k.record(ctx, r))
 }
 
 // stream makes body the answer. If pings have begun it already, the rest follows them.
 func stream(ctx *fasthttp.RequestCtx, p *pulse, body io.ReadCloser) {
-	if !p.stop() {
+	if !p.begin() {
 		ctx.SetBodyStream(body, -1)
 		return
 	}
 	ctx.HijackSetNoResponse(true)
-	ctx.Hijack(func(conn net.Conn) { p.carry(conn, body) })
+	ctx.Hijack(func(conn net.Conn) { carry(conn, body) })
 }
 
 // relay is the body of a streamed answer.
@@ -187,11 +188,13 @@ func (r *relay) next() {
 	}
 	switch {
 	case err == nil && event.Data == nil: // a keep-alive
-		r.out = append(r.out, event.Raw...)
+		if !event.Unterminated { // else it would run into what follows
+			r.out = append(r.out, event.Raw...)
+		}
 	case errors.Is(err, io.EOF) && r.finished:
 		r.complete(nil)
 	case err == nil:
-		r.event(event.Data, event.Raw)
+		r.event(&event)
 	case r.call.wasStopped():
 		r.settle(storage.OutcomeInterrupted)
 		r.fault(shuttingDown())
@@ -217,7 +220,7 @@ func (r *relay) replay(held []byte) {
 		case err != nil:
 			return
 		case event.Data != nil:
-			r.event(event.Data, event.Raw)
+			r.event(&event)
 		}
 	}
 }
@@ -229,9 +232,15 @@ func (r *relay) repeat(k *cachedAnswer) {
 }
 
 // event passes one event on, byte for byte, unless it is about usage the client did not ask for.
-func (r *relay) event(data, raw []byte) {
-	d := r.call.dialect
+func (r *relay) event(event *sse.Event) {
+	d, data, raw := r.call.dialect, event.Data, event.Raw
 	info := d.Inspect(data)
+	if event.Unterminated { // more follows it here
+		if info.Malformed {
+			return // it was cut
+		}
+		raw = sse.AppendEvent(nil, string(event.Name), data)
+	}
 	if info.Error {
 		r.breakOff(r.answer.failure(errorStatus(data), data).aboutRequest("the provider broke off the answer"))
 		return

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"io"
 	"net"
 	"strings"
@@ -59,24 +60,30 @@ func idleProxy(t *testing.T, base string, patience time.Duration) string {
 func TestSilentStreamsAreKeptAlive(t *testing.T) {
 	const silence = 1500 * time.Millisecond
 	chunks := scripted.OpenAIChunks("x", []string{"a", "b"}, scripted.UsageFinal)
+	slow := &scripted.Reply{Interval: silence / 2, Chunks: chunks}
 	for name, tc := range map[string]struct {
 		reply *scripted.Reply
 		pings bool
+		after string // when the first ping may come before the answer; "": soon
+		more  string // of the configuration
 	}{
-		"before the headers":     {reply: &scripted.Reply{HoldBeforeHeaders: silence, Chunks: chunks}, pings: true},
-		"after the headers":      {reply: &scripted.Reply{HoldBeforeFirst: silence, Chunks: chunks}, pings: true},
-		"no usage in the end":    {reply: &scripted.Reply{HoldBeforeHeaders: silence, Chunks: scripted.OpenAIChunks("x", []string{"a", "b"}, scripted.UsageNone)}, pings: true},
-		"between two events":     {reply: &scripted.Reply{Interval: silence / 2, Chunks: chunks[:len(chunks)-1]}, pings: true},
-		"not silent for so long": {reply: &scripted.Reply{Chunks: chunks}},
+		"before the headers":      {reply: &scripted.Reply{HoldBeforeHeaders: silence, Chunks: chunks}, pings: true},
+		"after the headers":       {reply: &scripted.Reply{HoldBeforeFirst: silence, Chunks: chunks}, pings: true},
+		"no usage in the end":     {reply: &scripted.Reply{HoldBeforeHeaders: silence, Chunks: scripted.OpenAIChunks("x", []string{"a", "b"}, scripted.UsageNone)}, pings: true},
+		"between two events":      {reply: &scripted.Reply{Interval: silence / 2, Chunks: chunks[:len(chunks)-1]}, pings: true},
+		"not silent for so long":  {reply: &scripted.Reply{Chunks: chunks}},
+		"after a quick beginning": {reply: slow, pings: true, after: "9"}, // so that the server sends the head
+		"of one that others may follow, after a quick beginning": {reply: slow, pings: true, after: "9", more: coalesceOn},
+		"of one that others may follow":                          {reply: slow, pings: true, more: coalesceOn},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			up, toml := upstreams(t, 1)
-			after := "keep_alive_after = 0.4\nkeep_alive_every = 0.3\n"
+			after := "keep_alive_after = " + cmp.Or(tc.after, "0.4") + "\nkeep_alive_every = 0.3\n"
 			if !tc.pings {
 				after = ""
 			}
-			g := newGateway(t, after+strings.Replace(toml, "timeout_seconds = 2", "timeout_seconds = 5", 1), nil)
+			g := newGateway(t, after+strings.Replace(toml, "timeout_seconds = 2", "timeout_seconds = 5", 1)+tc.more, nil)
 			up[0].Script(func(*scripted.Request) *scripted.Reply { return tc.reply })
 			client := newClient(idleProxy(t, g.api.base, 900*time.Millisecond), g.firstKey)
 			resp, body := client.post(t, chatPath, ask("m", "stream", true))

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net"
@@ -110,6 +111,62 @@ func TestStreamsUseTheirConnectionAgain(t *testing.T) {
 			}
 			if n, asked := connections.Load(), up[0].Count(); n > asked/4 { // on a busy machine an end may come too late
 				t.Errorf("%d connections for %d streams", n, asked)
+			}
+		})
+	}
+}
+
+// A stream that its provider ends without the last blank line, or in the middle of an event or a comment, is passed on as whole events, and what
+// the gateway puts behind it can be read.
+func TestStreamsWhoseLastEventIsCut(t *testing.T) {
+	t.Parallel()
+	inTheMiddle := func(stream []byte, what string) []byte {
+		content := bytes.Index(stream, []byte("Hello"))
+		return append(stream[:content+bytes.Index(stream[content:], []byte("\n\n"))+2:len(stream)], what...)
+	}
+	for kind, adapter := range upstreamKinds() {
+		t.Run(kind.String(), func(t *testing.T) {
+			t.Parallel()
+			up, toml := upstreams(t, 1)
+			g := newGateway(t, strings.ReplaceAll(toml, "adapter = \"openai\"", adapter)+"[health]\nprobe = \"off\"\n", nil)
+			for name, tc := range map[string]struct {
+				cut   func(stream []byte) []byte
+				whole bool
+			}{
+				"without the last blank line": {func(s []byte) []byte { return s[:len(s)-1] }, true},
+				"without the last line's end": {func(s []byte) []byte { return s[:len(s)-2] }, true},
+				"without the event that ends it": {func(s []byte) []byte {
+					s = bytes.TrimSuffix(s, []byte("data: [DONE]\n\n"))
+					return s[:len(s)-1]
+				}, true},
+				"in an event":         {func(s []byte) []byte { return inTheMiddle(s, "event: x\ndata: {\"choi") }, false},
+				"in an event's name":  {func(s []byte) []byte { return inTheMiddle(s, "event: x\n") }, false},
+				"in a comment":        {func(s []byte) []byte { return inTheMiddle(s, ": keep-al") }, false},
+				"in a comment's line": {func(s []byte) []byte { return inTheMiddle(s, ": keep-alive\n") }, false},
+			} {
+				for path, in := range inboundPaths() {
+					up[0].Script(nil)
+					g.stream(t, path) //nolint:errcheck // a success, so that no circuit opens
+					up[0].Script(func(r *scripted.Request) *scripted.Reply {
+						reply := r.Default()
+						reply.Chunks = [][]byte{tc.cut(bytes.Join(reply.Chunks, nil))}
+						return reply
+					})
+					text, err := g.stream(t, path)
+					if (err == nil) != tc.whole || tc.whole != strings.Contains(text, lastEvents()[in]) || tc.whole == strings.Contains(text, "provider_stream_error") {
+						t.Errorf("%s, %s: %v: %s", name, path, err, text)
+					}
+					events := sse.NewReader(strings.NewReader(text), 0)
+					for {
+						event, err := events.Next()
+						if err != nil {
+							break
+						}
+						if data := string(event.Data); event.Unterminated || data != "" && data != "[DONE]" && !json.Valid(event.Data) || string(event.Name) == "x" {
+							t.Errorf("%s, %s: an event %q %q in %s", name, path, event.Name, data, text)
+						}
+					}
+				}
 			}
 		})
 	}

@@ -72,8 +72,7 @@ func (s *Stream) next() {
 		s.err = err
 		return
 	case ev.Data == nil:
-		// A keep-alive is one in either dialect. A line that is cut, the last of the source, would run into what follows.
-		if last := ev.Raw[len(ev.Raw)-1]; last == '\n' || last == '\r' {
+		if !ev.Unterminated { // a keep-alive is one in either dialect; one that is cut would run into what follows
 			s.out = append(s.out, ev.Raw...)
 		}
 		return

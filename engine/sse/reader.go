@@ -240,7 +240,7 @@ func (r *Reader) last() (Event, error) {
 		r.field(r.line, r.end)
 		r.line = r.end
 	}
-	return r.take(r.hasData), nil
+	return r.take(true), nil
 }
 
 // fill reads once from the source, into half of the buffer at least. It sets r.err at the end.
