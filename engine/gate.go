@@ -156,7 +156,11 @@ func (g *gate) handOn(p []byte, used int, err error) (int, error) {
 	if g.fault != nil && used == 0 {
 		return g.refuse(p)
 	}
-	g.passed = used > 0 && g.midway() || g.passed && used == 0
+	midway := g.midway()
+	if used > 0 && !midway {
+		g.sentAll()
+	}
+	g.passed = used > 0 && midway || g.passed && used == 0
 	if g.passed && errors.Is(err, io.EOF) {
 		err = io.ErrUnexpectedEOF
 	}

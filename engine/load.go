@@ -58,10 +58,15 @@ func (g *gate) letGo() {
 	if n := g.held.Swap(0); n > 0 {
 		g.guard.Free(n)
 	}
+	g.sentAll()
+	g.timed, g.slow = false, false
+}
+
+// sentAll says that the client is through with a request, or gone.
+func (g *gate) sentAll() {
 	if g.counted.Swap(false) {
 		g.guard.SentAll(g.RemoteAddr())
 	}
-	g.timed, g.slow = false, false
 }
 
 // readOn reads more of a request. One that is not all there in time is counted as slow, and may then take as long as the
@@ -132,13 +137,14 @@ func (g *gate) SetWriteDeadline(t time.Time) error {
 	return g.Conn.SetWriteDeadline(t)
 }
 
-// SetDeadline is both.
+// SetDeadline is both. Of a connection that is closed the next read or write tells: the server would drop what is to take it over, and with it a stream that nobody
+// would settle.
 func (g *gate) SetDeadline(t time.Time) error {
 	g.readBy = t
 	g.waits.Moves(t, t)
-	g.writes.Moves(t, t)
-	g.given = !t.IsZero()
-	return g.Conn.SetDeadline(t)
+	g.Conn.SetReadDeadline(t) //nolint:errcheck // the read tells
+	g.SetWriteDeadline(t)     //nolint:errcheck // the write tells
+	return nil
 }
 
 // Close ends the connection.
@@ -146,8 +152,6 @@ func (g *gate) Close() error {
 	if n := g.held.Swap(0); n > 0 {
 		g.guard.Free(n)
 	}
-	if g.counted.Swap(false) {
-		g.guard.SentAll(g.RemoteAddr())
-	}
+	g.sentAll()
 	return g.Conn.Close()
 }

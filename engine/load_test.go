@@ -1,9 +1,15 @@
 package engine
 
 import (
+	"bufio"
+	"io"
+	"net"
+	"net/http"
 	"slices"
 	"testing"
 	"time"
+
+	"github.com/valyala/fasthttp"
 
 	"github.com/pointsman/pointsman/engine/overload"
 )
@@ -104,5 +110,41 @@ func TestWriteDeadlines(t *testing.T) {
 	write()
 	if w := conn.writes; len(w) != 4 || !own(w[0]) || w[1] != given || !w[2].IsZero() || !own(w[3]) {
 		t.Errorf("it was told %v, with %v given", w, given)
+	}
+}
+
+// A client that took long to send its request is no slow sender any more while it waits for its answer.
+func TestSlowSenderWhoIsThrough(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	arrived, answer := make(chan struct{}), make(chan struct{})
+	server := NewServer(func(ctx *fasthttp.RequestCtx) {
+		arrived <- struct{}{}
+		<-answer
+	}, 1<<20)
+	server.Guard = overload.New(overload.Config{Requests: 10, Senders: 1})
+	go server.Serve(ln) //nolint:errcheck // it ends with the listener
+	var readers []*bufio.Reader
+	for range 2 {
+		c, r := connected(t, ln.Addr())
+		readers = append(readers, r)
+		io.WriteString(c, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n1") //nolint:errcheck // the answer tells
+		time.Sleep(overload.SlowAfter + 200*time.Millisecond)
+		io.WriteString(c, "2") //nolint:errcheck // likewise
+		select {
+		case <-arrived:
+		case <-time.After(10 * time.Second):
+			text, _ := r.Peek(100) // it is all there
+			t.Fatalf("refused: %s", text)
+		}
+	}
+	close(answer)
+	for _, r := range readers {
+		if resp, err := http.ReadResponse(r, nil); err != nil || resp.StatusCode != 200 {
+			t.Errorf("%v, %v", resp, err)
+		}
 	}
 }

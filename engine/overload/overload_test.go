@@ -149,6 +149,35 @@ func TestHopelessIsRefusedAtOnce(t *testing.T) {
 	})
 }
 
+// A stall does not make the guard refuse for ever: what was seen of it is forgotten when nobody waits, and the next one may.
+func TestStallIsForgotten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := full(t, Config{Requests: 1, Queue: 1000, Wait: time.Second})
+		go g.Enter(0, time.Time{}) //nolint:errcheck // it waits in vain
+		time.Sleep(500 * time.Millisecond)
+		if _, shed := g.Enter(0, time.Time{}); shed == nil || shed.Reason != NoRoom { // since nobody was let in for half a second
+			t.Errorf("in the stall: %+v", shed)
+		}
+		served := 0
+		for range 10 {
+			time.Sleep(time.Second)
+			go func() {
+				time.Sleep(10 * time.Millisecond)
+				g.Leave()
+			}()
+			if waited, shed := g.Enter(0, time.Time{}); waited && shed == nil {
+				served++
+				continue
+			}
+			time.Sleep(10 * time.Millisecond)
+			g.Enter(0, time.Time{}) //nolint:errcheck // there is room now
+		}
+		if served < 7 {
+			t.Errorf("%d of 10 were let in when there was room in 10 ms", served)
+		}
+	})
+}
+
 // Nothing is lost of the room, and never more is given than there is, whatever happens at once.
 func TestHammerTheGuard(t *testing.T) {
 	const limit, clients = 8, 64

@@ -46,7 +46,8 @@ func (l *list) remove(w *waiter) {
 // paceTime is how far back the pace looks.
 const paceTime = time.Second
 
-// pace is how fast those who wait are let in. What is longer ago counts less; time in which nobody waited does not count.
+// pace is how fast those who wait are let in. What is longer ago counts less; time in which nobody waited does not count, but lets what was seen be forgotten, or
+// a stall would be expected to go on that nobody waits any more to see the end of.
 type pace struct {
 	served float64 // fading
 	time   float64 // that was watched, in seconds, fading
@@ -58,6 +59,12 @@ func (p *pace) age(now time.Time) {
 	passed := max(now.Sub(p.at), 0).Seconds()
 	fade := math.Exp(-passed / paceTime.Seconds())
 	p.served, p.time, p.at = p.served*fade, p.time*fade+(1-fade)*paceTime.Seconds(), now
+}
+
+// forget lets what was fade until now, while nobody waited.
+func (p *pace) forget(now time.Time) {
+	fade := math.Exp(-max(now.Sub(p.at), 0).Seconds() / paceTime.Seconds())
+	p.served, p.time, p.at = p.served*fade, p.time*fade, now
 }
 
 // leastWatched is how much of the time must have been watched before the pace says anything.
@@ -85,7 +92,7 @@ func (g *Guard) wait(class Priority, deadline time.Time) *Shed {
 			g.mu.Unlock()
 			return nil
 		}
-		g.pace.at = now
+		g.pace.forget(now)
 	}
 	g.pace.age(now)
 	ahead := 0
