@@ -204,7 +204,7 @@ func (e *Engine) attemptAll(c *call) (*answer, *Fault) {
 				case c.late(e.Now):
 					return nil, deadlineExceeded()
 				}
-				if last != nil && !last.allows(c.among[step.Candidate].Model, c) || !t.may(i) || n > 0 && !t.pause(n-1, t.failed[i].retryAfter) {
+				if last != nil && !last.allows(c.among[step.Candidate].Model, c) || !t.may(i, n) {
 					break
 				}
 				a, failed := e.try(c, &t, i)

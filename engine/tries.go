@@ -77,46 +77,80 @@ type tries struct {
 	e      *Engine
 	c      *call
 	made   int
-	before int        // made before this turn
-	turns  int        // through the steps that are over
-	failed []*failure // by step: its last failure, nil if it was not tried; empty until one fails
+	before int     // made before this turn
+	turns  int     // through the steps that are over
+	early  bool    // one was left alone in this turn that may be tried later
+	last   []tried // by step; empty until one fails
+}
+
+// tried is what the last try of a step came to.
+type tried struct {
+	*failure           // nil: there was none
+	due      time.Time // until then its provider wants to be left alone
+	paid     bool      // the next try is taken from the provider's budget
+	refused  bool      // the budget has no further try
 }
 
 func (e *Engine) newTries(c *call) tries {
 	return tries{e: e, c: c}
 }
 
-// may tells whether a step is tried now: for the first time always, again only if that may help and the bounds allow it.
-func (t *tries) may(step int) bool {
+// may tells whether a step is tried now, for the n-th time of this turn, from 0: for the first time always, again only if that may help and
+// the bounds allow it, and at once after another time only after a pause, which it waits for.
+func (t *tries) may(step, n int) bool {
 	d := t.c.among[t.c.steps[step].Candidate]
-	var f *failure
-	if t.failed != nil {
-		f = t.failed[step]
-	}
-	if f == nil && t.turns == 0 {
+	if t.last == nil || t.last[step].failure == nil {
+		if t.turns > 0 {
+			return false
+		}
 		d.endpoint.budget.deposit(t.e.Retries.Percent)
 		d.endpoint.hedges.deposit(t.e.Hedges.Percent)
 		return true
 	}
-	return f != nil && (f.retryable() || f.class == adapter.ClassRateLimited && t.turns > 0) && !t.asksTooMuch(f) && t.made < t.e.Retries.Attempts &&
-		(t.turns == 0 || t.e.live.Usable(d.Index, t.e.Now())) && d.endpoint.budget.withdraw()
+	last := &t.last[step]
+	switch {
+	case !last.retryable() && (last.class != adapter.ClassRateLimited || t.turns == 0), t.asksTooMuch(last), t.made >= t.e.Retries.Attempts:
+		return false
+	case t.turns > 0 && !t.e.live.Usable(d.Index, t.e.Now()):
+		return false
+	case n == 0 && t.e.Now().Before(last.due):
+		t.early = true
+		return false
+	}
+	if last.paid = d.endpoint.budget.withdraw(); !last.paid {
+		last.refused = true
+		return false
+	}
+	if n > 0 && !t.pause(n-1, last.retryAfter) {
+		d.endpoint.budget.refund()
+		last.paid = false
+		return false
+	}
+	return true
 }
 
 // asksTooMuch tells that who failed wants to be left alone for longer than a pause may last.
-func (t *tries) asksTooMuch(f *failure) bool { return f.retryAfter > t.e.Retries.MaxPause }
+func (t *tries) asksTooMuch(f *tried) bool { return f.retryAfter > t.e.Retries.MaxPause }
 
+// note notes a try that failed. One that was not sent costs its provider's budget nothing.
 func (t *tries) note(step int, f *failure) {
-	if t.failed == nil {
-		t.failed = make([]*failure, len(t.c.steps))
+	if t.last == nil {
+		t.last = make([]tried, len(t.c.steps))
+	}
+	if t.last[step].paid && f.unsent {
+		t.c.among[t.c.steps[step].Candidate].endpoint.budget.refund()
 	}
 	t.made++
-	t.failed[step] = f
+	t.last[step] = tried{failure: f, due: t.e.Now().Add(f.retryAfter)}
 }
 
-// mayHedge tells whether a second copy may go to a step's provider.
+// mayHedge tells whether a second copy may go to a step's provider: not if it has failed in a way that does not pass, or wants to be left alone.
 func (t *tries) mayHedge(step int) bool {
-	d := t.c.among[t.c.steps[step].Candidate]
-	return !t.c.late(t.e.Now) && t.e.live.Usable(d.Index, t.e.Now()) && d.endpoint.hedges.withdraw()
+	d, now := t.c.among[t.c.steps[step].Candidate], t.e.Now()
+	if t.last != nil && t.last[step].failure != nil && (!t.last[step].retryable() || now.Before(t.last[step].due)) {
+		return false
+	}
+	return !t.c.late(t.e.Now) && t.e.live.Usable(d.Index, now) && d.endpoint.hedges.withdraw()
 }
 
 // try tries step i once, alone or with a second copy beside it, and notes what failed.
@@ -162,18 +196,19 @@ func (w waiter) Cancel() { close(w) }
 
 // again tells whether to go through the steps once more, after a pause: some failed in a way that may pass.
 func (t *tries) again() bool {
-	idle := t.made == t.before // the budgets are used up
-	t.turns, t.before = t.turns+1, t.made
+	idle := t.made == t.before && !t.early
+	t.turns, t.before, t.early = t.turns+1, t.made, false
 	if idle || t.made >= t.e.Retries.Attempts {
 		return false
 	}
-	asked, some := t.e.Retries.MaxPause+1, false
-	for i, f := range t.failed {
-		if f == nil || !f.retryable() && f.class != adapter.ClassRateLimited || f.unsent || t.asksTooMuch(f) {
+	asked, some, now := t.e.Retries.MaxPause+1, false, t.e.Now()
+	for i := range t.last {
+		last := &t.last[i]
+		if last.failure == nil || !last.retryable() && last.class != adapter.ClassRateLimited || last.unsent || last.refused || t.asksTooMuch(last) {
 			continue
 		}
-		if t.e.live.Usable(t.c.among[t.c.steps[i].Candidate].Index, t.e.Now()) {
-			asked, some = min(asked, f.retryAfter), true
+		if t.e.live.Usable(t.c.among[t.c.steps[i].Candidate].Index, now) {
+			asked, some = min(asked, last.due.Sub(now)), true
 		}
 	}
 	return some && t.pause(t.turns-1, asked)
@@ -196,6 +231,9 @@ func (b *retryBudget) deposit(percent int) {
 		b.spent.Add(-int64(percent))
 	}
 }
+
+// refund gives back what was taken for a repetition that was not made.
+func (b *retryBudget) refund() { b.spent.Add(-100) }
 
 // withdraw takes a repetition, if there is one.
 func (b *retryBudget) withdraw() bool {

@@ -102,6 +102,31 @@ func TestSecondCopyAnswers(t *testing.T) {
 	}
 }
 
+// No second copy goes to a provider that has just said when it may be asked again.
+func TestNoSecondCopyBeforeItsTime(t *testing.T) {
+	up, toml := upstreams(t, 2)
+	g := hedging(t, "[retries]\npause = 0.002\n"+toml)
+	before := up[0].Count() + up[1].Count()
+	var asked atomic.Int64
+	for _, u := range up {
+		u.Script(func(r *scripted.Request) *scripted.Reply {
+			switch asked.Add(1) {
+			case 1:
+				return failing(500)(r)
+			case 2:
+				return failing(429, "Retry-After-Ms", "1900")(r)
+			}
+			reply := r.Default()
+			reply.HoldBeforeHeaders = 700 * time.Millisecond
+			return reply
+		})
+	}
+	resp, body := g.api.post(t, chatPath, ask("m"))
+	if n := up[0].Count() + up[1].Count() - before; resp.StatusCode != 200 || n != 3 {
+		t.Errorf("%d after %d attempts: %s\n%+v", resp.StatusCode, n, body, explained(t, g, resp).Attempts)
+	}
+}
+
 func dollars(t *testing.T, usage map[string]any) storage.NanoUSD {
 	t.Helper()
 	n, err := storage.ParseNanoUSD(usage["cost_usd"].(string))

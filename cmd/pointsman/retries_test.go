@@ -91,6 +91,29 @@ func TestLongRetryAfterIsNotWaitedFor(t *testing.T) {
 	}
 }
 
+// A provider that said when it may be asked again is not asked before, though another one is, and is asked then if that one does not answer.
+func TestRetryAfterOfEachIsWaitedFor(t *testing.T) {
+	t.Parallel()
+	up, toml := upstreams(t, 2)
+	g := newGateway(t, toml+"[health]\nprobe = \"off\"\n[retries]\npause = 0.01\nattempts = 10\n", nil)
+	var first, early atomic.Int64
+	up[0].Script(failing(500))
+	up[1].Script(func(r *scripted.Request) *scripted.Reply {
+		now := time.Now().UnixNano()
+		if first.CompareAndSwap(0, now) {
+			return failing(429, "Retry-After-Ms", "300")(r)
+		}
+		if now-first.Load() < int64(300*time.Millisecond) {
+			early.Add(1)
+		}
+		return nil
+	})
+	resp, body := g.api.post(t, chatPath, ask("m"))
+	if resp.StatusCode != 200 || early.Load() > 0 || up[0].Count() < 2 || up[1].Count() != 2 {
+		t.Errorf("%d, asked %d and %d times, %d too early: %s", resp.StatusCode, up[0].Count(), up[1].Count(), early.Load(), body)
+	}
+}
+
 func TestAttemptsAreBounded(t *testing.T) {
 	t.Parallel()
 	up, toml := upstreams(t, 2)
