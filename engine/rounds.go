@@ -99,11 +99,13 @@ func (c *call) withoutPolicy() {
 }
 
 // review ends a round. It passes on an answer for the client or a fault; neither means that the policy is to be asked
-// again. An escalation that failed costs nothing but time: the answer that was held back is sent.
+// again. An escalation that failed costs nothing but time: the answer that was held back is sent. What a side call said, or failed with, is
+// for the policy alone.
 func (e *Engine) review(c *call, a *answer, fault *Fault) (*answer, *Fault) {
-	over := fault == clientGone || c.plan.Kind == abi.KindReject || fault != nil && fault.fromCaller()
+	asked := c.plan.Kind == abi.KindAsk
+	over := fault == clientGone || c.plan.Kind == abi.KindReject || fault != nil && fault.fromCaller() && !asked
 	switch {
-	case c.further() && !over && !c.halted:
+	case c.further() && !over && (!c.halted || asked):
 	case fault != nil && c.kept != nil && !over:
 		return c.release(), nil
 	default:

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/pointsman/pointsman/engine"
 	"github.com/pointsman/pointsman/engine/upstream/scripted"
 	"github.com/pointsman/pointsman/storage"
 )
@@ -117,6 +118,43 @@ func paidInAll(t testing.TB, g *testGateway, before string, resp *http.Response,
 }
 
 const long = "Please prove that there are infinitely many primes and explain every step of it so that a child of ten can follow what is going on here."
+
+// haltedLedger takes no more work.
+type haltedLedger struct{ engine.Ledger }
+
+func (haltedLedger) Balance(string) (storage.Balance, error) {
+	return storage.Balance{}, storage.ErrHalted
+}
+func (haltedLedger) Reserve(storage.Hold) (*storage.Batch, error) { return nil, storage.ErrHalted }
+
+// What costs nothing goes on without the ledger, and with it the questions of a policy: what they are answered is not for the client.
+func TestQuestionsWithoutALedger(t *testing.T) {
+	t.Parallel()
+	up, g := threeModels(t, "classifier", "", "grants = [\"side_calls\"]\n[policies.p.config]\nclassifier = \"critic\"\nweak = \"small\"\nstrong = \"large\"\nshort = 20\n")
+	says(up["critic"], "WEAK", "stop")
+	says(up["small"], "A weak answer", "stop")
+	says(up["large"], "A strong answer", "stop")
+	g.engine.Ledger = haltedLedger{g.engine.Ledger}
+	for _, tc := range []struct {
+		keys []string // the account's own
+		want string
+	}{
+		{[]string{"small", "large"}, "large"}, // the question costs something
+		{[]string{"critic"}, "small"},
+	} {
+		for _, provider := range tc.keys {
+			if err := g.api.call("PUT", "/api/v1/llm/byok/"+provider, map[string]string{"key": "sk-own-0123456789"}, nil); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for _, stream := range []bool{false, true} {
+			resp, text := g.api.post(t, chatPath, map[string]any{"model": "auto/p", "max_tokens": 100, "stream": stream, "messages": user(long)})
+			if resp.StatusCode != 200 || resp.Header.Get("X-Pointsman-Model") != tc.want || !strings.Contains(text, "answer") || strings.Contains(text, "WEAK") {
+				t.Errorf("stream %v: %d from %q, not %s: %s", stream, resp.StatusCode, resp.Header.Get("X-Pointsman-Model"), tc.want, text)
+			}
+		}
+	}
+}
 
 func TestClassifierAsksFirst(t *testing.T) {
 	t.Parallel()
