@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"errors"
 	"maps"
 	"slices"
@@ -126,6 +127,7 @@ func (e *Engine) upstreamBody(c *call, a *answer, desc *adapter.Endpoint, upstre
 		var err error
 		body, dropped, err = dialect.TranslateRequest(dialect.Chat, upstream, nil, c.scratch, dialect.RequestOptions{
 			Model: a.deployment.Upstream, DefaultMaxTokens: desc.Body.DefaultMaxTokens,
+			Thinking: cmp.Or(dialect.ThinkingOf(a.deployment.Upstream), dialect.ThinkingOf(a.deployment.Model.Name)),
 		})
 		if err != nil {
 			return envelope.Parts{}, untranslated(err)

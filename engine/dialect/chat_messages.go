@@ -4,16 +4,52 @@ import (
 	"bytes"
 	"slices"
 	"strconv"
+	"strings"
 )
 
-// Thinking is the form in which a model takes its share of reasoning.
+// Thinking is the form in which a model takes its share of reasoning, and what goes with that.
 type Thinking int
 
 // The forms.
 const (
 	ThinkingBudget   Thinking = iota // a budget in tokens: models up to Claude 4.5
-	ThinkingAdaptive                 // adaptive thinking with an effort: Claude 4.6 and later, which come to refuse budgets
+	ThinkingAdaptive                 // adaptive thinking with an effort: Claude 4.6
+	ThinkingEffort                   // nothing else, in a summary if that is asked for, and no temperature, top_p or top_k: Claude 4.7 and later
+	ThinkingDefault                  // likewise, and they think unless it is disabled: Claude 5, but for those that always do
 )
+
+// ThinkingOf is the form for a model, by its name at the provider: "claude-sonnet-4-6", "us.anthropic.claude-opus-5-20270101-v1:0", "claude-haiku-5@20270101". The sources are Anthropic's
+// migration guides for 4.6, 4.7 and 5.
+func ThinkingOf(model string) Thinking {
+	_, name, ok := strings.Cut(strings.NewReplacer(".", "-", "@", "-").Replace(strings.ToLower(model)), "claude-")
+	if !ok {
+		return ThinkingBudget
+	}
+	parts := strings.Split(name, "-")
+	if parts[0] == "fable" || parts[0] == "mythos" {
+		return ThinkingEffort
+	}
+	if parts[0] > "9" {
+		parts = parts[1:] // the name of the line stands before the version, but for old ones
+	}
+	version := 0 // in tenths; a longer number is a date
+	for i, part := range parts[:min(len(parts), 2)] {
+		n, err := strconv.Atoi(part)
+		if err != nil || n < 0 || n > 9 {
+			break
+		}
+		version += n * [...]int{10, 1}[i]
+	}
+	switch {
+	case version >= 50:
+		return ThinkingDefault
+	case version >= 47:
+		return ThinkingEffort
+	case version == 46:
+		return ThinkingAdaptive
+	}
+	return ThinkingBudget
+}
 
 // RequestOptions are what the gateway decides about a translated request.
 type RequestOptions struct {
@@ -21,7 +57,7 @@ type RequestOptions struct {
 	Model string
 	// DefaultMaxTokens is the output limit if the caller gave none, as the Messages API demands one; 0 means 4096.
 	DefaultMaxTokens int
-	// Thinking says how reasoning_effort is expressed.
+	// Thinking says how reasoning_effort is expressed, and whether the model takes sampling.
 	Thinking Thinking
 	// DropThinking removes the signed thinking of earlier turns: another model refuses signatures that are not its own.
 	DropThinking bool
@@ -43,10 +79,10 @@ const defaultMaxTokens = 4096
 //   - temperature above 1 is cut to 1, and top_p is not sent beside temperature, as current models refuse the pair; both
 //     are reported.
 //   - reasoning_effort becomes a thinking budget: minimal 1024, low 2048, medium 8192, high 16384, xhigh 32768 tokens, at
-//     most half of max_tokens; or an effort of output_config, xhigh being high, if [ThinkingAdaptive]. It is dropped, and reported, where the
+//     most half of max_tokens; or an effort of output_config, xhigh being high for [ThinkingAdaptive]. It is dropped, and reported, where the
 //     API would refuse: less than 1024 tokens, a forced tool, a tool loop whose call was made without signed thinking.
-//     While thinking, temperature, top_k, and top_p below 0.95 are dropped. A member thinking in Anthropic's own form is
-//     sent as it is instead.
+//     While thinking, temperature, top_k, and top_p below 0.95 are dropped, and all of them from [ThinkingEffort] on. A member thinking in
+//     Anthropic's own form is sent as it is instead.
 //   - response_format json_schema becomes output_config.format; json_object becomes an instruction at the end of system.
 //   - parallel_tool_calls false becomes disable_parallel_tool_use.
 //   - ids of tool calls are kept unless they have characters that the API refuses: those are replaced, the same way in the

@@ -42,12 +42,27 @@ func checkRequestGolden(t *testing.T, file string, out []byte, dropped []string)
 	checkGolden(t, strings.TrimSuffix(file, ".json")+".golden", pretty.Bytes())
 }
 
+func TestThinkingOf(t *testing.T) {
+	for model, want := range map[string]Thinking{
+		"": ThinkingBudget, "gpt-5": ThinkingBudget, "claude": ThinkingBudget, "claude-": ThinkingBudget, "claude-3-7-sonnet-20250219": ThinkingBudget, "claude-sonnet-4-20250514": ThinkingBudget,
+		"claude-opus-4-1": ThinkingBudget, "claude-haiku-4-5-20251001": ThinkingBudget, "claude-opus-4-6": ThinkingAdaptive, "anthropic/claude-sonnet-4.6": ThinkingAdaptive,
+		"claude-opus-4-7": ThinkingEffort, "us.anthropic.claude-opus-4-8-20260501-v1:0": ThinkingEffort, "claude-fable-5-1": ThinkingEffort, "claude-mythos-preview": ThinkingEffort,
+		"claude-sonnet-5": ThinkingDefault, "claude-opus-5-20270101": ThinkingDefault, "claude-haiku-5.5": ThinkingDefault, "claude-opus-5@20270101": ThinkingDefault,
+	} {
+		if got := ThinkingOf(model); got != want {
+			t.Errorf("%q: %d, not %d", model, got, want)
+		}
+	}
+}
+
 func TestRequestGolden(t *testing.T) {
 	options := map[string]RequestOptions{
 		"plain":             {Model: "claude-haiku-4-5", DefaultMaxTokens: 777},
 		"dropped":           {Consumed: []string{"power_level"}},
 		"thinking_foreign":  {DropThinking: true},
 		"thinking_adaptive": {Thinking: ThinkingAdaptive},
+		"thinking_effort":   {Thinking: ThinkingEffort},
+		"thinking_none":     {Thinking: ThinkingDefault},
 	}
 	files, _ := filepath.Glob("testdata/chat_messages/*.json")
 	if len(files) == 0 {

@@ -53,7 +53,10 @@ func (r *request) thought() (thinking, effort string, err error) {
 	var budget int64
 	switch string(inner(r.effort)) {
 	case "none":
-		return "", "", nil
+		if r.opt.Thinking == ThinkingDefault {
+			thinking = `{"type":"disabled"}`
+		}
+		return thinking, "", nil
 	case "minimal":
 		budget, effort = 1024, "low"
 	case "low":
@@ -67,11 +70,17 @@ func (r *request) thought() (thinking, effort string, err error) {
 	default:
 		return "", "", requestErrorf("reasoning_effort", "must be none, minimal, low, medium, high or xhigh")
 	}
-	if r.opt.Thinking == ThinkingAdaptive {
-		if r.forced {
-			return "", effort, nil
-		}
+	if r.opt.Thinking >= ThinkingEffort && string(inner(r.effort)) == "xhigh" {
+		effort = "xhigh"
+	}
+	switch {
+	case r.opt.Thinking == ThinkingBudget:
+	case r.forced:
+		return "", effort, nil
+	case r.opt.Thinking == ThinkingAdaptive:
 		return `{"type":"adaptive"}`, effort, nil
+	default: // else the blocks come without their texts
+		return `{"type":"adaptive","display":"summarized"}`, effort, nil
 	}
 	budget = min(budget, r.limit/2)
 	if budget < smallestBudget || r.forced || r.noThought {
@@ -82,12 +91,14 @@ func (r *request) thought() (thinking, effort string, err error) {
 }
 
 func (r *request) appendSampling(dst []byte, thinks bool) ([]byte, error) {
+	fixed := r.opt.Thinking >= ThinkingEffort
 	if len(r.temperature) > 0 {
 		t, err := strconv.ParseFloat(string(r.temperature), 64)
 		switch {
 		case err != nil || t < 0 || t > largestSampling:
 			return nil, requestErrorf("temperature", "must be a number between 0 and 2")
-		case thinks && t != 1:
+		case fixed && t == 1: // as it is anyway
+		case fixed, thinks && t != 1:
 			r.drop("temperature")
 		case t > 1:
 			r.drop("temperature")
@@ -102,7 +113,7 @@ func (r *request) appendSampling(dst []byte, thinks bool) ([]byte, error) {
 		case err != nil || p < 0 || p > 1:
 			return nil, requestErrorf("top_p", "must be a number between 0 and 1")
 		case p == 1: // all of it: nothing to say
-		case len(r.temperature) > 0 || thinks && p < smallestTopP:
+		case fixed || len(r.temperature) > 0 || thinks && p < smallestTopP:
 			r.drop("top_p")
 		default:
 			dst = append(append(dst, `,"top_p":`...), r.topP...)
@@ -113,7 +124,7 @@ func (r *request) appendSampling(dst []byte, thinks bool) ([]byte, error) {
 		switch {
 		case err != nil || k < 0:
 			return nil, requestErrorf("top_k", "must be an integer, not negative")
-		case thinks:
+		case fixed || thinks:
 			r.drop("top_k")
 		default:
 			dst = append(append(dst, `,"top_k":`...), r.topK...)

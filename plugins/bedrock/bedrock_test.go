@@ -53,6 +53,12 @@ func TestRequest(t *testing.T) {
 				`"toolConfig":{"tools":[{"toolSpec":{"name":"f","description":"d","inputSchema":{"json":{"type":"object","properties":{}}}}}],"toolChoice":{"any":{}}}}`,
 		},
 		{
+			"results of nothing and of images", `{"messages":[{"role":"user","content":"a"},{"role":"tool","tool_call_id":"c1","content":""},{"role":"tool","tool_call_id":"c2","content":[{"type":"text","text":""}]},
+			{"role":"tool","tool_call_id":"c3","content":[{"type":"text","text":"see"},{"type":"image_url","image_url":{"url":"data:image/png;base64,AAAA"}}]}]}`,
+			`{"messages":[{"role":"user","content":[{"text":"a"},{"toolResult":{"toolUseId":"c1","content":[{"text":"(no output)"}]}},{"toolResult":{"toolUseId":"c2","content":[{"text":"(no output)"}]}},` +
+				`{"toolResult":{"toolUseId":"c3","content":[{"text":"see"},{"image":{"format":"png","source":{"bytes":"AAAA"}}}]}}]}]}`,
+		},
+		{
 			"one tool", `{` + tool + `"tool_choice":{"type":"function","function":{"name":"f"}},"top_k":5,"messages":[{"role":"user","content":"a"}]}`,
 			`{"messages":[{"role":"user","content":[{"text":"a"}]}],"toolConfig":{"tools":[{"toolSpec":{"name":"f","description":"d","inputSchema":{"json":{"type":"object","properties":{}}}}}],"toolChoice":{"tool":{"name":"f"}}},"additionalModelRequestFields":{"top_k":5}}`,
 		},

@@ -137,6 +137,9 @@ func tools(r *wire.Request) *toolConfig {
 	return out
 }
 
+// noOutput is the result of a tool that has none.
+const noOutput = "(no output)"
+
 // add translates one message. The API wants user and assistant in turn, so what belongs to one turn is put into one message.
 func (out *converse) add(m *wire.Message, i int) error {
 	where := fmt.Sprintf("messages[%d]", i)
@@ -146,22 +149,30 @@ func (out *converse) add(m *wire.Message, i int) error {
 			out.System = append(out.System, block{Text: &text})
 		}
 		return nil
-	case "tool":
-		text := m.Content.Text()
-		out.append("user", block{ToolResult: &toolResult{ID: m.ToolCallID, Content: []block{{Text: &text}}}})
-		return nil
-	case "user", "assistant":
+	case "user", "assistant", "tool":
 	default:
 		return wire.Errorf(where+".role", "a role must be system, developer, user, assistant or tool")
 	}
+	var blocks []block
 	for j := range m.Content {
 		b, err := contentBlock(&m.Content[j], fmt.Sprintf("%s.content[%d]", where, j))
 		if err != nil {
 			return err
 		}
 		if b.Text == nil || *b.Text != "" { // the API refuses empty texts
-			out.append(m.Role, b)
+			blocks = append(blocks, b)
 		}
+	}
+	if m.Role == "tool" {
+		if len(blocks) == 0 { // and results of nothing
+			nothing := noOutput
+			blocks = []block{{Text: &nothing}}
+		}
+		out.append("user", block{ToolResult: &toolResult{ID: m.ToolCallID, Content: blocks}})
+		return nil
+	}
+	for _, b := range blocks {
+		out.append(m.Role, b)
 	}
 	for _, c := range m.ToolCalls {
 		input := json.RawMessage(arguments(c.Function.Arguments))
