@@ -74,27 +74,31 @@ func (e *Engine) listOwnKeys(ctx *fasthttp.RequestCtx) {
 	WriteJSON(ctx, fasthttp.StatusOK, map[string]any{"data": list})
 }
 
-// ownKeyRequest authenticates and finds the provider in the path.
-func (e *Engine) ownKeyRequest(ctx *fasthttp.RequestCtx) (*directory.Caller, string, *Fault) {
-	name := Part(ctx)
-	caller, fault := e.ownKeyCaller(ctx, name)
-	return caller, name, fault
+// ownKeyRequest authenticates and finds the provider in the path. A key that is stored can be looked at and deleted when its provider is gone.
+func (e *Engine) ownKeyRequest(ctx *fasthttp.RequestCtx) (caller *directory.Caller, provider string, fault *Fault) {
+	if caller, fault = e.permit(ctx, endpointOwnKeys); fault != nil {
+		return nil, "", fault
+	}
+	if provider = Part(ctx); caller.OwnKey(provider) == nil {
+		fault = e.takesKeys(provider)
+	}
+	return caller, provider, fault
 }
 
-func (e *Engine) ownKeyCaller(ctx *fasthttp.RequestCtx, provider string) (*directory.Caller, *Fault) {
-	caller, fault := e.permit(ctx, endpointOwnKeys)
-	if fault != nil {
-		return nil, fault
+// takesKeys tells whether accounts can have keys of their own for a provider.
+func (e *Engine) takesKeys(provider string) *Fault {
+	if e.providers[provider] == nil || provider == simulatorName {
+		return notFound("provider_not_found", "provider", fmt.Sprintf("provider %.64q does not exist", provider))
 	}
-	if p := e.providers[provider]; p == nil || provider == simulatorName {
-		return nil, notFound("provider_not_found", "provider", fmt.Sprintf("provider %.64q does not exist", provider))
-	}
-	return caller, nil
+	return nil
 }
 
 // putOwnKey stores the caller's own key for a provider: {"key":"…"}.
 func (e *Engine) putOwnKey(ctx *fasthttp.RequestCtx) {
 	caller, name, fault := e.ownKeyRequest(ctx)
+	if fault == nil {
+		fault = e.takesKeys(name)
+	}
 	if fault != nil {
 		fault.Write(ctx)
 		return
@@ -142,7 +146,10 @@ func (e *Engine) testOwnKey(ctx *fasthttp.RequestCtx) {
 		notFound("not_found", "", "no such path; a key is tested at /api/v1/llm/byok/PROVIDER/test").Write(ctx)
 		return
 	}
-	caller, fault := e.ownKeyCaller(ctx, name)
+	caller, fault := e.permit(ctx, endpointOwnKeys)
+	if fault == nil {
+		fault = e.takesKeys(name)
+	}
 	if fault != nil {
 		fault.Write(ctx)
 		return

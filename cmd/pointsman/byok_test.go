@@ -278,3 +278,30 @@ func TestMalformedKeysAreRefusedAndNotEchoed(t *testing.T) {
 		}
 	}
 }
+
+// A key whose provider is gone can be looked at and deleted, and no other one stored.
+func TestOwnKeyOfAProviderThatIsGone(t *testing.T) {
+	_, toml := upstreams(t, 2)
+	g := newGateway(t, toml, nil)
+	g.api.storeKey(t, "sk-own-0123456789")
+	without := toml[:strings.Index(toml, "[providers.up0]")] + toml[strings.Index(toml, "[providers.up1]"):]
+	i := strings.Index(without, "[[models.deployments]]\nprovider = \"up0\"")
+	j := i + 1 + strings.Index(without[i+1:], "[[")
+	if _, err := g.reloaded(listening + without[:i] + without[j:]); err != nil {
+		t.Fatal(err)
+	}
+	if resp, text := g.api.send(t, "PUT", byokPath, map[string]string{"key": "sk-own-9876543210"}); resp.StatusCode != 404 || !strings.Contains(text, "provider_not_found") {
+		t.Errorf("storing: %d %s", resp.StatusCode, text)
+	}
+	if resp, text := g.api.send(t, "POST", byokPath+"/test", nil); resp.StatusCode != 404 {
+		t.Errorf("testing: %d %s", resp.StatusCode, text)
+	}
+	for _, want := range []struct {
+		method string
+		status int
+	}{{"GET", 200}, {"DELETE", 204}, {"DELETE", 404}, {"GET", 404}} {
+		if resp, text := g.api.send(t, want.method, byokPath, nil); resp.StatusCode != want.status {
+			t.Errorf("%s: %d %s", want.method, resp.StatusCode, text)
+		}
+	}
+}
