@@ -203,6 +203,37 @@ func TestProviderKeys(t *testing.T) {
 	}
 }
 
+// TestReconcileAfterMoreIsRetained: what the log has dropped does not come back when it is to keep its records for longer.
+func TestReconcileAfterMoreIsRetained(t *testing.T) {
+	dir := t.TempDir()
+	clock := startClock(time.Now().Add(-20 * 24 * time.Hour))
+	config := func(retain time.Duration) Config { return Config{Dir: dir, Clock: clock.now, Retain: retain} }
+	s, l := openStore(t, config(7*24*time.Hour)), openLog(t, config(7*24*time.Hour))
+	fund(t, s, "a", 1000)
+	log := func() {
+		t.Helper()
+		l.Append(storage.LogRecord{Usage: storage.Usage{Request: charge(t, s, "a", 5), Account: "a", Outcome: storage.OutcomeOK, Credits: 5, Status: 200}})
+		l.Flush()
+	}
+	log()
+	clock.set(clock.now().Add(15 * 24 * time.Hour))
+	log()
+	if err := errors.Join(s.Close(), l.Close()); err != nil {
+		t.Fatal(err)
+	}
+	l = openLog(t, config(7*24*time.Hour)) // which tidies up
+	l.Flush()
+	for began := time.Now(); len(l.known()) > 1 && time.Since(began) < 10*time.Second; time.Sleep(time.Millisecond) {
+	}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s, l = openStore(t, config(30*24*time.Hour)), openLog(t, config(30*24*time.Hour))
+	if n, err := Reconcile(s, l); err != nil || n != 0 || len(l.known()) != 1 {
+		t.Errorf("%d records were added, %v; the log has the periods %v", n, err, l.known())
+	}
+}
+
 // TestReconcile: what the ledger charged and the log lost gets a usage record, once.
 func TestReconcile(t *testing.T) {
 	dir := t.TempDir()

@@ -145,7 +145,7 @@ func (b *Bodies) writeAll() {
 func (b *Bodies) write(body storage.Body) {
 	b.waiting.Add(-int64(len(body.Sent) + len(body.Answered)))
 	body.Sent, body.Answered = b.config.Redact(body.Sent), b.config.Redact(body.Answered)
-	err := guard("storing a body", func() error {
+	err := b.givenUp.commit("storing a body", func() error {
 		raw, err := json.Marshal(&body)
 		if err != nil {
 			return err
@@ -200,7 +200,7 @@ func (b *Bodies) tidy() {
 		if !expired && (len(units) == 1 || tableBytes(b.config.Dir, "bodies") <= int64(b.config.MaxMB)<<20) {
 			return
 		}
-		err := guard("dropping old bodies", func() error { return b.db.DropPrefix(binary.BigEndian.AppendUint32(nil, units[0])) })
+		err := b.givenUp.drop("old bodies", b.db, binary.BigEndian.AppendUint32(nil, units[0]))
 		if err != nil {
 			b.config.Logger.Warn("bodies not tidied", "cause", err)
 			return

@@ -127,30 +127,33 @@ func (c Config) badgerOptions(dir string) badger.Options {
 		WithCompression(options.None).
 		WithBlockCacheSize(0).
 		WithIndexCacheSize(0).
-		WithMemTableSize(memTable).
 		WithNumMemtables(2).
-		WithBaseTableSize(max(memTable/8, 2<<20)). // an open file each, and a compaction makes up to thirteen at once, each in twice its size of memory
-		WithNumLevelZeroTables(8).                 // seldom and much at once: each compaction of them rewrites the whole next level
+		WithBaseTableSize(max(memTable/8, 1<<20)). // an open file each, and a compaction makes up to thirteen at once, each in twice its size of memory
+		WithNumLevelZeroTables(4).
 		WithNumLevelZeroTablesStall(24).
-		WithBaseLevelSize(64 << 20).
+		WithBaseLevelSize(2 * memTable). // as much as the ledger's tables of level zero: each compaction of those rewrites all of it
 		WithNumCompactors(2).
-		WithValueThreshold(min(1<<20, memTable/8)). // all values stay in the tree: no value log, no garbage collection of it
 		WithValueLogFileSize(2 << 20)
 	o.TableSizeMultiplier = 1 // those of the last level are no larger
-	return o
+	return buffered(o, memTable)
+}
+
+// buffered gives a database write buffers of so many bytes.
+func buffered(o badger.Options, size int64) badger.Options {
+	return o.WithMemTableSize(size).WithValueThreshold(min(1<<20, size/8)) // all values stay in the tree: no value log, no garbage collection of it
 }
 
 // ledgerOptions adapts the options to the ledger, whose lines are not in the database. What its write buffers hold is in the journal, too, and read
 // from there after a kill.
-func ledgerOptions(o badger.Options) badger.Options {
-	return o.WithMemTableSize(min(o.MemTableSize, max(o.MemTableSize/2, 8<<20)))
-}
+func ledgerOptions(o badger.Options) badger.Options { return buffered(o, o.MemTableSize/2) }
 
-// logOptions adapts the options to the log and the results: few records, most of them sequential, fill a write buffer in some seconds under
-// load, and in a smaller one the index records sort faster.
-func logOptions(o badger.Options) badger.Options {
-	memTable := max(o.MemTableSize/8, 2<<20)
-	return o.WithMemTableSize(memTable).WithValueThreshold(min(o.ValueThreshold, memTable/8))
+// logOptions adapts the options to the log: few records, most of them sequential, fill a write buffer in some seconds under load, and in a smaller one
+// the index records sort faster.
+func logOptions(o badger.Options) badger.Options { return buffered(o, max(o.MemTableSize/8, 1<<20)) }
+
+// resultOptions adapts the options to the results, of whose answers a piece must be a value.
+func resultOptions(o badger.Options) badger.Options {
+	return buffered(o, max(o.MemTableSize/8, 16*pieceSize)).WithSyncWrites(true)
 }
 
 // logger hands Badger's messages to slog: they are about files, which operators need only when something is wrong.
@@ -172,7 +175,7 @@ type givenUp struct {
 const mostUntabled = 10 * time.Second
 
 // errGivenUp says that a database takes no more.
-var errGivenUp = errors.New("the database takes no more until a restart, for its tables cannot be written")
+var errGivenUp = errors.New("the database takes no more until a restart, for its files cannot be written")
 
 // untabled notes a failure to write a table, and tells whether they have gone on for too long.
 func (g *givenUp) untabled(now time.Time) bool {
@@ -189,9 +192,7 @@ func (g *givenUp) untabled(now time.Time) bool {
 func (g *givenUp) now() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	select {
-	case <-g.done:
-	default:
+	if !g.over() {
 		close(g.done)
 	}
 }
@@ -199,9 +200,7 @@ func (g *givenUp) now() {
 // guard is [guard], but does not wait for a database that is given up. What fn uses is not to be touched after errGivenUp.
 func (g *givenUp) guard(doing string, fn func() error) error {
 	ended := make(chan error, 1)
-	select {
-	case <-g.done:
-	default:
+	if !g.over() {
 		go func() { ended <- guard(doing, fn) }()
 	}
 	select {
@@ -210,6 +209,39 @@ func (g *givenUp) guard(doing string, fn func() error) error {
 	case <-g.done:
 		return fmt.Errorf("%s: %w", doing, errGivenUp)
 	}
+}
+
+// over tells that it is given up.
+func (g *givenUp) over() bool {
+	select {
+	case <-g.done:
+		return true
+	default:
+		return false
+	}
+}
+
+// commit is [guard] for what writes to the database. If that leaves it without a write buffer, the database is given up: Badger (4.9.6) ends the process at the
+// next that is written.
+func (g *givenUp) commit(doing string, fn func() error) error {
+	if g.over() {
+		return fmt.Errorf("%s: %w", doing, errGivenUp)
+	}
+	err := guard(doing, fn)
+	if err != nil && strings.Contains(err.Error(), "cannot create new mem table") {
+		g.now()
+	}
+	return err
+}
+
+// drop removes all keys of a prefix. If that fails on the way, the database is given up: Badger (4.9.6) then has its write buffer among those that are to become tables,
+// goes on writing to it, and ends the process when it is full.
+func (g *givenUp) drop(what string, db *badger.DB, prefix []byte) error {
+	err := g.commit("dropping "+what, func() error { return db.DropPrefix(prefix) })
+	if err != nil && !errors.Is(err, badger.ErrBlockedWrites) && !errors.Is(err, badger.ErrDBClosed) {
+		g.now()
+	}
+	return err
 }
 
 // close closes a database once its writer has stopped.

@@ -39,6 +39,7 @@ type journal struct {
 	sum  uint32               // its checksum; any number if there is none
 	kept bool                 // close leaves it all: something is missing, and somebody may want to look
 
+	syncing sync.Mutex
 	mu      sync.Mutex
 	failed  error      // why nothing is written any more: what a failed write or sync has left is not known
 	made    int        // number in the name of the segment that was made last
@@ -171,13 +172,18 @@ func (j *journal) replay(has, acknowledged uint64, before, fn func(number uint64
 		j.last = max(j.last, s.last)
 	}
 	slices.SortFunc(filled, func(x, y *segment) int { return cmp.Compare(x.first, y.first) })
-	next := has + 1
+	next, gap := has+1, error(nil)
 	for i, s := range filled {
 		if s.first > next {
-			j.used = append(j.used, filled[i:]...) // for whoever looks into it
-			return lost{fmt.Errorf("the ledger's journal lacks records %d to %d", next, s.first-1)}
-		}
-		if i > 0 && s.before != j.sum {
+			if gap == nil {
+				gap = lost{fmt.Errorf("the ledger's journal lacks records %d to %d", next, s.first-1)}
+			}
+			if s.before != sumAfter(next) {
+				j.used = append(j.used, s) // for whoever looks into it
+				continue
+			}
+			next = s.first // keys that were changed while the ledger was halted for just that
+		} else if i > 0 && s.before != j.sum {
 			j.free = append(j.free, filled[i:]...) // they follow a record that another one has taken the place of
 			break
 		}
@@ -196,8 +202,14 @@ func (j *journal) replay(has, acknowledged uint64, before, fn func(number uint64
 			return err
 		}
 	}
-	if acknowledged >= next {
-		return lost{fmt.Errorf("the ledger's journal ends with record %d, but record %d was acknowledged: the tail is lost", next-1, acknowledged)}
+	if gap == nil && acknowledged >= next {
+		gap = lost{fmt.Errorf("the ledger's journal ends with record %d, but record %d was acknowledged: the tail is lost", next-1, acknowledged)}
+	}
+	if gap != nil {
+		if j.last >= next {
+			j.sum = sumAfter(next)
+		}
+		return gap
 	}
 	j.last = next - 1
 	if n := len(j.used); n > 0 {
@@ -205,6 +217,11 @@ func (j *journal) replay(has, acknowledged uint64, before, fn func(number uint64
 		return errors.Join(j.current.again(), j.sync(j.current.f))
 	}
 	return nil
+}
+
+// sumAfter stands for the checksum of the record before the first one that is written when those from a number on are known to be missing.
+func sumAfter(missing uint64) uint32 {
+	return checksum([]byte("lost"), binary.LittleEndian.AppendUint64(nil, missing))
 }
 
 // again writes the records of a segment once more: after a sync that failed the kernel may take for written what is in its memory alone, also in the
@@ -280,8 +297,11 @@ func (j *journal) write(r *record) error {
 	return j.failed
 }
 
-// flush returns once all records that were written before are on disk. It may be called while others are being written.
+// flush returns once all records that were written before are on disk. It may be called while others are being written. One follows the other, for of two that sync
+// the same file the kernel tells one alone that its disk failed.
 func (j *journal) flush() error {
+	j.syncing.Lock()
+	defer j.syncing.Unlock()
 	j.mu.Lock()
 	s, err := j.current, j.failed
 	j.mu.Unlock()

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -309,6 +310,62 @@ func TestKeysWithoutLedgerLines(t *testing.T) {
 	}
 	if keys, err := after.VirtualKeys(); err != nil || len(keys) != 1 || keys[0].ID != "key_2" {
 		t.Errorf("%v, %v", keys, err)
+	}
+	killed := t.TempDir()
+	if err := os.CopyFS(killed, os.DirFS(left)); err != nil {
+		t.Fatal(err)
+	}
+	again, err := Open(Config{Dir: killed})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer again.Close()
+	if err := again.Halted(); err == nil || !strings.Contains(err.Error(), "lacks records 1 to 1") {
+		t.Errorf("halted after a kill: %v", err)
+	}
+	if keys, err := again.VirtualKeys(); err != nil || len(keys) != 1 || keys[0].ID != "key_2" {
+		t.Errorf("after a kill: %v, %v", keys, err)
+	}
+}
+
+// TestSyncsOfTheJournalFollowEachOther: two that want the same segment on disk do not sync it at once, and the second of them learns of the first one's failure.
+func TestSyncsOfTheJournalFollowEachOther(t *testing.T) {
+	dir := t.TempDir()
+	if err := createJournal(dir); err != nil {
+		t.Fatal(err)
+	}
+	j, err := openJournal(dir, 1<<20)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer j.close(false)
+	var syncing, most, synced atomic.Int64
+	j.sync = func(*os.File) error {
+		most.Store(max(most.Load(), syncing.Add(1)))
+		defer syncing.Add(-1)
+		time.Sleep(10 * time.Millisecond)
+		if synced.Add(1) == 1 {
+			return syscall.EIO // told once
+		}
+		return nil
+	}
+	var r record
+	r.reset(1 << 20)
+	r.set([]byte("key"), []byte("value"))
+	if err := j.write(&r); err != nil {
+		t.Fatal(err)
+	}
+	failed := make(chan error, 4)
+	for range cap(failed) {
+		go func() { failed <- j.flush() }()
+	}
+	for range cap(failed) {
+		if err := <-failed; !errors.Is(err, syscall.EIO) {
+			t.Errorf("a flush says %v", err)
+		}
+	}
+	if most.Load() != 1 || synced.Load() != 1 {
+		t.Errorf("%d at once, %d in all", most.Load(), synced.Load())
 	}
 }
 

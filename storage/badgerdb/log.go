@@ -300,7 +300,7 @@ func (l *Log) drain(items []*logItem) []*logItem {
 // write stores a batch. A transaction that fails is tried again until it succeeds, with the queue filling up behind it; when
 // the log is being closed there is one more try only.
 func (l *Log) write(items []*logItem) {
-	if l.full() {
+	if l.full() || l.config.givenUp.over() {
 		l.dropAll(items)
 		return
 	}
@@ -335,6 +335,9 @@ func (l *Log) write(items []*logItem) {
 		l.config.Logger.Warn("writing the log failed, trying again", "cause", err)
 		select {
 		case <-time.After(time.Second):
+		case <-l.config.givenUp.done:
+			l.dropAll(items)
+			return
 		case <-l.stop:
 			if err := l.commit(items, now); err != nil {
 				l.dropped.Add(uint64(len(items)))
@@ -411,7 +414,7 @@ func (l *Log) commit(items []*logItem, now time.Time) error {
 		}
 		w.set(w.cut(appendPageKey(w.buf, l.seq)), place)
 	}
-	if err := guard("committing to the log", w.commit); err != nil {
+	if err := l.config.givenUp.commit("committing to the log", w.commit); err != nil {
 		return err
 	}
 	l.config.reach("logged")

@@ -112,7 +112,9 @@ func (l *Log) SaveMark(name string, value []byte) error {
 	return l.config.givenUp.guard("writing to the log", func() error {
 		l.dropping.RLock()
 		defer l.dropping.RUnlock()
-		err := l.db.Update(func(txn *badger.Txn) error { return txn.Set(append(appendLogKey(nil, 0, logMark), name...), value) })
+		err := l.config.givenUp.commit("saving a mark", func() error {
+			return l.db.Update(func(txn *badger.Txn) error { return txn.Set(append(appendLogKey(nil, 0, logMark), name...), value) })
+		})
 		if errors.Is(err, badger.ErrDBClosed) || errors.Is(err, badger.ErrBlockedWrites) {
 			err = storage.ErrClosed
 		}

@@ -32,6 +32,11 @@ func periodAt(t time.Time) uint32 { return periodOf(uint64(max(0, t.UnixMicro())
 // periodOf is the period of a page.
 func periodOf(seq uint64) uint32 { return uint32(max(1, seq/uint64(periodLength.Microseconds()))) }
 
+// beginOf is when a period begins.
+func beginOf(period uint32) time.Time {
+	return time.Unix(int64(period)*int64(periodLength/time.Second), 0)
+}
+
 func appendLogKey(b []byte, period uint32, kind byte) []byte {
 	return append(binary.BigEndian.AppendUint32(b, period), kind)
 }
@@ -60,7 +65,7 @@ func (l *Log) tidy() {
 		if period >= oldest && l.Size() <= most {
 			break
 		}
-		if !l.drop(&l.periods, period, time.Unix(int64(period+1)*int64(periodLength/time.Second), 0)) {
+		if !l.drop(&l.periods, period, beginOf(period+1)) {
 			return
 		}
 	}
@@ -80,9 +85,7 @@ func (l *Log) tidy() {
 func (l *Log) drop(list *[]uint32, period uint32, until time.Time) bool {
 	l.dropping.Lock()
 	defer l.dropping.Unlock()
-	err := guard("dropping old log records", func() error {
-		return l.db.DropPrefix(binary.BigEndian.AppendUint32(nil, period))
-	})
+	err := l.config.givenUp.drop("old log records", l.db, binary.BigEndian.AppendUint32(nil, period))
 	if err != nil {
 		l.config.Logger.Warn("log not tidied", "cause", err)
 		return false

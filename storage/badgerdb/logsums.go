@@ -149,13 +149,15 @@ func (l *Log) fold(minute uint32) bool {
 // insist tries until it succeeds or the log is being closed.
 func (l *Log) insist(doing string, try func() error) bool {
 	for {
-		err := guard(doing, try)
+		err := l.config.givenUp.commit(doing, try)
 		if err == nil {
 			return true
 		}
 		l.config.Logger.Warn("writing the log failed, trying again", "cause", err)
 		select {
 		case <-time.After(time.Second):
+		case <-l.config.givenUp.done:
+			return false
 		case <-l.stop:
 			return false
 		}

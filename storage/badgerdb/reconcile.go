@@ -26,6 +26,11 @@ func Reconcile(s *Store, l *Log) (added int, err error) {
 		return 0, err
 	}
 	oldest := s.config.Clock().Add(-l.config.Retain)
+	if kept := l.known(); len(kept) > 0 { // what is older was dropped, when less was retained
+		if begin := beginOf(kept[0]); begin.After(oldest) {
+			oldest = begin
+		}
+	}
 	present := 0
 	err = guard("reconciling the log", func() error {
 		return s.db.View(func(lines *badger.Txn) error {

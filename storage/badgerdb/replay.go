@@ -18,6 +18,7 @@ type ledgerFiles struct {
 	db      *badger.DB
 	journal *journal
 	volumes *volumes
+	givenUp *givenUp // the database
 }
 
 // openLedger opens the ledger's database with all that is in its journal, up to the acknowledged record at least. damaged is what is
@@ -35,7 +36,7 @@ func openLedger(config Config, acknowledged uint64, opts func(badger.Options) ba
 	if f.journal, err = openJournal(dir, config.segment); err != nil {
 		return f, nil, errors.Join(err, f.db.Close())
 	}
-	f.volumes = newVolumes(dir, config.volume)
+	f.volumes, f.givenUp = newVolumes(dir, config.volume), config.givenUp
 	f.volumes.copied = config.copied
 	if config.unsynced {
 		f.journal.sync = func(*os.File) error { return nil }
@@ -47,19 +48,22 @@ func openLedger(config Config, acknowledged uint64, opts func(badger.Options) ba
 	return f, damaged, nil
 }
 
-// close closes all of it; done tells that the journal is not needed any more. Else the database may be one that takes no more, and cannot be closed.
+// close closes all of it; done tells that the journal is not needed any more. Else the database may be one that takes no more, and cannot be closed; what is
+// found out on the way ends the waiting, too.
 func (f ledgerFiles) close(done bool) error {
 	closed := make(chan error, 1)
 	go func() { closed <- guard("closing the ledger", f.db.Close) }() // which makes tables of all that is stored
+	var patience <-chan time.Time
+	if !done {
+		patience = time.After(stuckFor)
+	}
 	var err error
-	if done {
-		err = <-closed
-	} else {
-		select {
-		case err = <-closed:
-		case <-time.After(stuckFor):
-			err = errStuck
-		}
+	select {
+	case err = <-closed:
+	case <-patience:
+		err = errStuck
+	case <-f.givenUp.done:
+		err = errStuck
 	}
 	err = errors.Join(f.volumes.close(), err)
 	return errors.Join(err, f.journal.close(done && err == nil))

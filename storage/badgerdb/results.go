@@ -100,7 +100,7 @@ func OpenResults(config Config, room int64) (*Results, error) {
 
 // open opens or creates the database.
 func (r *Results) open() error {
-	db, err := openDatabase(r.config, resultsDir, func(o badger.Options) badger.Options { return logOptions(o).WithSyncWrites(true) })
+	db, err := openDatabase(r.config, resultsDir, resultOptions)
 	if err != nil {
 		return err
 	}
@@ -320,7 +320,7 @@ func (r *Results) write(batch []resultWrite) {
 		return
 	}
 	db := r.db.Load()
-	t := resultTxn{db: db, finish: r.finish, txn: db.NewTransaction(true), err: r.broken, broken: r.broken}
+	t := resultTxn{db: db, givenUp: r.config.givenUp, finish: r.finish, txn: db.NewTransaction(true), err: r.broken, broken: r.broken}
 	now := r.config.Clock()
 	for i := range batch {
 		r.add(&t, &batch[i], now)
@@ -333,9 +333,6 @@ func (r *Results) write(batch []resultWrite) {
 // add puts one result into a transaction.
 func (r *Results) add(t *resultTxn, one *resultWrite, now time.Time) {
 	period := markPeriodOf(now)
-	for p := markPeriodOf(now.Add(-ResultsFor)); p < period || one.forget && p == period; p++ { // a former mark
-		t.set(markKey(p, one.id), nil)
-	}
 	if !one.forget {
 		chunk, pieces := uint32(0), packResult(&one.result)
 		if len(pieces) > 0 {
@@ -349,6 +346,9 @@ func (r *Results) add(t *resultTxn, one *resultWrite, now time.Time) {
 		mark = binary.AppendUvarint(append(mark, byte(one.result.State)), uint64(one.result.Status))
 		mark = binary.AppendUvarint(binary.AppendUvarint(mark, uint64(chunk)), uint64(len(pieces)))
 		t.set(markKey(period, one.id), mark)
+	}
+	for p := markPeriodOf(now.Add(-ResultsFor)); p < period || one.forget && p == period; p++ { // a former mark, which must not be gone before the new one is there
+		t.set(markKey(p, one.id), nil)
 	}
 	t.waiting = append(t.waiting, one.done)
 }
@@ -365,6 +365,7 @@ func packResult(result *storage.Result) [][]byte {
 // resultTxn is the transaction that is open.
 type resultTxn struct {
 	db      *badger.DB
+	givenUp *givenUp
 	txn     *badger.Txn
 	size    int
 	err     error            // the first
@@ -391,7 +392,7 @@ func (t *resultTxn) set(key, value []byte) {
 // commit writes what has been set, and begins anew. After an error nothing is written any more.
 func (t *resultTxn) commit() {
 	if t.err == nil {
-		t.err = guard("committing results", t.txn.Commit)
+		t.err = t.givenUp.commit("committing results", t.txn.Commit)
 		t.broken = t.err
 	}
 	t.txn.Discard()
@@ -443,9 +444,9 @@ func (r *Results) tidy() {
 	}
 }
 
-// drop removes all keys of a prefix; false if that failed, which the next time mends.
+// drop removes all keys of a prefix; false if that failed.
 func (r *Results) drop(prefix []byte) bool {
-	err := guard("dropping old results", func() error { return r.db.Load().DropPrefix(prefix) })
+	err := r.config.givenUp.drop("old results", r.db.Load(), prefix)
 	if err != nil {
 		r.config.Logger.Warn("results not tidied", "cause", err)
 	}

@@ -14,6 +14,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dgraph-io/badger/v4"
+
 	"github.com/pointsman/pointsman/storage"
 )
 
@@ -196,6 +198,30 @@ func TestResultsExpire(t *testing.T) {
 	}
 	if len(r.chunks) != 0 || r.marks != markPeriodOf(clock.get().Add(-ResultsFor)) {
 		t.Errorf("left: %+v, marks from %d", r.chunks, r.marks)
+	}
+}
+
+// TestFormerMarkOutlivesTheNew: what is known of a request when its answer is written in several transactions is never nothing.
+func TestFormerMarkOutlivesTheNew(t *testing.T) {
+	clock := &resultClock{now: time.Unix(1_700_000_000, 0)}
+	r := openResults(t, t.TempDir(), clock, 1<<30)
+	keepResult(t, r, 1, storage.Result{State: storage.ResultBegun})
+	former := markPeriodOf(clock.get())
+	clock.add(13 * time.Hour)
+	keepResult(t, r, 1, storage.Result{State: storage.ResultWhole, Status: 200, Body: noise(5 * pieceSize)})
+	version := func(period uint32) (at uint64) {
+		t.Helper()
+		txn := r.db.Load().NewTransaction(false)
+		defer txn.Discard()
+		it := txn.NewKeyIterator(markKey(period, resultID(1)), badger.IteratorOptions{AllVersions: true})
+		defer it.Close()
+		if it.Rewind(); it.Valid() {
+			at = it.Item().Version() // the newest
+		}
+		return at
+	}
+	if gone, there := version(former), version(markPeriodOf(clock.get())); gone == 0 || gone < there {
+		t.Errorf("the former mark went with version %d, the new one came with %d", gone, there)
 	}
 }
 

@@ -3,6 +3,7 @@ package badgerdb
 import (
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -194,6 +195,81 @@ func TestOthersThatCannotBeWritten(t *testing.T) {
 			return err
 		})
 		within(t, "closing", b.Close, errGivenUp)
+	})
+}
+
+// TestWriteBuffersThatCannotBeMade: a database that gets no new write buffer, or fails to drop what is old, is given up; what is written next must not end the process.
+func TestWriteBuffersThatCannotBeMade(t *testing.T) {
+	inTheWay := func(dir, name string) {
+		for id := range uint64(1000) {
+			path := filepath.Join(dir, name, fmt.Sprintf("%05d.mem", id))
+			if os.Mkdir(path, 0o700) == nil {
+				t.Cleanup(func() { os.Remove(path) })
+			}
+		}
+	}
+	t.Run("log", func(t *testing.T) {
+		t.Parallel()
+		l := openLog(t, Config{Dir: abandoned(t), MemoryMB: 16})
+		inTheWay(l.config.Dir, "log")
+		until(t, func() error {
+			for n := range uint64(64) {
+				l.AppendGeneration(n, randomBytes(64<<10))
+			}
+			_, err := l.Mark("it")
+			return err
+		})
+		dropped := l.Dropped()
+		l.AppendGeneration(1, randomBytes(64<<10))
+		l.Flush()
+		if err := l.SaveMark("it", nil); !errors.Is(err, errGivenUp) {
+			t.Errorf("saving a mark: %v", err)
+		}
+		if err := l.Close(); !errors.Is(err, errGivenUp) || l.Dropped() < dropped {
+			t.Errorf("%d records dropped, closing: %v", l.Dropped()-dropped, err)
+		}
+	})
+	t.Run("bodies", func(t *testing.T) {
+		t.Parallel()
+		b := openBodies(t, BodiesConfig{Dir: abandoned(t), MaxMB: 1024, Retain: time.Hour})
+		inTheWay(b.config.Dir, "bodies")
+		until(t, func() error {
+			b.Append(storage.Body{Request: storagetest.NewRequest(), Sent: randomBytes(256 << 10)})
+			_, err := b.Find("it")
+			return err
+		})
+		if err := b.Close(); !errors.Is(err, errGivenUp) {
+			t.Error(err)
+		}
+	})
+	t.Run("results that are dropped", func(t *testing.T) {
+		t.Parallel()
+		r, err := OpenResults(Config{Dir: abandoned(t), MemoryMB: 16}, 1<<30)
+		if err != nil {
+			t.Fatal(err)
+		}
+		keep := func() error {
+			return r.Keep(storage.ResultID(randomBytes(len(storage.ResultID{}))), storage.Result{State: storage.ResultWhole, Status: 200, Body: randomBytes(64 << 10)}).Wait()
+		}
+		if err := keep(); err != nil {
+			t.Fatal(err)
+		}
+		for id := range uint64(1000) {
+			if path := table.NewFilename(id, filepath.Join(r.config.Dir, "results")); os.Mkdir(path, 0o700) == nil {
+				t.Cleanup(func() { os.Remove(path) })
+			}
+		}
+		if r.drop([]byte{resultMark}) {
+			t.Error("it was dropped, without a table")
+		}
+		for range 100 {
+			if err := keep(); !errors.Is(err, errGivenUp) {
+				t.Fatal(err)
+			}
+		}
+		if err := r.Close(); !errors.Is(err, errGivenUp) {
+			t.Error(err)
+		}
 	})
 }
 
