@@ -210,7 +210,9 @@ type pacer struct {
 }
 
 func newPacer(rate float64) *pacer {
-	return &pacer{due: time.Now(), every: time.Duration(float64(time.Second) / max(rate, 1))}
+	p := &pacer{due: time.Now()}
+	p.set(max(rate, 1))
+	return p
 }
 
 // take is when the next request is due.
@@ -228,6 +230,13 @@ func (p *pacer) adapt(busy, wanted float64) {
 	defer p.mu.Unlock()
 	const step = 0.2 // of the difference, at most a fifth: the share of a second varies
 	p.every = time.Duration(float64(p.every) * min(max(1+step*(busy/wanted-1), 1-step), 1+step))
+}
+
+// set fixes the rate, in requests a second.
+func (p *pacer) set(rate float64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.every = time.Duration(float64(time.Second) / rate)
 }
 
 // rate is how many requests a second are due at the moment.

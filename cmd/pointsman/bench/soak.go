@@ -20,7 +20,7 @@ import (
 // SoakConfig says how long a gateway is loaded and how hard.
 type SoakConfig struct {
 	Duration    time.Duration // at least 10 s
-	LoadPercent int           // of the processors' time that all processes together use, 1 to 95
+	LoadPercent int           // of the processors' time that all processes together use while it warms up, 1 to 95; the rate stays the same from then on
 }
 
 // SoakReport is what became of a gateway under long load.
@@ -118,8 +118,8 @@ func Soak(ctx context.Context, cfg Config, s SoakConfig) (*SoakReport, error) {
 	return report, nil
 }
 
-// underLoad sends the mixture, as much of it as keeps the processors as busy as they shall be whatever the machine's speed is at the moment, changes a
-// policy again and again, and watches.
+// underLoad sends the mixture, changes a policy again and again, and watches. It finds the rate that keeps the processors as busy as they shall be while it warms up. From then on
+// the rate stays, whatever the machine's speed: what is under way, and with it the memory, goes with the rate.
 func (r *runner) underLoad(ctx context.Context, m *mixture, site *site, p *process, s SoakConfig, report *SoakReport) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -141,12 +141,13 @@ func (r *runner) underLoad(ctx context.Context, m *mixture, site *site, p *proce
 	defer watches.Stop()
 	defer reloads.Stop()
 	var seen []Watch
+	warm := min(s.Duration/5, 5*time.Minute)
+	rates, warming := 0.0, 0
 	for {
 		select {
 		case err := <-loaded:
 			report.Load = 100 * last.since(first)
-			warm := min(s.Duration/5, 5*time.Minute).Seconds()
-			seen = slices.DeleteFunc(seen, func(w Watch) bool { return w.Second < warm })
+			seen = slices.DeleteFunc(seen, func(w Watch) bool { return w.Second < warm.Seconds() })
 			report.RSSSlope = slope(seen, func(h Holdings) float64 { return h.RSSMiB })
 			report.OwnSlope = slope(seen, func(h Holdings) float64 { return h.OwnMiB })
 			report.OwnWithin = slopeInterval(seen, func(h Holdings) float64 { return h.OwnMiB })
@@ -164,9 +165,19 @@ func (r *runner) underLoad(ctx context.Context, m *mixture, site *site, p *proce
 			if err != nil {
 				return err
 			}
-			pace.adapt(now.since(last), wanted)
+			took := time.Since(began)
+			switch {
+			case took < warm:
+				pace.adapt(now.since(last), wanted)
+				if took > warm/2 { // it has found about the rate
+					rates, warming = rates+pace.rate(), warming+1
+				}
+			case warming > 0:
+				pace.set(rates / float64(warming))
+				warming = 0
+			}
 			last = now
-			seen = append(seen, Watch{time.Since(began).Seconds(), pace.rate(), h})
+			seen = append(seen, Watch{took.Seconds(), pace.rate(), h})
 			if n := len(seen); n%10 == 1 {
 				report.Seconds = append(report.Seconds, seen[n-1])
 			}
