@@ -202,6 +202,11 @@ func (w *wishes) excludes(d *deployment, flags uint8) uint8 {
 
 // route asks the policy; with a list of models for one after the other, until it has a plan for one.
 func (e *Engine) route(c *call) (ran policy.Ran, err error) {
+	defer func() {
+		if c.round > 0 && (ran.Digest != c.ran.Digest || ran.Config != c.ran.Config) {
+			ran.Digest, ran.Config = "", "" // it was replaced between two rounds: no module made all of the decision
+		}
+	}()
 	for {
 		ran, err = e.Policies.Route(c.decider, &c.facts, &c.plan)
 		if err != nil && e.withdrawn(c) {

@@ -24,7 +24,7 @@ var (
 	// ErrRequest: the request is not about the snapshot; the policy was not asked.
 	ErrRequest = errors.New("request does not fit the snapshot")
 	// ErrOpen: the policy failed several times in a row and is left alone for a while.
-	ErrOpen = errors.New("policy is suspended after repeated failures")
+	ErrOpen = policy.ErrSuspended
 	// ErrFuel: the policy used up its fuel.
 	ErrFuel = errors.New("policy ran out of fuel")
 	// ErrDepth: the policy's calls went too deep.

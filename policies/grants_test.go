@@ -6,6 +6,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/pointsman/pointsman/sdk/abi"
 	"github.com/pointsman/pointsman/sdk/policy"
@@ -183,6 +184,32 @@ func TestObserve(t *testing.T) {
 	}
 	if _, err := h.Observe("p", &policy.State{Number: 1}, nil, nil); !errors.Is(err, ErrState) {
 		t.Fatal("a state that the policy refuses", err)
+	}
+}
+
+// TestObservingIsNoDecision: what a policy observes takes no turn of its decisions to be checked, and leaves nothing that a host waits for.
+func TestObservingIsNoDecision(t *testing.T) {
+	h := testHost(t, Config{CheckEvery: 2, Instances: 1})
+	if _, err := h.Load("p", needing(abi.GrantState), Settings{Grants: everyGrant}); err != nil {
+		t.Fatal(err)
+	}
+	for range 5 {
+		if _, err := h.Observe("p", nil, []policy.Outcome{{Key: 5}}, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if info, _ := h.Info("p"); info.Instances != 1 || info.Checked != 0 {
+		t.Errorf("%+v", info)
+	}
+	closed := make(chan struct{})
+	go func() {
+		h.Close()
+		close(closed)
+	}()
+	select {
+	case <-closed:
+	case <-time.After(10 * time.Second):
+		t.Error("the host does not close")
 	}
 }
 

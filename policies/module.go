@@ -203,7 +203,7 @@ func (m *module) route(f *policy.Facts, plan *policy.Plan) (fuel int64, err erro
 	if err != nil {
 		err = fmt.Errorf("policy %s: %w", m.name, err)
 	}
-	if m.release(inst, fuel, err) {
+	if m.release(inst, fuel, err, true) {
 		m.check(f, plan)
 	}
 	return fuel, err
@@ -219,7 +219,7 @@ func (m *module) observe(state *policy.State, outcomes []policy.Outcome, dst []b
 	if err != nil {
 		err = fmt.Errorf("policy %s: %w", m.name, err)
 	}
-	m.release(inst, fuel, err)
+	m.release(inst, fuel, err, false)
 	return next, err
 }
 
@@ -254,7 +254,7 @@ func (m *module) acquire(about *policy.Published) (*instance, error) {
 	inst, err := m.start()
 	if err != nil {
 		err = fmt.Errorf("policy %s: starting an instance: %w", m.name, err)
-		m.release(nil, 0, err)
+		m.release(nil, 0, err, false)
 		return nil, err
 	}
 	return inst, nil
@@ -275,16 +275,18 @@ func (m *module) suited(about *policy.Published) int {
 	return last
 }
 
-// release ends a call: it counts the outcome, and keeps the instance only if the call went well. It tells whether the
-// decision is one of those to be checked.
-func (m *module) release(inst *instance, fuel int64, err error) (check bool) {
+// release ends a call: it counts the outcome, and keeps the instance only if the call went well. If that was a decision, it tells whether
+// it is one of those to be checked, which whoever is told so must do.
+func (m *module) release(inst *instance, fuel int64, err error, decision bool) (check bool) {
 	m.mu.Lock()
 	m.stats.LastFuel = fuel
 	if err == nil {
 		m.stats.Decisions++
 		m.inARow = 0
-		m.routed++
-		if every := m.host.config.CheckEvery; every > 0 && m.routed >= every && !m.checks && !m.retired {
+		if decision {
+			m.routed++
+		}
+		if every := m.host.config.CheckEvery; decision && every > 0 && m.routed >= every && !m.checks && !m.retired {
 			m.routed, m.checks, check = 0, true, true
 			m.stats.Instances++ // what the check is going to start
 		}

@@ -15,6 +15,9 @@ var ErrConfig = errors.New("bad policy configuration")
 // ErrState: the policy does not accept its state, or gave one that is too large.
 var ErrState = errors.New("policy does not accept its state")
 
+// ErrSuspended: the policy failed several times in a row and is left alone for a while.
+var ErrSuspended = errors.New("policy is suspended after repeated failures")
+
 // detailed says more about one of the errors above. The package does without fmt, which would add a third to the size of
 // every Go guest and to the time its compilation takes.
 type detailed struct {
