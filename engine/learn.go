@@ -146,6 +146,15 @@ func (l *learners) drop(name string) {
 	}
 }
 
+// ForgetState makes a learning policy start from no state, and from nothing that is still to be observed.
+func (e *Engine) ForgetState(name string) {
+	l := e.learners
+	l.drop(name)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.of(name).pending = nil
+}
+
 // close waits for observations under way; those that are pending are made.
 func (l *learners) close() {
 	l.mu.Lock()

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"errors"
 	"strings"
 
 	"github.com/pointsman/pointsman/engine/rollout"
@@ -68,7 +69,7 @@ func (c *call) tellRollout() {
 		return
 	}
 	c.rollout.Observe(c.unit, c.session != 0, rollout.Sample{
-		Candidate: c.decider != c.policy, Undecided: c.failed != nil,
+		Candidate: c.decider != c.policy, Undecided: c.failed != nil && !errors.Is(c.failed, errRoundsTime), // which is not the policy's fault
 		CostUSD: float64(u.CostUSD) / 1e9, Credits: float64(u.Credits) / float64(storage.CreditsPerCredit),
 		Failed:   u.Outcome != storage.OutcomeOK && u.Outcome != storage.OutcomeClientAbort,
 		FellBack: c.failed != nil || fellBack(c.outcomes), TTFT: u.TTFT.Seconds(),

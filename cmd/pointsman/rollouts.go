@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -28,6 +29,7 @@ type rollouts struct {
 	failed  map[string]string        // why a candidate that passed could not be promoted
 	ended   map[string]admin.Rollout // the last that ended, by policy
 	kept    []byte
+	again   time.Time // when what could not be done is tried again
 }
 
 // rolloutNotes is what is kept beside the versions.
@@ -39,6 +41,9 @@ type rolloutNotes struct {
 // notesEvery is how often evidence is written down. What came after is lost if the gateway is killed, for whatever reason, which
 // makes no arm look better.
 const notesEvery = 5 * time.Second
+
+// againEvery is how often it is tried again to promote a candidate, and to write down that one is none any more.
+const againEvery = time.Minute
 
 // byGuards is by whom a rollout ends that no operator ended.
 const byGuards = "guards"
@@ -93,9 +98,26 @@ func (r *rollouts) watch() {
 			return
 		case <-tick.C:
 			r.mu.Lock()
+			if now := r.g.now(); now.After(r.again) {
+				r.again = now.Add(againEvery)
+				r.tryAgain()
+			}
 			r.keep()
 			r.mu.Unlock()
 		}
+	}
+}
+
+// tryAgain does what could not be done: candidates have passed that were to be promoted, or were stood down and are still written down as candidates. The mutex is held.
+func (r *rollouts) tryAgain() {
+	err := r.g.depot.KeepAgain()
+	for _, run := range r.set.All() {
+		if s := run.Standing(); s.Passed && s.Plan.Promote != rollout.PromoteManual {
+			err = errors.Join(err, r.promote(run, byGuards))
+		}
+	}
+	if err != nil {
+		r.g.log.Error("ending a rollout, which is tried again", "error", err)
 	}
 }
 
@@ -139,7 +161,9 @@ func (r *rollouts) decided(run *rollout.Run, v rollout.Verdict) {
 	if v == rollout.Broken {
 		err = r.end(run, admin.RolloutRolledBack, depot.ActionRolloutBack, run.Standing().Why, byGuards)
 	} else {
-		err = r.promote(run, byGuards)
+		if err = r.promote(run, byGuards); err != nil {
+			run.Resume()
+		}
 	}
 	if err != nil {
 		r.g.log.Error("ending a rollout", "policy", run.Policy, "version", run.Version, "error", err)
@@ -250,6 +274,7 @@ func (r *rollouts) StartRollout(name string, wanted admin.RolloutRequest, by str
 		Policy: name, Decider: depot.CandidateName(name), Version: report.Number, Digest: report.Digest, Started: r.g.now().UTC(), By: by, Salt: rand.Uint64(),
 	}
 	run := rollout.NewRun(about, plan, r.decided)
+	r.g.engine.ForgetState(about.Decider) // which a candidate before may have left
 	r.hold(run)
 	r.keep()
 	return rolloutEntry(run), nil

@@ -138,6 +138,18 @@ func TestPassing(t *testing.T) {
 			t.Error("one that is broken decides on")
 		}
 	})
+	t.Run("and not promoted", func(t *testing.T) {
+		r, verdicts := newRun(t, Plan{Share: 0.5, Min: 10, Max: 50, Guards: []Guard{{Errors, 0.01}}})
+		feed(r, 60, 0, same)
+		ended(t, verdicts, Passed)
+		r.Resume()
+		feed(r, 60, 500, same)
+		if s := r.Standing(); !s.Passed || len(verdicts) > 0 {
+			t.Errorf("%+v, %d verdicts", s, len(verdicts))
+		}
+		feed(r, 200, 1000, func(candidate bool) Sample { return Sample{Failed: candidate} })
+		ended(t, verdicts, Broken)
+	})
 }
 
 // TestUndecided rolls back what cannot decide, whatever the samples are.

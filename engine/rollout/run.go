@@ -125,6 +125,13 @@ func (r *Run) Stop() bool {
 	return was
 }
 
+// Resume has the guards go on with a candidate that passed and could not be promoted.
+func (r *Run) Resume() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.over = r.stopped.Load()
+}
+
 // Standing is where a run stands.
 type Standing struct {
 	Plan    Plan

@@ -109,7 +109,12 @@ func (d *Depot) StandDown(name, action, note, by string) error {
 	r.Candidate = 0
 	next.Policies[name] = r
 	d.Host.Unload(CandidateName(name))
-	err = d.keep(next)
+	if err = d.keep(next); err != nil { // it is none nevertheless, and what is written next says so
+		d.mu.Lock()
+		d.manifest = next
+		d.mu.Unlock()
+		d.unkept = true
+	}
 	e := Event{Action: action, Policy: name, Source: source(v.Number), Version: v.Number, Digest: v.Digest, By: by, Note: note}
 	e.Previous, _ = d.Host.Digest(name)
 	if err != nil {
@@ -117,6 +122,19 @@ func (d *Depot) StandDown(name, action, note, by string) error {
 	}
 	d.tell(e)
 	return err
+}
+
+// KeepAgain writes down what StandDown could not.
+func (d *Depot) KeepAgain() error {
+	d.change.Lock()
+	defer d.change.Unlock()
+	if !d.unkept {
+		return nil
+	}
+	d.mu.RLock()
+	next := d.manifest.clone()
+	d.mu.RUnlock()
+	return d.keep(next)
 }
 
 func (d *Depot) withCandidate(name string) (manifest, record, error) {

@@ -2,6 +2,8 @@ package depot_test
 
 import (
 	"errors"
+	"os"
+	"path/filepath"
 	"testing"
 
 	"github.com/pointsman/pointsman/policies/builtin"
@@ -67,5 +69,44 @@ func TestCandidate(t *testing.T) {
 	}
 	if _, err := s.Stand("eco", "1", "", ""); !errors.Is(err, depot.ErrInvalid) {
 		t.Errorf("what serves stands beside itself: %v", err)
+	}
+}
+
+// TestStandDownOnAFullDisk: a candidate that cannot be written down as stood down is none nevertheless, and is written down as such later.
+func TestStandDownOnAFullDisk(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, dir)
+	s.start(nil, signing.Trust{})
+	if _, err := s.Stage(depot.Upload{Name: "eco", Module: variant(builtin.Modules()["eco"], "one")}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Stand("eco", "1", "", ""); err != nil {
+		t.Fatal(err)
+	}
+	manifest := filepath.Join(dir, "manifest.json")
+	if err := errors.Join(os.Rename(manifest, manifest+".aside"), os.MkdirAll(filepath.Join(manifest, "in the way"), 0o700)); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.StandDown("eco", depot.ActionRolloutBack, "too dear", "guards"); !errors.Is(err, depot.ErrDisk) {
+		t.Fatal(err)
+	}
+	if _, err := s.Activate("eco", "1", ""); errors.Is(err, depot.ErrBusy) || len(s.Candidates()) != 0 {
+		t.Errorf("it is still a candidate: %v", err)
+	}
+	if err := s.KeepAgain(); !errors.Is(err, depot.ErrDisk) {
+		t.Errorf("the disk is still full: %v", err)
+	}
+	if err := errors.Join(os.RemoveAll(manifest), os.Rename(manifest+".aside", manifest)); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if err := s.KeepAgain(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s = open(t, dir)
+	s.start(nil, signing.Trust{})
+	if len(s.Candidates()) != 0 {
+		t.Error("it is a candidate again after a start")
 	}
 }

@@ -125,6 +125,7 @@ type Event struct {
 type Depot struct {
 	Config
 	change sync.Mutex // one change at a time; held while modules compile
+	unkept bool       // the manifest is not written down; of who holds change
 
 	mu       sync.RWMutex // guards what follows, never for long
 	trust    signing.Trust
