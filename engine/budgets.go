@@ -126,7 +126,7 @@ func (e *Engine) watchBudgets(caller *directory.Caller, tier uint8, charged stor
 		}
 		spent, _ := e.Budgets.Spent(b.Spender, b.Period, b.Tier)
 		percent := e.alerts.reached(&b, e.AlertAt, b.Period.Start(now), spent, charged)
-		suspended := b.Suspend && spent >= b.Credits && e.suspend(b)
+		suspended := b.Suspend && spent >= b.Credits && e.suspend(b, spent)
 		if suspended {
 			percent = 100
 		}
@@ -175,8 +175,13 @@ func percentOf(amount storage.Credits, percent int) storage.Credits {
 }
 
 // suspend disables who has used up a budget, and tells whether that was still to be done.
-func (e *Engine) suspend(b storage.Cap) bool {
-	done, err := e.Directory.Suspend(b.Spender, fmt.Sprintf("budget of %s used up", b.Period))
+func (e *Engine) suspend(b storage.Cap, spent storage.Credits) bool {
+	still := func(budgets []storage.Budget) bool { // the request may have begun under another one
+		return slices.ContainsFunc(budgets, func(now storage.Budget) bool {
+			return now.Suspend && now.Period == b.Period && (now.Tier == nil) == (b.Tier == nil) && (b.Tier == nil || *now.Tier == *b.Tier) && spent >= now.Credits
+		})
+	}
+	done, err := e.Directory.Suspend(b.Spender, still, fmt.Sprintf("budget of %s used up", b.Period))
 	if err != nil {
 		e.Logger.Error("disabling who has used up a budget", "whose", b.Spender.Whose(), "error", err)
 		return false

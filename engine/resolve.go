@@ -38,6 +38,9 @@ func (e *Engine) resolve(ctx *fasthttp.RequestCtx, c *call) *Fault {
 		if c.level == 0 {
 			c.level = level
 		}
+		if policyName == "" && asked != "auto" && levelAsked == 0 {
+			levelAsked = level
+		}
 		if c.level == abi.LevelCustom {
 			return badRequest("invalid_power_level", "power_level", "power_level custom needs the exact name of a model in model")
 		}

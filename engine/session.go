@@ -32,14 +32,17 @@ func (c *call) identify(ctx *fasthttp.RequestCtx) {
 			c.env.Session = envelope.Session(name)
 		}
 	}
-	if c.session = c.env.Session; c.session != 0 {
+	account := xxhash.Sum64String(c.caller.Account.ID)
+	if c.env.Session != 0 {
+		c.env.Session = max(1, account^c.env.Session) // others may have a conversation of that name
+		c.session = c.env.Session
 		return
 	}
 	opening, later := c.env.Opening(c.body)
 	if len(opening) == 0 {
 		return
 	}
-	c.session = max(1, xxhash.Sum64String(c.caller.Account.ID)^xxhash.Sum64(opening))
+	c.session = max(1, account^xxhash.Sum64(opening))
 	if later {
 		c.env.Session = c.session
 	}

@@ -75,6 +75,8 @@ func TestScopesBoundWhatIsChosen(t *testing.T) {
 		{"routed to another tier", tier, ask("balanced"), 200, "m"},
 		{"nothing to route to", none, ask("eco"), 403, "model_not_allowed"},
 		{"the level by name", eco, ask("balanced"), 403, "policy_not_allowed"},
+		{"the level by name beside a policy", eco, ask("balanced", "pointsman", map[string]string{"policy": "eco"}), 403, "policy_not_allowed"},
+		{"routed to the level beside a policy", eco, ask("auto/balanced", "pointsman", map[string]string{"policy": "eco"}), 403, "policy_not_allowed"},
 		{"the level by default", eco, ask("auto"), 403, "policy_not_allowed"},
 		{"the level beside a model", eco, ask("m", "power_level", "precision"), 403, "policy_not_allowed"},
 		{"the level beside a policy", eco, ask("auto/eco", "power_level", "balanced"), 403, "policy_not_allowed"},

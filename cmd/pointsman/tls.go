@@ -27,6 +27,7 @@ type certificate struct {
 	looked  time.Time
 	seen    [2]fileState // of the files that were last read, whether they could be used or not
 	problem error        // why what the files hold is not served, nil if it is
+	from    time.Time    // when it will be, if that is all that is wrong
 }
 
 // fileState tells whether a file was changed or replaced.
@@ -102,7 +103,7 @@ func (c *certificate) check() error {
 func (c *certificate) refresh() {
 	c.looked = c.now()
 	state, err := c.state()
-	if err == nil && state == c.seen {
+	if err == nil && state == c.seen && (c.from.IsZero() || c.looked.Before(c.from)) {
 		return
 	}
 	var pair tls.Certificate
@@ -121,7 +122,10 @@ func (c *certificate) refresh() {
 	case c.serving != nil && (c.problem == nil || state != c.seen):
 		c.log.Error("the TLS certificate cannot be used; the one before serves on", "certificate", c.certFile, "key", c.keyFile, "error", err)
 	}
-	c.seen, c.problem = state, nil
+	c.seen, c.problem, c.from = state, nil, time.Time{}
+	if pair.Leaf != nil && err != nil && c.looked.Before(pair.Leaf.NotBefore) {
+		c.from = pair.Leaf.NotBefore
+	}
 	if err != nil {
 		c.problem = fmt.Errorf("reading the TLS certificate: %w", err)
 	}

@@ -404,3 +404,19 @@ func TestCertificateThatExpires(t *testing.T) {
 		t.Errorf("%s is served", name)
 	}
 }
+
+// A certificate that is not valid yet is taken when it is, though its files have not changed since.
+func TestCertificateOfTomorrow(t *testing.T) {
+	g := newTLSGateway(t)
+	cert, key := dated(t, "tomorrow", time.Hour, 3*time.Hour)
+	g.replace(t, "crt", cert)
+	g.replace(t, "key", key)
+	g.certificate.now = func() time.Time { return time.Now().Add(2 * certificateCheck) }
+	if problem := g.certificateProblem(); !strings.Contains(problem, "cannot be used") || g.served(t) != "first" {
+		t.Errorf("/health says %q, %s is served", problem, g.served(t))
+	}
+	g.certificate.now = func() time.Time { return time.Now().Add(2 * time.Hour) }
+	if problem := g.certificateProblem(); problem != "" || g.served(t) != "tomorrow" {
+		t.Errorf("/health says %q, %s is served", problem, g.served(t))
+	}
+}

@@ -103,7 +103,7 @@ func TestRotation(t *testing.T) {
 		id = next.ID
 	}
 	for _, want := range []bool{true, false} {
-		if done, err := d.Suspend(storage.Spender(storage.SpenderKey+first), "used up"); err != nil || done != want {
+		if done, err := d.Suspend(storage.Spender(storage.SpenderKey+first), always, "used up"); err != nil || done != want {
 			t.Fatal(done, err)
 		}
 	}
@@ -128,7 +128,7 @@ func TestSuspendAccountAndTeam(t *testing.T) {
 	text, _ := made(t, d)
 	m.fail = errors.New("disk on fire")
 	for _, s := range []storage.Spender{"a:alice", "t:red", "k:" + storage.Spender(caller(t, d, text).KeyID)} {
-		if _, err := d.Suspend(s, "used up"); !errors.Is(err, m.fail) {
+		if _, err := d.Suspend(s, always, "used up"); !errors.Is(err, m.fail) {
 			t.Errorf("%s: %v", s, err)
 		}
 	}
@@ -138,7 +138,7 @@ func TestSuspendAccountAndTeam(t *testing.T) {
 	m.fail = nil
 	for _, want := range []bool{true, false} {
 		for _, s := range []storage.Spender{"a:alice", "t:red"} {
-			if done, err := d.Suspend(s, "used up"); err != nil || done != want {
+			if done, err := d.Suspend(s, always, "used up"); err != nil || done != want {
 				t.Fatal(s, done, err)
 			}
 		}
@@ -147,7 +147,7 @@ func TestSuspendAccountAndTeam(t *testing.T) {
 		t.Errorf("%+v %+v", c.Account, c.Team)
 	}
 	for s, want := range map[storage.Spender]error{"a:bob": storage.ErrNotFound, "t:blue": storage.ErrNotFound, "k:key_1": storage.ErrNotFound, "x": storage.ErrInvalid} {
-		if _, err := d.Suspend(s, ""); !errors.Is(err, want) {
+		if _, err := d.Suspend(s, always, ""); !errors.Is(err, want) {
 			t.Errorf("%s: %v", s, err)
 		}
 	}
@@ -237,4 +237,28 @@ func TestReadersDuringWrites(t *testing.T) {
 	}
 	close(done)
 	wg.Wait()
+}
+
+func always([]storage.Budget) bool { return true }
+
+// Nobody is disabled for a budget that is there no more.
+func TestSuspendByBudgetsOfNow(t *testing.T) {
+	d, _, _ := open(t)
+	text, _ := made(t, d)
+	budgets := []storage.Budget{{Period: storage.PeriodDay, Credits: 200, Suspend: true}}
+	if _, err := d.UpdateAccount("alice", func(a *storage.Account) { a.Limits.Budgets = budgets }); err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range []storage.Spender{"a:alice", "t:red", "k:" + storage.Spender(caller(t, d, text).KeyID)} {
+		seen := 0
+		if done, err := d.Suspend(s, func(now []storage.Budget) bool { seen = len(now); return false }, "used up"); err != nil || done {
+			t.Errorf("%s: %v, %v", s, done, err)
+		}
+		if want := map[storage.Spender]int{"a:alice": 1}[s]; seen != want {
+			t.Errorf("%s: asked about %d budgets, not %d", s, seen, want)
+		}
+	}
+	if c := caller(t, d, text); c.Account.Disabled+c.Team.Disabled+c.Key.Disabled != "" {
+		t.Error("somebody is disabled")
+	}
 }

@@ -146,30 +146,30 @@ func (d *Directory) Keys(account string) []storage.VirtualKey {
 
 func noKey(id string) error { return fmt.Errorf("key %.64q: %w", id, storage.ErrNotFound) }
 
-// Suspend disables who spends, of a key all that spend as it does, and tells whether that was not done already. Errors:
-// storage.ErrNotFound, storage.ErrInvalid.
-func (d *Directory) Suspend(s storage.Spender, reason string) (done bool, err error) {
-	suspend := func(disabled *string) {
-		if done = *disabled == ""; done {
+// Suspend disables who spends, of a key all that spend as it does, if it should still be so with the budgets they have now, and tells whether that was
+// not done already. Errors: storage.ErrNotFound, storage.ErrInvalid.
+func (d *Directory) Suspend(s storage.Spender, still func(budgets []storage.Budget) bool, reason string) (done bool, err error) {
+	suspend := func(disabled *string, limits *storage.Limits) {
+		if done = *disabled == "" && still(limits.Budgets); done {
 			*disabled = reason
 		}
 	}
 	if id, is := strings.CutPrefix(string(s), storage.SpenderAccount); is {
-		_, err = d.UpdateAccount(id, func(a *storage.Account) { suspend(&a.Disabled) })
+		_, err = d.UpdateAccount(id, func(a *storage.Account) { suspend(&a.Disabled, &a.Limits) })
 		return done, err
 	}
 	if id, is := strings.CutPrefix(string(s), storage.SpenderTeam); is {
-		_, err = d.UpdateTeam(id, func(t *storage.Team) { suspend(&t.Disabled) })
+		_, err = d.UpdateTeam(id, func(t *storage.Team) { suspend(&t.Disabled, &t.Limits) })
 		return done, err
 	}
 	if id, is := strings.CutPrefix(string(s), storage.SpenderKey); is {
-		return d.suspendKeys(id, reason)
+		return d.suspendKeys(id, still, reason)
 	}
 	return false, fmt.Errorf("spender %.80q: %w", s, storage.ErrInvalid)
 }
 
 // suspendKeys disables the keys that spend as one.
-func (d *Directory) suspendKeys(id, reason string) (done bool, err error) {
+func (d *Directory) suspendKeys(id string, still func([]storage.Budget) bool, reason string) (done bool, err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	first := d.virtual.Get(id)
@@ -180,7 +180,7 @@ func (d *Directory) suspendKeys(id, reason string) (done bool, err error) {
 	var records []storage.VirtualKey
 	for k := first.account.keys; k != nil; k = k.older {
 		record := *k.record.Load()
-		if record.SpendsAs() == id && record.Disabled == "" && record.Revoked.IsZero() {
+		if record.SpendsAs() == id && record.Disabled == "" && record.Revoked.IsZero() && still(record.Limits.Budgets) {
 			record.Disabled = reason
 			keys, records = append(keys, k), append(records, record)
 		}

@@ -215,7 +215,7 @@ func alertOf(a *storage.Alert) alertEvent {
 	if a.Tier != nil {
 		tier = strconv.Itoa(int(*a.Tier))
 	}
-	e.ID = fmt.Sprintf("%s/%s/%s/%d/%d", a.Spender, a.Period, tier, a.Percent, a.Period.Start(a.Time).Unix())
+	e.ID = fmt.Sprintf("%s/%s/%s/%s/%d/%d", a.Spender, a.Period, tier, a.Credits, a.Percent, a.Period.Start(a.Time).Unix()) // a budget that was changed is another one
 	if !a.Next.IsZero() {
 		e.Next = a.Next.UTC().Format(time.RFC3339)
 	}

@@ -183,10 +183,9 @@ func (s *Sender) run() {
 		busy := false
 		var err error
 		for _, st := range s.streams {
-			var sent bool
-			sent, err = s.step(st)
-			if busy = busy || sent; err != nil {
-				break
+			sent, failure := s.step(st) // what is refused of one is no reason to hold up the others
+			if busy = busy || sent; err == nil {
+				err = failure
 			}
 		}
 		wait := pollEvery
@@ -228,8 +227,8 @@ func (s *Sender) pause(d time.Duration) bool {
 // it, so that many senders do not come at once; longer if the receiver asks for it.
 func (s *Sender) backoff(failed int, err error) time.Duration {
 	wait := s.cfg.RetryMost
-	if failed < 32 {
-		wait = min(wait, s.cfg.RetryFirst<<failed)
+	if failed < 32 && s.cfg.RetryFirst <= wait>>failed {
+		wait = s.cfg.RetryFirst << failed
 	}
 	wait = wait/2 + rand.N(wait/2+1)
 	var asked *retryError

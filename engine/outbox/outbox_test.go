@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"math/rand/v2"
 	"net/http"
@@ -255,6 +256,45 @@ func TestLago(t *testing.T) {
 	})
 }
 
+// What the receiver refuses of the requests does not hold up alerts.
+func TestAlertsPassRefusedRequests(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log, alerts := &memoryLog{}, 0
+		s := startWith(t, testConfig(log, "webhook"), func(p *post) (reply, error) {
+			if strings.Contains(string(p.body), `"type":"alert"`) {
+				alerts++
+				return reply{status: 200}, nil
+			}
+			return reply{status: 413}, nil
+		})
+		log.add(3)
+		log.mu.Lock()
+		log.alerted = append(log.alerted, storage.Alert{Cap: storage.Cap{Spender: "a:acme", Budget: storage.Budget{Credits: 5e6}}, Percent: 80})
+		log.mu.Unlock()
+		time.Sleep(time.Hour)
+		s.Close()
+		if alerts != 1 {
+			t.Errorf("%d alerts", alerts)
+		}
+	})
+}
+
+// A wait doubles up to the longest one, whatever the first is and however many failures there were.
+func TestBackoffIsBounded(t *testing.T) {
+	for _, first := range []time.Duration{10 * time.Millisecond, time.Second, 5 * time.Second, time.Hour} {
+		s := &Sender{cfg: Config{RetryFirst: first, RetryMost: 5 * time.Minute}}
+		for failed := range 200 {
+			want := 5 * time.Minute
+			if failed < 20 {
+				want = min(want, first<<failed)
+			}
+			if wait := s.backoff(failed, io.EOF); wait < want/2 || wait > want {
+				t.Errorf("after %d failures and %s at first: %s", failed, first, wait)
+			}
+		}
+	}
+}
+
 func TestAlertsAndConfig(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log := &memoryLog{}
@@ -265,7 +305,7 @@ func TestAlertsAndConfig(t *testing.T) {
 		log.mu.Unlock()
 		time.Sleep(time.Minute)
 		s.Close()
-		if !strings.Contains(body, `"type":"alert"`) || !strings.Contains(body, `"id":"a:acme/month/all/80/1777593600"`) || !strings.Contains(body, `"budget_credits":"5"`) {
+		if !strings.Contains(body, `"type":"alert"`) || !strings.Contains(body, `"id":"a:acme/month/all/5/80/1777593600"`) || !strings.Contains(body, `"budget_credits":"5"`) {
 			t.Errorf("the alert is %s", body)
 		}
 	})
