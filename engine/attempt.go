@@ -333,9 +333,12 @@ func (f *failure) timedOut() bool {
 	return errors.Is(f.err, upstream.ErrTimeout) || errors.Is(f.err, context.DeadlineExceeded)
 }
 
+// tooLarge says that an event of the answer is larger than any may be. What clients write may be in it.
+func (f *failure) tooLarge() bool { return errors.Is(f.err, sse.ErrEventTooLarge) }
+
 // retryable says that the same candidate may do better at once.
 func (f *failure) retryable() bool {
-	return !f.cancelled() && (f.class == adapter.ClassServer || f.class == adapter.ClassOverloaded)
+	return !f.cancelled() && (f.class == adapter.ClassServer || f.class == adapter.ClassOverloaded) && !f.tooLarge()
 }
 
 // final says that no candidate would do better.
@@ -356,7 +359,7 @@ func (f *failure) allows(next *catalog.Model, c *call) bool {
 
 func (f *failure) verdict() snapshot.Verdict {
 	switch {
-	case f.final(), f.unserved != "", f.lacks != "", f.inexpressible, f.unsent, f.hasty, f.class == adapter.ClassContextLength, f.own && f.ofKey():
+	case f.final(), f.unserved != "", f.lacks != "", f.inexpressible, f.unsent, f.hasty, f.tooLarge(), f.class == adapter.ClassContextLength, f.own && f.ofKey():
 		return snapshot.Neutral
 	case f.class == adapter.ClassAuth, f.class == adapter.ClassQuota, f.class == adapter.ClassRateLimited && f.retryAfter > 0:
 		return snapshot.Refused

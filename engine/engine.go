@@ -25,6 +25,7 @@ import (
 
 	"github.com/pointsman/pointsman/engine/cache"
 	"github.com/pointsman/pointsman/engine/catalog"
+	"github.com/pointsman/pointsman/engine/dialect"
 	"github.com/pointsman/pointsman/engine/directory"
 	"github.com/pointsman/pointsman/engine/limit"
 	"github.com/pointsman/pointsman/engine/overload"
@@ -174,6 +175,7 @@ type deployment struct {
 	endpoint *endpoint
 	claims   []limit.Claim     // of its model, then of its provider; none where there are no limits
 	family   tokens.Family     // how its tokens are counted where the provider does not
+	thinking dialect.Thinking  // by its name at the provider or in the catalog
 	version  string            // of its prices and tariff, see Prices
 	waits    upstream.Timeouts // its own, else its provider's
 	content  time.Duration     // Provider.FirstContent, the same way
@@ -204,7 +206,7 @@ func newDeployment(d *deployment, of *catalog.Deployment, at *endpoint, claims [
 			model: m, key: at.key, limits: new(atomic.Pointer[snapshot.Limits]), index: of.Index, can: m.Capabilities, window: m.ContextWindow,
 			mark: max(1, uint16(of.Key)), mode: m.Mode, local: of.Local, platform: at.Usable, limited: len(claims) > 0,
 		},
-		Deployment: of, learned: new(learned), endpoint: at, claims: claims, family: familyOf(of),
+		Deployment: of, learned: new(learned), endpoint: at, claims: claims, family: familyOf(of), thinking: cmp.Or(dialect.ThinkingOf(of.Upstream), dialect.ThinkingOf(of.Model.Name)),
 		waits:   upstream.Timeouts{Connect: w.Connect, TLS: w.TLS, FirstByte: w.FirstByte, Idle: w.Idle, Total: w.Total}.Or(at.Timeouts),
 		content: cmp.Or(w.FirstContent, at.FirstContent),
 	}

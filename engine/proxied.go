@@ -58,9 +58,7 @@ func (e *Engine) proxied(c *call, a *answer, p *endpoint, desc *adapter.Endpoint
 			return transportFailure(ended(ctx, err))
 		}
 		if status := <-w.head; status != http.StatusOK {
-			f := a.failure(status, w.body)
-			f.retryAfter = w.retryAfter
-			return f
+			return a.pluginFailure(status, w.body, w.retryAfter)
 		}
 		return a.take(w.body, w.contentType, speaks, c, e)
 	}
@@ -82,12 +80,20 @@ func (e *Engine) proxied(c *call, a *answer, p *endpoint, desc *adapter.Endpoint
 	case status != http.StatusOK:
 		defer a.close(false)
 		body, _ := io.ReadAll(io.LimitReader(reader, maxErrorBody)) // what can be read of it will do
-		f := a.failure(status, body)
-		f.retryAfter = w.retryAfter
-		return f
+		return a.pluginFailure(status, body, w.retryAfter)
 	}
 	a.read(reader, speaks, c)
 	return nil
+}
+
+// pluginFailure is failure for the answer of a plugin, which may be the adapter's own.
+func (a *answer) pluginFailure(status int, body []byte, retryAfter time.Duration) *failure {
+	f := a.failure(status, body)
+	f.retryAfter = retryAfter
+	if detail, _ := dialect.ReadError(body); status == http.StatusBadRequest && detail.Code == adapter.CodeInexpressible {
+		f.inexpressible, f.param = true, detail.Param
+	}
+	return f
 }
 
 // callBeside is Call on a goroutine of its own, where nobody else would catch a panic.

@@ -62,6 +62,7 @@ func (c *call) asked(upstream dialect.Dialect) (wording, *failure) {
 	}
 	if c.chat.env == nil {
 		body, dropped, err := dialect.TranslateRequest(c.dialect, dialect.Chat, nil, c.body, dialect.RequestOptions{
+			Model:    cmp.Or(c.env.Model, "auto"), // a request need not have one, a translation must; the provider's own name for it takes its place
 			Consumed: []string{"power_level", "pointsman", "provider", "models"},
 		})
 		if err != nil {
@@ -127,7 +128,7 @@ func (e *Engine) upstreamBody(c *call, a *answer, desc *adapter.Endpoint, upstre
 		var err error
 		body, dropped, err = dialect.TranslateRequest(dialect.Chat, upstream, nil, c.scratch, dialect.RequestOptions{
 			Model: a.deployment.Upstream, DefaultMaxTokens: desc.Body.DefaultMaxTokens,
-			Thinking: cmp.Or(dialect.ThinkingOf(a.deployment.Upstream), dialect.ThinkingOf(a.deployment.Model.Name)),
+			Thinking: a.deployment.thinking,
 		})
 		if err != nil {
 			return envelope.Parts{}, untranslated(err)
@@ -193,14 +194,20 @@ func unserved(field string) *failure {
 // named to the client; a field that the provider must not be asked without is a failure.
 func (e *Engine) edits(c *call, a *answer, desc *adapter.Endpoint, w wording, speaks dialect.Dialect) (envelope.Edits, *failure) {
 	rules := &desc.Body
-	drop := rules.Drop
+	drop, named := rules.Drop, rules.Drop
 	if len(rules.Refuse) > 0 {
 		if refused := w.env.Given(nil, w.body, rules.Refuse); len(refused) > 0 {
 			return envelope.Edits{}, unserved(refused[0])
 		}
 		drop = slices.Concat(drop, rules.Refuse) // those that are null
 	}
-	a.dropped = w.env.Given(a.dropped, w.body, rules.Drop)
+	if speaks == dialect.Chat && desc.Dialect != adapter.DialectAnthropic && a.deployment.thinking >= dialect.ThinkingEffort {
+		named = slices.Concat(named, []string{"temperature", "top_p", "top_k"}) // which the model refuses wherever it is; a translation leaves them out itself
+		slices.Sort(named)
+		named = slices.Compact(named)
+		drop = slices.Concat(drop, named)
+	}
+	a.dropped = w.env.Given(a.dropped, w.body, named)
 	var set []envelope.Member
 	if len(rules.Set) > 0 {
 		for _, name := range slices.Sorted(maps.Keys(rules.Set)) {

@@ -235,7 +235,7 @@ func malformed() map[string]struct{ end, text string } {
 		"invalid UTF-8":                   {whole, event("{\"choices\":[{\"index\":0,\"delta\":{\"content\":\"\xff\xfe\"}}]}") + event(end) + event("[DONE]")},
 		"a NUL":                           {asItIs, event("{\"choices\":[{\"index\":0,\"delta\":{\"content\":\"\x00\"}}]}") + event(end) + event("[DONE]")},
 		"a lone surrogate":                {whole, event(`{"choices":[{"index":0,"delta":{"content":"\ud800"}}]}`) + event(end) + event("[DONE]")},
-		"an event of 1 MiB":               {refused, event(strings.Replace(good, `"a"`, `"`+strings.Repeat("a", 1<<20)+`"`, 1)) + event(end) + event("[DONE]")},
+		"an event of 1 MiB":               {whole, event(strings.Replace(good, `"a"`, `"`+strings.Repeat("a", 1<<20)+`"`, 1)) + event(end) + event("[DONE]")},
 		"an event of 40 MiB":              {refused, "data: " + strings.Repeat("a", 40<<20)},
 		"DONE at once":                    {refused, event("[DONE]")},
 		"DONE twice":                      {whole, event(good) + event(end) + event("[DONE]") + event("[DONE]")},

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -213,5 +214,88 @@ func TestPluginThatDoesNotEndItsCall(t *testing.T) {
 	resp, text := api.post(t, chatPath, ask("m", "stream", true))
 	if took := time.Since(began); resp.StatusCode != 200 || !strings.HasSuffix(text, "data: [DONE]\n\n") || took > 5*time.Second {
 		t.Errorf("%d after %s: %s", resp.StatusCode, took, text)
+	}
+}
+
+// lastOf is what a provider was asked last.
+func lastOf(s *scripted.Server) *scripted.Request {
+	all := s.Requests()
+	return all[len(all)-1]
+}
+
+// inexpressible is an adapter that cannot put a request into the words of its provider up0.
+type inexpressible struct{ engine.Adapters }
+
+func (i inexpressible) Prepare(ctx context.Context, name string, req *provider.PrepareRequest) (*provider.Endpoint, error) {
+	if req.Provider != "up0" {
+		return i.Adapters.Prepare(ctx, name, req)
+	}
+	return &provider.Endpoint{Mode: provider.ModeProxied, Dialect: provider.DialectOpenAI}, nil
+}
+
+func (inexpressible) Call(_ context.Context, _ string, _ *provider.CallRequest, answer provider.AnswerWriter) error {
+	return errors.Join(answer.Head(400, nil), answer.Part([]byte(`{"error":{"message":"no such thing","type":"invalid_request_error","param":"n","code":"inexpressible_request"}}`)))
+}
+
+// What an adapter cannot say to its provider, another candidate may be told; if there is none, the client is told which field it is.
+func TestInexpressibleRequestsFallBack(t *testing.T) {
+	t.Parallel()
+	for _, providers := range []int{2, 1} {
+		_, toml := upstreams(t, providers)
+		g := newGateway(t, toml+"[health]\nprobe = \"off\"\n", nil)
+		cfg := g.engine.Config
+		cfg.Adapters = inexpressible{cfg.Adapters}
+		e, err := engine.New(cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer e.Close(t.Context())
+		api := newClient(serveOn(t, func(ln net.Listener) error { return engine.NewServer(e.Routes().Handler(g.log), 1<<20).Serve(ln) }), g.api.key)
+		for _, stream := range []bool{false, true} {
+			for range 4 { // whoever comes first
+				resp, text := api.post(t, chatPath, ask("m", "stream", stream))
+				if providers == 2 && resp.StatusCode != 200 || providers == 1 && (resp.StatusCode != 400 || !strings.Contains(text, `"unsupported_parameter"`) || !strings.Contains(text, `"param":"n"`)) {
+					t.Errorf("%d providers, stream %v: %d %s", providers, stream, resp.StatusCode, text)
+				}
+			}
+		}
+	}
+}
+
+// A request need not name a model, in no dialect and whatever the provider speaks.
+func TestRequestsWithoutAModel(t *testing.T) {
+	t.Parallel()
+	for kind, adapter := range upstreamKinds() {
+		up, toml := upstreams(t, 1)
+		g := newGateway(t, strings.ReplaceAll(toml, "adapter = \"openai\"", adapter)+"[health]\nprobe = \"off\"\n", nil)
+		for path, body := range map[string]string{
+			chatPath:        `{"messages":[{"role":"user","content":"Hello"}],"max_tokens":50}`,
+			messagesPath:    `{"messages":[{"role":"user","content":"Hello"}],"max_tokens":50}`,
+			"/v1/responses": `{"input":"Hello","power_level":"eco"}`,
+		} {
+			resp, err := g.api.do("POST", path, []byte(body))
+			if err != nil {
+				t.Fatal(err)
+			}
+			text, _ := io.ReadAll(resp.Body)
+			resp.Body.Close()
+			if resp.StatusCode != 200 || !strings.Contains(lastOf(up[0]).Model, "gpt-up0") {
+				t.Errorf("%s by way of %s: %d %s", path, kind, resp.StatusCode, text)
+			}
+		}
+	}
+}
+
+// Claude 4.7 and later are sent no sampling, whatever the provider speaks, and the client is told so.
+func TestNoSamplingForWhomRefusesIt(t *testing.T) {
+	t.Parallel()
+	for kind, adapter := range upstreamKinds() {
+		up, toml := upstreams(t, 1)
+		g := newGateway(t, strings.ReplaceAll(strings.ReplaceAll(toml, "adapter = \"openai\"", adapter), "gpt-up0", "claude-opus-4-8")+"[health]\nprobe = \"off\"\n", nil)
+		resp, text := g.api.post(t, chatPath, ask("m", "temperature", 0.3, "top_p", 0.9))
+		if sent := string(lastOf(up[0]).Body); resp.StatusCode != 200 || strings.Contains(sent, "temperature") || strings.Contains(sent, "top_p") ||
+			!strings.Contains(resp.Header.Get("X-Pointsman-Dropped"), "temperature") {
+			t.Errorf("%s: %d %s, dropped %q of %s", kind, resp.StatusCode, text, resp.Header.Get("X-Pointsman-Dropped"), sent)
+		}
 	}
 }

@@ -49,6 +49,8 @@ func (s *stripper) message(m []byte) []byte {
 			return nil, false
 		case string(key) == "content":
 			return s.list(v, func(part []byte) []byte { return s.without(part, "messages[].content[].") }), true
+		case string(key) == "tool_calls":
+			return s.list(v, func(call []byte) []byte { return s.without(call, "messages[].tool_calls[].") }), true
 		}
 		return v, true
 	})

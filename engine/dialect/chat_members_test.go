@@ -26,6 +26,12 @@ func TestP28StripMessages(t *testing.T) {
 			[]string{"messages[].reasoning_content", "messages[].thinking_blocks"},
 		},
 		{
+			`{"messages":[{"role":"assistant","tool_calls":[{"id":"1","cache_control":{"type":"ephemeral"},"function":{"name":"f","arguments":"{}"}},{"id":"2"}]}]}`,
+			`{"messages":[{"role":"assistant","tool_calls":[{"id":"1","function":{"name":"f","arguments":"{}"}},{"id":"2"}]}]}`,
+			all,
+			[]string{"messages[].tool_calls[].cache_control"},
+		},
+		{
 			`{"cache_control":{},"tools":[{"type":"function","cache_control":{},"function":{"name":"f","parameters":{"properties":{"cache_control":{},"reasoning_content":{}}}}}],"messages":[]}`,
 			`{"tools":[{"type":"function","function":{"name":"f","parameters":{"properties":{"cache_control":{},"reasoning_content":{}}}}}],"messages":[]}`,
 			all,

@@ -3,6 +3,7 @@ package dialect
 import (
 	"bytes"
 	"strconv"
+	"unicode/utf8"
 )
 
 // AnswerChatToMessages appends a message of the Messages API made of body, a buffered chat completion, under the id and model
@@ -182,6 +183,15 @@ func (b *messageBlocks) thinking(m *chatMessageOut) {
 
 // isBlank reports whether a raw string content has nothing but white space.
 func isBlank(raw []byte) bool { return len(bytes.TrimSpace(unescaped(raw))) == 0 }
+
+// saysNothing tells that a string has white space at most.
+func saysNothing(v []byte) bool {
+	rest := bytes.TrimLeft(inner(v), " ")
+	if len(rest) > 0 && rest[0] < utf8.RuneSelf && rest[0] != '\\' {
+		return false // as nearly all; JSON has other white space escaped
+	}
+	return isBlank(rest)
+}
 
 // unescaped decodes a raw string content.
 func unescaped(raw []byte) []byte { return unquoted(appendEnclosed(nil, '"', raw, '"')) }

@@ -20,13 +20,13 @@ const (
 	toolParts      = partText | partImage | partFile
 )
 
-// parts appends the content of a message to a list of blocks. Empty texts are left out, as the API refuses them.
+// parts appends the content of a message to a list of blocks. Blank texts are left out, as the API refuses them.
 func (t *turns) parts(list []byte, m *chatMessage, allowed partKinds) ([]byte, error) {
 	if isNull(m.content) {
 		return list, nil
 	}
 	if isString(m.content) {
-		if len(m.content) > 2 {
+		if !saysNothing(m.content) {
 			list = appendElement(list, appendText(nil, m.content, m.cache))
 		}
 		return list, nil
@@ -92,7 +92,7 @@ func (t *turns) part(raw, cache []byte, allowed partKinds, path string) ([]byte,
 		if !isString(text) {
 			return nil, requestErrorf(path+"."+string(kind), "must be a string")
 		}
-		if len(text) == 2 {
+		if saysNothing(text) {
 			return nil, nil
 		}
 		return appendText(nil, text, cache), nil

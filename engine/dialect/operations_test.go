@@ -10,6 +10,7 @@ func TestResultsOfOperationsAreRead(t *testing.T) {
 		"embeddings":         {`{"object":"list","data":[{"embedding":[1]},{}],"usage":{"prompt_tokens":8,"total_tokens":8}}`, Result{Items: 2, HasItems: true, Usage: Usage{Input: 8, Reported: true}}},
 		"the total alone":    {`{"data":[{}],"usage":{"total_tokens":9}}`, Result{Items: 1, HasItems: true, Usage: Usage{Input: 9, Reported: true}}},
 		"images with tokens": {`{"created":1,"data":[{"b64_json":"x"}],"usage":{"input_tokens":5,"output_tokens":100,"total_tokens":105,"input_tokens_details":{"text_tokens":5}}}`, Result{Items: 1, HasItems: true, Usage: Usage{Input: 5, Output: 100, Reported: true}}},
+		"a transcription":    {`{"text":"hi","usage":{"type":"tokens","input_tokens":14,"input_token_details":{"text_tokens":4,"audio_tokens":10},"output_tokens":3,"total_tokens":17}}`, Result{HasText: true, Usage: Usage{Input: 14, AudioInput: 10, Output: 3, Reported: true}}},
 		"moderations":        {`{"id":"m","results":[{"flagged":false}]}`, Result{Items: 1, HasItems: true}},
 		"searches":           {`{"results":[],"meta":{"billed_units":{"search_units":3}}}`, Result{HasItems: true, Searches: 3}},
 		"verbose JSON":       {`{"text":"hi","duration":"8.47","segments":[]}`, Result{HasText: true, Seconds: 8.47}},

@@ -81,7 +81,7 @@ func (s *Stream) next() {
 	s.out, over, err = s.translation.event(s.out, ev.Data)
 	switch {
 	case err != nil && ev.Unterminated:
-		s.err = io.EOF // cut in the middle of an event
+		s.out, s.err = s.translation.end(s.out), io.EOF // cut in the middle of an event, perhaps behind all that matters
 	case err != nil:
 		s.err = fmt.Errorf("translating an event: %w", err)
 	case over:

@@ -225,9 +225,9 @@ func (t *tally) openAI(raw []byte) (u Usage) {
 			if n, ok := t.count(c.value()); ok {
 				u.CacheRead = n
 			}
-		case "prompt_tokens_details", "input_tokens_details":
+		case "prompt_tokens_details", "input_tokens_details", "input_token_details": // the last of transcriptions
 			t.details(&c, &u, &u.AudioInput, &u.ImageInput)
-		case "completion_tokens_details", "output_tokens_details":
+		case "completion_tokens_details", "output_tokens_details", "output_token_details":
 			t.details(&c, &u, &u.AudioOutput, &u.ImageOutput)
 		case "cost":
 			t.priced = true

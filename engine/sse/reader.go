@@ -13,7 +13,7 @@ import (
 )
 
 // DefaultMaxEvent is the size limit of one event if [NewReader] is given none.
-const DefaultMaxEvent = 1 << 20
+const DefaultMaxEvent = 16 << 20 // an image in one event, as some providers send it, has a few MiB
 
 // ErrEventTooLarge means that one event, counted from its first byte to its blank line, exceeds the reader's limit.
 var ErrEventTooLarge = errors.New("event exceeds the size limit")

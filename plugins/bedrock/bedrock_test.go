@@ -67,6 +67,16 @@ func TestRequest(t *testing.T) {
 			`{"messages":[{"role":"user","content":[{"text":"a"}]},{"role":"assistant","content":[{"toolUse":{"toolUseId":"c1","name":"f","input":{}}},{"toolUse":{"toolUseId":"c2","name":"f","input":{}}},{"toolUse":{"toolUseId":"c3","name":"f","input":{}}}]}],` +
 				`"toolConfig":{"tools":[{"toolSpec":{"name":"f","description":"d","inputSchema":{"json":{"type":"object","properties":{}}}}}]}}`,
 		},
+		{
+			"calls before and no tool", `{` + tool + `"tool_choice":"none","messages":[{"role":"user","content":"a"},{"role":"assistant","content":"\n\n","tool_calls":[{"id":"c1","function":{"name":"f","arguments":"{}"}}]},{"role":"tool","tool_call_id":"c1","content":"one"}]}`,
+			`{"messages":[{"role":"user","content":[{"text":"a"}]},{"role":"assistant","content":[{"toolUse":{"toolUseId":"c1","name":"f","input":{}}}]},{"role":"user","content":[{"toolResult":{"toolUseId":"c1","content":[{"text":"one"}]}}]}],` +
+				`"toolConfig":{"tools":[{"toolSpec":{"name":"f","description":"d","inputSchema":{"json":{"type":"object","properties":{}}}}}]}}`,
+		},
+		{
+			"calls before and no tools", `{"messages":[{"role":"user","content":"a"},{"role":"assistant","tool_calls":[{"id":"c1","function":{"name":"f","arguments":"{}"}},{"id":"c2","function":{"name":"f","arguments":"{}"}},{"id":"c3","function":{"name":"g","arguments":"{}"}}]}]}`,
+			`{"messages":[{"role":"user","content":[{"text":"a"}]},{"role":"assistant","content":[{"toolUse":{"toolUseId":"c1","name":"f","input":{}}},{"toolUse":{"toolUseId":"c2","name":"f","input":{}}},{"toolUse":{"toolUseId":"c3","name":"g","input":{}}}]}],` +
+				`"toolConfig":{"tools":[{"toolSpec":{"name":"f","inputSchema":{"json":{"type":"object","properties":{}}}}},{"toolSpec":{"name":"g","inputSchema":{"json":{"type":"object","properties":{}}}}}]}}`,
+		},
 		{"no tool", `{` + tool + `"tool_choice":"none","messages":[{"role":"user","content":"a"}]}`, `{"messages":[{"role":"user","content":[{"text":"a"}]}]}`},
 	} {
 		got, err := converseRequest(&provider.CallRequest{Body: []byte(test.body)}, place{})

@@ -110,15 +110,28 @@ func converseRequest(call *provider.CallRequest, p place) ([]byte, error) {
 	return json.Marshal(&out)
 }
 
-// tools translates the tools; a choice of none leaves them out, as the API has no word for it.
+// tools translates the tools. A choice of none leaves them out, as the API has no word for it, unless there were calls before: then the API wants tools,
+// and if none are given any more those that were called stand for them.
 func tools(r *wire.Request) *toolConfig {
 	kind, name := r.Choice()
-	if len(r.Tools) == 0 || kind == "none" {
+	called := map[string]bool{}
+	given := r.Tools
+	for i := range r.Messages {
+		for _, call := range r.Messages[i].ToolCalls {
+			if name := call.Function.Name; len(r.Tools) == 0 && !called[name] {
+				var stub wire.Tool
+				stub.Function.Name = name
+				given = append(given, stub)
+			}
+			called[call.Function.Name] = true
+		}
+	}
+	if len(given) == 0 || kind == "none" && len(called) == 0 {
 		return nil
 	}
 	out := &toolConfig{}
-	for i := range r.Tools {
-		f := &r.Tools[i].Function
+	for i := range given {
+		f := &given[i].Function
 		var t tool
 		t.Spec.Name, t.Spec.Description, t.Spec.Schema.JSON = f.Name, f.Description, f.Parameters
 		if len(f.Parameters) == 0 {
@@ -159,7 +172,7 @@ func (out *converse) add(m *wire.Message, i int) error {
 		if err != nil {
 			return err
 		}
-		if b.Text == nil || *b.Text != "" { // the API refuses empty texts
+		if b.Text == nil || strings.TrimSpace(*b.Text) != "" { // the API refuses blank texts
 			blocks = append(blocks, b)
 		}
 	}

@@ -17,6 +17,10 @@ var (
 	ErrSetting = errors.New("wrong provider setting")
 )
 
+// CodeInexpressible is the code in the error object of an answer of status 400 that an adapter gives itself, for it cannot put the request into the words of its
+// provider: another candidate may serve it.
+const CodeInexpressible = "inexpressible_request"
+
 // Error is a provider's answer to a call of [Lister] or [Prober] that did not work.
 type Error struct {
 	Class   ErrorClass

@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+
+	"github.com/pointsman/pointsman/sdk/provider"
 )
 
 // Usage counts tokens in OpenAI's way: Input includes what was read from or written to a cache, Output includes reasoning.
@@ -111,7 +113,7 @@ func Refusal(err error) (body []byte, ok bool) {
 	if !errors.As(err, &refused) {
 		return nil, false
 	}
-	return ErrorBody("invalid_request_error", "invalid_value", refused.Param, refused.Message), true
+	return ErrorBody("invalid_request_error", provider.CodeInexpressible, refused.Param, refused.Message), true
 }
 
 // CallID names a tool call that the provider gives no id.
