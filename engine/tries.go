@@ -81,6 +81,7 @@ type tries struct {
 	turns  int     // through the steps that are over
 	early  bool    // one was left alone in this turn that may be tried later
 	last   []tried // by step; empty until one fails
+	latest *failure
 }
 
 // tried is what the last try of a step came to.
@@ -141,6 +142,7 @@ func (t *tries) note(step int, f *failure) {
 		t.c.among[t.c.steps[step].Candidate].endpoint.budget.refund()
 	}
 	t.made++
+	t.latest = f
 	t.last[step] = tried{failure: f, due: t.e.Now().Add(f.retryAfter)}
 }
 
@@ -148,6 +150,9 @@ func (t *tries) note(step int, f *failure) {
 func (t *tries) mayHedge(step int) bool {
 	d, now := t.c.among[t.c.steps[step].Candidate], t.e.Now()
 	if t.last != nil && t.last[step].failure != nil && (!t.last[step].retryable() || now.Before(t.last[step].due)) {
+		return false
+	}
+	if t.latest != nil && !t.latest.allows(d.Model, t.c) {
 		return false
 	}
 	return !t.c.late(t.e.Now) && t.e.live.Usable(d.Index, now) && d.endpoint.hedges.withdraw()

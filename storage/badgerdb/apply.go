@@ -197,7 +197,7 @@ func (a *applier) finish() error {
 	}
 	return guard("storing the ledger", func() error {
 		return a.db.Update(func(txn *badger.Txn) error {
-			return txn.Set([]byte{keyJournal}, journalState{a.done, a.synced, a.volumes.cursor}.encode())
+			return txn.Set([]byte{keyJournal}, journalState{a.journal.reached(a.done), a.journal.reached(a.synced), a.volumes.cursor}.encode())
 		})
 	})
 }
@@ -232,7 +232,7 @@ func (a *applier) store(commits []*commit) error {
 		return err
 	}
 	a.config.reach("storing")
-	t := transaction{db: a.db, volumes: a.volumes, synced: a.synced, entries: a.entries, settled: a.settled}
+	t := transaction{db: a.db, journal: a.journal, volumes: a.volumes, synced: a.synced, entries: a.entries, settled: a.settled}
 	err := guard("storing the ledger", func() error {
 		defer t.discard()
 		for _, c := range commits {
@@ -328,6 +328,7 @@ func (a *applier) fail(err error) {
 // transaction writes records of the journal into the volumes and the database, and with them how far both have come.
 type transaction struct {
 	db      *badger.DB
+	journal *journal
 	volumes *volumes
 	synced  uint64         // number of the last record whose pages are on disk
 	txn     *badger.Txn    // nil: nothing was added
@@ -430,7 +431,7 @@ func (t *transaction) commit() error {
 			return err
 		}
 	}
-	if err := t.txn.Set([]byte{keyJournal}, journalState{t.number, t.synced, t.volumes.cursor}.encode()); err != nil {
+	if err := t.txn.Set([]byte{keyJournal}, journalState{t.journal.reached(t.number), t.journal.reached(t.synced), t.volumes.cursor}.encode()); err != nil {
 		return err
 	}
 	if err := t.txn.Commit(); err != nil {

@@ -152,6 +152,9 @@ func (b *Bodies) write(body storage.Body) {
 		}
 		packed := s2.EncodeBetter(nil, raw)
 		unit := binary.BigEndian.AppendUint32(nil, b.unit(int64(len(packed))))
+		if b.givenUp.over() { // by tidying up for the next unit
+			return errGivenUp
+		}
 		return b.db.Update(func(txn *badger.Txn) error {
 			err := txn.Set(append(unit[:4:4], body.Request[:]...), packed)
 			if err == nil && body.ClientID != "" {

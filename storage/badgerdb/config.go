@@ -145,7 +145,12 @@ func buffered(o badger.Options, size int64) badger.Options {
 
 // ledgerOptions adapts the options to the ledger, whose lines are not in the database. What its write buffers hold is in the journal, too, and read
 // from there after a kill.
-func ledgerOptions(o badger.Options) badger.Options { return buffered(o, o.MemTableSize/2) }
+func ledgerOptions(o badger.Options) badger.Options {
+	return buffered(o, max(o.MemTableSize/2, leastLedgerBuffer))
+}
+
+// leastLedgerBuffer is how many bytes a write buffer of the ledger has at least, so that a batch fits into a transaction, see batchSize.
+const leastLedgerBuffer = 4 << 20
 
 // logOptions adapts the options to the log: few records, most of them sequential, fill a write buffer in some seconds under load, and in a smaller one
 // the index records sort faster.
@@ -234,8 +239,8 @@ func (g *givenUp) commit(doing string, fn func() error) error {
 	return err
 }
 
-// drop removes all keys of a prefix. If that fails on the way, the database is given up: Badger (4.9.6) then has its write buffer among those that are to become tables,
-// goes on writing to it, and ends the process when it is full.
+// drop removes all keys of a prefix. If that fails, the database is given up: where Badger (4.9.6) could not make a table of its write buffer, that is among those that are
+// to become tables and is written to nevertheless, and the process ends when it is full.
 func (g *givenUp) drop(what string, db *badger.DB, prefix []byte) error {
 	err := g.commit("dropping "+what, func() error { return db.DropPrefix(prefix) })
 	if err != nil && !errors.Is(err, badger.ErrBlockedWrites) && !errors.Is(err, badger.ErrDBClosed) {

@@ -25,7 +25,7 @@ func TestGroups(t *testing.T) {
 	defer db.Close()
 	v := newVolumes(db.Opts().Dir, 64<<10)
 	defer v.close()
-	tx := transaction{db: db, volumes: v}
+	tx := transaction{journal: new(journal), db: db, volumes: v}
 	pages := map[uint64][]byte{}
 	position := uint64(1)
 	for number := range uint64(40) {

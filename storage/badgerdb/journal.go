@@ -38,6 +38,7 @@ type journal struct {
 	last uint64               // number of the last record; of who writes, as sum
 	sum  uint32               // its checksum; any number if there is none
 	kept bool                 // close leaves it all: something is missing, and somebody may want to look
+	gap  *uint64              // the last record before what is missing; nil: nothing is
 
 	syncing sync.Mutex
 	mu      sync.Mutex
@@ -177,6 +178,7 @@ func (j *journal) replay(has, acknowledged uint64, before, fn func(number uint64
 		if s.first > next {
 			if gap == nil {
 				gap = lost{fmt.Errorf("the ledger's journal lacks records %d to %d", next, s.first-1)}
+				j.lacks(next)
 			}
 			if s.before != sumAfter(next) {
 				j.used = append(j.used, s) // for whoever looks into it
@@ -204,6 +206,7 @@ func (j *journal) replay(has, acknowledged uint64, before, fn func(number uint64
 	}
 	if gap == nil && acknowledged >= next {
 		gap = lost{fmt.Errorf("the ledger's journal ends with record %d, but record %d was acknowledged: the tail is lost", next-1, acknowledged)}
+		j.lacks(next)
 	}
 	if gap != nil {
 		if j.last >= next {
@@ -217,6 +220,20 @@ func (j *journal) replay(has, acknowledged uint64, before, fn func(number uint64
 		return errors.Join(j.current.again(), j.sync(j.current.f))
 	}
 	return nil
+}
+
+// lacks notes that records from a number on are missing.
+func (j *journal) lacks(next uint64) {
+	whole := next - 1
+	j.gap = &whole
+}
+
+// reached is what the database says that it has when it has a record: nothing behind what is missing, or the next start would not miss it.
+func (j *journal) reached(number uint64) uint64 {
+	if j.gap != nil {
+		return min(number, *j.gap)
+	}
+	return number
 }
 
 // sumAfter stands for the checksum of the record before the first one that is written when those from a number on are known to be missing.
@@ -385,6 +402,9 @@ func (j *journal) addSpare() error {
 
 // release lets go of segments that hold no record after a number.
 func (j *journal) release(through uint64) {
+	if j.gap != nil {
+		return // the next start wants all of it
+	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	for len(j.used) > 0 && j.used[0].last <= through {

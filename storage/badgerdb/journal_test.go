@@ -326,6 +326,24 @@ func TestKeysWithoutLedgerLines(t *testing.T) {
 	if keys, err := again.VirtualKeys(); err != nil || len(keys) != 1 || keys[0].ID != "key_2" {
 		t.Errorf("after a kill: %v, %v", keys, err)
 	}
+	for range 2 { // what is missing is not forgotten either, nor what was changed since
+		if err := again.PutVirtualKey(storage.VirtualKey{ID: "key_2", Name: "renamed"}); err != nil {
+			t.Error(err)
+		}
+		if err := again.Close(); err != nil {
+			t.Error(err)
+		}
+		if again, err = Open(Config{Dir: killed}); err != nil {
+			t.Fatal(err)
+		}
+		defer again.Close()
+		if err := again.Halted(); err == nil || !strings.Contains(err.Error(), "lacks records 1 to 1") {
+			t.Errorf("halted after a stop: %v", err)
+		}
+		if keys, err := again.VirtualKeys(); err != nil || len(keys) != 1 || keys[0].Name != "renamed" {
+			t.Errorf("after a stop: %v, %v", keys, err)
+		}
+	}
 }
 
 // TestSyncsOfTheJournalFollowEachOther: two that want the same segment on disk do not sync it at once, and the second of them learns of the first one's failure.

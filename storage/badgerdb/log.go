@@ -35,7 +35,7 @@ type Log struct {
 	shelves []uint32 // the same of sums
 	folding folding
 
-	dropping sync.RWMutex // held while a range of keys is dropped, which fails other writes
+	writing sync.Mutex // held by whatever writes to the database: dropping a range of keys fails other writes, and after one that gives the database up there must be none
 
 	// The writer's own.
 	seq     uint64 // of the last page
@@ -414,7 +414,10 @@ func (l *Log) commit(items []*logItem, now time.Time) error {
 		}
 		w.set(w.cut(appendPageKey(w.buf, l.seq)), place)
 	}
-	if err := l.config.givenUp.commit("committing to the log", w.commit); err != nil {
+	l.writing.Lock()
+	err := l.config.givenUp.commit("committing to the log", w.commit)
+	l.writing.Unlock()
+	if err != nil {
 		return err
 	}
 	l.config.reach("logged")

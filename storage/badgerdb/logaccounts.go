@@ -86,19 +86,30 @@ func (l *Log) putAccounts() bool {
 	}
 	expires := uint64(l.config.Clock().Add(l.config.Retain).Unix())
 	ok := l.insist("writing the index of accounts", func() error {
-		batch := l.db.NewWriteBatch()
-		defer batch.Cancel()
+		txn := l.db.NewTransaction(true)
+		defer func() { txn.Discard() }()
+		put := func(e *badger.Entry) error {
+			err := txn.SetEntry(e)
+			if !errors.Is(err, badger.ErrTxnTooBig) {
+				return err
+			}
+			if err := txn.Commit(); err != nil { // one after the other: after one that fails there must be none under way
+				return err
+			}
+			txn = l.db.NewTransaction(true)
+			return txn.SetEntry(e)
+		}
 		for _, account := range slices.Sorted(maps.Keys(x.requests)) {
 			g := x.requests[account]
 			key := binary.BigEndian.AppendUint64(appendAccountPrefix(nil, periodOf(g.first), logAccount, account), g.first)
-			if err := batch.SetEntry(&badger.Entry{Key: key, Value: g.list, ExpiresAt: expires}); err != nil {
+			if err := put(&badger.Entry{Key: key, Value: g.list, ExpiresAt: expires}); err != nil {
 				return err
 			}
 		}
-		if err := batch.Set(logIndexedKey, binary.BigEndian.AppendUint64(nil, x.last)); err != nil {
+		if err := put(&badger.Entry{Key: logIndexedKey, Value: binary.BigEndian.AppendUint64(nil, x.last)}); err != nil {
 			return err
 		}
-		return batch.Flush()
+		return txn.Commit()
 	})
 	if ok {
 		l.folding.mu.Lock()

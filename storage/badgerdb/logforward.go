@@ -110,15 +110,20 @@ func addAlerts(w *writer, batch []*logItem, seq uint64) {
 // SaveMark keeps a small value under a name for good, and returns when it is written.
 func (l *Log) SaveMark(name string, value []byte) error {
 	return l.config.givenUp.guard("writing to the log", func() error {
-		l.dropping.RLock()
-		defer l.dropping.RUnlock()
-		err := l.config.givenUp.commit("saving a mark", func() error {
-			return l.db.Update(func(txn *badger.Txn) error { return txn.Set(append(appendLogKey(nil, 0, logMark), name...), value) })
-		})
+		l.writing.Lock()
+		defer l.writing.Unlock()
+		err := l.putMark(name, value)
 		if errors.Is(err, badger.ErrDBClosed) || errors.Is(err, badger.ErrBlockedWrites) {
 			err = storage.ErrClosed
 		}
 		return err
+	})
+}
+
+// putMark writes a mark. The caller holds writing.
+func (l *Log) putMark(name string, value []byte) error {
+	return l.config.givenUp.commit("saving a mark", func() error {
+		return l.db.Update(func(txn *badger.Txn) error { return txn.Set(append(appendLogKey(nil, 0, logMark), name...), value) })
 	})
 }
 

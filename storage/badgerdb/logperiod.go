@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/dgraph-io/badger/v4"
+
+	"github.com/pointsman/pointsman/storage"
 )
 
 // Kinds of log keys, see the package documentation.
@@ -81,11 +83,32 @@ func (l *Log) tidy() {
 	}
 }
 
+// droppedMark is the mark that says which period was dropped last.
+const droppedMark = "log: dropped"
+
+// keptSince is the time before which the log has dropped what it had; zero if it has dropped nothing.
+func (l *Log) keptSince() (time.Time, error) {
+	value, err := l.Mark(droppedMark)
+	switch {
+	case errors.Is(err, storage.ErrNotFound):
+		return time.Time{}, nil
+	case err == nil && len(value) != 4:
+		err = fmt.Errorf("the mark of what the log has dropped has %d bytes", len(value))
+	}
+	if err != nil {
+		return time.Time{}, err
+	}
+	return beginOf(binary.BigEndian.Uint32(value) + 1), nil
+}
+
 // drop deletes all keys under a period, or a shelf's unit.
 func (l *Log) drop(list *[]uint32, period uint32, until time.Time) bool {
-	l.dropping.Lock()
-	defer l.dropping.Unlock()
+	l.writing.Lock()
+	defer l.writing.Unlock()
 	err := l.config.givenUp.drop("old log records", l.db, binary.BigEndian.AppendUint32(nil, period))
+	if err == nil && list == &l.periods {
+		err = l.putMark(droppedMark, binary.BigEndian.AppendUint32(nil, period))
+	}
 	if err != nil {
 		l.config.Logger.Warn("log not tidied", "cause", err)
 		return false

@@ -149,7 +149,9 @@ func (l *Log) fold(minute uint32) bool {
 // insist tries until it succeeds or the log is being closed.
 func (l *Log) insist(doing string, try func() error) bool {
 	for {
+		l.writing.Lock()
 		err := l.config.givenUp.commit(doing, try)
+		l.writing.Unlock()
 		if err == nil {
 			return true
 		}

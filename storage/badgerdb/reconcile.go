@@ -25,11 +25,12 @@ func Reconcile(s *Store, l *Log) (added int, err error) {
 	if err := s.catchUp(); err != nil {
 		return 0, err
 	}
-	oldest := s.config.Clock().Add(-l.config.Retain)
-	if kept := l.known(); len(kept) > 0 { // what is older was dropped, when less was retained
-		if begin := beginOf(kept[0]); begin.After(oldest) {
-			oldest = begin
-		}
+	oldest, err := l.keptSince() // it may have retained less than now
+	if err != nil {
+		return 0, err
+	}
+	if retained := s.config.Clock().Add(-l.config.Retain); retained.After(oldest) {
+		oldest = retained
 	}
 	present := 0
 	err = guard("reconciling the log", func() error {

@@ -138,7 +138,7 @@ func (f ledgerFiles) catchUp(acknowledged uint64) error {
 	if state.cursor.volume > 0 {
 		f.volumes.cursor = state.cursor
 	}
-	t := transaction{db: f.db, volumes: f.volumes, synced: state.synced}
+	t := transaction{db: f.db, journal: f.journal, volumes: f.volumes, synced: state.synced}
 	defer t.discard()
 	var near group
 	restored := restorer{volumes: f.volumes}
