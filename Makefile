@@ -67,7 +67,7 @@ bench-peers: build ## the same, with other gateways that package clients can ins
 bench-check: build ## fail if the CPU time in bare proxies is 10 % above the recorded one; UPDATE=1 records it
 	bin/pointsman bench check $(if $(UPDATE),--update) $(RATIOS)
 
-bench-against: build ## fail if it takes over 5 % more CPU time than the build of COMMIT, by default of the last that recorded ratios
+bench-against: build ## fail if it takes over 8 % more CPU time than the build of COMMIT, by default of the last that recorded ratios
 	@set -e; commit=$(or $(COMMIT),$$(git log -1 --format=%H -- $(RATIOS))); commit=$$(git rev-parse --verify "$$commit^{commit}"); dir=.cache/against/$$commit; \
 	if [ ! -x $$dir/bin/pointsman ]; then \
 		rm -rf .cache/against; mkdir -p $$dir; git archive -o $$dir/source.tar $$commit; tar -xf $$dir/source.tar -C $$dir; make -s -C $$dir build; \

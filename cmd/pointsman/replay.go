@@ -23,7 +23,7 @@ type replayCmd struct {
 	Config []string `help:"Its parameters, over those of policy.toml: --config min_quality=0.7, or a TOML file with the policy's part of a configuration." placeholder:"KEY=VALUE|FILE" sep:"none"`
 	Grants []string `help:"What it may see: text, metadata. Default: those of policy.toml, else none; with --outcomes, what it needs." sep:","`
 	Fuel   int64    `help:"Fuel of a decision. Default: that of policy.toml, else a gateway's." placeholder:"UNITS"`
-	Price  []string `help:"Another price: MODEL[@PROVIDER][.in|.out]=USD per million tokens, or =*FACTOR." placeholder:"CHANGE" sep:"none"`
+	Price  []string `help:"Another price: MODEL[@PROVIDER].in|.out=USD per million tokens, or MODEL[@PROVIDER][.in|.out]=*FACTOR." placeholder:"CHANGE" sep:"none"`
 	Remove []string `help:"Without a model, MODEL[@PROVIDER], or a provider, @PROVIDER." sep:"none"`
 	Outage []string `help:"As if MODEL[@PROVIDER] or @PROVIDER had been away: @PROVIDER=FROM..UNTIL." placeholder:"OUTAGE" sep:"none"`
 	FailIf []string `help:"Exit with 1 if this is so: cost>+5%, quality<0.8, changed>10%, reproduced<100%; ${figures}." placeholder:"CONDITION" sep:"none"`
