@@ -62,6 +62,7 @@ type answer struct {
 	keyID       string               // of an own key
 	firstByte   time.Duration        // how long to wait for it
 	hasty       bool                 // which is less than most of the deployment's answers take
+	tooLarge    bool                 // it broke off at an event that no client may have
 	total       time.Duration        // how long the whole answer may take
 	stored      *cachedAnswer        // it comes from the cache
 	followed    *follower            // it is a stream of another request's
@@ -333,12 +334,14 @@ func (f *failure) timedOut() bool {
 	return errors.Is(f.err, upstream.ErrTimeout) || errors.Is(f.err, context.DeadlineExceeded)
 }
 
-// tooLarge says that an event of the answer is larger than any may be. What clients write may be in it.
-func (f *failure) tooLarge() bool { return errors.Is(f.err, sse.ErrEventTooLarge) }
+// tooLarge says that the answer, or an event of it, is larger than any may be. What clients write may be in it.
+func tooLarge(err error) bool {
+	return errors.Is(err, sse.ErrEventTooLarge) || errors.Is(err, upstream.ErrTooLarge) || errors.Is(err, errAnswerTooLarge)
+}
 
 // retryable says that the same candidate may do better at once.
 func (f *failure) retryable() bool {
-	return !f.cancelled() && (f.class == adapter.ClassServer || f.class == adapter.ClassOverloaded) && !f.tooLarge()
+	return !f.cancelled() && (f.class == adapter.ClassServer || f.class == adapter.ClassOverloaded) && !tooLarge(f.err)
 }
 
 // final says that no candidate would do better.
@@ -359,7 +362,7 @@ func (f *failure) allows(next *catalog.Model, c *call) bool {
 
 func (f *failure) verdict() snapshot.Verdict {
 	switch {
-	case f.final(), f.unserved != "", f.lacks != "", f.inexpressible, f.unsent, f.hasty, f.tooLarge(), f.class == adapter.ClassContextLength, f.own && f.ofKey():
+	case f.final(), f.unserved != "", f.lacks != "", f.inexpressible, f.unsent, f.hasty, tooLarge(f.err), f.class == adapter.ClassContextLength, f.own && f.ofKey():
 		return snapshot.Neutral
 	case f.class == adapter.ClassAuth, f.class == adapter.ClassQuota, f.class == adapter.ClassRateLimited && f.retryAfter > 0:
 		return snapshot.Refused

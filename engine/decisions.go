@@ -216,7 +216,7 @@ func (e *Engine) repeat(d *record.Decision, snap *policy.Published) (last *polic
 		replaced = replaced || ran.Digest != d.Ran.Digest || d.Ran.Config != "" && ran.Config != d.Ran.Config
 		return err
 	})
-	if replaced || errors.Is(err, policy.ErrSuspended) {
+	if replaced || d.Ran.Digest == "" || errors.Is(err, policy.ErrSuspended) {
 		return d.Plan, f, nil
 	}
 	if err != nil {

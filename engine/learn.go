@@ -129,8 +129,12 @@ func (l *learners) advance(name string, learner *learner, batch []policy.Outcome
 	if current != nil {
 		number = max(number, current.Number+1)
 	}
-	l.keep.AppendState(name, number, data)
-	learner.current.Store(&policy.State{Number: number, Bytes: data})
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.byName[name] == learner { // else its state was forgotten meanwhile
+		l.keep.AppendState(name, number, data)
+		learner.current.Store(&policy.State{Number: number, Bytes: data})
+	}
 	return nil
 }
 
@@ -152,7 +156,9 @@ func (e *Engine) ForgetState(name string) {
 	l.drop(name)
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.of(name).pending = nil
+	fresh := &learner{}
+	fresh.current.Store(l.of(name).current.Load())
+	l.byName[name] = fresh // what is under way for the one before is not kept
 }
 
 // close waits for observations under way; those that are pending are made.
@@ -165,6 +171,9 @@ func (l *learners) close() {
 
 // learnFrom hands the outcomes of a request to its policy, if that learns.
 func (e *Engine) learnFrom(c *call) {
+	if c.decider != c.policy && e.Rollouts.Of(c.policy) != c.rollout {
+		return // its candidate is one no more, and another may go by the same name
+	}
 	if c.needs&abi.GrantState != 0 && len(c.outcomes) > 0 {
 		e.learners.add(c.decider, c.outcomes)
 	}

@@ -204,6 +204,7 @@ func (r *relay) next() {
 	case errors.Is(err, upstream.ErrTimeout) && r.call.late(r.engine.Now):
 		r.tooLate()
 	default:
+		r.answer.tooLarge = tooLarge(err)
 		r.breakOff("the provider broke off the answer")
 	}
 }
@@ -351,7 +352,7 @@ func (c *call) ended(a *answer, outcome storage.Outcome) snapshot.Verdict {
 	c.usage.ErrorCode = string(outcome)
 	if a.late {
 		c.usage.ErrorCode = deadlineExceeded().Code
-	} else if outcome == storage.OutcomeUpstreamAbort {
+	} else if outcome == storage.OutcomeUpstreamAbort && !a.tooLarge {
 		return snapshot.Failure
 	}
 	return snapshot.Neutral

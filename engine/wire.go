@@ -99,8 +99,7 @@ func (e *Engine) upstreamBody(c *call, a *answer, desc *adapter.Endpoint, upstre
 	if f != nil {
 		return envelope.Parts{}, f
 	}
-	refuses := a.deployment.endpoint.Settings["unsupported"] == "refuse"
-	if a.dropped = append(a.dropped, w.dropped...); refuses && len(w.dropped) > 0 {
+	if a.dropped = append(a.dropped, w.dropped...); refuses(a) && len(w.dropped) > 0 {
 		return envelope.Parts{}, unserved(w.dropped[0])
 	}
 	speaks := dialect.Chat
@@ -133,7 +132,7 @@ func (e *Engine) upstreamBody(c *call, a *answer, desc *adapter.Endpoint, upstre
 		if err != nil {
 			return envelope.Parts{}, untranslated(err)
 		}
-		if refuses && len(dropped) > 0 {
+		if refuses(a) && len(dropped) > 0 {
 			return envelope.Parts{}, unserved(dropped[0])
 		}
 	case len(foreign) > 0:
@@ -142,6 +141,9 @@ func (e *Engine) upstreamBody(c *call, a *answer, desc *adapter.Endpoint, upstre
 	a.dropped = append(a.dropped, dropped...)
 	return envelope.Parts{body}, c.mustServe(a)
 }
+
+// refuses tells that a provider is rather not asked than asked without a field.
+func refuses(a *answer) bool { return a.deployment.endpoint.Settings["unsupported"] == "refuse" }
 
 // mustServe passes over a provider that does not take every field, if that is what the caller wants.
 func (c *call) mustServe(a *answer) *failure {
@@ -201,8 +203,13 @@ func (e *Engine) edits(c *call, a *answer, desc *adapter.Endpoint, w wording, sp
 		}
 		drop = slices.Concat(drop, rules.Refuse) // those that are null
 	}
-	if speaks == dialect.Chat && desc.Dialect != adapter.DialectAnthropic && a.deployment.thinking >= dialect.ThinkingEffort {
-		named = slices.Concat(named, []string{"temperature", "top_p", "top_k"}) // which the model refuses wherever it is; a translation leaves them out itself
+	translated := speaks == dialect.Chat && desc.Dialect == adapter.DialectAnthropic // which leaves out by itself what is refused
+	if chosen := speaks == dialect.Chat || c.root().model == nil; chosen && !translated && a.deployment.thinking >= dialect.ThinkingEffort {
+		sampling := []string{"temperature", "top_p", "top_k"} // which the model refuses wherever it is
+		if given := w.env.Given(nil, w.body, sampling); len(given) > 0 && refuses(a) {
+			return envelope.Edits{}, unserved(given[0])
+		}
+		named = slices.Concat(named, sampling)
 		slices.Sort(named)
 		named = slices.Compact(named)
 		drop = slices.Concat(drop, named)

@@ -74,7 +74,7 @@ func (d *doctorCmd) startGateway() (stop func(), err error) {
 	}
 	cfg.Server.Listen, cfg.Server.AdminListen = "127.0.0.1:0", "127.0.0.1:0"
 	cfg.Server.TLSCert, cfg.Server.TLSKey = "", "" // the certificate is for another name than this address
-	g, err := start(context.Background(), cfg, options{dataDir: d.Data, log: slog.New(slog.DiscardHandler), env: os.Getenv})
+	g, err := start(context.Background(), cfg, options{dataDir: d.Data, log: slog.New(slog.DiscardHandler), env: os.Getenv, dropNothing: true})
 	if err != nil {
 		return nil, err
 	}

@@ -91,6 +91,8 @@ type options struct {
 	// adjust changes what a configuration says, as the command line wants it, and secrets is told of keys in it; nil: nothing.
 	adjust  func(*config.Config)
 	secrets func(...string)
+	// dropNothing keeps whatever the log has: it is a gateway that somebody only looks at.
+	dropNothing bool
 }
 
 // start brings the gateway up and returns when it takes requests. On an error nothing is left running.
@@ -280,7 +282,7 @@ func (g *gateway) openStore() (err error) {
 
 func (g *gateway) openLog() (err error) {
 	c, all := logConfig(g.cfg, g.dataDir, g.log), g.storeConfig()
-	c.Clock, c.MemoryMB, c.MinFreeMB = all.Clock, all.MemoryMB, all.MinFreeMB
+	c.Clock, c.MemoryMB, c.MinFreeMB, c.DropNothing = all.Clock, all.MemoryMB, all.MinFreeMB, g.options.dropNothing
 	if g.usage, err = badgerdb.OpenLog(c); !errors.Is(err, badgerdb.ErrDamaged) {
 		return err
 	}

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -299,7 +300,7 @@ func showDamage(to io.Writer, d *badgerdb.Damage) {
 
 // repair makes the new data directory: the ledger of the proven lines, and whatever else the old one has but the log.
 func (l *ledgerRepair) repair(term terminal, snapshot *badgerdb.Snapshot) error {
-	if err := mustBeNew(l.To); err != nil {
+	if err := errors.Join(mustBeNew(l.To), mustBeBeside(l.To, l.Data)); err != nil {
 		return err
 	}
 	if _, err := snapshot.Repair(l.To); err != nil {
@@ -322,6 +323,33 @@ func mustBeNew(dir string) error {
 		return fmt.Errorf("%s holds something already: a new directory is needed", dir)
 	} else if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
+	}
+	return nil
+}
+
+// mustBeBeside makes sure that a directory that is to be made is not in another one, which would be copied into itself.
+func mustBeBeside(dir, other string) error {
+	whole := func(path string) (string, error) { // as far as it exists
+		path, err := filepath.Abs(path)
+		if err != nil {
+			return "", err
+		}
+		rest := ""
+		for {
+			real, err := filepath.EvalSymlinks(path)
+			if !errors.Is(err, fs.ErrNotExist) {
+				return filepath.Join(real, rest), err
+			}
+			path, rest = filepath.Dir(path), filepath.Join(filepath.Base(path), rest)
+		}
+	}
+	in, err := whole(dir)
+	of, otherErr := whole(other)
+	if err = errors.Join(err, otherErr); err != nil {
+		return err
+	}
+	if name, err := filepath.Rel(of, in); err == nil && name != ".." && !strings.HasPrefix(name, ".."+string(filepath.Separator)) {
+		return fmt.Errorf("%s is in %s: a directory beside it is needed", dir, other)
 	}
 	return nil
 }

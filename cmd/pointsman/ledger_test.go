@@ -290,3 +290,20 @@ func TestLedgerRepairCommand(t *testing.T) {
 		t.Errorf("%d %s", resp.StatusCode, body)
 	}
 }
+
+// A repaired ledger is not made in the directory that it is made of.
+func TestRepairBesideTheDamaged(t *testing.T) {
+	data := t.TempDir()
+	link := filepath.Join(t.TempDir(), "link")
+	if err := os.Symlink(data, link); err != nil {
+		t.Fatal(err)
+	}
+	for dir, want := range map[string]bool{
+		data: false, filepath.Join(data, "repaired"): false, filepath.Join(data, "a", "b"): false, filepath.Join(link, "repaired"): false,
+		data + "-repaired": true, filepath.Join(data, "..", "x"): true, filepath.Join(data, "..repaired"): false,
+	} {
+		if err := mustBeBeside(dir, data); (err == nil) != want {
+			t.Errorf("%s beside %s: %v", dir, data, err)
+		}
+	}
+}

@@ -30,6 +30,7 @@ type rollouts struct {
 	ended   map[string]admin.Rollout // the last that ended, by policy
 	kept    []byte
 	again   time.Time // when what could not be done is tried again
+	wait    time.Duration
 }
 
 // rolloutNotes is what is kept beside the versions.
@@ -42,8 +43,9 @@ type rolloutNotes struct {
 // makes no arm look better.
 const notesEvery = 5 * time.Second
 
-// againEvery is how often it is tried again to promote a candidate, and to write down that one is none any more.
-const againEvery = time.Minute
+// It is tried again to promote a candidate, and to write down that one is none any more: after a minute, and after twice as long each time up to a day, for each
+// time is in the history.
+const againFirst, againMost = time.Minute, 24 * time.Hour
 
 // byGuards is by whom a rollout ends that no operator ended.
 const byGuards = "guards"
@@ -98,9 +100,12 @@ func (r *rollouts) watch() {
 			return
 		case <-tick.C:
 			r.mu.Lock()
-			if now := r.g.now(); now.After(r.again) {
-				r.again = now.Add(againEvery)
-				r.tryAgain()
+			if now := r.g.now(); !r.over && now.After(r.again) {
+				r.wait = min(2*r.wait, againMost)
+				if r.tryAgain() {
+					r.wait = againFirst
+				}
+				r.again = now.Add(r.wait)
 			}
 			r.keep()
 			r.mu.Unlock()
@@ -108,8 +113,9 @@ func (r *rollouts) watch() {
 	}
 }
 
-// tryAgain does what could not be done: candidates have passed that were to be promoted, or were stood down and are still written down as candidates. The mutex is held.
-func (r *rollouts) tryAgain() {
+// tryAgain does what could not be done: candidates have passed that were to be promoted, or were stood down and are still written down as candidates. It tells
+// whether all of it is done. The mutex is held.
+func (r *rollouts) tryAgain() bool {
 	err := r.g.depot.KeepAgain()
 	for _, run := range r.set.All() {
 		if s := run.Standing(); s.Passed && s.Plan.Promote != rollout.PromoteManual {
@@ -117,8 +123,9 @@ func (r *rollouts) tryAgain() {
 		}
 	}
 	if err != nil {
-		r.g.log.Error("ending a rollout, which is tried again", "error", err)
+		r.g.log.Error("ending a rollout, which is tried again", "again_in", r.wait.String(), "error", err)
 	}
+	return err == nil
 }
 
 // close writes the evidence down for the next start. No request is under way any more.

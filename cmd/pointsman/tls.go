@@ -28,6 +28,8 @@ type certificate struct {
 	seen    [2]fileState // of the files that were last read, whether they could be used or not
 	problem error        // why what the files hold is not served, nil if it is
 	from    time.Time    // when it will be, if that is all that is wrong
+	wanted  [2]string    // files that are to take their place once they can be used; empty: none
+	refused error        // why they cannot be
 }
 
 // fileState tells whether a file was changed or replaced.
@@ -54,20 +56,39 @@ func (c *certificate) reload() error {
 	return c.problem
 }
 
-// use makes others the files of the pair, and reads them whether they changed or not. The files stay as they were if those given
+// use makes others the files of the pair, and reads them whether they changed or not. The files stay as they were as long as those given
 // hold no pair that can be used.
 func (c *certificate) use(certFile, keyFile string) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.wanted, c.refused = [2]string{}, nil
 	if certFile != c.certFile || keyFile != c.keyFile {
-		if _, err := c.load(certFile, keyFile); err != nil {
-			return fmt.Errorf("reading the TLS certificate: %w; the one before serves on", err)
-		}
-		c.certFile, c.keyFile = certFile, keyFile
+		c.wanted = [2]string{certFile, keyFile}
 	}
 	c.seen = [2]fileState{}
 	c.refresh()
+	return c.trouble()
+}
+
+// trouble is what is wrong with the files, or with those that are to take their place.
+func (c *certificate) trouble() error {
+	if c.refused != nil {
+		return c.refused
+	}
 	return c.problem
+}
+
+// change goes over to the files that are wanted, if they can be used.
+func (c *certificate) change() {
+	if c.wanted == [2]string{} {
+		return
+	}
+	if _, err := c.load(c.wanted[0], c.wanted[1]); err != nil {
+		c.refused = fmt.Errorf("reading the TLS certificate: %w; the one before serves on", err)
+		return
+	}
+	c.certFile, c.keyFile = c.wanted[0], c.wanted[1]
+	c.seen, c.wanted, c.refused = [2]fileState{}, [2]string{}, nil
 }
 
 // load reads a pair that clients accept by their clock.
@@ -97,11 +118,12 @@ func (c *certificate) check() error {
 	if c.now().Sub(c.looked) >= certificateCheck {
 		c.refresh()
 	}
-	return c.problem
+	return c.trouble()
 }
 
 func (c *certificate) refresh() {
 	c.looked = c.now()
+	c.change()
 	state, err := c.state()
 	if err == nil && state == c.seen && (c.from.IsZero() || c.looked.Before(c.from)) {
 		return

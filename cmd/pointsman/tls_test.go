@@ -420,3 +420,22 @@ func TestCertificateOfTomorrow(t *testing.T) {
 		t.Errorf("/health says %q, %s is served", problem, g.served(t))
 	}
 }
+
+// Files that a reload names and that hold no pair yet take the place of those before when they do.
+func TestCertificateInOtherFilesLater(t *testing.T) {
+	g := newTLSGateway(t)
+	cert, key := dated(t, "second", time.Hour, 3*time.Hour)
+	g.replace(t, "crt2", cert)
+	if err := g.certificate.use(filepath.Join(g.dir, "crt2"), filepath.Join(g.dir, "key2")); err == nil || g.served(t) != "first" {
+		t.Errorf("%v, %s is served", err, g.served(t))
+	}
+	g.replace(t, "key2", key)
+	g.certificate.now = func() time.Time { return time.Now().Add(2 * certificateCheck) }
+	if problem := g.certificateProblem(); problem == "" || g.served(t) != "first" {
+		t.Errorf("/health says %q, %s is served", problem, g.served(t))
+	}
+	g.certificate.now = func() time.Time { return time.Now().Add(2 * time.Hour) }
+	if problem := g.certificateProblem(); problem != "" || g.served(t) != "second" {
+		t.Errorf("/health says %q, %s is served", problem, g.served(t))
+	}
+}

@@ -3,6 +3,7 @@ package dialect
 import (
 	"bytes"
 	"strconv"
+	"unicode"
 	"unicode/utf8"
 )
 
@@ -186,11 +187,36 @@ func isBlank(raw []byte) bool { return len(bytes.TrimSpace(unescaped(raw))) == 0
 
 // saysNothing tells that a string has white space at most.
 func saysNothing(v []byte) bool {
-	rest := bytes.TrimLeft(inner(v), " ")
-	if len(rest) > 0 && rest[0] < utf8.RuneSelf && rest[0] != '\\' {
-		return false // as nearly all; JSON has other white space escaped
+	for rest := inner(v); len(rest) > 0; {
+		c, n := utf8.DecodeRune(rest)
+		if c == '\\' {
+			c, n = escapedRune(rest)
+		}
+		if !unicode.IsSpace(c) {
+			return false
+		}
+		rest = rest[n:]
 	}
-	return isBlank(rest)
+	return true
+}
+
+// escapedRune is the character that an escape stands for, or a letter if it is no white space, and the escape's length.
+func escapedRune(escape []byte) (c rune, n int) {
+	if len(escape) < 2 {
+		return 'x', 1
+	}
+	switch escape[1] {
+	case 'n', 'r', 't', 'f':
+		return ' ', 2
+	case 'u':
+		if len(escape) >= 6 {
+			code, err := strconv.ParseUint(string(escape[2:6]), 16, 16)
+			if err == nil {
+				return rune(code), 6
+			}
+		}
+	}
+	return 'x', 2
 }
 
 // unescaped decodes a raw string content.

@@ -72,6 +72,9 @@ type stream struct {
 	mark  mark
 	saved mark
 	batch batch // under way
+
+	failed int       // attempts in a row
+	due    time.Time // nothing is sent before
 }
 
 // mark is what is kept of a stream.
@@ -179,29 +182,41 @@ func (s *Sender) Close() {
 // run delivers until it is told to stop.
 func (s *Sender) run() {
 	defer close(s.stopped)
-	for failed := 0; ; {
-		busy := false
-		var err error
-		for _, st := range s.streams {
-			sent, failure := s.step(st) // what is refused of one is no reason to hold up the others
-			if busy = busy || sent; err == nil {
-				err = failure
-			}
-		}
+	for {
 		wait := pollEvery
-		switch {
-		case err != nil:
-			wait = s.backoff(failed, err)
-			failed++
-			s.failures.Add(1)
-			s.cfg.Logger.Warn("events could not be delivered, trying again", "failures", failed, "again_in", wait.String(), "cause", err)
-		case busy:
-			failed, wait = 0, 0
+		for _, st := range s.streams { // each on its own: what is refused of one is no reason to hold up the others
+			if left := time.Until(st.due); left > 0 {
+				wait = min(wait, left)
+				continue
+			}
+			sent, err := s.step(st)
+			switch {
+			case err != nil:
+				wait = min(wait, s.failure(st, err))
+			case sent:
+				st.failed, wait = 0, 0
+			}
 		}
 		if !s.pause(wait) {
 			return
 		}
 	}
+}
+
+// failure notes that a stream's batch was not taken, and returns when it is due again. A receiver that says when to come again is left alone until then.
+func (s *Sender) failure(st *stream, err error) time.Duration {
+	again := s.backoff(st.failed, err)
+	st.failed++
+	s.failures.Add(1)
+	s.cfg.Logger.Warn("events could not be delivered, trying again", "events", st.name, "failures", st.failed, "again_in", again.String(), "cause", err)
+	due := time.Now().Add(again)
+	var asked *retryError
+	for _, other := range s.streams {
+		if other == st || errors.As(err, &asked) && asked.after > 0 && due.After(other.due) {
+			other.due = due
+		}
+	}
+	return again
 }
 
 func (s *Sender) pause(d time.Duration) bool {

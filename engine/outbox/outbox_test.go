@@ -279,6 +279,33 @@ func TestAlertsPassRefusedRequests(t *testing.T) {
 	})
 }
 
+// Nor do refused alerts hold up requests.
+func TestRequestsPassRefusedAlerts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := &memoryLog{}
+		s := startWith(t, testConfig(log, "webhook"), func(p *post) (reply, error) {
+			if strings.Contains(string(p.body), `"type":"alert"`) {
+				return reply{status: 400}, nil
+			}
+			return reply{status: 200}, nil
+		})
+		log.mu.Lock()
+		log.alerted = append(log.alerted, storage.Alert{Cap: storage.Cap{Spender: "a:acme", Budget: storage.Budget{Credits: 5e6}}, Percent: 80})
+		log.mu.Unlock()
+		time.Sleep(time.Hour) // the next attempt is minutes away
+		for range 20 {
+			log.add(1)
+			time.Sleep(10 * time.Second)
+			var metrics strings.Builder
+			s.WriteMetrics(&metrics)
+			if !strings.Contains(metrics.String(), "pending 0\n") {
+				t.Fatalf("requests wait:\n%s", metrics.String())
+			}
+		}
+		s.Close()
+	})
+}
+
 // A wait doubles up to the longest one, whatever the first is and however many failures there were.
 func TestBackoffIsBounded(t *testing.T) {
 	for _, first := range []time.Duration{10 * time.Millisecond, time.Second, 5 * time.Second, time.Hour} {

@@ -86,8 +86,6 @@ type deployment struct {
 	cause     atomic.Uint32 // abi.Failure* of the last failed attempt
 	circuit   Circuit
 	window    window
-	forgiven  atomic.Uint64 // failures in the window when the circuit closed
-	closedAt  atomic.Int64  // Unix nanoseconds
 
 	health uint8     // as last seen; guarded by shared.mu
 	since  time.Time // guarded by shared.mu
@@ -169,9 +167,7 @@ func (l *Live) close(d *deployment, now time.Time) {
 	if !d.circuit.Succeed() {
 		return
 	}
-	_, failed := d.window.counts(now)
-	d.forgiven.Store(failed)
-	d.closedAt.Store(nanos(now))
+	d.window.forgive(now)
 	d.errorRate.Store(0)
 	l.urgent.Store(true)
 }
@@ -270,19 +266,10 @@ func (d *deployment) describe(c *policy.Candidate, now time.Time) {
 	}
 }
 
-// counts is how many attempts of the window bear on the state.
-func (d *deployment) counts(now time.Time) (ok, failed uint64) {
-	ok, failed = d.window.counts(now)
-	if at := d.closedAt.Load(); at != 0 && now.Sub(moment(at)) < Window {
-		failed -= min(failed, d.forgiven.Load())
-	}
-	return ok, failed
-}
-
 // judge decides the state of a deployment, and notes since when it is in it; shared.mu is held.
 func (d *deployment) judge(now time.Time) uint8 {
 	health, since := uint8(abi.HealthUnknown), now
-	ok, failed := d.counts(now)
+	ok, failed := d.window.counts(now)
 	switch opened, until, _, open := d.circuit.Open(); {
 	case open && until.After(now):
 		health, since = abi.HealthDown, opened

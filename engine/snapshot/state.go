@@ -22,7 +22,7 @@ func (l *Live) State(i int) State {
 	defer l.mu.Unlock()
 	now, d := l.now(), l.live[i]
 	s := State{Health: d.judge(now), Since: d.since}
-	ok, failed := d.counts(now)
+	ok, failed := d.window.counts(now)
 	_, until, cause, open := d.circuit.Open()
 	switch {
 	case open && until.After(now):

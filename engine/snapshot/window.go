@@ -28,6 +28,7 @@ type slot struct {
 	ok      atomic.Uint32
 	failed  atomic.Uint32
 	refused atomic.Uint32 // for a reason of the key's
+	past    atomic.Uint32 // of the failures, those that count no more
 	tokens  atomic.Int64  // of answers that were measured
 	writing atomic.Int64  // nanoseconds they took after their first token
 	ttft    [buckets]atomic.Uint32
@@ -68,13 +69,24 @@ func (w *window) success(now time.Time, o *Outcome) {
 func (w *window) failure(now time.Time) { w.at(now).failed.Add(1) }
 func (w *window) refusal(now time.Time) { w.at(now).refused.Add(1) }
 
-// counts is how many attempts of the window succeeded and failed, without those that a key was the reason of.
+// forgive has the failures so far count no more.
+func (w *window) forgive(now time.Time) {
+	oldest := nanos(now)/int64(slotLength) - slotCount
+	for i := range w.slots {
+		if s := w.slots[i].Load(); s != nil && s.number > oldest {
+			s.past.Store(s.failed.Load())
+		}
+	}
+}
+
+// counts is how many attempts of the window succeeded and failed, without those that are forgiven or that a key was the reason of.
 func (w *window) counts(now time.Time) (ok, failed uint64) {
 	oldest := nanos(now)/int64(slotLength) - slotCount
 	for i := range w.slots {
 		if s := w.slots[i].Load(); s != nil && s.number > oldest {
 			ok += uint64(s.ok.Load())
-			failed += uint64(s.failed.Load())
+			past := s.past.Load() // first: failures only become more
+			failed += uint64(s.failed.Load() - past)
 		}
 	}
 	return ok, failed

@@ -156,3 +156,20 @@ func TestWindowCountsEveryAttemptOfSeveralWriters(t *testing.T) {
 		t.Errorf("%d answers, %d failures", ok, failed)
 	}
 }
+
+// Failures that are forgiven leave the window without taking others with them.
+func TestForgivenFailuresAreForgivenOnce(t *testing.T) {
+	var w window
+	at := time.Unix(1_800_000_000, 0)
+	for range 100 {
+		w.failure(at)
+	}
+	w.forgive(at.Add(time.Second))
+	for minute := range 10 {
+		now := at.Add(time.Duration(minute)*time.Minute + 2*time.Second)
+		w.failure(now)
+		if _, failed := w.counts(now); failed != uint64(min(minute+1, 5)) {
+			t.Errorf("%d failures after %d minutes with one each", failed, minute)
+		}
+	}
+}

@@ -158,7 +158,7 @@ func (out *converse) add(m *wire.Message, i int) error {
 	where := fmt.Sprintf("messages[%d]", i)
 	switch m.Role {
 	case "system", "developer":
-		if text := m.Content.Text(); text != "" {
+		if text := m.Content.Text(); strings.TrimSpace(text) != "" {
 			out.System = append(out.System, block{Text: &text})
 		}
 		return nil

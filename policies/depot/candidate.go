@@ -113,7 +113,7 @@ func (d *Depot) StandDown(name, action, note, by string) error {
 		d.mu.Lock()
 		d.manifest = next
 		d.mu.Unlock()
-		d.unkept = true
+		d.unkept.Store(true)
 	}
 	e := Event{Action: action, Policy: name, Source: source(v.Number), Version: v.Number, Digest: v.Digest, By: by, Note: note}
 	e.Previous, _ = d.Host.Digest(name)
@@ -126,11 +126,11 @@ func (d *Depot) StandDown(name, action, note, by string) error {
 
 // KeepAgain writes down what StandDown could not.
 func (d *Depot) KeepAgain() error {
-	d.change.Lock()
-	defer d.change.Unlock()
-	if !d.unkept {
+	if !d.unkept.Load() {
 		return nil
 	}
+	d.change.Lock()
+	defer d.change.Unlock()
 	d.mu.RLock()
 	next := d.manifest.clone()
 	d.mu.RUnlock()

@@ -33,6 +33,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/pointsman/pointsman/policies"
@@ -124,8 +125,8 @@ type Event struct {
 // Depot is safe for concurrent use.
 type Depot struct {
 	Config
-	change sync.Mutex // one change at a time; held while modules compile
-	unkept bool       // the manifest is not written down; of who holds change
+	change sync.Mutex  // one change at a time; held while modules compile
+	unkept atomic.Bool // the manifest is not written down
 
 	mu       sync.RWMutex // guards what follows, never for long
 	trust    signing.Trust

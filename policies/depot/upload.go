@@ -158,7 +158,7 @@ func (d *Depot) keep(next manifest) error {
 	d.mu.Lock()
 	d.manifest = next
 	d.mu.Unlock()
-	d.unkept = false
+	d.unkept.Store(false)
 	return nil
 }
 

@@ -37,6 +37,8 @@ type Config struct {
 	// KeepSums is how long sums of minutes, hours and days are kept: default 2 days, 90 days, 3 years.
 	KeepSums [3]time.Duration
 	Queue    int // log records that may wait for the writer; default 8192
+	// DropNothing keeps whatever the log has, however old: for who looks into the log of a gateway whose settings may be others.
+	DropNothing bool
 
 	copied bool // the files are a copy to look into
 

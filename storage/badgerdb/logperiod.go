@@ -61,6 +61,9 @@ func appendClientPrefix(b []byte, period uint32, clientID string) []byte {
 
 // tidy drops what is older than the log keeps, and the oldest periods, then the oldest sums of minutes, while it is too large.
 func (l *Log) tidy() {
+	if l.config.DropNothing {
+		return
+	}
 	now, most := l.config.Clock(), int64(l.config.MaxLogMB)<<20
 	oldest := periodAt(now.Add(-l.config.Retain))
 	for _, period := range l.known() {
@@ -83,7 +86,7 @@ func (l *Log) tidy() {
 	}
 }
 
-// droppedMark is the mark that says which period was dropped last.
+// droppedMark is the mark that says until when the log has dropped what it had, in microseconds.
 const droppedMark = "log: dropped"
 
 // keptSince is the time before which the log has dropped what it had; zero if it has dropped nothing.
@@ -92,13 +95,13 @@ func (l *Log) keptSince() (time.Time, error) {
 	switch {
 	case errors.Is(err, storage.ErrNotFound):
 		return time.Time{}, nil
-	case err == nil && len(value) != 4:
+	case err == nil && len(value) != 8:
 		err = fmt.Errorf("the mark of what the log has dropped has %d bytes", len(value))
 	}
 	if err != nil {
 		return time.Time{}, err
 	}
-	return beginOf(binary.BigEndian.Uint32(value) + 1), nil
+	return time.UnixMicro(int64(binary.BigEndian.Uint64(value))), nil
 }
 
 // drop deletes all keys under a period, or a shelf's unit.
@@ -107,7 +110,10 @@ func (l *Log) drop(list *[]uint32, period uint32, until time.Time) bool {
 	defer l.writing.Unlock()
 	err := l.config.givenUp.drop("old log records", l.db, binary.BigEndian.AppendUint32(nil, period))
 	if err == nil && list == &l.periods {
-		err = l.putMark(droppedMark, binary.BigEndian.AppendUint32(nil, period))
+		if now := l.config.Clock(); until.After(now) { // it is under way
+			until = now
+		}
+		err = l.putMark(droppedMark, binary.BigEndian.AppendUint64(nil, uint64(until.UnixMicro())))
 	}
 	if err != nil {
 		l.config.Logger.Warn("log not tidied", "cause", err)
@@ -263,6 +269,16 @@ func (l *Log) note(list *[]uint32, period uint32) {
 	if at, found := slices.BinarySearch(*list, period); !found {
 		*list = slices.Insert(*list, at, period)
 	}
+}
+
+// firstKept is the first minute of the oldest unit that has sums of a resolution; false if none has.
+func (l *Log) firstKept(r resolution) (minute uint32, ok bool) {
+	for _, shelf := range l.knownShelves() { // ascending
+		if shelf&^0xffffff == r.shelf() {
+			return (shelf & 0xffffff) * r.unit(), true
+		}
+	}
+	return 0, false
 }
 
 // known returns the periods that have records, ascending, and knownShelves the units that have sums.

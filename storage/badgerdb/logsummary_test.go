@@ -223,3 +223,42 @@ func TestSummaryLimits(t *testing.T) {
 		}
 	}
 }
+
+// A recount agrees with sums of which the finer ones are gone, and drops nothing of a log whose settings it does not know.
+func TestRecountOfAnOldLog(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 1))
+	dir, clock := t.TempDir(), startClock(time.Now().Add(-150*24*time.Hour))
+	config := clock.config(dir)
+	config.Retain = 365 * 24 * time.Hour
+	config.KeepSums = [3]time.Duration{3 * 24 * time.Hour, 60 * 24 * time.Hour, 3 * 365 * 24 * time.Hour}
+	l := openLog(t, config)
+	for n := range 120 {
+		l.Append(storage.LogRecord{Usage: randomUsage(r, clock.now(), n)})
+		l.Flush()
+		clock.set(clock.now().Add(30 * time.Hour))
+	}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	l = openLog(t, config) // which tidies up
+	l.Flush()
+	periods, shelves := l.known(), l.knownShelves()
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]Config{
+		"its own settings": config,
+		"others":           {Dir: dir, Clock: clock.now, Retain: 24 * time.Hour, KeepSums: [3]time.Duration{1000 * time.Hour, 100 * 24 * time.Hour, 3 * 365 * 24 * time.Hour}},
+	} {
+		for _, check := range []bool{true, false} {
+			if differ, err := Recount(c, check, t.Logf); err != nil || differ > 0 {
+				t.Errorf("%s: %d differ, %v", name, differ, err)
+			}
+		}
+	}
+	config.DropNothing = true
+	l = openLog(t, config)
+	if l.Flush(); !slices.Equal(l.known(), periods) || !slices.Equal(l.knownShelves(), shelves) {
+		t.Errorf("periods %v, before %v; shelves %x, before %x", l.known(), periods, l.knownShelves(), shelves)
+	}
+}

@@ -17,6 +17,7 @@ import (
 // far as those are kept whole, and compares them with what is stored. It returns how many differ, telling each; unless check is
 // set they are replaced. It needs the log of a stopped gateway. Errors: those of [OpenLog]; a damaged page is named.
 func Recount(config Config, check bool, tell func(format string, args ...any)) (differ int, err error) {
+	config.DropNothing = true
 	l, err := OpenLog(config)
 	if err != nil {
 		return 0, err
@@ -45,14 +46,21 @@ type recounting struct {
 // all compares everything of a resolution whose source is kept whole.
 func (c *recounting) all(r resolution) error {
 	end := c.folding.start[r]
-	var from uint32
+	var from uint32 // where both begin to be whole, by what is to be kept and what is there
 	if r == minutes {
-		from = minuteAt(c.config.Clock().Add(-c.config.Retain)) + 1
+		from = max(minuteAt(c.config.Clock().Add(-c.config.Retain))+1, c.oldest(r))
 		if known := c.known(); len(known) > 0 {
 			from = max(from, minuteOf(uint64(known[0])*uint64(periodLength.Microseconds())))
 		}
+		if first, ok := c.firstKept(r); ok {
+			from = max(from, first)
+		}
 	} else {
-		from = r.floor(c.oldest(r-1)) + r.length()
+		first, ok := c.firstKept(r - 1)
+		if !ok {
+			return nil
+		}
+		from = r.floor(max(first, c.oldest(r-1))) + r.length()
 	}
 	return c.read(func(txn *badger.Txn) error {
 		starts := map[uint32]bool{}

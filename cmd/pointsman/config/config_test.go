@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"time"
 
 	"github.com/pointsman/pointsman/engine/catalog"
 	"github.com/pointsman/pointsman/sdk/abi"
@@ -405,5 +406,15 @@ deployments = [{ provider = "openai", upstream = "d", usd_per_image = 1 }]
 	again, err := Parse("x.toml", []byte(effective(t, c)), environment())
 	if err != nil || !reflect.DeepEqual(again.Models, c.Models) {
 		t.Errorf("the effective configuration does not mean the same: %v", err)
+	}
+}
+
+// Any time to take what is written is 0, and nothing else is.
+func TestAnyWriteTime(t *testing.T) {
+	for text, want := range map[string]time.Duration{"0": 0, "0.0": 0, "0.5": 500 * time.Millisecond} {
+		c, err := Parse("x.toml", []byte("[overload]\nwrite_time = "+text+"\n"), environment())
+		if err != nil || c.Overload.WriteTime != want {
+			t.Errorf("%s: %v", text, err)
+		}
 	}
 }

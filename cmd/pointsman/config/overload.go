@@ -24,7 +24,7 @@ func (c *Config) overload(t *table) {
 		MemoryMB:       int(t.integer("memory_mb", 0, 0, 1<<24)),
 		Connections:    int(t.integer("connections", 0, 0, 10_000_000)),
 		SlowPerAddress: int(t.integer("slow_per_address", 1000, 0, 10_000_000)),
-		WriteTime:      seconds(t.number("write_time", 60, 0, 3600)),
+		WriteTime:      seconds(t.numberOrZero("write_time", 60, 3600)),
 	}
 	if c.Overload.MemoryMB > 0 && c.Overload.MemoryMB < 64 {
 		t.fault("memory_mb", "memory_mb must be at least 64, or 0 for what GOMEMLIMIT says")

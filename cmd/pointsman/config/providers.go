@@ -263,6 +263,10 @@ func (d *document) providers(root *table, adapters []string) []Provider {
 		t := tables.child(name, "in [providers."+name+"]")
 		i := slices.Index(names, name)
 		if i < 0 {
+			if name == "simulator" {
+				offset, _ := d.at(t.path)
+				d.fault(offset, -1, "provider %q is the gateway's own, see [simulator]: give this one another name", name)
+			}
 			if !validProvider(name) {
 				offset, _ := d.at(t.path)
 				d.fault(offset, -1, "provider name %.60q must be 1 to 64 letters, digits or ._-", name)

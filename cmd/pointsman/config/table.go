@@ -334,6 +334,14 @@ func (t *table) integer(key string, otherwise, lo, hi int64) int64 {
 	return otherwise
 }
 
+// numberOrZero reads a number from 0 to hi.
+func (t *table) numberOrZero(key string, otherwise, hi float64) float64 {
+	if v, _ := t.get(key); v == int64(0) || v == float64(0) {
+		return 0
+	}
+	return t.number(key, otherwise, 0, hi)
+}
+
 // number reads a number above lo and at most hi.
 func (t *table) number(key string, otherwise, lo, hi float64) float64 {
 	v, ok := t.get(key)
