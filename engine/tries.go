@@ -81,7 +81,7 @@ type tries struct {
 	turns  int     // through the steps that are over
 	early  bool    // one was left alone in this turn that may be tried later
 	last   []tried // by step; empty until one fails
-	latest *failure
+	latest *failure // of all
 }
 
 // tried is what the last try of a step came to.

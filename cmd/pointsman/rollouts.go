@@ -101,11 +101,10 @@ func (r *rollouts) watch() {
 		case <-tick.C:
 			r.mu.Lock()
 			if now := r.g.now(); !r.over && now.After(r.again) {
-				r.wait = min(2*r.wait, againMost)
-				if r.tryAgain() {
-					r.wait = againFirst
+				if r.wait = min(max(2*r.wait, againFirst), againMost); r.tryAgain() {
+					r.wait = 0
 				}
-				r.again = now.Add(r.wait)
+				r.again = now.Add(max(r.wait, againFirst))
 			}
 			r.keep()
 			r.mu.Unlock()

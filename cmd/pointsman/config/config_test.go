@@ -11,7 +11,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-	"time"
 
 	"github.com/pointsman/pointsman/engine/catalog"
 	"github.com/pointsman/pointsman/sdk/abi"
