@@ -77,10 +77,10 @@ type tries struct {
 	e      *Engine
 	c      *call
 	made   int
-	before int     // made before this turn
-	turns  int     // through the steps that are over
-	early  bool    // one was left alone in this turn that may be tried later
-	last   []tried // by step; empty until one fails
+	before int      // made before this turn
+	turns  int      // through the steps that are over
+	early  bool     // one was left alone in this turn that may be tried later
+	last   []tried  // by step; empty until one fails
 	latest *failure // of all
 }
 

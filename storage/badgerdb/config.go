@@ -146,9 +146,9 @@ func buffered(o badger.Options, size int64) badger.Options {
 }
 
 // ledgerOptions adapts the options to the ledger, whose lines are not in the database. What its write buffers hold is in the journal, too, and read
-// from there after a kill.
+// from there after a kill. Two of them, which a busy gateway fills in minutes, are merged at once, so that what a merge takes of memory is taken early.
 func ledgerOptions(o badger.Options) badger.Options {
-	return buffered(o, max(o.MemTableSize/2, leastLedgerBuffer))
+	return buffered(o, max(o.MemTableSize/2, leastLedgerBuffer)).WithNumLevelZeroTables(2)
 }
 
 // leastLedgerBuffer is how many bytes a write buffer of the ledger has at least, so that a batch fits into a transaction, see batchSize.
