@@ -216,7 +216,15 @@ func (t *tries) again() bool {
 			asked, some = min(asked, last.due.Sub(now)), true
 		}
 	}
-	return some && t.pause(t.turns-1, asked)
+	if !some || !t.pause(t.turns-1, asked) {
+		return false
+	}
+	for i := range t.last {
+		if !t.last[i].due.After(now.Add(asked)) {
+			t.last[i].due = time.Time{} // it was waited for, whatever the clock says by then
+		}
+	}
+	return true
 }
 
 // retryBudget bounds how much repetitions add to what a provider is asked: to a share of its requests, beside a few that
