@@ -10,7 +10,6 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
-	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -348,7 +347,7 @@ func mustBeBeside(dir, other string) error {
 	if err = errors.Join(err, otherErr); err != nil {
 		return err
 	}
-	if name, err := filepath.Rel(of, in); err == nil && name != ".." && !strings.HasPrefix(name, ".."+string(filepath.Separator)) {
+	if name, err := filepath.Rel(of, in); err == nil && filepath.IsLocal(name) {
 		return fmt.Errorf("%s is in %s: a directory beside it is needed", dir, other)
 	}
 	return nil

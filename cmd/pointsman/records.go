@@ -220,7 +220,7 @@ func (i *recordsImport) Run(term terminal) error {
 	}
 	defer src.close() //nolint:errcheck // what was read is told of
 	forever := 100 * 365 * 24 * time.Hour
-	log, err := badgerdb.OpenLog(badgerdb.Config{Dir: i.Data, Logger: newLogger(term.err, "warn"), Retain: forever, MaxLogMB: 1 << 30, DropNothing: true})
+	log, err := badgerdb.OpenLog(badgerdb.Config{Dir: i.Data, Logger: newLogger(term.err, "warn"), Retain: forever, DropNothing: true})
 	if err != nil {
 		return err
 	}

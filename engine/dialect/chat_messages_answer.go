@@ -183,19 +183,16 @@ func (b *messageBlocks) thinking(m *chatMessageOut) {
 }
 
 // isBlank reports whether a raw string content has nothing but white space.
-func isBlank(raw []byte) bool { return len(bytes.TrimSpace(unescaped(raw))) == 0 }
-
-// saysNothing tells that a string has white space at most.
-func saysNothing(v []byte) bool {
-	for rest := inner(v); len(rest) > 0; {
-		c, n := utf8.DecodeRune(rest)
+func isBlank(raw []byte) bool {
+	for len(raw) > 0 {
+		c, n := utf8.DecodeRune(raw)
 		if c == '\\' {
-			c, n = escapedRune(rest)
+			c, n = escapedRune(raw)
 		}
 		if !unicode.IsSpace(c) {
 			return false
 		}
-		rest = rest[n:]
+		raw = raw[n:]
 	}
 	return true
 }

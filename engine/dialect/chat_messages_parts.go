@@ -26,7 +26,7 @@ func (t *turns) parts(list []byte, m *chatMessage, allowed partKinds) ([]byte, e
 		return list, nil
 	}
 	if isString(m.content) {
-		if !saysNothing(m.content) {
+		if !isBlank(inner(m.content)) {
 			list = appendElement(list, appendText(nil, m.content, m.cache))
 		}
 		return list, nil
@@ -92,7 +92,7 @@ func (t *turns) part(raw, cache []byte, allowed partKinds, path string) ([]byte,
 		if !isString(text) {
 			return nil, requestErrorf(path+"."+string(kind), "must be a string")
 		}
-		if saysNothing(text) {
+		if isBlank(inner(text)) {
 			return nil, nil
 		}
 		return appendText(nil, text, cache), nil

@@ -140,7 +140,7 @@ func (t *turns) assistant(m *chatMessage) error {
 	if blocks, err = t.parts(blocks, m, assistantParts); err != nil {
 		return err
 	}
-	if isString(m.refusal) && !saysNothing(m.refusal) {
+	if isString(m.refusal) && !isBlank(inner(m.refusal)) {
 		blocks = appendElement(blocks, appendText(nil, m.refusal, nil))
 	}
 	if len(m.toolCalls) > 0 && m.toolCalls[0] != '[' {

@@ -119,9 +119,9 @@ func tools(r *wire.Request) *toolConfig {
 	for i := range r.Messages {
 		for _, call := range r.Messages[i].ToolCalls {
 			if name := call.Function.Name; len(r.Tools) == 0 && !called[name] {
-				var stub wire.Tool
-				stub.Function.Name = name
-				given = append(given, stub)
+				var former wire.Tool
+				former.Function.Name = name
+				given = append(given, former)
 			}
 			called[call.Function.Name] = true
 		}

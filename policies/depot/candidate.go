@@ -110,9 +110,7 @@ func (d *Depot) StandDown(name, action, note, by string) error {
 	next.Policies[name] = r
 	d.Host.Unload(CandidateName(name))
 	if err = d.keep(next); err != nil { // it is none nevertheless, and what is written next says so
-		d.mu.Lock()
-		d.manifest = next
-		d.mu.Unlock()
+		d.hold(next)
 		d.unkept.Store(true)
 	}
 	e := Event{Action: action, Policy: name, Source: source(v.Number), Version: v.Number, Digest: v.Digest, By: by, Note: note}
@@ -131,16 +129,11 @@ func (d *Depot) KeepAgain() error {
 	}
 	d.change.Lock()
 	defer d.change.Unlock()
-	d.mu.RLock()
-	next := d.manifest.clone()
-	d.mu.RUnlock()
-	return d.keep(next)
+	return d.keep(d.draft())
 }
 
 func (d *Depot) withCandidate(name string) (manifest, record, error) {
-	d.mu.RLock()
-	next := d.manifest.clone()
-	d.mu.RUnlock()
+	next := d.draft()
 	r := next.Policies[name]
 	if r.find(r.Candidate) == nil {
 		return next, r, fmt.Errorf("%w: no version of policy %s is being rolled out", ErrUnknown, name)

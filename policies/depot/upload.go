@@ -86,9 +86,7 @@ func (d *Depot) Stage(u Upload) (Report, error) {
 		d.refuse(candidate{name: u.Name, source: "upload", wasm: u.Module}, ActionUpload, u.By, err)
 		return report, err
 	}
-	d.mu.RLock()
-	next := d.manifest.clone()
-	d.mu.RUnlock()
+	next := d.draft()
 	r := next.Policies[u.Name]
 	for _, v := range r.Versions {
 		if v.equal(report.Version) {
@@ -155,20 +153,30 @@ func (d *Depot) keep(next manifest) error {
 	if err := next.write(d.Dir); err != nil {
 		return err
 	}
-	d.mu.Lock()
-	d.manifest = next
-	d.mu.Unlock()
+	d.hold(next)
 	d.unkept.Store(false)
 	return nil
+}
+
+// hold makes a manifest the one that holds.
+func (d *Depot) hold(next manifest) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.manifest = next
+}
+
+// draft is a copy of the manifest that holds, to be changed.
+func (d *Depot) draft() manifest {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	return d.manifest.clone()
 }
 
 // Activate makes a version serve. The version is its number, or the beginning of its digest if that fits one alone.
 func (d *Depot) Activate(name, version, by string) (Report, error) {
 	d.change.Lock()
 	defer d.change.Unlock()
-	d.mu.RLock()
-	next := d.manifest.clone()
-	d.mu.RUnlock()
+	next := d.draft()
 	r := next.Policies[name]
 	v, err := r.pick(name, version)
 	if err != nil {
@@ -202,9 +210,7 @@ func (r *record) busy(name string) error {
 func (d *Depot) Rollback(name, by string) (Report, error) {
 	d.change.Lock()
 	defer d.change.Unlock()
-	d.mu.RLock()
-	next := d.manifest.clone()
-	d.mu.RUnlock()
+	next := d.draft()
 	r := next.Policies[name]
 	if r.Candidate > 0 {
 		return Report{}, r.busy(name)
